@@ -1,0 +1,90 @@
+//! Where things lie in a container process, and the boot block that tells the LibOS.
+//!
+//! The LibOS image is a position independent ELF. The supervisor chooses a random base for each
+//! container, applies the relative relocations and writes an ELF of fixed address into a memfd: text,
+//! rodata and relro are its segments. `.data` and `.bss` are linked at [`ARENA_OFFSET`] + one page;
+//! the supervisor copies `.data` into the arena, so both halves are shared by all processes.
+//!
+//! ```text
+//! base                    text, rodata, relro (read-only, private mapping of the runner image)
+//! base + ARENA_OFFSET     boot block (one page)         \
+//!        + 4096           .data, .bss                    | the arena: one sealed memfd, MAP_SHARED
+//!        heap_start       heap                           | at the same address everywhere
+//!        threads_start    thread areas                  /
+//! ```
+
+/// Lowest base of the LibOS.
+pub const BASE_MIN: u64 = 0x7e80_0000_0000;
+/// The LibOS, arena included, ends below this address; the host's own mappings lie above.
+pub const BASE_MAX: u64 = 0x7ee0_0000_0000;
+/// Alignment of the base.
+pub const BASE_ALIGN: u64 = 0x20_0000;
+/// Distance from the base to the arena.
+pub const ARENA_OFFSET: u64 = 0x100_0000;
+/// Bytes of one thread area: control block, alternate stack, LibOS stack.
+pub const THREAD_AREA: u64 = 0x1_0000;
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// Descriptor of the arena memfd in a fresh runner.
+pub const ARENA_FD: i32 = 3;
+/// Descriptor of the event channel: [`crate::event::Event`] datagrams from reaper and supervisor.
+pub const EVENT_FD: i32 = 4;
+/// Descriptor of the terminal's byte stream (a stream socket), where there is a terminal.
+pub const CONSOLE_FD: i32 = 5;
+/// First of [`BROKER_CHANNELS`] broker channels.
+pub const BROKER_FD: i32 = 6;
+/// How many broker channels a container has; each carries one request at a time.
+pub const BROKER_CHANNELS: i32 = 8;
+/// First descriptor of the caller's standard streams that are passed as they are (0, 1, 2 in order).
+pub const STDIO_FD: i32 = 14;
+/// First descriptor that the LibOS may see for anything else.
+pub const FIRST_FREE_FD: i32 = 17;
+
+/// `BootBlock::magic`.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"xlibos\x00\x01");
+
+/// First page of the arena, written by the supervisor before the runner starts. Addresses are
+/// absolute, lengths are bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct BootBlock {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// Base of the LibOS.
+    pub base: u64,
+    /// First byte of the text: calls from `[text_start, text_end)` pass the filter.
+    pub text_start: u64,
+    /// End of the text.
+    pub text_end: u64,
+    /// Start of the arena: `base + ARENA_OFFSET`, where this block lies.
+    pub arena_start: u64,
+    /// Length of the arena.
+    pub arena_len: u64,
+    /// Start of the heap (page aligned, behind `.bss` and the boot data).
+    pub heap_start: u64,
+    /// End of the heap.
+    pub heap_end: u64,
+    /// Start of the thread areas, aligned to [`THREAD_AREA`].
+    pub threads_start: u64,
+    /// How many thread areas there are.
+    pub thread_count: u64,
+    /// The seccomp filter: address of an array of `struct sock_filter` in the arena.
+    pub filter_addr: u64,
+    /// How many instructions the filter has.
+    pub filter_len: u64,
+    /// Address of the encoded [`crate::config::Config`].
+    pub config_addr: u64,
+    /// Its length.
+    pub config_len: u64,
+    /// CLOCK_MONOTONIC at which `xc` started, in nanoseconds.
+    pub started_ns: u64,
+    /// Random bytes: the LibOS's generator starts from them.
+    pub seed: [u8; 64],
+    /// Address of the host's vDSO, filled by the LibOS at boot.
+    pub vdso: u64,
+    /// Set by the LibOS when it panics: address and length of the record's text.
+    pub panic_addr: u64,
+    /// Length of the record.
+    pub panic_len: u64,
+}

@@ -1,0 +1,410 @@
+//! The broker protocol: one request and one reply, each a SOCK_SEQPACKET datagram, on a channel that
+//! carries one request at a time. A reply may carry one descriptor (SCM_RIGHTS).
+//!
+//! Paths are relative to their export's root, without leading slash, without `.` and `..`; the empty
+//! path is the root. They hold no symbolic link: the LibOS resolves those itself.
+
+use crate::stats::Stats;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Largest request datagram in bytes.
+pub const MAX_REQUEST: usize = 16 * 1024;
+/// Largest reply datagram in bytes.
+pub const MAX_REPLY: usize = 128 * 1024;
+
+/// A request with its sequence number: a reply whose number differs answers an abandoned request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Chosen by the LibOS, echoed by the broker.
+    pub sequence: u32,
+    /// Request or reply.
+    pub body: T,
+}
+
+/// The closed list of requests; at most 24 kinds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// Attributes of each component along a path, from the first on, stopping at the first that is
+    /// missing or no directory. Answer: `Reply::Nodes`.
+    Walk {
+        /// Export.
+        export: u16,
+        /// Directory from which the walk starts.
+        from: &'a [u8],
+        /// Components to look up below it.
+        path: &'a [u8],
+    },
+    /// Entries of a directory with their attributes, from position `from` (0 first).
+    /// Answer: `Reply::Entries`.
+    ReadDir {
+        /// Export.
+        export: u16,
+        /// Directory.
+        path: &'a [u8],
+        /// How many entries to skip (the order is stable while the directory does not change).
+        from: u32,
+    },
+    /// A handle on a regular file, with its attributes. Answer: `Reply::Node` and a descriptor.
+    Open {
+        /// Export.
+        export: u16,
+        /// File.
+        path: &'a [u8],
+        /// Whether the handle can write.
+        writable: bool,
+    },
+    /// Makes a node. Answer: `Reply::Node`; for a regular file also a descriptor (read-write).
+    Create {
+        /// Export.
+        export: u16,
+        /// Path of the new node.
+        path: &'a [u8],
+        /// What to make.
+        kind: NewNode<'a>,
+        /// Permission bits.
+        mode: u32,
+        /// Owner and group.
+        owner: (u32, u32),
+    },
+    /// Removes a name. Answer: `Reply::Done`.
+    Remove {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+        /// rmdir instead of unlink.
+        directory: bool,
+    },
+    /// Renames within one export. Answer: `Reply::Done`.
+    Rename {
+        /// Export.
+        export: u16,
+        /// Old path.
+        from: &'a [u8],
+        /// New path.
+        to: &'a [u8],
+        /// Bits of renameat2: NOREPLACE 1, EXCHANGE 2.
+        flags: u32,
+    },
+    /// A hard link. Answer: `Reply::Done`.
+    Link {
+        /// Export.
+        export: u16,
+        /// Existing file.
+        from: &'a [u8],
+        /// New name.
+        to: &'a [u8],
+    },
+    /// Changes attributes. Answer: `Reply::Node`.
+    SetAttributes {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+        /// Fields that are `Some` change.
+        change: Change,
+    },
+    /// Extended attributes. Answer: `Reply::Bytes` or `Reply::Done`.
+    Xattr {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+        /// What to do.
+        operation: XattrOperation<'a>,
+    },
+    /// Sizes of the file system behind an export. Answer: `Reply::Space`.
+    Space {
+        /// Export.
+        export: u16,
+    },
+    /// Writes a file's data to its disk. Answer: `Reply::Done`.
+    Sync {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+    },
+    /// Preallocates or punches. Answer: `Reply::Done`.
+    Allocate {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+        /// Mode bits of fallocate(2).
+        mode: u32,
+        /// Start in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// Takes, tests or drops a lock on a file of a volume for one guest owner. Answer: `Reply::Done`.
+    Lock {
+        /// Export.
+        export: u16,
+        /// Path.
+        path: &'a [u8],
+        /// Identity of the guest's owner.
+        owner: u64,
+        /// 0 unlock, 1 shared, 2 exclusive.
+        kind: u8,
+        /// Start in bytes.
+        start: u64,
+        /// Length in bytes, 0 to the end.
+        len: u64,
+    },
+    /// A memfd of a size in bytes. Answer: `Reply::Memory` and a descriptor.
+    Memory {
+        /// Size in bytes.
+        size: u64,
+    },
+    /// Changes the size of a memfd. Answer: `Reply::Done`.
+    ResizeMemory {
+        /// Its number from `Reply::Memory`.
+        id: u32,
+        /// New size in bytes.
+        size: u64,
+    },
+    /// The broker forgets its descriptor of a memfd. Answer: `Reply::Done`.
+    DropMemory {
+        /// Its number.
+        id: u32,
+    },
+    /// The patched image of a file's text. Answer: `Reply::Image` and a descriptor, or `NotFound`
+    /// errno ENOEXEC where the file has none.
+    Image {
+        /// Export.
+        export: u16,
+        /// File.
+        path: &'a [u8],
+    },
+    /// A host epoll set. Answer: `Reply::Done` and a descriptor.
+    Epoll,
+    /// Text for the caller's standard error (trace, log). Answer: `Reply::Done`.
+    Log {
+        /// Lines, each with its newline.
+        text: &'a [u8],
+    },
+    /// The first guest process ended. No answer: the supervisor ends the container.
+    Exit {
+        /// Wait status as wait4(2) gives it.
+        status: i32,
+        /// The report.
+        stats: Stats,
+    },
+    /// The first program could not be started. No answer: the supervisor ends the container.
+    StartFailed {
+        /// errno of the failed step.
+        errno: i32,
+        /// What was at fault, for people.
+        what: &'a [u8],
+    },
+    /// Every thread of the container stands at its entry frame. No answer.
+    Quiesced {
+        /// How many.
+        threads: u32,
+    },
+}
+
+/// How many kinds of request there are.
+pub const REQUEST_KINDS: usize = 22;
+
+/// Names of the kinds, in the order of their tags.
+pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
+    "walk",
+    "readdir",
+    "open",
+    "create",
+    "remove",
+    "rename",
+    "link",
+    "setattr",
+    "xattr",
+    "space",
+    "sync",
+    "allocate",
+    "lock",
+    "memory",
+    "resize-memory",
+    "drop-memory",
+    "image",
+    "epoll",
+    "log",
+    "exit",
+    "start-failed",
+    "quiesced",
+];
+
+/// What `Create` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewNode<'a> {
+    /// A regular file; fails where the name exists.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link to this target.
+    Symlink(&'a [u8]),
+    /// A FIFO: a name only; the LibOS implements it.
+    Fifo,
+    /// A socket: a name only.
+    Socket,
+}
+
+/// Attribute changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: Option<Time>,
+    /// Modification time.
+    pub mtime: Option<Time>,
+}
+
+/// What to do with extended attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum XattrOperation<'a> {
+    /// Value of a name.
+    Get(&'a [u8]),
+    /// Names, each with a NUL.
+    List,
+    /// Set: name, value, flags (XATTR_CREATE 1, XATTR_REPLACE 2).
+    Set(&'a [u8], &'a [u8], u32),
+    /// Remove a name.
+    Remove(&'a [u8]),
+}
+
+/// A point in time since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Time {
+    /// Seconds.
+    pub sec: i64,
+    /// Nanoseconds below a second.
+    pub nsec: u32,
+}
+
+/// Attributes of a node, as statx(2) gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Device number of the host file system.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Type and permission bits (`S_IFMT` included).
+    pub mode: u32,
+    /// Links.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device node.
+    pub rdev: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Blocks of 512 bytes.
+    pub blocks: u64,
+    /// Last access.
+    pub atime: Time,
+    /// Last modification.
+    pub mtime: Time,
+    /// Last change.
+    pub ctime: Time,
+}
+
+/// A node and what a symbolic link holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Attributes.
+    pub attributes: Attributes,
+    /// Target of a symbolic link, else empty.
+    pub target: Vec<u8>,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Name.
+    pub name: Vec<u8>,
+    /// Node.
+    pub node: Node,
+}
+
+/// Answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It was done.
+    Done,
+    /// It failed with this errno of the host.
+    Failed(i32),
+    /// Attributes of the components found, in order; fewer than asked where one is missing or no directory.
+    Nodes(Vec<Node>),
+    /// Entries, without `.` and `..`; `more` says that another request continues.
+    Entries {
+        /// Entries.
+        entries: Vec<Entry>,
+        /// Whether the directory goes on.
+        more: bool,
+    },
+    /// Attributes of one node.
+    Node(Attributes),
+    /// Bytes of an extended attribute.
+    Bytes(Vec<u8>),
+    /// A file system's sizes.
+    Space(Space),
+    /// A memfd's number; its descriptor travels beside.
+    Memory {
+        /// Number.
+        id: u32,
+    },
+    /// A patched image; its descriptor travels beside.
+    Image(Image),
+}
+
+/// Sizes of a file system, as statfs(2) gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Magic number.
+    pub kind: u64,
+    /// Bytes a block.
+    pub block: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Free blocks.
+    pub free: u64,
+    /// Free blocks for an ordinary user.
+    pub available: u64,
+    /// Inodes.
+    pub inodes: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+}
+
+/// How to map a patched image. The descriptor holds the file's executable pages at the file's own
+/// offsets, and the stubs from `stub_offset` on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The object's load span in bytes, from its lowest virtual address, page aligned.
+    pub span: u64,
+    /// Lowest virtual address of the object (0 for a shared object).
+    pub base_vaddr: u64,
+    /// Virtual address of the slot page, directly behind the span.
+    pub slot_vaddr: u64,
+    /// Virtual address of the stubs.
+    pub stub_vaddr: u64,
+    /// Offset of the stubs in the descriptor's file.
+    pub stub_offset: u64,
+    /// Length of the stubs in bytes.
+    pub stub_len: u64,
+    /// File ranges (offset, length) that the patched image covers.
+    pub text: Vec<(u64, u64)>,
+    /// (stub start, stub end, original program counter), virtual addresses, ordered.
+    pub moved: Vec<(u64, u64, u64)>,
+}
