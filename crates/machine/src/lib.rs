@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The unsafe half of the LibOS: entry and trap frames, host calls, copies from and to guest memory,
+//! the arena's heap, locks and sleeping. `xlibos` is the kernel above, without unsafe code.
+//!
+//! The crate also builds for the build machine, where the kernel's unit tests run over the same locks and
+//! sleeps; there is no entry from guest code there.
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+pub mod clock;
+pub mod cpu;
+pub mod errno;
+pub mod frame;
+pub mod guest;
+pub mod host;
+pub mod process;
+pub mod sync;
+pub mod xstate;
+
+#[cfg(target_os = "none")]
+pub mod boot;
+#[cfg(target_os = "none")]
+mod entry;
+#[cfg(target_os = "none")]
+mod heap;
+#[cfg(target_os = "none")]
+mod trap;
+
+pub use cpu::Cpu;
+pub use errno::{Errno, Result};
+pub use frame::TrapFrame;

@@ -1,0 +1,330 @@
+//! From the runner's first instruction to the kernel's `main`: map the arena, install handlers and filter.
+//!
+//! The runner is a fresh exec of the LibOS's own image with an empty environment. Until the filter is on, the code
+//! is trusted: no guest instruction has run.
+
+use crate::cpu::{self, Cpu, Fault};
+use crate::{entry, heap, trap};
+use abi::boot::BootBlock;
+use core::arch::global_asm;
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+unsafe extern "Rust" {
+    safe fn kernel_main(boot: &'static BootBlock) -> !;
+}
+
+unsafe extern "C" {
+    static xlibos_arena: [u64; 512];
+}
+
+global_asm!(
+    r"
+    .global _start
+_start:
+    mov r15, rsp
+    // The boot block's page first: it tells the arena's length.
+    lea r14, [rip + xlibos_arena]
+    mov rdi, r14
+    mov esi, 4096
+    call 5f
+    mov rsi, [r14 + {arena_len}]
+    mov rdi, r14
+    call 5f
+    mov rdi, r15
+    and rsp, -16
+    call {start}
+    ud2
+5:
+    mov edx, 3
+    mov r10d, 0x11
+    mov r8d, 3
+    xor r9d, r9d
+    mov eax, 9
+    syscall
+    cmp rax, r14
+    jne 6f
+    ret
+6:
+    mov edi, 125
+    mov eax, 231
+    syscall
+    ud2
+    ",
+    arena_len = const core::mem::offset_of!(BootBlock, arena_len),
+    start = sym start,
+);
+
+static TEXT_START: AtomicU64 = AtomicU64::new(0);
+static TEXT_END: AtomicU64 = AtomicU64::new(0);
+
+/// Whether an address is LibOS text.
+pub(crate) fn is_text(rip: u64) -> bool {
+    (TEXT_START.load(Ordering::Relaxed)..TEXT_END.load(Ordering::Relaxed)).contains(&rip)
+}
+
+fn block() -> *mut BootBlock {
+    (&raw const xlibos_arena).cast_mut().cast()
+}
+
+/// The boot block.
+#[must_use]
+pub fn boot_block() -> &'static BootBlock {
+    // SAFETY: mapped and filled by the supervisor; later writes are of the panic record only.
+    unsafe { &*block() }
+}
+
+/// A range of the arena that the boot block names, as bytes; empty where it is out of the arena.
+#[must_use]
+pub fn boot_bytes(addr: u64, len: u64) -> &'static [u8] {
+    let boot = boot_block();
+    let end = boot.arena_start.saturating_add(boot.arena_len);
+    if addr < boot.arena_start || addr.saturating_add(len) > end {
+        return &[];
+    }
+    // SAFETY: boot data lies between .bss and the heap and is never written.
+    unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) }
+}
+
+/// First Rust code, on the stack that the host gave.
+extern "C" fn start(stack: *const u64) -> ! {
+    let boot = boot_block();
+    TEXT_START.store(boot.text_start, Ordering::Relaxed);
+    TEXT_END.store(boot.text_end, Ordering::Relaxed);
+    cpu::set_libos_range(boot.base, boot.arena_start + boot.arena_len);
+    cpu::set_areas(boot.threads_start, boot.thread_count);
+    entry::AREAS_START.store(boot.threads_start, Ordering::Relaxed);
+    entry::AREAS_END.store(boot.threads_start + boot.thread_count * abi::boot::THREAD_AREA, Ordering::Relaxed);
+    // SAFETY: first use of area 0.
+    let cpu = unsafe { cpu::init_area(0) };
+    // SAFETY: GS is the LibOS's pointer to the area.
+    unsafe { core::arch::asm!("wrgsbase {}", in(reg) cpu.this.get(), options(nomem, nostack)) };
+    // SAFETY: the host's initial stack is read-only for us here.
+    let vdso = unsafe { find_vdso(stack) };
+    // SAFETY: nobody else runs yet.
+    unsafe { (*block()).vdso = vdso };
+    // SAFETY: the vDSO is an ELF image of the host.
+    crate::clock::set_vdso_function(unsafe { vdso_symbol(vdso, b"__vdso_clock_gettime") });
+    // SAFETY: the heap's range is free arena memory.
+    unsafe { heap::init(boot.heap_start, boot.heap_end) };
+    lock_down(cpu, boot);
+    // SAFETY: switches to area 0's LibOS stack for good.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {stack}", "xor ebp, ebp", "mov rdi, {boot}", "call {main}", "ud2",
+            stack = in(reg) cpu.stack_top.get(),
+            boot = in(reg) block(),
+            main = sym main,
+            options(noreturn),
+        )
+    }
+}
+
+extern "C" fn main(boot: &'static BootBlock) -> ! {
+    kernel_main(boot)
+}
+
+/// Handlers, limits of the process, the filter: after this only the listed host calls work.
+fn lock_down(cpu: &Cpu, boot: &BootBlock) {
+    const PR_SET_DUMPABLE: u64 = 4;
+    const PR_SET_NO_NEW_PRIVS: u64 = 38;
+    const GETTID: u64 = 186;
+    const DUP2: u64 = 33;
+    const CLOSE: u64 = 3;
+    const PRCTL: u64 = 157;
+    const SECCOMP: u64 = 317;
+    // SAFETY: plain queries and settings of the process itself.
+    let tid = u32::try_from(unsafe { crate::host::raw(GETTID, [0; 6]) }).unwrap_or(0);
+    cpu.tid.store(tid, Ordering::Relaxed);
+    cpu.pid.store(tid, Ordering::Relaxed);
+    // SAFETY: at boot.
+    unsafe { trap::install() };
+    trap::set_signal_stack(cpu);
+    cpu.ready.store(1, Ordering::Relaxed);
+    for limit in [16_383_u64, 4_095, 1_023] {
+        // The table is grown before it is shared: growing a shared one is slow.
+        // SAFETY: only descriptors are touched.
+        let ret = unsafe { crate::host::raw(DUP2, [3, limit, 0, 0, 0, 0]) };
+        if ret == limit {
+            // SAFETY: closes the duplicate.
+            unsafe { crate::host::raw(CLOSE, [limit, 0, 0, 0, 0, 0]) };
+            break;
+        }
+    }
+    // SAFETY: settings of the process itself.
+    unsafe { crate::host::raw(PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0, 0]) };
+    // SAFETY: as above.
+    unsafe { crate::host::raw(PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0]) };
+    let program = [boot.filter_len, boot.filter_addr];
+    // SAFETY: struct sock_fprog with the supervisor's filter.
+    let ret = unsafe { crate::host::raw(SECCOMP, [1, 0, program.as_ptr() as u64, 0, 0, 0]) };
+    if ret != 0 {
+        panic!("the host refused the filter: {}", ret.cast_signed());
+    }
+}
+
+/// Finds AT_SYSINFO_EHDR behind arguments and environment.
+///
+/// # Safety
+/// `stack` is the initial stack of a process.
+unsafe fn find_vdso(stack: *const u64) -> u64 {
+    const AT_SYSINFO_EHDR: u64 = 33;
+    // SAFETY: argc, argv, NULL, envp, NULL, auxv.
+    let mut at = unsafe { stack.add(1 + *stack as usize + 1) };
+    // SAFETY: within the initial stack.
+    while unsafe { *at } != 0 {
+        // SAFETY: as above.
+        at = unsafe { at.add(1) };
+    }
+    loop {
+        // SAFETY: as above.
+        at = unsafe { at.add(1) };
+        // SAFETY: as above.
+        let (key, value) = unsafe { (*at, *at.add(1)) };
+        match key {
+            0 => return 0,
+            AT_SYSINFO_EHDR => return value,
+            // SAFETY: as above.
+            _ => at = unsafe { at.add(1) },
+        }
+    }
+}
+
+/// Address of a function in the vDSO, 0 where it is missing.
+///
+/// # Safety
+/// `vdso` is 0 or the host's vDSO.
+unsafe fn vdso_symbol(vdso: u64, name: &[u8]) -> u64 {
+    if vdso == 0 {
+        return 0;
+    }
+    // SAFETY: the image is mapped and well formed; offsets are those of Elf64_Ehdr, Elf64_Phdr, Elf64_Dyn.
+    unsafe {
+        let word = |at: u64| *(at as *const u64);
+        let half = |at: u64| u64::from(*(at as *const u16));
+        let headers = vdso + word(vdso + 32);
+        let mut dynamic = 0;
+        for i in 0..half(vdso + 56) {
+            let header = headers + i * 56;
+            if *(header as *const u32) == 2 {
+                dynamic = vdso + word(header + 16);
+            }
+        }
+        let (mut strings, mut symbols, mut hash) = (0, 0, 0);
+        while dynamic != 0 && word(dynamic) != 0 {
+            match word(dynamic) {
+                5 => strings = vdso + word(dynamic + 8),
+                6 => symbols = vdso + word(dynamic + 8),
+                4 => hash = vdso + word(dynamic + 8),
+                _ => {}
+            }
+            dynamic += 16;
+        }
+        if hash == 0 || symbols == 0 || strings == 0 {
+            return gnu_symbol(vdso, symbols, strings, name);
+        }
+        let count = u64::from(*((hash + 4) as *const u32));
+        find_symbol(vdso, symbols, strings, count, name)
+    }
+}
+
+/// As [`vdso_symbol`] without a SysV hash table: symbols end where the strings begin.
+///
+/// # Safety
+/// As [`vdso_symbol`].
+unsafe fn gnu_symbol(vdso: u64, symbols: u64, strings: u64, name: &[u8]) -> u64 {
+    if symbols == 0 || strings < symbols {
+        return 0;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { find_symbol(vdso, symbols, strings, (strings - symbols) / 24, name) }
+}
+
+/// # Safety
+/// The table has `count` symbols.
+unsafe fn find_symbol(vdso: u64, symbols: u64, strings: u64, count: u64, name: &[u8]) -> u64 {
+    for i in 0..count {
+        let symbol = symbols + i * 24;
+        // SAFETY: within the table.
+        let text = strings + u64::from(unsafe { *(symbol as *const u32) });
+        // SAFETY: strings end with NUL, so the comparison stops within them.
+        let same = (0..name.len()).all(|j| unsafe { *((text + j as u64) as *const u8) } == name[j]);
+        // SAFETY: as above.
+        if same && unsafe { *((text + name.len() as u64) as *const u8) } == 0 {
+            // SAFETY: within the table.
+            return vdso + unsafe { *((symbol + 8) as *const u64) };
+        }
+    }
+    0
+}
+
+/// A fixed buffer for the panic record.
+struct Record {
+    bytes: [u8; 2048],
+    len: usize,
+}
+
+static RECORD: crate::sync::Mutex<Record> = crate::sync::Mutex::new(Record { bytes: [0; 2048], len: 0 });
+
+impl core::fmt::Write for Record {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for &byte in text.as_bytes() {
+            if let Some(slot) = self.bytes.get_mut(self.len) {
+                *slot = byte;
+                self.len += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the panic record and stops the container: the service process is told by its own death.
+fn stop(write: impl FnOnce(&mut Record)) -> ! {
+    if let Some(mut record) = RECORD.try_lock() {
+        write(&mut record);
+        // SAFETY: the record is written once, by whoever holds its lock; the supervisor reads it by pread.
+        unsafe {
+            (*block()).panic_addr = record.bytes.as_ptr() as u64;
+            (*block()).panic_len = record.len as u64;
+        }
+        // The lock stays held: the first record is the one that counts.
+        core::mem::forget(record);
+    }
+    stop_service();
+    crate::host::exit_group(125)
+}
+
+/// Kills the service process, whose death ends the container.
+fn stop_service() {
+    // SAFETY: area 0 is the service process's.
+    let service = unsafe { &*(boot_block().threads_start as *const Cpu) };
+    let (pid, tid) = (service.pid(), service.tid());
+    const SIGKILL: u64 = 9;
+    // SAFETY: a signal to a host process of the container.
+    unsafe { crate::host::raw(crate::host::nr::TGKILL, [u64::from(pid), u64::from(tid), SIGKILL, 0, 0, 0]) };
+}
+
+/// A fault in LibOS code.
+pub(crate) fn die(cpu: &Cpu, fault: &Fault, rip: u64) -> ! {
+    let base = boot_block().base;
+    stop(|record| {
+        let _ = write!(
+            record,
+            "fault in the LibOS: signal {} at text offset {:#x}, address {:#x}, error {:#x}, call {}, host thread {}",
+            fault.signal,
+            rip.wrapping_sub(base),
+            fault.cr2,
+            fault.error,
+            cpu.frame().orig_rax.cast_signed(),
+            cpu.tid(),
+        );
+    })
+}
+
+#[panic_handler]
+fn on_panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let cpu = cpu::current();
+    stop(|record| {
+        let _ = write!(record, "{info}; call {}, host thread {}", cpu.frame().orig_rax.cast_signed(), cpu.tid());
+    })
+}

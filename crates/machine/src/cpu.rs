@@ -1,0 +1,433 @@
+//! Thread areas: what the LibOS keeps for each host thread, at GS while the thread is in the LibOS.
+//!
+//! An area is [`abi::boot::THREAD_AREA`] bytes of the arena: this control block, the alternate stack of the host
+//! signal handlers, and the LibOS stack. Owned by its thread; other threads touch only the atomics.
+
+use crate::frame::TrapFrame;
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// The host signal that interrupts a thread (SIGSTKFLT: nothing else sends it).
+pub const INTERRUPT_SIGNAL: u64 = 16;
+
+/// How many distinct host calls are counted.
+const COUNTED: usize = 64;
+
+/// How a thread leaves the LibOS.
+pub(crate) const EXIT_CALL: u32 = 0;
+/// All registers are restored (after an interrupt, a fault, sigreturn, exec).
+pub(crate) const EXIT_FULL: u32 = 1;
+
+/// Why a thread entered other than by a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Host signal that reported it (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP); 0 for an interrupt.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub address: u64,
+    /// Trap number of the processor.
+    pub trapno: u64,
+    /// Error code of the processor.
+    pub error: u64,
+    /// Faulting address as the processor reports it.
+    pub cr2: u64,
+}
+
+/// A thread area's control block.
+#[repr(C, align(64))]
+pub struct Cpu {
+    /// Address of this block: proves that GS is ours.
+    pub(crate) this: Cell<u64>,
+    /// Top of the LibOS stack.
+    pub(crate) stack_top: Cell<u64>,
+    /// Something is to be done before the thread returns to guest code; set by anyone.
+    pub(crate) pending: AtomicU32,
+    /// [`EXIT_CALL`] or [`EXIT_FULL`].
+    pub(crate) exit_kind: Cell<u32>,
+    /// Whether the call came by a trap.
+    pub(crate) trapped: Cell<u32>,
+    /// Whether the guest set GS itself.
+    pub(crate) gs_foreign: Cell<u32>,
+    /// The guest's GS base.
+    pub(crate) guest_gs: Cell<u64>,
+    /// Registers of the guest.
+    pub(crate) frame: UnsafeCell<TrapFrame>,
+    /// Host thread id; the host clears and wakes it when a thread (not a process) has ended.
+    pub(crate) tid: AtomicU32,
+    /// Host process id.
+    pub(crate) pid: AtomicU32,
+    /// Set once the thread's signal stack is its own.
+    pub(crate) ready: AtomicU32,
+    /// Sleep word: see [`crate::sync`].
+    pub(crate) wake: AtomicU32,
+    /// How many shared locks the thread holds.
+    pub(crate) locks_held: Cell<u32>,
+    /// Last entry's fault.
+    pub(crate) fault: Cell<Fault>,
+    /// FS base to set when the thread starts.
+    pub(crate) start_fs: Cell<u64>,
+    /// The kernel's own pointer for this thread: an `Arc<T>` turned raw, and its type's tag.
+    task: AtomicPtr<()>,
+    task_tag: AtomicU64,
+    /// Host calls by number below 64, the rest by a small map of their own.
+    host_calls: [Cell<u32>; COUNTED],
+    /// Total of host calls: tells whether a guest call made one.
+    host_call_total: Cell<u64>,
+    pub(crate) in_use: AtomicBool,
+}
+
+// SAFETY: the Cells are touched only by the thread that owns the area, or before it starts.
+unsafe impl Sync for Cpu {}
+
+impl core::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Cpu({:#x}, tid {})", self.this.get(), self.tid.load(Ordering::Relaxed))
+    }
+}
+
+/// Slot of a host call's counter; calls above 63 share slots that no other allowed call has.
+fn counter_slot(nr: u64) -> usize {
+    const HIGH: [u64; 12] = [131, 202, 219, 228, 231, 233, 234, 281, 288, 324, 327, 328];
+    if nr < 48 {
+        return nr as usize;
+    }
+    match HIGH.iter().position(|&h| h == nr) {
+        Some(i) => 48 + i,
+        None => 62,
+    }
+}
+
+/// The number whose counter a slot is.
+fn slot_number(slot: usize) -> u16 {
+    const HIGH: [u16; 12] = [131, 202, 219, 228, 231, 233, 234, 281, 288, 324, 327, 328];
+    match slot {
+        0..48 => u16::try_from(slot).unwrap_or(0),
+        48..60 => HIGH[slot - 48],
+        _ => 334,
+    }
+}
+
+impl Cpu {
+    /// Registers of the guest at entry.
+    #[must_use]
+    pub fn frame(&self) -> &TrapFrame {
+        // SAFETY: only the owning thread reads or writes the frame, and hands out no lasting reference
+        // across `set_frame`; the kernel copies what it keeps.
+        unsafe { &*self.frame.get() }
+    }
+
+    /// Replaces the registers; the thread returns with all of them.
+    pub fn set_frame(&self, frame: &TrapFrame) {
+        // SAFETY: the owning thread, or the maker of a thread that has not started.
+        unsafe { *self.frame.get() = *frame }
+        self.exit_kind.set(EXIT_FULL);
+    }
+
+    /// Sets what the call returns.
+    #[inline]
+    pub fn set_return(&self, value: u64) {
+        // SAFETY: the owning thread.
+        unsafe { (*self.frame.get()).rax = value }
+    }
+
+    /// Host thread id in the container's host pid namespace, 0 once it has ended.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Acquire)
+    }
+
+    /// Host process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    /// Why the thread entered, where it was no call.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault.get()
+    }
+
+    /// Whether the current call came by a trap; cleared by asking.
+    #[inline]
+    pub fn take_trapped(&self) -> bool {
+        self.trapped.replace(0) != 0
+    }
+
+    /// Makes the thread do its pending work before it returns to guest code or sleeps, and wakes it if it
+    /// sleeps or runs guest code.
+    pub fn kick(&self) {
+        self.pending.store(1, Ordering::SeqCst);
+        if self.ready.load(Ordering::Acquire) != 0 && !is_current(self) {
+            let (pid, tid) = (self.pid(), self.tid());
+            if tid != 0 {
+                crate::host::interrupt(pid.cast_signed(), tid.cast_signed());
+            }
+        }
+    }
+
+    /// Marks pending work of the calling thread itself.
+    pub fn mark_pending(&self) {
+        self.pending.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether work is pending.
+    #[must_use]
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) != 0
+    }
+
+    /// Clears the mark before the work is looked at.
+    pub fn clear_pending(&self) {
+        self.pending.store(0, Ordering::SeqCst);
+    }
+
+    /// Total of host calls by this thread.
+    #[must_use]
+    #[inline]
+    pub fn host_call_total(&self) -> u64 {
+        self.host_call_total.get()
+    }
+
+    /// How many shared locks the thread holds; 0 for a thread that may die without harm.
+    #[must_use]
+    pub fn locks_held(&self) -> u32 {
+        self.locks_held.get()
+    }
+
+    /// Host calls by number since the last time, and starts again from zero.
+    pub fn drain_host_calls(&self, mut each: impl FnMut(u16, u64)) {
+        for (slot, counter) in self.host_calls.iter().enumerate() {
+            let count = counter.replace(0);
+            if count != 0 {
+                each(slot_number(slot), u64::from(count));
+            }
+        }
+    }
+
+    /// Gives the thread its kernel object; one `T` in the whole program.
+    pub fn set_task<T: Send + Sync + 'static>(&self, task: alloc::sync::Arc<T>) {
+        self.clear_task::<T>();
+        self.task_tag.store(tag::<T>(), Ordering::Relaxed);
+        self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
+    }
+
+    /// Drops the thread's kernel object.
+    pub fn clear_task<T: Send + Sync + 'static>(&self) {
+        let old = self.task.swap(core::ptr::null_mut(), Ordering::AcqRel);
+        if !old.is_null() && self.task_tag.load(Ordering::Relaxed) == tag::<T>() {
+            // SAFETY: the pointer came from Arc::into_raw of the same type, by the tag.
+            drop(unsafe { alloc::sync::Arc::from_raw(old.cast::<T>()) });
+        }
+    }
+
+    /// The thread's kernel object. Valid while the thread runs: only [`Cpu::clear_task`] at its end drops it.
+    #[inline]
+    #[must_use]
+    pub fn task<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        let task = self.task.load(Ordering::Relaxed);
+        if task.is_null() || self.task_tag.load(Ordering::Relaxed) != tag::<T>() {
+            return None;
+        }
+        // SAFETY: set by `set_task` with the same type and kept alive by the area.
+        Some(unsafe { &*task.cast::<T>() })
+    }
+}
+
+/// A number for a type.
+#[inline]
+fn tag<T: 'static>() -> u64 {
+    core::mem::size_of::<T>() as u64 | 0x7a67_0000_0000_0000
+}
+
+/// Counts a host call of the calling thread.
+#[inline]
+pub(crate) fn count_host_call(nr: u64) {
+    #[cfg(target_os = "none")]
+    {
+        let cpu = current();
+        cpu.host_call_total.set(cpu.host_call_total.get() + 1);
+        let counter = &cpu.host_calls[counter_slot(nr)];
+        counter.set(counter.get().wrapping_add(1));
+    }
+    #[cfg(not(target_os = "none"))]
+    let _ = counter_slot(nr);
+}
+
+fn is_current(cpu: &Cpu) -> bool {
+    core::ptr::eq(cpu, current())
+}
+
+/// The calling thread's area.
+#[cfg(target_os = "none")]
+#[inline]
+#[must_use]
+pub fn current() -> &'static Cpu {
+    let address: *const Cpu;
+    // SAFETY: in the LibOS GS points at the thread's area, whose first word is its address.
+    unsafe {
+        core::arch::asm!("mov {}, gs:[0]", out(reg) address, options(nostack, readonly, preserves_flags));
+    }
+    // SAFETY: areas are never unmapped, and shared access goes through atomics and Cells of the owner.
+    unsafe { &*address }
+}
+
+/// The calling thread's area (build machine: made at first use).
+#[cfg(not(target_os = "none"))]
+#[must_use]
+pub fn current() -> &'static Cpu {
+    use std::boxed::Box;
+    thread_local! {
+        static CPU: &'static Cpu = Box::leak(Box::new(Cpu::new()));
+    }
+    CPU.with(|cpu| *cpu)
+}
+
+#[cfg(not(target_os = "none"))]
+impl Cpu {
+    fn new() -> Cpu {
+        Cpu {
+            this: Cell::new(0),
+            stack_top: Cell::new(0),
+            pending: AtomicU32::new(0),
+            exit_kind: Cell::new(0),
+            trapped: Cell::new(0),
+            gs_foreign: Cell::new(0),
+            guest_gs: Cell::new(0),
+            frame: UnsafeCell::new(TrapFrame::default()),
+            tid: AtomicU32::new(next_test_tid()),
+            pid: AtomicU32::new(0),
+            ready: AtomicU32::new(0),
+            wake: AtomicU32::new(0),
+            locks_held: Cell::new(0),
+            fault: Cell::new(Fault::default()),
+            start_fs: Cell::new(0),
+            task: AtomicPtr::new(core::ptr::null_mut()),
+            task_tag: AtomicU64::new(0),
+            host_calls: [const { Cell::new(0) }; COUNTED],
+            host_call_total: Cell::new(0),
+            in_use: AtomicBool::new(true),
+        }
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn next_test_tid() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The LibOS's own address range, refused to guests. Set at boot.
+static LIBOS_START: AtomicU64 = AtomicU64::new(abi::boot::BASE_MIN);
+static LIBOS_END: AtomicU64 = AtomicU64::new(abi::boot::BASE_MAX);
+/// End of user addresses.
+pub const USER_END: u64 = 0x7fff_ffff_f000;
+
+pub(crate) fn set_libos_range(start: u64, end: u64) {
+    LIBOS_START.store(start, Ordering::Relaxed);
+    LIBOS_END.store(end, Ordering::Relaxed);
+}
+
+/// The LibOS's own address range: mappings there are refused, and it is shown nowhere.
+#[must_use]
+pub fn libos_range() -> core::ops::Range<u64> {
+    LIBOS_START.load(Ordering::Relaxed)..LIBOS_END.load(Ordering::Relaxed)
+}
+
+/// Whether a range is user memory outside of the LibOS.
+#[inline]
+#[must_use]
+pub fn is_guest_range(addr: u64, len: u64) -> bool {
+    let Some(end) = addr.checked_add(len) else { return false };
+    end <= USER_END
+        && (end <= LIBOS_START.load(Ordering::Relaxed) || addr >= LIBOS_END.load(Ordering::Relaxed))
+}
+
+/// The pool of areas.
+static AREAS: AtomicU64 = AtomicU64::new(0);
+static AREA_COUNT: AtomicU64 = AtomicU64::new(0);
+static NEXT_AREA: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(target_os = "none")]
+pub(crate) fn set_areas(start: u64, count: u64) {
+    AREAS.store(start, Ordering::Relaxed);
+    AREA_COUNT.store(count, Ordering::Relaxed);
+}
+
+/// Initialises area `index` (zeroed memory) and returns it.
+///
+/// # Safety
+/// The area must be unused.
+#[cfg(target_os = "none")]
+pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
+    let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
+    // SAFETY: the area is arena memory, zeroed, and every field is valid as zeros.
+    let cpu = unsafe { &*(address as *const Cpu) };
+    cpu.this.set(address);
+    cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
+    cpu.in_use.store(true, Ordering::Relaxed);
+    cpu
+}
+
+/// Takes a free area.
+///
+/// # Errors
+/// EAGAIN when there is none.
+#[cfg(target_os = "none")]
+pub fn allocate() -> crate::Result<&'static Cpu> {
+    let count = AREA_COUNT.load(Ordering::Relaxed);
+    let start = NEXT_AREA.load(Ordering::Relaxed);
+    for step in 0..count {
+        let index = (start + step) % count;
+        let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
+        // SAFETY: area memory is valid as a Cpu in any state; only the atomic flag is touched.
+        let cpu = unsafe { &*(address as *const Cpu) };
+        if cpu.in_use.load(Ordering::Relaxed) || cpu.tid.load(Ordering::Acquire) != 0 {
+            continue;
+        }
+        if cpu.in_use.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            NEXT_AREA.store(index, Ordering::Relaxed);
+            reset(cpu, address);
+            return Ok(cpu);
+        }
+    }
+    Err(crate::Errno::EAGAIN)
+}
+
+/// Takes a free area (build machine: a fresh one).
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "none"))]
+pub fn allocate() -> crate::Result<&'static Cpu> {
+    Ok(std::boxed::Box::leak(std::boxed::Box::new(Cpu::new())))
+}
+
+#[cfg(target_os = "none")]
+fn reset(cpu: &Cpu, address: u64) {
+    cpu.this.set(address);
+    cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
+    cpu.pending.store(0, Ordering::Relaxed);
+    cpu.exit_kind.set(EXIT_FULL);
+    cpu.trapped.set(0);
+    cpu.gs_foreign.set(0);
+    cpu.guest_gs.set(0);
+    cpu.pid.store(0, Ordering::Relaxed);
+    cpu.ready.store(0, Ordering::Relaxed);
+    cpu.wake.store(0, Ordering::Relaxed);
+    cpu.locks_held.set(0);
+}
+
+/// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:
+/// an area is handed out again only when its tid is 0.
+pub fn release(cpu: &Cpu) {
+    cpu.in_use.store(false, Ordering::Release);
+}
+
+/// The host process ended: its areas' thread ids are void.
+pub fn process_ended(cpu: &Cpu) {
+    cpu.tid.store(0, Ordering::Release);
+}

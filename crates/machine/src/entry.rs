@@ -1,0 +1,470 @@
+//! The way in from guest code and out again, and the few routines that must be assembly.
+//!
+//! A patched site jumps to `xlibos_syscall_entry` with the call's number in rax, arguments as the hardware's
+//! `syscall` takes them, and the return address in rcx. Nothing of the guest's stack is touched. Signal
+//! handlers ([`crate::trap`]) send a thread here too, by rewriting its context.
+//!
+//! Invariants: GS points at the thread's area while LibOS code runs; from `xlibos_exit_check` to
+//! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check.
+
+use crate::cpu::{Cpu, EXIT_CALL};
+use crate::frame::TrapFrame;
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+const FRAME: usize = offset_of!(Cpu, frame);
+
+// The kernel's hooks; the image crate defines them.
+unsafe extern "Rust" {
+    safe fn kernel_syscall(cpu: &'static Cpu);
+    safe fn kernel_event(cpu: &'static Cpu);
+    safe fn kernel_return(cpu: &'static Cpu);
+    safe fn kernel_child(cpu: &'static Cpu);
+}
+
+/// A thread entered by a call.
+extern "C" fn enter_call(cpu: &'static Cpu) {
+    kernel_syscall(cpu);
+}
+
+/// A thread was interrupted, or faulted, in guest code.
+extern "C" fn enter_event(cpu: &'static Cpu) {
+    kernel_event(cpu);
+}
+
+/// Something is pending for a thread that is about to return.
+extern "C" fn before_return(cpu: &'static Cpu) {
+    kernel_return(cpu);
+}
+
+/// First code of a new host thread, on its LibOS stack.
+extern "C" fn child_entry(cpu: &'static Cpu) {
+    use core::sync::atomic::Ordering;
+    crate::trap::set_signal_stack(cpu);
+    if cpu.pid.load(Ordering::Relaxed) == 0 {
+        cpu.pid.store(cpu.tid.load(Ordering::Relaxed), Ordering::Release);
+    }
+    crate::process::set_fs_base(cpu.start_fs.get());
+    cpu.ready.store(1, Ordering::Release);
+    kernel_child(cpu);
+}
+
+global_asm!(
+    r"
+    .macro SAVE_REGISTERS
+    mov [r11 + {rax}], rax
+    mov [r11 + {orig}], rax
+    mov [r11 + {rdi}], rdi
+    mov [r11 + {rsi}], rsi
+    mov [r11 + {rdx}], rdx
+    mov [r11 + {r10}], r10
+    mov [r11 + {r8}], r8
+    mov [r11 + {r9}], r9
+    mov [r11 + {rbx}], rbx
+    mov [r11 + {rbp}], rbp
+    mov [r11 + {r12}], r12
+    mov [r11 + {r13}], r13
+    mov [r11 + {r14}], r14
+    mov [r11 + {r15}], r15
+    .endm
+    .macro LOAD_REGISTERS
+    mov rax, [r11 + {rax}]
+    mov rdi, [r11 + {rdi}]
+    mov rsi, [r11 + {rsi}]
+    mov rdx, [r11 + {rdx}]
+    mov r10, [r11 + {r10}]
+    mov r8, [r11 + {r8}]
+    mov r9, [r11 + {r9}]
+    mov rbx, [r11 + {rbx}]
+    mov rbp, [r11 + {rbp}]
+    mov r12, [r11 + {r12}]
+    mov r13, [r11 + {r13}]
+    mov r14, [r11 + {r14}]
+    mov r15, [r11 + {r15}]
+    .endm
+
+    .global xlibos_syscall_entry
+    .balign 64
+xlibos_syscall_entry:
+    rdgsbase r11
+    cmp r11, [rip + {areas_start}]
+    jb xlibos_bad_gs
+    cmp r11, [rip + {areas_end}]
+    jae xlibos_bad_gs
+    cmp [r11 + {this}], r11
+    jne xlibos_bad_gs
+    mov [r11 + {rsp}], rsp
+    mov rsp, [r11 + {stack_top}]
+    mov [r11 + {rip}], rcx
+    mov [r11 + {rcx}], rcx
+    SAVE_REGISTERS
+    pushfq
+    pop rcx
+    mov [r11 + {rflags}], rcx
+    mov [r11 + {r11}], rcx
+    mov dword ptr [r11 + {exit_kind}], {exit_call}
+    cld
+    mov rdi, r11
+    call {enter_call}
+
+    .global xlibos_exit_check
+xlibos_exit_check:
+    rdgsbase r11
+    mov rsp, [r11 + {stack_top}]
+    cmp dword ptr [r11 + {pending}], 0
+    jne xlibos_exit_pending
+    cmp dword ptr [r11 + {gs_foreign}], 0
+    jne xlibos_exit_gs
+xlibos_exit_load:
+    cmp dword ptr [r11 + {exit_kind}], {exit_call}
+    jne xlibos_exit_full
+    LOAD_REGISTERS
+    mov rsp, [r11 + {rsp}]
+    mov rcx, [r11 + {rip}]
+    mov r11, [r11 + {rflags}]
+    jmp rcx
+xlibos_exit_gs:
+    mov rax, [r11 + {guest_gs}]
+    wrgsbase rax
+    jmp xlibos_exit_load
+xlibos_exit_full:
+    push 0x2b
+    push [r11 + {rsp}]
+    push [r11 + {rflags}]
+    push 0x33
+    push [r11 + {rip}]
+    LOAD_REGISTERS
+    mov rcx, [r11 + {rcx}]
+    mov r11, [r11 + {r11}]
+    iretq
+    .global xlibos_exit_end
+xlibos_exit_end:
+
+xlibos_exit_pending:
+    mov rdi, r11
+    call {before_return}
+    jmp xlibos_exit_check
+
+    .global xlibos_bad_gs
+xlibos_bad_gs:
+    ud2
+
+    // Sent here by a handler: GS is ours, rsp is the top of the LibOS stack, the frame is saved.
+    .global xlibos_event_entry
+xlibos_event_entry:
+    rdgsbase rdi
+    call {enter_event}
+    jmp xlibos_exit_check
+
+    // rdi = flags, rsi = area.
+    .global xlibos_host_clone
+xlibos_host_clone:
+    mov r9, rsi
+    lea rdx, [rsi + {tid}]
+    mov r10, rdx
+    mov rsi, [r9 + {stack_top}]
+    xor r8d, r8d
+    mov eax, 56
+    syscall
+    test rax, rax
+    jz 2f
+    ret
+2:
+    wrgsbase r9
+    xor ebp, ebp
+    mov rsp, [r9 + {stack_top}]
+    mov rdi, r9
+    call {child_entry}
+    jmp xlibos_exit_check
+
+    // rdi = area. The tid word is cleared by the host when the thread has ended.
+    .global xlibos_exit_thread
+xlibos_exit_thread:
+    mov dword ptr [rdi + {in_use}], 0
+1:
+    xor edi, edi
+    mov eax, 60
+    syscall
+    jmp 1b
+
+    .global xlibos_sigreturn
+xlibos_sigreturn:
+    mov eax, 15
+    syscall
+    ud2
+
+    // rdi = number, rsi = six arguments. Between the check and the call a handler sends us to the abort.
+    .global xlibos_sleeping_call
+xlibos_sleeping_call:
+    mov rax, rdi
+    mov r11, rsi
+    mov rdi, [r11]
+    mov rsi, [r11 + 8]
+    mov rdx, [r11 + 16]
+    mov r10, [r11 + 24]
+    mov r8, [r11 + 32]
+    mov r9, [r11 + 40]
+    .global xlibos_sleep_check
+xlibos_sleep_check:
+    cmp dword ptr gs:[{pending}], 0
+    jne xlibos_sleep_abort
+    .global xlibos_sleep_call
+xlibos_sleep_call:
+    syscall
+    .global xlibos_sleep_end
+xlibos_sleep_end:
+    ret
+    .global xlibos_sleep_abort
+xlibos_sleep_abort:
+    mov rax, -4
+    ret
+
+    // rdi = to, rsi = from, rdx = length; returns how much is left.
+    .global xlibos_guest_copy
+xlibos_guest_copy:
+    cmp rdx, 96
+    jae 3f
+    .global xlibos_copy_words
+xlibos_copy_words:
+1:
+    cmp rdx, 8
+    jb 4f
+    mov rax, [rsi]
+    mov [rdi], rax
+    add rsi, 8
+    add rdi, 8
+    sub rdx, 8
+    jmp 1b
+4:
+    cmp rdx, 4
+    jb xlibos_copy_bytes
+    mov eax, [rsi]
+    mov [rdi], eax
+    add rsi, 4
+    add rdi, 4
+    sub rdx, 4
+    .global xlibos_copy_bytes
+xlibos_copy_bytes:
+    test rdx, rdx
+    jz 2f
+    mov al, [rsi]
+    mov [rdi], al
+    inc rsi
+    inc rdi
+    dec rdx
+    jmp xlibos_copy_bytes
+2:
+    xor eax, eax
+    ret
+3:
+    mov rcx, rdx
+    .global xlibos_copy_block
+xlibos_copy_block:
+    rep movsb
+    .global xlibos_copy_end
+xlibos_copy_end:
+    xor eax, eax
+    ret
+    .global xlibos_copy_fault_bytes
+xlibos_copy_fault_bytes:
+    mov rax, rdx
+    ret
+    .global xlibos_copy_fault_block
+xlibos_copy_fault_block:
+    mov rax, rcx
+    ret
+
+    // rdi = address, rsi = expected (in), seen (out), edx = new.
+    .global xlibos_guest_cmpxchg
+xlibos_guest_cmpxchg:
+    mov eax, [rsi]
+    .global xlibos_cmpxchg_at
+xlibos_cmpxchg_at:
+    lock cmpxchg [rdi], edx
+    .global xlibos_cmpxchg_end
+xlibos_cmpxchg_end:
+    mov [rsi], eax
+    xor eax, eax
+    ret
+
+    // rdi = area in guest memory, rsi = mask.
+    .global xlibos_guest_xsave
+xlibos_guest_xsave:
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    .global xlibos_xsave_at
+xlibos_xsave_at:
+    xsave64 [rdi]
+    .global xlibos_xsave_end
+xlibos_xsave_end:
+    xor eax, eax
+    ret
+    .global xlibos_guest_xrstor
+xlibos_guest_xrstor:
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    .global xlibos_xrstor_at
+xlibos_xrstor_at:
+    xrstor64 [rdi]
+    .global xlibos_xrstor_end
+xlibos_xrstor_end:
+    xor eax, eax
+    ret
+    .global xlibos_fault_one
+xlibos_fault_one:
+    mov eax, 1
+    ret
+
+    // rdi = mask. An all-zero header restores every component to its initial state.
+    .global xlibos_reset_xstate
+xlibos_reset_xstate:
+    mov eax, edi
+    mov rdx, rdi
+    shr rdx, 32
+    xrstor64 [rip + xlibos_initial_xstate]
+    ret
+
+    .section .rodata
+    .balign 64
+xlibos_initial_xstate:
+    .short 0x37f
+    .zero 22
+    .long 0x1f80
+    .zero 996
+    .zero 10240
+    .text
+    ",
+    rax = const FRAME + offset_of!(TrapFrame, rax),
+    rbx = const FRAME + offset_of!(TrapFrame, rbx),
+    rcx = const FRAME + offset_of!(TrapFrame, rcx),
+    rdx = const FRAME + offset_of!(TrapFrame, rdx),
+    rsi = const FRAME + offset_of!(TrapFrame, rsi),
+    rdi = const FRAME + offset_of!(TrapFrame, rdi),
+    rbp = const FRAME + offset_of!(TrapFrame, rbp),
+    rsp = const FRAME + offset_of!(TrapFrame, rsp),
+    r8 = const FRAME + offset_of!(TrapFrame, r8),
+    r9 = const FRAME + offset_of!(TrapFrame, r9),
+    r10 = const FRAME + offset_of!(TrapFrame, r10),
+    r11 = const FRAME + offset_of!(TrapFrame, r11),
+    r12 = const FRAME + offset_of!(TrapFrame, r12),
+    r13 = const FRAME + offset_of!(TrapFrame, r13),
+    r14 = const FRAME + offset_of!(TrapFrame, r14),
+    r15 = const FRAME + offset_of!(TrapFrame, r15),
+    rip = const FRAME + offset_of!(TrapFrame, rip),
+    rflags = const FRAME + offset_of!(TrapFrame, rflags),
+    orig = const FRAME + offset_of!(TrapFrame, orig_rax),
+    this = const offset_of!(Cpu, this),
+    stack_top = const offset_of!(Cpu, stack_top),
+    pending = const offset_of!(Cpu, pending),
+    exit_kind = const offset_of!(Cpu, exit_kind),
+    gs_foreign = const offset_of!(Cpu, gs_foreign),
+    guest_gs = const offset_of!(Cpu, guest_gs),
+    tid = const offset_of!(Cpu, tid),
+    in_use = const offset_of!(Cpu, in_use),
+    exit_call = const EXIT_CALL,
+    areas_start = sym AREAS_START,
+    areas_end = sym AREAS_END,
+    enter_call = sym enter_call,
+    enter_event = sym enter_event,
+    before_return = sym before_return,
+    child_entry = sym child_entry,
+);
+
+/// Range of the thread areas, for the check of GS at entry.
+pub(crate) static AREAS_START: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+/// End of the thread areas.
+pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+unsafe extern "C" {
+    #[link_name = "xlibos_host_clone"]
+    pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
+    #[link_name = "xlibos_exit_thread"]
+    pub(crate) fn exit_thread(area: &'static Cpu) -> !;
+    #[link_name = "xlibos_sleeping_call"]
+    pub(crate) fn sleeping_call(nr: u64, args: &[u64; 6]) -> u64;
+    #[link_name = "xlibos_guest_copy"]
+    pub(crate) fn guest_copy(to: u64, from: u64, len: u64) -> u64;
+    #[link_name = "xlibos_guest_cmpxchg"]
+    pub(crate) fn guest_compare_exchange(addr: u64, expected: *mut u32, new: u32) -> u64;
+    #[link_name = "xlibos_guest_xsave"]
+    pub(crate) fn guest_xsave(addr: u64, mask: u64) -> u64;
+    #[link_name = "xlibos_guest_xrstor"]
+    pub(crate) fn guest_xrstor(addr: u64, mask: u64) -> u64;
+    #[link_name = "xlibos_reset_xstate"]
+    pub(crate) fn reset_xstate(mask: u64);
+
+    fn xlibos_syscall_entry();
+    fn xlibos_exit_check();
+    fn xlibos_exit_end();
+    fn xlibos_bad_gs();
+    fn xlibos_event_entry();
+    fn xlibos_sigreturn();
+    fn xlibos_sleep_check();
+    fn xlibos_sleep_call();
+    fn xlibos_sleep_abort();
+    fn xlibos_copy_words();
+    fn xlibos_copy_bytes();
+    fn xlibos_copy_block();
+    fn xlibos_copy_end();
+    fn xlibos_copy_fault_bytes();
+    fn xlibos_copy_fault_block();
+    fn xlibos_cmpxchg_at();
+    fn xlibos_cmpxchg_end();
+    fn xlibos_xsave_at();
+    fn xlibos_xsave_end();
+    fn xlibos_xrstor_at();
+    fn xlibos_xrstor_end();
+    fn xlibos_fault_one();
+}
+
+fn address(f: unsafe extern "C" fn()) -> u64 {
+    f as usize as u64
+}
+
+/// Where patched sites jump to.
+pub(crate) fn syscall_entry_address() -> u64 {
+    address(xlibos_syscall_entry)
+}
+
+/// Where handlers send a thread whose frame they saved.
+pub(crate) fn event_entry_address() -> u64 {
+    address(xlibos_event_entry)
+}
+
+/// The host handlers' restorer.
+pub(crate) fn sigreturn_address() -> u64 {
+    address(xlibos_sigreturn)
+}
+
+/// Whether `rip` is the check of GS that failed.
+pub(crate) fn is_bad_gs(rip: u64) -> bool {
+    rip == address(xlibos_bad_gs)
+}
+
+/// Where a thread interrupted at `rip` on its way out must go instead.
+pub(crate) fn exit_restart(rip: u64) -> Option<u64> {
+    (address(xlibos_exit_check)..address(xlibos_exit_end)).contains(&rip).then(|| address(xlibos_exit_check))
+}
+
+/// Where a thread interrupted at `rip` right before a sleeping call must go instead.
+pub(crate) fn sleep_abort(rip: u64) -> Option<u64> {
+    (address(xlibos_sleep_check)..=address(xlibos_sleep_call)).contains(&rip).then(|| address(xlibos_sleep_abort))
+}
+
+/// Where a fault at `rip` in a guest access goes on.
+pub(crate) fn fault_fixup(rip: u64) -> Option<u64> {
+    let table = [
+        (xlibos_copy_words as unsafe extern "C" fn(), xlibos_copy_bytes as unsafe extern "C" fn(), xlibos_copy_bytes as unsafe extern "C" fn()),
+        (xlibos_copy_bytes, xlibos_copy_block, xlibos_copy_fault_bytes),
+        (xlibos_copy_block, xlibos_copy_end, xlibos_copy_fault_block),
+        (xlibos_cmpxchg_at, xlibos_cmpxchg_end, xlibos_fault_one),
+        (xlibos_xsave_at, xlibos_xsave_end, xlibos_fault_one),
+        (xlibos_xrstor_at, xlibos_xrstor_end, xlibos_fault_one),
+    ];
+    table
+        .iter()
+        .find(|(from, to, _)| (address(*from)..address(*to)).contains(&rip))
+        .map(|(_, _, fixup)| address(*fixup))
+}

@@ -1,0 +1,256 @@
+//! Guest memory: alleged until a copy succeeds. Every access is a fallible copy; nothing is borrowed, and
+//! what is read is read once, since other threads and processes write it meanwhile.
+
+use crate::cpu;
+use crate::errno::{Errno, Result};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+#[cfg(target_os = "none")]
+use crate::entry::{guest_compare_exchange, guest_copy};
+
+/// Copies between guest and kernel memory; returns how many bytes were not copied.
+///
+/// # Safety
+/// The kernel side must be valid for the length.
+#[cfg(not(target_os = "none"))]
+unsafe fn guest_copy(to: u64, from: u64, len: u64) -> u64 {
+    if to < 4096 || from < 4096 {
+        return len;
+    }
+    // SAFETY: unit tests pass addresses of live buffers.
+    unsafe { core::ptr::copy(from as *const u8, to as *mut u8, len as usize) };
+    0
+}
+
+/// Reads guest memory into `buffer`.
+///
+/// # Errors
+/// EFAULT where any byte cannot be read.
+#[inline]
+pub fn read(addr: u64, buffer: &mut [u8]) -> Result<()> {
+    if read_some(addr, buffer)? == buffer.len() { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Reads as much as can be read; returns how many bytes.
+///
+/// # Errors
+/// EFAULT where none can (and some were asked for).
+#[inline]
+pub fn read_some(addr: u64, buffer: &mut [u8]) -> Result<usize> {
+    let len = buffer.len() as u64;
+    if len == 0 {
+        return Ok(0);
+    }
+    if !cpu::is_guest_range(addr, len) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: the buffer is an exclusive borrow of that length; the guest side may fault, which is reported.
+    let left = unsafe { guest_copy(buffer.as_mut_ptr() as u64, addr, len) };
+    if left == len { Err(Errno::EFAULT) } else { Ok((len - left) as usize) }
+}
+
+/// Writes `bytes` to guest memory.
+///
+/// # Errors
+/// EFAULT where any byte cannot be written (those before it are).
+#[inline]
+pub fn write(addr: u64, bytes: &[u8]) -> Result<()> {
+    if write_some(addr, bytes)? == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Writes as much as can be written; returns how many bytes.
+///
+/// # Errors
+/// EFAULT where none can (and some were given).
+#[inline]
+pub fn write_some(addr: u64, bytes: &[u8]) -> Result<usize> {
+    let len = bytes.len() as u64;
+    if len == 0 {
+        return Ok(0);
+    }
+    if !cpu::is_guest_range(addr, len) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: `bytes` is borrowed for the length; the guest side may fault, which is reported.
+    let left = unsafe { guest_copy(addr, bytes.as_ptr() as u64, len) };
+    if left == len { Err(Errno::EFAULT) } else { Ok((len - left) as usize) }
+}
+
+/// Fills guest memory with zeros.
+///
+/// # Errors
+/// EFAULT where any byte cannot be written.
+pub fn zero(mut addr: u64, mut len: u64) -> Result<()> {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    while len > 0 {
+        let step = len.min(4096);
+        write(addr, ZEROS.get(..step as usize).unwrap_or(&ZEROS))?;
+        addr += step;
+        len -= step;
+    }
+    Ok(())
+}
+
+/// Reads a value.
+///
+/// # Errors
+/// EFAULT.
+#[inline]
+pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
+    let mut value = T::new_zeroed();
+    read(addr, value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// Writes a value.
+///
+/// # Errors
+/// EFAULT.
+#[inline]
+pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()> {
+    write(addr, value.as_bytes())
+}
+
+/// Reads a string up to its NUL, at most `max` bytes.
+///
+/// # Errors
+/// EFAULT; ENAMETOOLONG where no NUL comes within `max` bytes.
+pub fn read_string(addr: u64, max: usize) -> Result<alloc::vec::Vec<u8>> {
+    let mut out = alloc::vec::Vec::new();
+    let mut at = addr;
+    let mut chunk = [0_u8; 256];
+    while out.len() < max {
+        // Never across a page: the string may end right before an unmapped one.
+        let to_page_end = 4096 - (at & 4095) as usize;
+        let want = to_page_end.min(256).min(max - out.len());
+        let piece = chunk.get_mut(..want).ok_or(Errno::EFAULT)?;
+        read(at, piece)?;
+        if let Some(end) = piece.iter().position(|&b| b == 0) {
+            out.extend(piece.iter().take(end));
+            return Ok(out);
+        }
+        out.extend_from_slice(piece);
+        at += want as u64;
+    }
+    Err(Errno::ENAMETOOLONG)
+}
+
+/// Compares and exchanges an aligned 32-bit word of guest memory; returns what it held before.
+///
+/// # Errors
+/// EFAULT; EINVAL where it is not aligned.
+pub fn compare_exchange(addr: u64, expected: u32, new: u32) -> Result<u32> {
+    if addr & 3 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !cpu::is_guest_range(addr, 4) {
+        return Err(Errno::EFAULT);
+    }
+    #[cfg(target_os = "none")]
+    {
+        let mut seen = expected;
+        // SAFETY: a fault is reported; `seen` is a live local.
+        let failed = unsafe { guest_compare_exchange(addr, &raw mut seen, new) };
+        if failed != 0 { Err(Errno::EFAULT) } else { Ok(seen) }
+    }
+    #[cfg(not(target_os = "none"))]
+    {
+        // SAFETY: unit tests pass addresses of live words.
+        let word = unsafe { core::sync::atomic::AtomicU32::from_ptr(addr as *mut u32) };
+        let (Ok(seen) | Err(seen)) = word.compare_exchange(
+            expected,
+            new,
+            core::sync::atomic::Ordering::SeqCst,
+            core::sync::atomic::Ordering::SeqCst,
+        );
+        Ok(seen)
+    }
+}
+
+/// An address of a `T` in guest memory, as a call's argument.
+#[derive(Debug)]
+pub struct UserPtr<T> {
+    addr: u64,
+    kind: core::marker::PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for UserPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for UserPtr<T> {}
+
+impl<T> UserPtr<T> {
+    /// From a register.
+    #[must_use]
+    pub fn new(addr: u64) -> UserPtr<T> {
+        UserPtr { addr, kind: core::marker::PhantomData }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn addr(self) -> u64 {
+        self.addr
+    }
+
+    /// Whether it is NULL.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.addr == 0
+    }
+
+    /// None for NULL.
+    #[must_use]
+    pub fn non_null(self) -> Option<UserPtr<T>> {
+        if self.addr == 0 { None } else { Some(self) }
+    }
+
+    /// The pointer `index` elements on.
+    #[must_use]
+    pub fn at(self, index: usize) -> UserPtr<T> {
+        UserPtr::new(self.addr.wrapping_add(index as u64 * core::mem::size_of::<T>() as u64))
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> UserPtr<T> {
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn read(self) -> Result<T> {
+        read_value(self.addr)
+    }
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn write(self, value: &T) -> Result<()> {
+        write_value(self.addr, value)
+    }
+
+    /// Writes the value unless the pointer is NULL.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn write_optional(self, value: &T) -> Result<()> {
+        if self.is_null() { Ok(()) } else { self.write(value) }
+    }
+
+    /// Reads `count` values.
+    ///
+    /// # Errors
+    /// EFAULT; EINVAL for a count of more than 1 MiB in bytes.
+    pub fn read_slice(self, count: usize) -> Result<alloc::vec::Vec<T>> {
+        if count.saturating_mul(core::mem::size_of::<T>()) > 1 << 20 {
+            return Err(Errno::EINVAL);
+        }
+        let mut out = alloc::vec::Vec::with_capacity(count);
+        for i in 0..count {
+            out.push(self.at(i).read()?);
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,521 @@
+//! Host calls: the one module that issues them (design, section 4; `abi::hostcall` is the list).
+//!
+//! Wrappers take handles and plain values; those that map or unmap refuse the LibOS's own range, so they
+//! are safe to call. Invariant of this module: no wrapper lets the host write to memory that Rust borrows.
+
+use crate::cpu;
+use crate::errno::{Errno, Result};
+use core::arch::asm;
+
+/// A descriptor in the container's host table. Closed by its owner through [`close`].
+pub type RawFd = i32;
+
+/// A handle that closes itself.
+#[derive(Debug)]
+pub struct HostFd(RawFd);
+
+impl HostFd {
+    /// Takes ownership of a descriptor.
+    #[must_use]
+    pub fn from_raw(fd: RawFd) -> HostFd {
+        HostFd(fd)
+    }
+
+    /// The number, for host calls.
+    #[must_use]
+    pub fn raw(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for HostFd {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
+/// Numbers of the host calls.
+pub(crate) mod nr {
+    pub const CLOSE: u64 = 3;
+    pub const FSTAT: u64 = 5;
+    pub const MMAP: u64 = 9;
+    pub const MPROTECT: u64 = 10;
+    pub const MUNMAP: u64 = 11;
+    pub const MREMAP: u64 = 25;
+    pub const MADVISE: u64 = 28;
+    pub const SENDTO: u64 = 44;
+    pub const RECVMSG: u64 = 47;
+    pub const SIGALTSTACK: u64 = 131;
+    pub const FUTEX: u64 = 202;
+    pub const CLOCK_GETTIME: u64 = 228;
+    pub const EXIT_GROUP: u64 = 231;
+    pub const EPOLL_CTL: u64 = 233;
+    pub const TGKILL: u64 = 234;
+    pub const EPOLL_PWAIT: u64 = 281;
+    pub const ACCEPT4: u64 = 288;
+    pub const MEMBARRIER: u64 = 324;
+    pub const PREADV2: u64 = 327;
+    pub const PWRITEV2: u64 = 328;
+    pub const RSEQ: u64 = 334;
+}
+
+/// Issues a host call.
+///
+/// # Safety
+/// The call with these arguments must not violate memory that Rust relies on.
+#[inline]
+pub(crate) unsafe fn raw(nr: u64, args: [u64; 6]) -> u64 {
+    cpu::count_host_call(nr);
+    let ret;
+    // SAFETY: by the caller's promise; the clobbers are those of the instruction.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") nr => ret,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+            in("r10") args[3], in("r8") args[4], in("r9") args[5],
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+/// Issues a host call that may sleep: it returns EINTR at once where something is pending for the thread.
+///
+/// # Safety
+/// As [`raw`].
+#[inline]
+pub(crate) unsafe fn raw_sleeping(nr: u64, args: [u64; 6]) -> u64 {
+    cpu::count_host_call(nr);
+    #[cfg(target_os = "none")]
+    // SAFETY: by the caller's promise; the routine makes exactly this call.
+    unsafe {
+        crate::entry::sleeping_call(nr, &args)
+    }
+    #[cfg(not(target_os = "none"))]
+    // SAFETY: by the caller's promise.
+    unsafe {
+        raw(nr, args)
+    }
+}
+
+/// Turns a raw return value into a result.
+#[inline]
+pub(crate) fn check(ret: u64) -> Result<u64> {
+    let signed = ret.cast_signed();
+    if (-4095..0).contains(&signed) {
+        return Err(Errno::from_raw(i32::try_from(-signed).unwrap_or(5)));
+    }
+    Ok(ret)
+}
+
+fn fd_arg(fd: RawFd) -> u64 {
+    i64::from(fd).cast_unsigned()
+}
+
+/// Drops a handle.
+pub fn close(fd: RawFd) {
+    // SAFETY: closing a descriptor touches no memory.
+    let _ = unsafe { raw(nr::CLOSE, [fd_arg(fd), 0, 0, 0, 0, 0]) };
+}
+
+/// A guest or kernel buffer for vectored transfers: address and length, as `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct IoVec {
+    /// Address.
+    pub base: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// Whether an offset is given or the descriptor's own position is used (-1).
+fn offset_args(offset: Option<u64>) -> (u64, u64) {
+    offset.map_or((u64::MAX, u64::MAX), |o| (o, 0))
+}
+
+/// Reads into guest memory. `offset` None reads at the descriptor's position (pipes, sockets, the
+/// caller's streams). Sleeps unless `RWF_NOWAIT` (8) is in `flags`.
+///
+/// # Errors
+/// EFAULT for buffers in the LibOS's range, else the host's errno; EINTR when interrupted.
+pub fn preadv2_guest(fd: RawFd, iov: &[IoVec], offset: Option<u64>, flags: u32) -> Result<usize> {
+    if iov.iter().any(|v| !cpu::is_guest_range(v.base, v.len)) {
+        return Err(Errno::EFAULT);
+    }
+    let (low, high) = offset_args(offset);
+    let args = [fd_arg(fd), iov.as_ptr() as u64, iov.len() as u64, low, high, u64::from(flags)];
+    // SAFETY: every buffer lies in guest memory, which Rust never borrows.
+    let ret = unsafe { raw_sleeping(nr::PREADV2, args) };
+    check(ret).map(|n| n as usize)
+}
+
+/// Writes from guest memory; as [`preadv2_guest`].
+///
+/// # Errors
+/// As [`preadv2_guest`].
+pub fn pwritev2_guest(fd: RawFd, iov: &[IoVec], offset: Option<u64>, flags: u32) -> Result<usize> {
+    if iov.iter().any(|v| !cpu::is_guest_range(v.base, v.len)) {
+        return Err(Errno::EFAULT);
+    }
+    let (low, high) = offset_args(offset);
+    let args = [fd_arg(fd), iov.as_ptr() as u64, iov.len() as u64, low, high, u64::from(flags)];
+    // SAFETY: the host only reads the buffers.
+    let ret = unsafe { raw_sleeping(nr::PWRITEV2, args) };
+    check(ret).map(|n| n as usize)
+}
+
+/// Reads into a kernel buffer.
+///
+/// # Errors
+/// The host's errno; EINTR when interrupted.
+pub fn preadv2(fd: RawFd, buffer: &mut [u8], offset: Option<u64>, flags: u32) -> Result<usize> {
+    let iov = IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 };
+    let (low, high) = offset_args(offset);
+    let args = [fd_arg(fd), &raw const iov as u64, 1, low, high, u64::from(flags)];
+    // SAFETY: the buffer is exclusively borrowed for the call.
+    let ret = unsafe { raw_sleeping(nr::PREADV2, args) };
+    check(ret).map(|n| n as usize)
+}
+
+/// Writes a kernel buffer.
+///
+/// # Errors
+/// The host's errno; EINTR when interrupted.
+pub fn pwritev2(fd: RawFd, buffer: &[u8], offset: Option<u64>, flags: u32) -> Result<usize> {
+    let iov = IoVec { base: buffer.as_ptr() as u64, len: buffer.len() as u64 };
+    let (low, high) = offset_args(offset);
+    let args = [fd_arg(fd), &raw const iov as u64, 1, low, high, u64::from(flags)];
+    // SAFETY: the host only reads the buffer.
+    let ret = unsafe { raw_sleeping(nr::PWRITEV2, args) };
+    check(ret).map(|n| n as usize)
+}
+
+/// Sends on a connected socket of ours; `flags` within DONTWAIT, NOSIGNAL, MORE.
+///
+/// # Errors
+/// The host's errno; EINTR when interrupted.
+pub fn send(fd: RawFd, bytes: &[u8], flags: u32) -> Result<usize> {
+    let args = [fd_arg(fd), bytes.as_ptr() as u64, bytes.len() as u64, u64::from(flags | 0x4000), 0, 0];
+    // SAFETY: the host only reads the buffer.
+    let ret = unsafe { raw_sleeping(nr::SENDTO, args) };
+    check(ret).map(|n| n as usize)
+}
+
+#[repr(C)]
+struct MsgHdr {
+    name: u64,
+    name_len: u32,
+    pad: u32,
+    iov: u64,
+    iov_len: u64,
+    control: u64,
+    control_len: u64,
+    flags: u32,
+    pad2: u32,
+}
+
+/// One datagram.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes in the buffer.
+    pub len: usize,
+    /// A descriptor that came with it.
+    pub fd: Option<HostFd>,
+}
+
+/// How a receive waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until something comes or the thread is interrupted.
+    Interruptible,
+    /// Until something comes (answers of the trusted side).
+    Uninterruptible,
+    /// Not at all.
+    No,
+}
+
+const MSG_DONTWAIT: u64 = 0x40;
+const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
+
+/// Receives a datagram and at most one descriptor. A length of 0 means that the peer has gone.
+///
+/// # Errors
+/// The host's errno; EINTR when interrupted.
+pub fn receive(fd: RawFd, buffer: &mut [u8], wait: Wait) -> Result<Received> {
+    let iov = IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 };
+    let mut control = [0_u64; 8];
+    loop {
+        let mut header = MsgHdr {
+            name: 0,
+            name_len: 0,
+            pad: 0,
+            iov: &raw const iov as u64,
+            iov_len: 1,
+            control: control.as_mut_ptr() as u64,
+            control_len: 24,
+            flags: 0,
+            pad2: 0,
+        };
+        let flags = MSG_CMSG_CLOEXEC | if wait == Wait::No { MSG_DONTWAIT } else { 0 };
+        let args = [fd_arg(fd), &raw mut header as u64, flags, 0, 0, 0];
+        let ret = if wait == Wait::Interruptible {
+            // SAFETY: header, buffer and control are exclusively ours for the call.
+            unsafe { raw_sleeping(nr::RECVMSG, args) }
+        } else {
+            // SAFETY: as above.
+            unsafe { raw(nr::RECVMSG, args) }
+        };
+        match check(ret) {
+            Err(Errno::EINTR) if wait == Wait::Uninterruptible => {}
+            Err(errno) => return Err(errno),
+            Ok(len) => return Ok(Received { len: len as usize, fd: control_fd(&control, header.control_len) }),
+        }
+    }
+}
+
+/// The descriptor in a control buffer that holds one SCM_RIGHTS message.
+fn control_fd(control: &[u64; 8], len: u64) -> Option<HostFd> {
+    const SCM_RIGHTS: u64 = 1 << 32 | 1; // level SOL_SOCKET, type SCM_RIGHTS
+    if len < 20 || control[1] != SCM_RIGHTS {
+        return None;
+    }
+    let low = u32::try_from(control[2] & 0xffff_ffff).ok()?;
+    Some(HostFd(low.cast_signed()))
+}
+
+/// Accepts a connection of a listener (nonblocking).
+///
+/// # Errors
+/// The host's errno.
+pub fn accept(fd: RawFd) -> Result<HostFd> {
+    // SAFETY: no address is asked for; only descriptors are touched. Flags: SOCK_CLOEXEC | SOCK_NONBLOCK.
+    let ret = unsafe { raw_sleeping(nr::ACCEPT4, [fd_arg(fd), 0, 0, 0x8_0800, 0, 0]) };
+    check(ret).map(|fd| HostFd(i32::try_from(fd).unwrap_or(-1)))
+}
+
+/// What fstat says of a handle (x86-64 `struct stat`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "fields of stat(2)")]
+pub struct HostStat {
+    pub dev: u64,
+    pub ino: u64,
+    pub nlink: u64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub pad: u32,
+    pub rdev: u64,
+    pub size: i64,
+    pub blksize: i64,
+    pub blocks: i64,
+    pub atime: [i64; 2],
+    pub mtime: [i64; 2],
+    pub ctime: [i64; 2],
+    pub unused: [i64; 3],
+}
+
+/// Attributes of a held handle.
+///
+/// # Errors
+/// The host's errno.
+pub fn fstat(fd: RawFd) -> Result<HostStat> {
+    let mut stat = HostStat::default();
+    // SAFETY: the host writes one struct stat to our local.
+    let ret = unsafe { raw(nr::FSTAT, [fd_arg(fd), &raw mut stat as u64, 0, 0, 0, 0]) };
+    check(ret).map(|_| stat)
+}
+
+/// Adds, changes or removes (1, 3, 2) interest of a handle in a host epoll set.
+///
+/// # Errors
+/// The host's errno.
+pub fn epoll_ctl(set: RawFd, operation: u32, fd: RawFd, events: u32, data: u64) -> Result<()> {
+    let event = EpollEvent { events, data };
+    let args = [fd_arg(set), u64::from(operation), fd_arg(fd), &raw const event as u64, 0, 0];
+    // SAFETY: the host reads one event.
+    check(unsafe { raw(nr::EPOLL_CTL, args) }).map(|_| ())
+}
+
+/// `struct epoll_event`.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EpollEvent {
+    /// EPOLL* bits.
+    pub events: u32,
+    /// The registration's tag.
+    pub data: u64,
+}
+
+/// Waits on a host epoll set; -1 waits for ever. Sleeping, interruptible.
+///
+/// # Errors
+/// The host's errno.
+pub fn epoll_wait(set: RawFd, events: &mut [EpollEvent], timeout_ms: i32) -> Result<usize> {
+    let args = [
+        fd_arg(set),
+        events.as_mut_ptr() as u64,
+        events.len() as u64,
+        i64::from(timeout_ms).cast_unsigned(),
+        0,
+        0,
+    ];
+    // SAFETY: the host writes at most `events.len()` events into the exclusive borrow.
+    let ret = unsafe { raw_sleeping(nr::EPOLL_PWAIT, args) };
+    check(ret).map(|n| n as usize)
+}
+
+/// Sends the interrupt signal to a host thread of the container.
+pub fn interrupt(pid: i32, tid: i32) {
+    let args = [fd_arg(pid), fd_arg(tid), cpu::INTERRUPT_SIGNAL, 0, 0, 0];
+    // SAFETY: the handler of the interrupt signal keeps all invariants.
+    let _ = unsafe { raw(nr::TGKILL, args) };
+}
+
+/// Ends this host process.
+pub fn exit_group(status: i32) -> ! {
+    loop {
+        // SAFETY: does not return.
+        let _ = unsafe { raw(nr::EXIT_GROUP, [fd_arg(status), 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// CPU time of the calling thread (3), the process (2), or of another by its dynamic clock id.
+///
+/// # Errors
+/// The host's errno.
+pub fn cpu_clock_ns(clock: u32) -> Result<u64> {
+    let mut time = [0_i64; 2];
+    // SAFETY: the host writes one timespec to our local.
+    check(unsafe { raw(nr::CLOCK_GETTIME, [u64::from(clock), time.as_mut_ptr() as u64, 0, 0, 0, 0]) })?;
+    Ok(time[0].cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time[1].cast_unsigned()))
+}
+
+/// membarrier(2), passed through.
+///
+/// # Errors
+/// The host's errno.
+pub fn membarrier(command: u32, flags: u32, cpu_id: i32) -> Result<u64> {
+    // SAFETY: a barrier touches no memory.
+    check(unsafe { raw(nr::MEMBARRIER, [u64::from(command), u64::from(flags), fd_arg(cpu_id), 0, 0, 0]) })
+}
+
+/// rseq(2), passed through; the area must be guest memory.
+///
+/// # Errors
+/// EFAULT for the LibOS's range, else the host's errno.
+pub fn rseq(area: u64, len: u32, flags: u32, signature: u32) -> Result<u64> {
+    if !cpu::is_guest_range(area, u64::from(len)) {
+        return Err(Errno::EFAULT);
+    }
+    let args = [area, u64::from(len), u64::from(flags), u64::from(signature), 0, 0];
+    // SAFETY: the host writes only to guest memory.
+    check(unsafe { raw(nr::RSEQ, args) })
+}
+
+/// futex(2) on guest memory (WAIT, WAKE, REQUEUE and their variants), with the guest's own operation
+/// word. `timeout_ns` is absolute or relative as the operation says.
+///
+/// # Errors
+/// EFAULT for the LibOS's range, else the host's errno; EINTR when interrupted.
+pub fn futex_guest(word: u64, op: u32, val: u32, timeout: FutexArg, word2: u64, val3: u32) -> Result<u64> {
+    if !cpu::is_guest_range(word, 4) || (word2 != 0 && !cpu::is_guest_range(word2, 4)) {
+        return Err(Errno::EFAULT);
+    }
+    let spec;
+    let fourth = match timeout {
+        FutexArg::None => 0,
+        FutexArg::Value(v) => u64::from(v),
+        FutexArg::Timeout { sec, nsec } => {
+            spec = [sec, nsec];
+            spec.as_ptr() as u64
+        }
+    };
+    let args = [word, u64::from(op), u64::from(val), fourth, word2, u64::from(val3)];
+    // SAFETY: the words are guest memory, the timeout is a live local.
+    check(unsafe { raw_sleeping(nr::FUTEX, args) })
+}
+
+/// The fourth argument of futex(2).
+#[derive(Clone, Copy, Debug)]
+pub enum FutexArg {
+    /// Zero.
+    None,
+    /// A count (`val2`).
+    Value(u32),
+    /// A timeout.
+    Timeout {
+        /// Seconds.
+        sec: i64,
+        /// Nanoseconds.
+        nsec: i64,
+    },
+}
+
+/// Memory calls on guest ranges; see mmap(2). `addr` must be page aligned and is always used as given
+/// (MAP_FIXED or MAP_FIXED_NOREPLACE in `flags`).
+///
+/// # Errors
+/// ENOMEM for the LibOS's range, else the host's errno.
+pub fn mmap(addr: u64, len: u64, prot: u32, flags: u32, fd: RawFd, offset: u64) -> Result<u64> {
+    if !cpu::is_guest_range(addr, len) {
+        return Err(Errno::ENOMEM);
+    }
+    let args = [addr, len, u64::from(prot), u64::from(flags), fd_arg(fd), offset];
+    // SAFETY: the range is guest memory, which Rust never borrows.
+    check(unsafe { raw(nr::MMAP, args) })
+}
+
+/// munmap(2) of a guest range.
+///
+/// # Errors
+/// EINVAL for the LibOS's range, else the host's errno.
+pub fn munmap(addr: u64, len: u64) -> Result<()> {
+    guest_range_call(nr::MUNMAP, addr, len, 0)
+}
+
+/// mprotect(2) of a guest range.
+///
+/// # Errors
+/// As [`munmap`].
+pub fn mprotect(addr: u64, len: u64, prot: u32) -> Result<()> {
+    guest_range_call(nr::MPROTECT, addr, len, u64::from(prot))
+}
+
+/// madvise(2) of a guest range.
+///
+/// # Errors
+/// As [`munmap`].
+pub fn madvise(addr: u64, len: u64, advice: u32) -> Result<()> {
+    guest_range_call(nr::MADVISE, addr, len, u64::from(advice))
+}
+
+fn guest_range_call(nr: u64, addr: u64, len: u64, third: u64) -> Result<()> {
+    if !cpu::is_guest_range(addr, len) {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the range is guest memory, which Rust never borrows.
+    check(unsafe { raw(nr, [addr, len, third, 0, 0, 0]) }).map(|_| ())
+}
+
+/// mremap(2) with both ranges in guest memory; `flags` as MREMAP_* (MAYMOVE 1, FIXED 2, DONTUNMAP 4).
+///
+/// # Errors
+/// As [`munmap`].
+pub fn mremap(addr: u64, old_len: u64, new_len: u64, flags: u32, new_addr: u64) -> Result<u64> {
+    let target_ok = flags & 2 == 0 || cpu::is_guest_range(new_addr, new_len);
+    if !cpu::is_guest_range(addr, old_len) || !cpu::is_guest_range(addr, new_len) || !target_ok {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: both ranges are guest memory. Without FIXED the kernel (xlibos) never passes MAYMOVE.
+    check(unsafe { raw(nr::MREMAP, [addr, old_len, new_len, u64::from(flags), new_addr, 0]) })
+}
+
+/// Populates arena memory that will be written soon, outside of locks. Best effort.
+pub fn populate(addr: u64, len: u64) {
+    const MADV_POPULATE_WRITE: u64 = 23;
+    // SAFETY: populating changes no contents.
+    let _ = unsafe { raw(nr::MADVISE, [addr, len, MADV_POPULATE_WRITE, 0, 0, 0]) };
+}

@@ -1,0 +1,118 @@
+//! Host threads and processes for guest threads and processes.
+
+use crate::cpu::Cpu;
+#[cfg(not(target_os = "none"))]
+use crate::errno::Errno;
+use crate::errno::Result;
+
+/// What is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread of the calling host process.
+    Thread,
+    /// A host process with a copy of the memory.
+    Fork,
+    /// A host process that shares the memory.
+    Vfork,
+}
+
+/// Starts a host thread or process that enters the kernel's `start` hook on `area`, and then returns to guest code
+/// with the area's frame and FS base. Returns the host thread id.
+///
+/// # Errors
+/// The host's errno (EAGAIN, ENOMEM); the area is then still the caller's.
+#[cfg(target_os = "none")]
+pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
+    use core::sync::atomic::Ordering;
+    let flags = match kind {
+        Kind::Thread => abi::hostcall::CLONE_THREAD_FLAGS,
+        Kind::Fork => abi::hostcall::CLONE_FORK_FLAGS,
+        Kind::Vfork => abi::hostcall::CLONE_VFORK_FLAGS,
+    };
+    area.start_fs.set(fs_base);
+    area.exit_kind.set(crate::cpu::EXIT_FULL);
+    if kind == Kind::Thread {
+        area.pid.store(crate::cpu::current().pid(), Ordering::Relaxed);
+    }
+    // SAFETY: the area is unused, so its stack is free; the child runs on it alone.
+    let ret = unsafe { crate::entry::host_clone(flags, area) };
+    let tid = u32::try_from(crate::host::check(ret)?).unwrap_or(0);
+    if kind != Kind::Thread {
+        area.pid.store(tid, Ordering::Release);
+    }
+    Ok(tid)
+}
+
+/// Starts a host thread (build machine: not there).
+///
+/// # Errors
+/// ENOSYS.
+#[cfg(not(target_os = "none"))]
+pub fn spawn(_kind: Kind, _area: &'static Cpu, _fs_base: u64) -> Result<u32> {
+    Err(Errno::ENOSYS)
+}
+
+/// Ends the calling host thread; its area may be handed out again once the host has cleared its tid.
+#[cfg(target_os = "none")]
+pub fn exit_thread() -> ! {
+    let cpu = crate::cpu::current();
+    // SAFETY: nothing of this thread is used any more.
+    unsafe { crate::entry::exit_thread(cpu) }
+}
+
+/// Ends the calling host thread (build machine: stops it for ever).
+#[cfg(not(target_os = "none"))]
+pub fn exit_thread() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The calling thread's FS base (the guest's).
+#[must_use]
+pub fn fs_base() -> u64 {
+    #[cfg(target_os = "none")]
+    {
+        let base: u64;
+        // SAFETY: reads a register; FSGSBASE is checked at boot.
+        unsafe { core::arch::asm!("rdfsbase {}", out(reg) base, options(nomem, nostack)) };
+        base
+    }
+    #[cfg(not(target_os = "none"))]
+    0
+}
+
+/// Sets the calling thread's FS base.
+pub fn set_fs_base(base: u64) {
+    #[cfg(target_os = "none")]
+    // SAFETY: the LibOS uses no FS.
+    unsafe {
+        core::arch::asm!("wrfsbase {}", in(reg) base, options(nomem, nostack));
+    }
+    #[cfg(not(target_os = "none"))]
+    let _ = base;
+}
+
+/// Sets the guest's own GS base, honoured at every return; 0 with `foreign` false is the usual state.
+pub fn set_guest_gs(base: u64) {
+    let cpu = crate::cpu::current();
+    cpu.guest_gs.set(base);
+    cpu.gs_foreign.set(u32::from(base != 0));
+}
+
+/// The guest's own GS base.
+#[must_use]
+pub fn guest_gs() -> u64 {
+    crate::cpu::current().guest_gs.get()
+}
+
+/// Address of the entry that patched sites jump to.
+#[must_use]
+pub fn syscall_entry() -> u64 {
+    #[cfg(target_os = "none")]
+    {
+        crate::entry::syscall_entry_address()
+    }
+    #[cfg(not(target_os = "none"))]
+    0
+}

@@ -1,0 +1,226 @@
+//! Locks and sleeping, over the host's futex on arena memory (shared between processes).
+//!
+//! A lock's word holds the owner's host thread id and a bit for waiters. [`park`] and [`unpark`] are the one
+//! way to sleep: the word of a thread area is EMPTY, NOTIFIED or PARKED, and only the sleeper leaves PARKED.
+
+use crate::cpu::{self, Cpu};
+use crate::errno::Errno;
+use crate::host::{check, nr, raw, raw_sleeping};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const WAITERS: u32 = 1 << 31;
+
+const FUTEX_WAKE: u64 = 1;
+const FUTEX_WAIT_BITSET: u64 = 9;
+const MATCH_ANY: u64 = 0xffff_ffff;
+
+/// The raw lock.
+#[derive(Debug)]
+pub struct RawFutexLock {
+    word: AtomicU32,
+}
+
+/// A mutex in shared memory.
+pub type Mutex<T> = lock_api::Mutex<RawFutexLock, T>;
+/// Its guard.
+pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawFutexLock, T>;
+
+fn owner_id(cpu: &Cpu) -> u32 {
+    // Area numbers rather than host thread ids: known before the host has told the id.
+    let address = core::ptr::from_ref(cpu) as u64;
+    (u32::try_from((address >> 6) & 0x3fff_ffff).unwrap_or(0)) | 1
+}
+
+// SAFETY: the word admits one owner at a time; `unlock` is called by the owner only (the trait's promise).
+unsafe impl lock_api::RawMutex for RawFutexLock {
+    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api asks for it")]
+    const INIT: RawFutexLock = RawFutexLock { word: AtomicU32::new(0) };
+    type GuardMarker = lock_api::GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        let cpu = cpu::current();
+        cpu.locks_held.set(cpu.locks_held.get() + 1);
+        let me = owner_id(cpu);
+        if self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.lock_contended(me);
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        let cpu = cpu::current();
+        let taken = self.word.compare_exchange(0, owner_id(cpu), Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if taken {
+            cpu.locks_held.set(cpu.locks_held.get() + 1);
+        }
+        taken
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        if self.word.swap(0, Ordering::Release) & WAITERS != 0 {
+            futex_wake(&self.word, 1);
+        }
+        let cpu = cpu::current();
+        cpu.locks_held.set(cpu.locks_held.get().wrapping_sub(1));
+    }
+}
+
+impl RawFutexLock {
+    #[cold]
+    fn lock_contended(&self, me: u32) {
+        for _ in 0..40 {
+            if self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        loop {
+            let seen = self.word.load(Ordering::Relaxed);
+            if seen == 0 {
+                // Others may sleep: take the lock with the bit, the unlock then wakes one for nothing at worst.
+                if self.word.compare_exchange(0, me | WAITERS, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                    return;
+                }
+                continue;
+            }
+            if seen & WAITERS == 0
+                && self.word.compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_err()
+            {
+                continue;
+            }
+            futex_wait(&self.word, seen | WAITERS);
+        }
+    }
+}
+
+fn futex_wait(word: &AtomicU32, expected: u32) {
+    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(expected), 0, 0, MATCH_ANY];
+    // SAFETY: the word lives for the call, and the host only reads it.
+    let _ = unsafe { raw(nr::FUTEX, args) };
+}
+
+fn futex_wake(word: &AtomicU32, count: u32) {
+    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAKE, u64::from(count), 0, 0, 0];
+    // SAFETY: waking touches no memory.
+    let _ = unsafe { raw(nr::FUTEX, args) };
+}
+
+const EMPTY: u32 = 0;
+const NOTIFIED: u32 = 1;
+const PARKED: u32 = 2;
+
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// [`unpark`] was called (before or during the sleep).
+    Notified,
+    /// Work is pending for the thread (a signal, a stop, a kill).
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Sleeps until [`unpark`], an interrupt, or `deadline_ns` on CLOCK_MONOTONIC. Spurious returns do not happen,
+/// but a notification may be an old one: callers look at their condition again.
+#[must_use]
+pub fn park(deadline_ns: Option<u64>) -> Wake {
+    park_with(deadline_ns, true)
+}
+
+/// As [`park`], but interrupts do not end it.
+#[must_use]
+pub fn park_uninterruptible(deadline_ns: Option<u64>) -> Wake {
+    park_with(deadline_ns, false)
+}
+
+fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
+    let cpu = cpu::current();
+    loop {
+        if cpu.wake.compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            cpu.wake.store(EMPTY, Ordering::SeqCst);
+            return Wake::Notified;
+        }
+        let ended = wait_parked(&cpu.wake, deadline_ns, interruptible);
+        if cpu.wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
+            return Wake::Notified;
+        }
+        match ended {
+            Err(Errno::ETIMEDOUT) => return Wake::TimedOut,
+            _ if interruptible && cpu.is_pending() => return Wake::Interrupted,
+            _ => {}
+        }
+    }
+}
+
+fn wait_parked(word: &AtomicU32, deadline_ns: Option<u64>, interruptible: bool) -> crate::Result<u64> {
+    let spec = deadline_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
+    let timeout = spec.as_ref().map_or(0, |spec| spec.as_ptr() as u64);
+    let args =
+        [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(PARKED), timeout, 0, MATCH_ANY];
+    if interruptible {
+        // SAFETY: word and timeout live for the call, and the host only reads them.
+        check(unsafe { raw_sleeping(nr::FUTEX, args) })
+    } else {
+        // SAFETY: as above.
+        check(unsafe { raw(nr::FUTEX, args) })
+    }
+}
+
+/// Ends the target's sleep, or its next one.
+pub fn unpark(target: &Cpu) {
+    if target.wake.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
+        futex_wake(&target.wake, 1);
+    }
+}
+
+/// Forgets an old notification of the calling thread, before it begins to wait for something new.
+pub fn clear_notification() {
+    let wake = &cpu::current().wake;
+    if wake.load(Ordering::Relaxed) != EMPTY {
+        wake.store(EMPTY, Ordering::SeqCst);
+    }
+}
+
+/// Waits until a host thread's id word is zero (the host clears it at the thread's end).
+pub fn wait_thread_end(target: &Cpu) {
+    loop {
+        let tid = target.tid.load(Ordering::Acquire);
+        if tid == 0 {
+            return;
+        }
+        futex_wait(&target.tid, tid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mutex, Wake, park, unpark};
+    use crate::cpu;
+    use std::sync::Arc;
+
+    #[test]
+    fn mutex_excludes_under_contention() {
+        let counter = Arc::new(Mutex::new(0_u64));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let counter = Arc::clone(&counter);
+                std::thread::spawn(move || (0..20_000).for_each(|_| *counter.lock() += 1))
+            })
+            .collect();
+        threads.into_iter().for_each(|t| assert!(t.join().is_ok()));
+        assert_eq!(*counter.lock(), 80_000);
+    }
+
+    #[test]
+    fn unpark_before_park_is_not_lost() {
+        unpark(cpu::current());
+        assert_eq!(park(None), Wake::Notified);
+    }
+
+    #[test]
+    fn park_ends_at_its_deadline() {
+        assert_eq!(park(Some(crate::clock::monotonic_ns() + 1_000_000)), Wake::TimedOut);
+    }
+}

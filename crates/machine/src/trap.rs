@@ -1,0 +1,233 @@
+//! Host signal handlers. They run on the thread area's alternate stack and only redirect: a SIGSYS becomes a
+//! jump to the call entry, an interrupt or a fault in guest code becomes an event with the registers saved.
+//! Invariant: the thread area is found from the signal stack, never from GS, which a guest may have changed.
+
+use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
+use crate::entry;
+use crate::host::{nr, raw};
+use core::sync::atomic::Ordering;
+
+const SIGILL: i32 = 4;
+const SIGTRAP: i32 = 5;
+const SIGBUS: i32 = 7;
+const SIGFPE: i32 = 8;
+const SIGSEGV: i32 = 11;
+const SIGSYS: i32 = 31;
+
+const SA_SIGINFO: u64 = 4;
+const SA_ONSTACK: u64 = 0x0800_0000;
+const SA_RESTORER: u64 = 0x0400_0000;
+const SS_AUTODISARM: u32 = 1 << 31;
+
+/// Start and length of the alternate stack within an area.
+const SIGNAL_STACK: u64 = 4096;
+const SIGNAL_STACK_LEN: u64 = 20 * 1024;
+
+#[repr(C)]
+struct KernelSigaction {
+    handler: u64,
+    flags: u64,
+    restorer: u64,
+    mask: u64,
+}
+
+#[repr(C)]
+struct StackT {
+    sp: u64,
+    flags: u32,
+    pad: u32,
+    size: u64,
+}
+
+/// The part of the host's `ucontext` that handlers use.
+#[repr(C)]
+struct HostContext {
+    flags: u64,
+    link: u64,
+    stack: StackT,
+    r8: u64,
+    r9: u64,
+    r10: u64,
+    r11: u64,
+    r12: u64,
+    r13: u64,
+    r14: u64,
+    r15: u64,
+    rdi: u64,
+    rsi: u64,
+    rbp: u64,
+    rbx: u64,
+    rdx: u64,
+    rax: u64,
+    rcx: u64,
+    rsp: u64,
+    rip: u64,
+    eflags: u64,
+    segments: u64,
+    err: u64,
+    trapno: u64,
+    oldmask: u64,
+    cr2: u64,
+}
+
+#[repr(C)]
+struct HostSiginfo {
+    signo: i32,
+    errno: i32,
+    code: i32,
+    pad: i32,
+    addr: u64,
+    /// SIGSYS: number and architecture.
+    syscall: i32,
+    arch: u32,
+}
+
+/// Installs the handlers. Called once, before the filter.
+///
+/// # Safety
+/// Only at boot: rt_sigaction is not among the allowed host calls later.
+pub(crate) unsafe fn install() {
+    for signal in [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, INTERRUPT_SIGNAL as i32] {
+        let action = KernelSigaction {
+            handler: on_signal as usize as u64,
+            flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER,
+            restorer: entry::sigreturn_address(),
+            mask: u64::MAX,
+        };
+        // SAFETY: rt_sigaction(2) with a valid action.
+        unsafe { raw(13, [signal as u64, &raw const action as u64, 0, 8, 0, 0]) };
+    }
+}
+
+/// Gives the calling thread its own signal stack.
+pub(crate) fn set_signal_stack(cpu: &Cpu) {
+    let stack = StackT { sp: cpu.this.get() + SIGNAL_STACK, flags: SS_AUTODISARM, pad: 0, size: SIGNAL_STACK_LEN };
+    // SAFETY: the stack is part of the thread's own area.
+    unsafe { raw(nr::SIGALTSTACK, [&raw const stack as u64, 0, 0, 0, 0, 0]) };
+}
+
+extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostContext) {
+    let area = core::ptr::from_ref(context) as u64 & !(abi::boot::THREAD_AREA - 1);
+    // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
+    let cpu = unsafe { &*(area as *const Cpu) };
+    let in_libos = is_libos(cpu, context);
+    if !in_libos || entry::is_bad_gs(context.rip) {
+        note_guest_gs(cpu);
+    }
+    if signal == SIGSYS {
+        redirect_call(cpu, info, context, in_libos);
+    } else if signal == INTERRUPT_SIGNAL as i32 {
+        on_interrupt(cpu, context, in_libos);
+    } else {
+        on_fault(cpu, signal, info, context, in_libos);
+    }
+}
+
+/// Whether the thread was in LibOS code, or in the vDSO on the LibOS's behalf.
+fn is_libos(cpu: &Cpu, context: &HostContext) -> bool {
+    let area = cpu.this.get();
+    crate::boot::is_text(context.rip) || (area..area + abi::boot::THREAD_AREA).contains(&context.rsp)
+}
+
+/// Notes what the guest made of GS, and sets ours.
+fn note_guest_gs(cpu: &Cpu) {
+    let gs: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("rdgsbase {}", out(reg) gs, options(nomem, nostack)) };
+    if gs != cpu.this.get() {
+        cpu.guest_gs.set(gs);
+        cpu.gs_foreign.set(1);
+        set_our_gs(cpu);
+    }
+}
+
+fn set_our_gs(cpu: &Cpu) {
+    // SAFETY: GS is the LibOS's pointer to the area.
+    unsafe { core::arch::asm!("wrgsbase {}", in(reg) cpu.this.get(), options(nomem, nostack)) };
+}
+
+/// A call outside of the LibOS text: make it a jump.
+fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut HostContext, in_libos: bool) {
+    if in_libos {
+        // The filter refused a call of ours by trap: the vDSO's fallback, or a bug. Answer ENOSYS.
+        context.rax = (-38_i64).cast_unsigned();
+        return;
+    }
+    cpu.trapped.set(1);
+    context.rax = u64::from(info.syscall.cast_unsigned());
+    context.rcx = context.rip;
+    context.r11 = context.eflags;
+    context.rip = entry::syscall_entry_address();
+}
+
+fn on_interrupt(cpu: &Cpu, context: &mut HostContext, in_libos: bool) {
+    if !in_libos {
+        send_event(cpu, context, Fault::default());
+        return;
+    }
+    if let Some(rip) = entry::exit_restart(context.rip) {
+        set_our_gs(cpu);
+        context.rip = rip;
+        context.rsp = cpu.stack_top.get();
+    } else if let Some(rip) = entry::sleep_abort(context.rip) {
+        context.rip = rip;
+    }
+}
+
+fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut HostContext, in_libos: bool) {
+    let fault = Fault {
+        signal,
+        code: info.code,
+        address: info.addr,
+        trapno: context.trapno,
+        error: context.err,
+        cr2: context.cr2,
+    };
+    if !in_libos {
+        send_event(cpu, context, fault);
+    } else if entry::is_bad_gs(context.rip) {
+        context.rip = entry::syscall_entry_address();
+    } else if let Some(rip) = entry::fault_fixup(context.rip) {
+        context.rip = rip;
+    } else if entry::exit_restart(context.rip).is_some() {
+        // iretq to a non-canonical address: the guest's fault.
+        set_our_gs(cpu);
+        cpu.fault.set(fault);
+        context.rip = entry::event_entry_address();
+        context.rsp = cpu.stack_top.get();
+    } else {
+        crate::boot::die(cpu, &fault, context.rip);
+    }
+}
+
+/// Saves the guest's registers and sends the thread into the LibOS.
+fn send_event(cpu: &Cpu, context: &mut HostContext, fault: Fault) {
+    // SAFETY: the thread was in guest code, so nobody uses the frame.
+    let frame = unsafe { &mut *cpu.frame.get() };
+    frame.rax = context.rax;
+    frame.rbx = context.rbx;
+    frame.rcx = context.rcx;
+    frame.rdx = context.rdx;
+    frame.rsi = context.rsi;
+    frame.rdi = context.rdi;
+    frame.rbp = context.rbp;
+    frame.rsp = context.rsp;
+    frame.r8 = context.r8;
+    frame.r9 = context.r9;
+    frame.r10 = context.r10;
+    frame.r11 = context.r11;
+    frame.r12 = context.r12;
+    frame.r13 = context.r13;
+    frame.r14 = context.r14;
+    frame.r15 = context.r15;
+    frame.rip = context.rip;
+    frame.rflags = context.eflags;
+    frame.orig_rax = u64::MAX;
+    cpu.fault.set(fault);
+    cpu.exit_kind.set(EXIT_FULL);
+    cpu.pending.fetch_or(0, Ordering::Relaxed);
+    context.rip = entry::event_entry_address();
+    context.rsp = cpu.stack_top.get();
+    // Direction, trap and alignment-check flags are the guest's, not ours.
+    context.eflags &= !0x4_0500;
+}

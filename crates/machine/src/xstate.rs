@@ -1,0 +1,87 @@
+//! The extended state (x87, SSE, AVX, …) of a guest thread. LibOS code is built without vector
+//! instructions, so the guest's state stays in the registers while the thread is in the LibOS; it is stored
+//! only into signal frames, in the host's layout (Intel SDM volume 1, chapter 13).
+
+use crate::errno::Result;
+
+/// Bytes of an area that holds every enabled component in standard form.
+#[must_use]
+pub fn size() -> u64 {
+    let (size, _) = cpuid_0d();
+    u64::from(size).max(576)
+}
+
+/// Enabled components: XCR0.
+#[must_use]
+pub fn mask() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: OSXSAVE is set on every host that has a 64-bit seccomp filter and AVX; read-only.
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn cpuid_0d() -> (u32, u32) {
+    let leaf = core::arch::x86_64::__cpuid_count(0x0d, 0);
+    (leaf.ebx, leaf.ecx)
+}
+
+/// Stores the live state to guest memory at `addr` (64-byte aligned) in standard form.
+///
+/// # Errors
+/// EFAULT.
+#[cfg(target_os = "none")]
+pub fn save(addr: u64, mask: u64) -> Result<()> {
+    if addr & 63 != 0 || !crate::cpu::is_guest_range(addr, size()) {
+        return Err(crate::Errno::EFAULT);
+    }
+    // The header must be clean: XSAVE leaves its reserved bytes as they are.
+    crate::guest::zero(addr + 512, 64)?;
+    // SAFETY: a fault is reported; the area is guest memory.
+    let failed = unsafe { crate::entry::guest_xsave(addr, mask) };
+    if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }
+}
+
+/// Loads the live state from guest memory.
+///
+/// # Errors
+/// EFAULT for memory that cannot be read and for a state that the processor refuses.
+#[cfg(target_os = "none")]
+pub fn load(addr: u64, mask: u64) -> Result<()> {
+    if addr & 63 != 0 || !crate::cpu::is_guest_range(addr, size()) {
+        return Err(crate::Errno::EFAULT);
+    }
+    // SAFETY: a fault is reported; only registers that the LibOS does not use change.
+    let failed = unsafe { crate::entry::guest_xrstor(addr, mask) };
+    if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }
+}
+
+/// Sets the live state to what exec(2) starts with.
+#[cfg(target_os = "none")]
+pub fn reset() {
+    // SAFETY: only registers that the LibOS does not use change.
+    unsafe { crate::entry::reset_xstate(mask()) };
+}
+
+/// Stores the live state (build machine: not there).
+///
+/// # Errors
+/// ENOSYS.
+#[cfg(not(target_os = "none"))]
+pub fn save(_addr: u64, _mask: u64) -> Result<()> {
+    Err(crate::Errno::ENOSYS)
+}
+
+/// Loads the live state (build machine: not there).
+///
+/// # Errors
+/// ENOSYS.
+#[cfg(not(target_os = "none"))]
+pub fn load(_addr: u64, _mask: u64) -> Result<()> {
+    Err(crate::Errno::ENOSYS)
+}
+
+/// Sets the live state (build machine: nothing).
+#[cfg(not(target_os = "none"))]
+pub fn reset() {}
