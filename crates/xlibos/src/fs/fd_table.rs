@@ -1,0 +1,210 @@
+//! Descriptor tables: dup(2), fcntl(2), close_range(2). Shared by tasks that share files (CLONE_FILES).
+
+use super::file::File;
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use machine::sync::Mutex;
+
+/// A descriptor number of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fd(pub i32);
+
+/// Whether exec closes a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExec {
+    /// FD_CLOEXEC.
+    Close,
+    /// Stays open.
+    Keep,
+}
+
+impl OnExec {
+    /// From the presence of a CLOEXEC flag.
+    #[must_use]
+    pub fn from_flag(close: bool) -> OnExec {
+        if close { OnExec::Close } else { OnExec::Keep }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    file: Arc<File>,
+    on_exec: OnExec,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// No free slot lies below.
+    first_free: usize,
+}
+
+/// A descriptor table.
+#[derive(Debug)]
+pub struct FdTable {
+    slots: Mutex<Slots>,
+    /// RLIMIT_NOFILE of the process.
+    limit: AtomicU64,
+}
+
+impl FdTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(limit: u64) -> Arc<FdTable> {
+        Arc::new(FdTable { slots: Mutex::new(Slots::default()), limit: AtomicU64::new(limit) })
+    }
+
+    /// A copy: fork(2).
+    #[must_use]
+    pub fn copy(&self) -> Arc<FdTable> {
+        let slots = self.slots.lock();
+        let copied = Slots { slots: slots.slots.clone(), first_free: slots.first_free };
+        let limit = AtomicU64::new(self.limit.load(Ordering::Relaxed));
+        Arc::new(FdTable { slots: Mutex::new(copied), limit })
+    }
+
+    /// Changes the limit (RLIMIT_NOFILE).
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit.load(Ordering::Relaxed)).unwrap_or(usize::MAX).min(1 << 20)
+    }
+
+    /// The file of a descriptor.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn get(&self, fd: Fd) -> Result<Arc<File>> {
+        self.with(fd, |slot| Arc::clone(&slot.file))
+    }
+
+    /// FD_CLOEXEC of a descriptor.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn on_exec(&self, fd: Fd) -> Result<OnExec> {
+        self.with(fd, |slot| slot.on_exec)
+    }
+
+    fn with<T>(&self, fd: Fd, look: impl FnOnce(&Slot) -> T) -> Result<T> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        let slots = self.slots.lock();
+        slots.slots.get(index).and_then(Option::as_ref).map(look).ok_or(Errno::EBADF)
+    }
+
+    /// Changes FD_CLOEXEC.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn set_on_exec(&self, fd: Fd, on_exec: OnExec) -> Result<()> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        let mut slots = self.slots.lock();
+        let slot = slots.slots.get_mut(index).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+        slot.on_exec = on_exec;
+        Ok(())
+    }
+
+    /// Puts a file into the lowest free descriptor.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn insert(&self, file: Arc<File>, on_exec: OnExec) -> Result<Fd> {
+        self.insert_from(0, file, on_exec)
+    }
+
+    /// Puts a file into the lowest free descriptor from `lowest` on: F_DUPFD.
+    ///
+    /// # Errors
+    /// EINVAL for a `lowest` beyond the limit, EMFILE.
+    pub fn insert_from(&self, lowest: usize, file: Arc<File>, on_exec: OnExec) -> Result<Fd> {
+        let limit = self.limit();
+        if lowest > 0 && lowest >= limit {
+            return Err(Errno::EINVAL);
+        }
+        let mut slots = self.slots.lock();
+        let start = lowest.max(slots.first_free);
+        let index = (start..slots.slots.len())
+            .find(|&i| slots.slots.get(i).is_some_and(Option::is_none))
+            .unwrap_or(slots.slots.len().max(start));
+        if index >= limit {
+            return Err(Errno::EMFILE);
+        }
+        if index >= slots.slots.len() {
+            slots.slots.resize(index + 1, None);
+        }
+        if let Some(slot) = slots.slots.get_mut(index) {
+            *slot = Some(Slot { file, on_exec });
+        }
+        if lowest <= slots.first_free {
+            slots.first_free = index + 1;
+        }
+        i32::try_from(index).map(Fd).map_err(|_| Errno::EMFILE)
+    }
+
+    /// Puts a file into a given descriptor, and returns what was there: dup2(2).
+    ///
+    /// # Errors
+    /// EBADF beyond the limit.
+    pub fn replace(&self, fd: Fd, file: Arc<File>, on_exec: OnExec) -> Result<Option<Arc<File>>> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        if index >= self.limit() {
+            return Err(Errno::EBADF);
+        }
+        let mut slots = self.slots.lock();
+        if index >= slots.slots.len() {
+            slots.slots.resize(index + 1, None);
+        }
+        let slot = slots.slots.get_mut(index).ok_or(Errno::EBADF)?;
+        Ok(slot.replace(Slot { file, on_exec }).map(|slot| slot.file))
+    }
+
+    /// Takes a descriptor out: close(2). The caller drops the file outside of all locks.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn remove(&self, fd: Fd) -> Result<Arc<File>> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        let mut slots = self.slots.lock();
+        let slot = slots.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
+        slots.first_free = slots.first_free.min(index);
+        Ok(slot.file)
+    }
+
+    /// Takes out all descriptors of a range that `choose` wants, for close_range(2), exec and exit.
+    pub fn remove_where(&self, first: usize, last: usize, choose: impl Fn(OnExec) -> bool) -> Vec<Arc<File>> {
+        let mut removed = Vec::new();
+        let mut slots = self.slots.lock();
+        let end = slots.slots.len().min(last.saturating_add(1));
+        for index in first..end {
+            let Some(slot) = slots.slots.get_mut(index) else { break };
+            if slot.as_ref().is_some_and(|s| choose(s.on_exec)) {
+                removed.extend(slot.take().map(|s| s.file));
+                slots.first_free = slots.first_free.min(index);
+            }
+        }
+        removed
+    }
+
+    /// Marks all descriptors of a range close-on-exec: CLOSE_RANGE_CLOEXEC.
+    pub fn mark_range(&self, first: usize, last: usize) {
+        let mut slots = self.slots.lock();
+        let end = slots.slots.len().min(last.saturating_add(1));
+        for slot in slots.slots.iter_mut().take(end).skip(first).flatten() {
+            slot.on_exec = OnExec::Close;
+        }
+    }
+
+    /// Open descriptors in order, for /proc/self/fd.
+    #[must_use]
+    pub fn collect(&self) -> Vec<(Fd, Arc<File>)> {
+        let slots = self.slots.lock();
+        let numbered = slots.slots.iter().enumerate();
+        numbered
+            .filter_map(|(i, slot)| Some((Fd(i32::try_from(i).ok()?), Arc::clone(&slot.as_ref()?.file))))
+            .collect()
+    }
+}

@@ -1,0 +1,355 @@
+//! Open file descriptions: open(2), "Open file descriptions".
+
+use crate::uio::{Sink, Source};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+use machine::sync::Mutex;
+
+bitflags::bitflags! {
+    /// Flags of open(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct OpenFlags: u32 {
+        /// O_WRONLY.
+        const WRONLY = 0o1;
+        /// O_RDWR.
+        const RDWR = 0o2;
+        /// O_CREAT.
+        const CREAT = 0o100;
+        /// O_EXCL.
+        const EXCL = 0o200;
+        /// O_NOCTTY.
+        const NOCTTY = 0o400;
+        /// O_TRUNC.
+        const TRUNC = 0o1000;
+        /// O_APPEND.
+        const APPEND = 0o2000;
+        /// O_NONBLOCK.
+        const NONBLOCK = 0o4000;
+        /// O_DSYNC.
+        const DSYNC = 0o10000;
+        /// O_ASYNC.
+        const ASYNC = 0o20000;
+        /// O_DIRECT.
+        const DIRECT = 0o40000;
+        /// O_LARGEFILE.
+        const LARGEFILE = 0o100000;
+        /// O_DIRECTORY.
+        const DIRECTORY = 0o200000;
+        /// O_NOFOLLOW.
+        const NOFOLLOW = 0o400000;
+        /// O_NOATIME.
+        const NOATIME = 0o1000000;
+        /// O_CLOEXEC (of the descriptor, not of the description).
+        const CLOEXEC = 0o2000000;
+        /// The part of O_SYNC beyond O_DSYNC.
+        const SYNC_PART = 0o4000000;
+        /// O_PATH.
+        const PATH = 0o10000000;
+        /// The part of O_TMPFILE beyond O_DIRECTORY.
+        const TMPFILE_PART = 0o20000000;
+    }
+}
+
+impl OpenFlags {
+    /// Whether reading is allowed.
+    #[must_use]
+    pub fn is_readable(self) -> bool {
+        self.bits() & 3 != 1 && !self.contains(OpenFlags::PATH)
+    }
+
+    /// Whether writing is allowed.
+    #[must_use]
+    pub fn is_writable(self) -> bool {
+        matches!(self.bits() & 3, 1 | 2) && !self.contains(OpenFlags::PATH)
+    }
+}
+
+/// What an open file does. Transfers never sleep: they answer EAGAIN, and [`File`] waits on the queue.
+///
+/// The defaults are what Linux answers for a file without the operation.
+pub trait FileOps: Send + Sync + Any {
+    /// Reads at `offset` (ignored by streams). 0 at the end.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there yet; EINVAL for what cannot be read.
+    fn read(&self, _file: &File, _to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at `offset` (ignored by streams; at the end when the file has O_APPEND: the object looks at
+    /// `file.flags()` itself). Returns how much.
+    ///
+    /// # Errors
+    /// EAGAIN when there is no room; EINVAL for what cannot be written.
+    fn write(&self, _file: &File, _from: &mut Source<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether the file has a position (lseek, pread); streams say ESPIPE.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// Size for SEEK_END and O_APPEND, of seekable files.
+    ///
+    /// # Errors
+    /// ESPIPE.
+    fn size(&self) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// What holds now.
+    fn poll(&self, _file: &File) -> Events {
+        READABLE | WRITABLE
+    }
+
+    /// Where changes of readiness are announced; None where the file is always ready.
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// ioctl(2).
+    ///
+    /// # Errors
+    /// ENOTTY for an unknown command.
+    fn ioctl(&self, _task: &Task, _file: &File, _command: u32, _argument: u64) -> Result<u64> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// What mmap(2) maps.
+    ///
+    /// # Errors
+    /// ENODEV for what cannot be mapped.
+    fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
+        Err(Errno::ENODEV)
+    }
+
+    /// F_SETFL changed flags (O_ASYNC, O_DIRECT, O_NONBLOCK): refuse what cannot be.
+    ///
+    /// # Errors
+    /// EINVAL.
+    fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
+        Ok(())
+    }
+
+    /// A descriptor of the file was closed by a process (flush of close(2), POSIX locks go).
+    fn on_close(&self, _file: &File, _task: &Task) {}
+
+    /// The object itself, for those who know its type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Whether a mapping's writes reach the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// MAP_SHARED.
+    Shared,
+    /// MAP_PRIVATE.
+    Private,
+}
+
+/// What a mapping of a file is made of.
+#[derive(Clone, Debug)]
+pub enum MapObject {
+    /// A host handle with the file's bytes at the file's own offsets.
+    Handle(Arc<machine::host::HostFd>),
+    /// No handle: a private mapping is filled by reading the file.
+    Copy,
+    /// Zeros (/dev/zero).
+    Zero,
+}
+
+/// An open file description.
+pub struct File {
+    ops: Arc<dyn FileOps>,
+    flags: AtomicU32,
+    position: Mutex<u64>,
+    /// The name it was opened by, for /proc and for relative look-ups.
+    path: Option<super::path::Path>,
+}
+
+impl core::fmt::Debug for File {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "File({:?})", self.flags())
+    }
+}
+
+/// Flags that stay in the description.
+const KEPT: OpenFlags = OpenFlags::all()
+    .difference(OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY))
+    .difference(OpenFlags::TRUNC.union(OpenFlags::CLOEXEC));
+
+impl File {
+    /// A description of an object without a name (a pipe, a socket).
+    #[must_use]
+    pub fn new(ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+        File::with_path(ops, flags, None)
+    }
+
+    /// A description of a named file.
+    #[must_use]
+    pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
+        let flags = AtomicU32::new(flags.intersection(KEPT).bits());
+        Arc::new(File { ops, flags, position: Mutex::new(0), path })
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn ops(&self) -> &Arc<dyn FileOps> {
+        &self.ops
+    }
+
+    /// The object as its own type.
+    #[must_use]
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn path(&self) -> Option<&super::path::Path> {
+        self.path.as_ref()
+    }
+
+    /// Status flags and access mode.
+    #[must_use]
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// F_SETFL: replaces APPEND, ASYNC, DIRECT, NOATIME, NONBLOCK.
+    ///
+    /// # Errors
+    /// What the object refuses.
+    pub fn set_status(&self, new: OpenFlags) -> Result<()> {
+        let changeable = OpenFlags::APPEND
+            | OpenFlags::ASYNC
+            | OpenFlags::DIRECT
+            | OpenFlags::NOATIME
+            | OpenFlags::NONBLOCK;
+        let flags = self.flags().difference(changeable) | new.intersection(changeable);
+        self.ops.set_flags(self, flags)?;
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether transfers must not wait.
+    #[must_use]
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn poll(&self) -> Events {
+        self.ops.poll(self)
+    }
+
+    /// read(2), readv(2): at the position, waiting as the flags say.
+    ///
+    /// # Errors
+    /// EBADF for a file not open for reading; the object's; INTERRUPTED.
+    pub fn read(&self, to: &mut Sink<'_>) -> Result<usize> {
+        if !self.flags().is_readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0));
+        }
+        let mut position = self.position.lock();
+        let count = self.ops.read(self, to, *position)?;
+        *position += count as u64;
+        Ok(count)
+    }
+
+    /// write(2), writev(2).
+    ///
+    /// # Errors
+    /// EBADF for a file not open for writing; the object's; INTERRUPTED.
+    pub fn write(&self, from: &mut Source<'_>) -> Result<usize> {
+        if !self.flags().is_writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return self.write_stream(from);
+        }
+        let mut position = self.position.lock();
+        let count = self.ops.write(self, from, *position)?;
+        if self.flags().contains(OpenFlags::APPEND) {
+            *position = self.ops.size()?;
+        } else {
+            *position += count as u64;
+        }
+        Ok(count)
+    }
+
+    /// A blocking write to a stream goes on until all is written; what was written before an error counts.
+    fn write_stream(&self, from: &mut Source<'_>) -> Result<usize> {
+        let mut total = 0;
+        loop {
+            match self.transfer(WRITABLE, self.is_nonblocking(), || self.ops.write(self, from, 0)) {
+                Ok(count) => total += count,
+                Err(errno) if total == 0 => return Err(errno),
+                Err(_) => return Ok(total),
+            }
+            if from.remaining() == 0 || self.is_nonblocking() {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// pread(2), preadv(2).
+    ///
+    /// # Errors
+    /// ESPIPE for streams, EBADF, the object's.
+    pub fn read_at(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        self.check_offset_use(self.flags().is_readable())?;
+        self.ops.read(self, to, offset)
+    }
+
+    /// pwrite(2), pwritev(2).
+    ///
+    /// # Errors
+    /// ESPIPE for streams, EBADF, the object's.
+    pub fn write_at(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
+        self.check_offset_use(self.flags().is_writable())?;
+        self.ops.write(self, from, offset)
+    }
+
+    fn check_offset_use(&self, allowed: bool) -> Result<()> {
+        if !allowed {
+            return Err(Errno::EBADF);
+        }
+        if self.ops.is_seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
+    }
+
+    /// Repeats a transfer until it answers other than EAGAIN, unless it must not wait.
+    ///
+    /// # Errors
+    /// The transfer's; INTERRUPTED.
+    pub fn transfer<T>(
+        &self,
+        events: Events,
+        nonblocking: bool,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let first = attempt();
+        let (Err(Errno::EAGAIN), false, Some(queue)) = (&first, nonblocking, self.ops.wait_queue()) else {
+            return first;
+        };
+        let _ = events;
+        let waited = wait_until(&[queue], None, || match attempt() {
+            Err(Errno::EAGAIN) => None,
+            other => Some(other),
+        })?;
+        waited.unwrap_or(Err(Errno::EAGAIN))
+    }
+
+    /// The position, locked: for lseek(2), getdents(2) and offset-less copies.
+    pub fn position(&self) -> machine::sync::MutexGuard<'_, u64> {
+        self.position.lock()
+    }
+}

@@ -1,0 +1,1 @@
+//! The kernel's entry points, called by `machine`'s entry.

@@ -1,0 +1,93 @@
+//! System calls: the table, and the handlers, one family a file.
+//!
+//! A handler parses nothing, logs nothing and maps no errno: decoding, tracing, restart and counting live in
+//! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
+
+pub mod args;
+pub mod table;
+
+use crate::{Result, Task};
+
+/// How much of a call there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// All that its man page promises.
+    Full,
+    /// What is missing, in words.
+    Partial(&'static str),
+    /// Answers ENOSYS.
+    Absent,
+}
+
+/// What happens to a call that was interrupted (its handler answered INTERRUPTED); signal(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Begins again after a handler with SA_RESTART, or where no handler runs; else EINTR.
+    Always,
+    /// Begins again only where no handler runs; else EINTR.
+    NoHandler,
+    /// EINTR.
+    Never,
+}
+
+/// One row of the table.
+pub struct Row {
+    /// Number.
+    pub number: u16,
+    /// Name.
+    pub name: &'static str,
+    /// Names and types of the arguments, for tracing.
+    pub arguments: &'static [(&'static str, &'static str)],
+    /// Support.
+    pub support: Support,
+    /// Restart class.
+    pub restart: Restart,
+    /// Decodes the registers and calls the handler.
+    pub handler: Option<fn(&Task, [u64; 6]) -> Result<u64>>,
+}
+
+/// How many numbers the table covers.
+pub const NUMBERS: usize = 470;
+
+/// Rows by number; None for numbers that x86-64 does not have.
+pub static TABLE: [Option<&'static Row>; NUMBERS] = by_number();
+
+const fn by_number() -> [Option<&'static Row>; NUMBERS] {
+    let mut table: [Option<&'static Row>; NUMBERS] = [None; NUMBERS];
+    let mut i = 0;
+    while i < table::ROWS.len() {
+        table[table::ROWS[i].number as usize] = Some(&table::ROWS[i]);
+        i += 1;
+    }
+    table
+}
+
+macro_rules! syscalls {
+    ($($number:literal $name:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty = $handler:path,)? $support:ident $(($missing:literal))? $(, $restart:expr)?;)*) => {
+        /// Every row, in the order of the numbers.
+        pub static ROWS: &[super::Row] = &[$(
+            super::Row {
+                number: $number,
+                name: stringify!($name),
+                arguments: &[$((stringify!($arg), stringify!($ty))),*],
+                support: super::syscalls!(@support $support $($missing)?),
+                restart: super::syscalls!(@restart $($restart)?),
+                handler: super::syscalls!(@handler ($($arg: $ty),*) $($handler)?),
+            },
+        )*];
+    };
+    (@support $support:ident) => { super::Support::$support };
+    (@support $support:ident $missing:literal) => { super::Support::$support($missing) };
+    (@restart) => { Restart::Always };
+    (@restart $restart:expr) => { $restart };
+    (@handler ($($arg:ident : $ty:ty),*)) => { None };
+    (@handler ($($arg:ident : $ty:ty),*) $handler:path) => {
+        Some(|task: &crate::Task, args: [u64; 6]| -> crate::Result<u64> {
+            let [..] = args;
+            let mut _registers = args.into_iter();
+            $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
+            $handler(task $(, $arg)*).map(super::args::IntoReg::into_reg)
+        })
+    };
+}
+pub(crate) use syscalls;

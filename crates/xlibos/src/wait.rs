@@ -1,0 +1,234 @@
+//! Wait queues and sleeping.
+//!
+//! An object that threads wait for owns a [`WaitQueue`] and wakes it after its state changed (its own lock
+//! released or held, either is right). A sleeper registers, looks at its condition, and only then sleeps, so no
+//! wake-up is lost. A queue's lock is a leaf: nothing is called under it but `unpark`.
+
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use machine::Cpu;
+use machine::sync::{Mutex, Wake};
+
+bitflags::bitflags! {
+    /// Readiness, as poll(2) names it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Events: u32 {
+        /// POLLIN.
+        const IN = 0x001;
+        /// POLLPRI.
+        const PRI = 0x002;
+        /// POLLOUT.
+        const OUT = 0x004;
+        /// POLLERR.
+        const ERR = 0x008;
+        /// POLLHUP.
+        const HUP = 0x010;
+        /// POLLNVAL.
+        const NVAL = 0x020;
+        /// POLLRDNORM.
+        const RDNORM = 0x040;
+        /// POLLRDBAND.
+        const RDBAND = 0x080;
+        /// POLLWRNORM.
+        const WRNORM = 0x100;
+        /// POLLWRBAND.
+        const WRBAND = 0x200;
+        /// POLLRDHUP.
+        const RDHUP = 0x2000;
+    }
+}
+
+/// Readable, in the two forms that poll(2) has.
+pub const READABLE: Events = Events::IN.union(Events::RDNORM);
+/// Writable.
+pub const WRITABLE: Events = Events::OUT.union(Events::WRNORM);
+
+/// Something other than a sleeping thread that wants to know: an epoll item.
+pub trait Observer: Send + Sync {
+    /// The object's state changed; `events` are those that may now hold. Called under the queue's lock: may
+    /// only note it and wake other queues.
+    fn notify(&self, events: Events);
+}
+
+enum Waiter {
+    Thread { cpu: &'static Cpu, exclusive: bool },
+    Observer(Arc<dyn Observer>),
+}
+
+/// Sleepers and observers of one object.
+#[derive(Default)]
+pub struct WaitQueue {
+    /// How many waiters there are: a wake without any costs one load.
+    count: AtomicU32,
+    waiters: Mutex<Vec<(u64, Waiter)>>,
+}
+
+impl core::fmt::Debug for WaitQueue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "WaitQueue({})", self.count.load(Ordering::Relaxed))
+    }
+}
+
+impl WaitQueue {
+    /// An empty queue.
+    #[must_use]
+    pub const fn new() -> WaitQueue {
+        WaitQueue { count: AtomicU32::new(0), waiters: Mutex::new(Vec::new()) }
+    }
+
+    /// Wakes every sleeper and tells every observer.
+    pub fn wake(&self, events: Events) {
+        self.wake_some(events, usize::MAX);
+    }
+
+    /// Tells every observer, wakes every sleeper that waits for a change, and one of those that
+    /// wait to take something for themselves alone ([`wait_exclusive`]).
+    pub fn wake_one(&self, events: Events) {
+        self.wake_some(events, 1);
+    }
+
+    fn wake_some(&self, events: Events, mut exclusive_left: usize) {
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let waiters = self.waiters.lock();
+        for (_, waiter) in waiters.iter() {
+            match waiter {
+                Waiter::Observer(observer) => observer.notify(events),
+                Waiter::Thread { cpu, exclusive: false } => machine::sync::unpark(cpu),
+                Waiter::Thread { cpu, exclusive: true } if exclusive_left > 0 => {
+                    exclusive_left -= 1;
+                    machine::sync::unpark(cpu);
+                }
+                Waiter::Thread { .. } => {}
+            }
+        }
+    }
+
+    /// Adds an observer under a key of its own (an address, usually).
+    pub fn observe(&self, key: u64, observer: Arc<dyn Observer>) {
+        self.add(key, Waiter::Observer(observer));
+    }
+
+    /// Removes what was added under a key.
+    pub fn remove(&self, key: u64) {
+        let mut waiters = self.waiters.lock();
+        if let Some(at) = waiters.iter().position(|(k, _)| *k == key) {
+            let removed = waiters.remove(at);
+            self.count.fetch_sub(1, Ordering::SeqCst);
+            drop(waiters);
+            drop(removed);
+        }
+    }
+
+    fn add(&self, key: u64, waiter: Waiter) {
+        let mut waiters = self.waiters.lock();
+        waiters.push((key, waiter));
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether anybody waits.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.count.load(Ordering::SeqCst) != 0
+    }
+}
+
+/// Registrations of one sleep; removed when dropped.
+struct Registered<'a> {
+    queues: &'a [&'a WaitQueue],
+    key: u64,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.queues.iter().for_each(|queue| queue.remove(self.key));
+    }
+}
+
+/// When a sleep ends at the latest: nanoseconds of CLOCK_MONOTONIC, or never.
+pub type Deadline = Option<u64>;
+
+/// Sleeps until `ready` gives something. `Ok(None)` means that the deadline passed.
+///
+/// # Errors
+/// INTERRUPTED when something is pending for the thread; the call is then a restart point.
+pub fn wait_until<T>(
+    queues: &[&WaitQueue],
+    deadline: Deadline,
+    ready: impl FnMut() -> Option<T>,
+) -> Result<Option<T>> {
+    wait_with(queues, deadline, false, ready)
+}
+
+/// As [`wait_until`], for sleepers of which one is enough to wake ([`WaitQueue::wake_one`]).
+///
+/// # Errors
+/// As [`wait_until`].
+pub fn wait_exclusive<T>(
+    queue: &WaitQueue,
+    deadline: Deadline,
+    ready: impl FnMut() -> Option<T>,
+) -> Result<Option<T>> {
+    wait_with(&[queue], deadline, true, ready)
+}
+
+fn wait_with<T>(
+    queues: &[&WaitQueue],
+    deadline: Deadline,
+    exclusive: bool,
+    mut ready: impl FnMut() -> Option<T>,
+) -> Result<Option<T>> {
+    if let Some(value) = ready() {
+        return Ok(Some(value));
+    }
+    let cpu = machine::cpu::current();
+    let key = core::ptr::from_ref(cpu) as u64;
+    machine::sync::clear_notification();
+    let _registered = Registered { queues, key };
+    queues.iter().for_each(|queue| queue.add(key, Waiter::Thread { cpu, exclusive }));
+    loop {
+        if let Some(value) = ready() {
+            return Ok(Some(value));
+        }
+        match machine::sync::park(deadline) {
+            Wake::Notified => {}
+            Wake::TimedOut => return Ok(ready()),
+            Wake::Interrupted => return ready().map_or(Err(Errno::INTERRUPTED), |value| Ok(Some(value))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Events, WaitQueue, wait_until};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn a_sleeper_sees_every_change() {
+        let queue = Arc::new(WaitQueue::new());
+        let value = Arc::new(AtomicU32::new(0));
+        let sleeper = {
+            let (queue, value) = (Arc::clone(&queue), Arc::clone(&value));
+            std::thread::spawn(move || {
+                wait_until(&[&queue], None, || (value.load(Ordering::SeqCst) == 1000).then_some(()))
+            })
+        };
+        for _ in 0..1000 {
+            value.fetch_add(1, Ordering::SeqCst);
+            queue.wake(Events::IN);
+        }
+        assert!(matches!(sleeper.join(), Ok(Ok(Some(())))));
+        assert!(!queue.has_waiters());
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_ends_the_wait() {
+        let queue = WaitQueue::new();
+        assert_eq!(wait_until::<()>(&[&queue], Some(1), || None), Ok(None));
+    }
+}
