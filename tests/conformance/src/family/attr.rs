@@ -1,0 +1,256 @@
+//! What a file carries: mode, owner, times, size, extended attributes, and the file system's figures.
+
+use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, need_root, now, open, or_skip, pipe, read, stat, text};
+use crate::sys::{self, Errno, Result, memory, sys};
+use libc as c;
+
+cases! { attr;
+    fn chmod_and_fchmod() {
+        let fd = file(c"f", b"")?;
+        sys!(chmod, c"f", 0o4751)?;
+        assert_eq!(stat(c"f")?.st_mode & 0o7777, 0o4751);
+        sys!(fchmod, fd, 0o600)?;
+        assert_eq!(fstat(fd)?.st_mode & 0o7777, 0o600);
+        sys!(fchmodat, c::AT_FDCWD, c"f", 0o640)?;
+        assert_eq!(stat(c"f")?.st_mode & 0o7777, 0o640);
+    }
+    fn chmod_errors() {
+        close(file(c"f", b"")?)?;
+        assert_errno(sys!(chmod, c"none", 0o600), c::ENOENT);
+        assert_errno(sys!(chmod, c"f/x", 0o600), c::ENOTDIR);
+        assert_errno(sys!(fchmod, 899, 0o600), c::EBADF);
+        as_nobody(|| {
+            assert_errno(sys!(chmod, c"f", 0o777), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn chown_and_its_variants() {
+        need_root()?;
+        let fd = file(c"f", b"")?;
+        sys!(symlink, c"f", c"l")?;
+        sys!(chown, c"l", 10, 20)?;
+        assert_eq!((fstat(fd)?.st_uid, fstat(fd)?.st_gid), (10, 20));
+        sys!(lchown, c"l", 11, -1)?;
+        assert_eq!(fstat(fd)?.st_uid, 10);
+        sys!(fchown, fd, -1, 21)?;
+        assert_eq!((fstat(fd)?.st_uid, fstat(fd)?.st_gid), (10, 21));
+        let mut st: c::stat = sys::zeroed();
+        sys!(newfstatat, c::AT_FDCWD, c"l", &mut st, c::AT_SYMLINK_NOFOLLOW)?;
+        assert_eq!(st.st_uid, 11);
+        sys!(fchownat, fd, c"", 12, 22, c::AT_EMPTY_PATH)?;
+        assert_eq!((fstat(fd)?.st_uid, fstat(fd)?.st_gid), (12, 22));
+        assert_errno(sys!(fchownat, c::AT_FDCWD, c"f", 0, 0, 1), c::EINVAL);
+        assert_errno(sys!(chown, c"none", 0, 0), c::ENOENT);
+        assert_errno(sys!(fchown, 899, 0, 0), c::EBADF);
+    }
+    fn chown_clears_set_id_bits_of_programs() {
+        need_root()?;
+        close(file(c"f", b"")?)?;
+        sys!(chmod, c"f", 0o6755)?;
+        sys!(chown, c"f", 1000, 1000)?;
+        assert_eq!(stat(c"f")?.st_mode & 0o7777, 0o755);
+    }
+    fn chown_by_others_is_eperm() {
+        close(file(c"f", b"")?)?;
+        as_nobody(|| {
+            assert_errno(sys!(chown, c"f", 65534, -1), c::EPERM);
+            close(file(c"mine", b"")?)?;
+            assert_errno(sys!(chown, c"mine", 0, -1), c::EPERM);
+            sys!(chown, c"mine", -1, 65534)?;
+            Ok(())
+        })?;
+    }
+    fn umask_returns_the_old_one() {
+        assert_eq!(sys!(umask, 0o7077)?, 0o022);
+        assert_eq!(sys!(umask, 0o022)?, 0o077);
+    }
+    fn utimensat_sets_both_times() {
+        let fd = file(c"f", b"")?;
+        let times = [c::timespec { tv_sec: 1, tv_nsec: 2 }, c::timespec { tv_sec: 3_000_000_000, tv_nsec: 999_999_999 }];
+        sys!(utimensat, c::AT_FDCWD, c"f", &times, 0)?;
+        let st = fstat(fd)?;
+        assert_eq!((st.st_atime, st.st_atime_nsec), (1, 2));
+        assert_eq!((st.st_mtime, st.st_mtime_nsec), (3_000_000_000, 999_999_999));
+    }
+    fn utimensat_now_and_omit() {
+        let fd = file(c"f", b"")?;
+        let old = [c::timespec { tv_sec: 5, tv_nsec: 0 }; 2];
+        sys!(utimensat, fd, 0, &old, 0)?;
+        let half = [c::timespec { tv_sec: 0, tv_nsec: c::UTIME_OMIT }, c::timespec { tv_sec: 0, tv_nsec: c::UTIME_NOW }];
+        sys!(utimensat, fd, 0, &half, 0)?;
+        let st = fstat(fd)?;
+        assert_eq!(st.st_atime, 5);
+        assert!((st.st_mtime - now(c::CLOCK_REALTIME)? / 1_000_000_000).abs() < 100);
+        sys!(utimensat, fd, 0, 0, 0)?;
+        assert!(fstat(fd)?.st_atime > 5);
+    }
+    fn utimensat_errors_and_links() {
+        sys!(symlink, c"nowhere", c"l")?;
+        let times = [c::timespec { tv_sec: 7, tv_nsec: 0 }; 2];
+        assert_errno(sys!(utimensat, c::AT_FDCWD, c"l", &times, 0), c::ENOENT);
+        sys!(utimensat, c::AT_FDCWD, c"l", &times, c::AT_SYMLINK_NOFOLLOW)?;
+        let bad = [c::timespec { tv_sec: 7, tv_nsec: 1_000_000_000 }; 2];
+        assert_errno(sys!(utimensat, c::AT_FDCWD, c".", &bad, 0), c::EINVAL);
+        assert_errno(sys!(utimensat, 899, c"f", &times, 0), c::EBADF);
+        close(file(c"f", b"")?)?;
+        as_nobody(|| {
+            assert_errno(sys!(utimensat, c::AT_FDCWD, c"f", &times, 0), c::EPERM);
+            assert_errno(sys!(utimensat, c::AT_FDCWD, c"f", 0, 0), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn utime_and_utimes() {
+        close(file(c"f", b"")?)?;
+        sys!(utime, c"f", &[10i64, 20])?;
+        assert_eq!((stat(c"f")?.st_atime, stat(c"f")?.st_mtime), (10, 20));
+        sys!(utimes, c"f", &[30i64, 1, 40, 2])?;
+        assert_eq!((stat(c"f")?.st_mtime, stat(c"f")?.st_mtime_nsec), (40, 2000));
+        assert_errno(sys!(utimes, c"f", &[30i64, 1_000_000, 40, 2]), c::EINVAL);
+    }
+    fn writing_changes_mtime_and_ctime() {
+        let fd = file(c"f", b"")?;
+        let old = [c::timespec { tv_sec: 5, tv_nsec: 0 }; 2];
+        sys!(utimensat, fd, 0, &old, 0)?;
+        crate::kit::write(fd, b"x")?;
+        assert!(fstat(fd)?.st_mtime > 5);
+        sys!(utimensat, fd, 0, &old, 0)?;
+        assert!(fstat(fd)?.st_ctime > 5);
+    }
+    fn changing_a_directory_changes_its_mtime() {
+        sys!(mkdir, c"d", 0o755)?;
+        let old = [c::timespec { tv_sec: 5, tv_nsec: 0 }; 2];
+        for change in [
+            || sys!(mknod, c"d/f", c::S_IFREG | 0o600, 0),
+            || sys!(link, c"d/f", c"d/g"),
+            || sys!(rename, c"d/g", c"d/h"),
+            || sys!(unlink, c"d/h"),
+        ] {
+            sys!(utimensat, c::AT_FDCWD, c"d", &old, 0)?;
+            change()?;
+            assert!(stat(c"d")?.st_mtime > 5);
+        }
+    }
+    fn truncate_shortens_and_grows() {
+        let fd = file(c"f", b"hello")?;
+        sys!(truncate, c"f", 2)?;
+        assert_eq!(text(c"f")?, "he");
+        sys!(ftruncate, fd, 4)?;
+        assert_eq!(read(fd, 9)?, b"he\0\0");
+        sys!(ftruncate, fd, 5000)?;
+        assert_eq!(fstat(fd)?.st_size, 5000);
+    }
+    fn truncate_errors() {
+        let fd = file(c"f", b"hello")?;
+        assert_errno(sys!(truncate, c"f", -1), c::EINVAL);
+        assert_errno(sys!(truncate, c"none", 0), c::ENOENT);
+        assert_errno(sys!(truncate, c".", 0), c::EISDIR);
+        assert_errno(sys!(ftruncate, fd, -1), c::EINVAL);
+        assert_errno(sys!(ftruncate, 899, 0), c::EBADF);
+        assert_errno(sys!(ftruncate, open(c"f", c::O_RDONLY, 0)?, 0), c::EINVAL);
+        assert_errno(sys!(ftruncate, pipe(0)?[1], 0), c::EINVAL);
+        as_nobody(|| {
+            assert_errno(sys!(truncate, c"f", 0), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn fallocate_grows_or_keeps_the_size() {
+        let fd = file(c"f", b"hello")?;
+        or_skip(sys!(fallocate, fd, 0, 0, 100), &[c::EOPNOTSUPP], "fallocate")?;
+        assert_eq!(fstat(fd)?.st_size, 100);
+        sys!(fallocate, fd, c::FALLOC_FL_KEEP_SIZE, 0, 100_000)?;
+        assert_eq!(fstat(fd)?.st_size, 100);
+        assert_eq!(read(fd, 6)?, b"hello\0");
+    }
+    fn fallocate_punches_holes() {
+        let fd = file(c"f", b"hello")?;
+        let mode = c::FALLOC_FL_PUNCH_HOLE | c::FALLOC_FL_KEEP_SIZE;
+        or_skip(sys!(fallocate, fd, mode, 1, 3), &[c::EOPNOTSUPP], "punching holes")?;
+        assert_eq!(read(fd, 9)?, b"h\0\0\0o");
+    }
+    fn fallocate_errors() {
+        let fd = file(c"f", b"")?;
+        or_skip(sys!(fallocate, fd, 0, 0, 1), &[c::EOPNOTSUPP], "fallocate")?;
+        assert_errno(sys!(fallocate, fd, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(fallocate, fd, 0, -1, 1), c::EINVAL);
+        assert_errno(sys!(fallocate, 899, 0, 0, 1), c::EBADF);
+        assert_errno(sys!(fallocate, open(c"f", c::O_RDONLY, 0)?, 0, 0, 1), c::EBADF);
+        assert_errno(sys!(fallocate, pipe(0)?[1], 0, 0, 1), c::ESPIPE);
+        assert_errno(sys!(fallocate, fd, 1 << 20, 0, 1), c::EOPNOTSUPP);
+    }
+    fn sync_calls() {
+        let fd = file(c"f", b"abc")?;
+        sys!(fsync, fd)?;
+        sys!(fdatasync, fd)?;
+        sys!(sync_file_range, fd, 0, 0, c::SYNC_FILE_RANGE_WRITE)?;
+        for bad in [sys!(fsync, 899), sys!(fdatasync, 899), sys!(syncfs, 899)] {
+            assert_errno(bad, c::EBADF);
+        }
+        assert_errno(sys!(fsync, pipe(0)?[1]), c::EINVAL);
+    }
+    fn statfs_and_fstatfs_agree() {
+        let fd = file(c"f", b"")?;
+        let (mut a, mut b): (c::statfs, c::statfs) = (sys::zeroed(), sys::zeroed());
+        sys!(statfs, c"f", &mut a)?;
+        sys!(fstatfs, fd, &mut b)?;
+        assert_eq!((a.f_type, a.f_bsize, a.f_namelen), (b.f_type, b.f_bsize, 255));
+        assert!(a.f_bfree <= a.f_blocks);
+        assert_errno(sys!(statfs, c"none", &mut a), c::ENOENT);
+        assert_errno(sys!(fstatfs, 899, &mut a), c::EBADF);
+        assert_errno(sys!(statfs, c"f", memory::hole()?), c::EFAULT);
+        sys!(statfs, c"/proc", &mut a)?;
+        assert_eq!(a.f_type, 0x9fa0);
+    }
+    fn fadvise_and_readahead() {
+        let fd = file(c"f", b"abc")?;
+        for advice in 0..6 {
+            assert_eq!(sys!(fadvise64, fd, 0, 0, advice)?, 0);
+        }
+        assert_errno(sys!(fadvise64, fd, 0, 0, 99), c::EINVAL);
+        assert_errno(sys!(fadvise64, pipe(0)?[0], 0, 0, 0), c::ESPIPE);
+        assert_errno(sys!(fadvise64, 899, 0, 0, 0), c::EBADF);
+        assert_errno(sys!(readahead, 899, 0, 1), c::EBADF);
+    }
+    fn xattr_round_trip() {
+        let fd = file(c"f", b"")?;
+        supported(sys!(setxattr, c"f", c"user.one", b"value", 5, 0))?;
+        let mut buffer = [0u8; 64];
+        assert_eq!(sys!(getxattr, c"f", c"user.one", &mut buffer, 64)?, 5);
+        assert_eq!(&buffer[..5], b"value");
+        assert_eq!(sys!(fgetxattr, fd, c"user.one", 0, 0)?, 5);
+        sys!(fsetxattr, fd, c"user.two", b"", 0, 0)?;
+        let len = int(sys!(listxattr, c"f", &mut buffer, 64)?);
+        let names = String::from_utf8_lossy(&buffer[..crate::kit::size(len.into())]).into_owned();
+        assert!(names.contains("user.one\0") && names.contains("user.two\0"), "{names}");
+        sys!(removexattr, c"f", c"user.one")?;
+        assert_errno(sys!(getxattr, c"f", c"user.one", &mut buffer, 64), c::ENODATA);
+    }
+    fn xattr_create_and_replace() {
+        close(file(c"f", b"")?)?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, c::XATTR_CREATE))?;
+        assert_errno(sys!(setxattr, c"f", c"user.a", b"2", 1, c::XATTR_CREATE), c::EEXIST);
+        assert_errno(sys!(setxattr, c"f", c"user.b", b"2", 1, c::XATTR_REPLACE), c::ENODATA);
+        assert_errno(sys!(setxattr, c"f", c"user.b", b"2", 1, 8), c::EINVAL);
+        sys!(setxattr, c"f", c"user.a", b"22", 2, c::XATTR_REPLACE)?;
+        let mut small = [0u8; 1];
+        assert_errno(sys!(getxattr, c"f", c"user.a", &mut small, 1), c::ERANGE);
+        assert_errno(sys!(listxattr, c"f", &mut small, 1), c::ERANGE);
+    }
+    fn xattr_errors() {
+        close(file(c"f", b"")?)?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
+        let mut buffer = [0u8; 8];
+        assert_errno(sys!(getxattr, c"none", c"user.a", &mut buffer, 8), c::ENOENT);
+        assert_errno(sys!(getxattr, c"f", c"nonsense", &mut buffer, 8), c::EOPNOTSUPP);
+        assert_errno(sys!(removexattr, c"f", c"user.none"), c::ENODATA);
+        assert_errno(sys!(fgetxattr, 899, c"user.a", &mut buffer, 8), c::EBADF);
+        assert_errno(sys!(getxattr, memory::hole()?, c"user.a", &mut buffer, 8), c::EFAULT);
+        assert_errno(sys!(setxattr, c"f", c"", b"1", 1, 0), c::ERANGE);
+        sys!(symlink, c"f", c"l")?;
+        assert_errno(sys!(lsetxattr, c"l", c"user.a", b"1", 1, 0), c::EPERM);
+    }
+}
+
+/// Skips where the file system keeps no attributes of users.
+fn supported(result: Result<i64>) -> core::result::Result<i64, crate::kit::Fail> {
+    or_skip(result.map_err(|e| Errno(e.0)), &[c::EOPNOTSUPP], "extended attributes")
+}

@@ -1,0 +1,105 @@
+//! Single instructions that fault, of a known length, so that a handler can step over them.
+
+use core::arch::{asm, naked_asm};
+
+/// Loads a byte (2 bytes of code).
+pub(crate) fn load(addr: usize) {
+    // SAFETY: faults when the address is bad, which the case's handler steps over.
+    unsafe { asm!("mov al, byte ptr [{0}]", in(reg) addr, out("al") _) }
+}
+
+/// Loads a byte by way of rdi, so that the instruction has exactly 2 bytes.
+pub(crate) fn load_2(addr: usize) {
+    // SAFETY: as for `load`.
+    unsafe { asm!("mov al, byte ptr [rdi]", in("rdi") addr, out("al") _) }
+}
+
+/// Stores a byte by way of rdi (3 bytes of code).
+pub(crate) fn store_3(addr: usize) {
+    // SAFETY: faults when the address is bad, which the case's handler steps over.
+    unsafe { asm!("mov byte ptr [rdi], 1", in("rdi") addr) }
+}
+
+/// Divides by zero (2 bytes of code).
+pub(crate) fn divide_2() {
+    // SAFETY: faults, and the case's handler steps over it.
+    unsafe { asm!("div ecx", in("ecx") 0, inout("eax") 1 => _, inout("edx") 0 => _) }
+}
+
+/// An instruction that is none (2 bytes of code).
+pub(crate) fn illegal_2() {
+    // SAFETY: faults, and the case's handler steps over it.
+    unsafe { asm!("ud2") }
+}
+
+/// An instruction that only a kernel may execute (1 byte of code).
+pub(crate) fn privileged_1() {
+    // SAFETY: faults, and the case's handler steps over it.
+    unsafe { asm!("hlt") }
+}
+
+/// A breakpoint: the program counter is already behind it when the handler runs.
+pub(crate) fn breakpoint() {
+    // SAFETY: int3 raises SIGTRAP and changes nothing.
+    unsafe { asm!("int3") }
+}
+
+/// Sets the trap flag for one instruction; the handler clears it in the frame.
+pub(crate) fn single_step() {
+    // SAFETY: the flag only makes SIGTRAP come after the next instruction.
+    unsafe { asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", "nop") }
+}
+
+/// Divides 1.0 by 0.0 with that exception unmasked (4 bytes of code), and masks it again.
+pub(crate) fn divide_float_4() {
+    let unmasked: u32 = 0x1f80 & !0x200;
+    let masked: u32 = 0x1f80;
+    // SAFETY: faults, and the case's handler steps over it; mxcsr is as before at the end.
+    unsafe {
+        asm!(
+            "ldmxcsr [{0}]", "divss xmm0, xmm1", "ldmxcsr [{1}]",
+            in(reg) &unmasked, in(reg) &masked, inout("xmm0") 1.0f32 => _, in("xmm1") 0.0f32,
+        );
+    }
+}
+
+/// Calls an address; where nothing executable is, the handler returns to here.
+#[unsafe(naked)]
+pub(crate) extern "C" fn call_address(addr: usize) {
+    naked_asm!("sub rsp, 8", "call rdi", "add rsp, 8", "ret")
+}
+
+/// Raises SIGTRAP with known values in registers, and returns what is in them afterwards.
+pub(crate) fn registers_across_trap() -> ([u64; 6], [f64; 2]) {
+    let (mut ints, mut floats) = ([1, 2, 3, 4, 5, 6], [1.5, 2.5]);
+    let [a, b, c, d, e, f] = &mut ints;
+    let [x, y] = &mut floats;
+    // SAFETY: int3 raises SIGTRAP; the registers are declared.
+    unsafe {
+        asm!(
+            "int3",
+            inout("rax") *a, inout("rcx") *b, inout("rdx") *c,
+            inout("r8") *d, inout("r11") *e, inout("r15") *f,
+            inout("xmm0") *x, inout("xmm15") *y,
+        );
+    }
+    (ints, floats)
+}
+
+/// Makes `getpid` and returns whether rdx, rsi, r8 and r10 are as before, and rcx the return address.
+pub(crate) fn registers_across_call() -> bool {
+    let (rdx, rsi, r8, r10, distance): (u64, u64, u64, u64, u64);
+    // SAFETY: getpid takes no argument and writes no memory; all registers used are declared.
+    unsafe {
+        asm!(
+            "syscall",
+            "2:",
+            "lea rdi, [rip + 2b]",
+            "sub rcx, rdi",
+            inout("rax") libc::SYS_getpid => _, out("rcx") distance, out("r11") _, out("rdi") _,
+            inout("rdx") 11u64 => rdx, inout("rsi") 12u64 => rsi,
+            inout("r8") 13u64 => r8, inout("r10") 14u64 => r10,
+        );
+    }
+    [rdx, rsi, r8, r10, distance] == [11, 12, 13, 14, 0]
+}
