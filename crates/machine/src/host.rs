@@ -192,6 +192,70 @@ pub fn pwritev2(fd: RawFd, buffer: &[u8], offset: Option<u64>, flags: u32) -> Re
     check(ret).map(|n| n as usize)
 }
 
+/// Reads a regular file into guest memory at an offset. As on Linux, signals do not end it.
+///
+/// # Errors
+/// EFAULT for buffers in the LibOS's range, else the host's errno.
+pub fn read_file_guest(fd: RawFd, iov: &[IoVec], offset: u64, flags: u32) -> Result<usize> {
+    if iov.iter().any(|v| !cpu::is_guest_range(v.base, v.len)) {
+        return Err(Errno::EFAULT);
+    }
+    let args = [fd_arg(fd), iov.as_ptr() as u64, iov.len() as u64, offset, 0, u64::from(flags)];
+    // SAFETY: every buffer lies in guest memory, which Rust never borrows.
+    check(unsafe { raw(nr::PREADV2, args) }).map(|n| n as usize)
+}
+
+/// Writes a regular file from guest memory at an offset; as [`read_file_guest`].
+///
+/// # Errors
+/// As [`read_file_guest`].
+pub fn write_file_guest(fd: RawFd, iov: &[IoVec], offset: u64, flags: u32) -> Result<usize> {
+    if iov.iter().any(|v| !cpu::is_guest_range(v.base, v.len)) {
+        return Err(Errno::EFAULT);
+    }
+    let args = [fd_arg(fd), iov.as_ptr() as u64, iov.len() as u64, offset, 0, u64::from(flags)];
+    // SAFETY: the host only reads the buffers.
+    check(unsafe { raw(nr::PWRITEV2, args) }).map(|n| n as usize)
+}
+
+/// Reads a regular file into a kernel buffer at an offset; signals do not end it.
+///
+/// # Errors
+/// The host's errno.
+pub fn read_file(fd: RawFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    let iov = IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 };
+    let args = [fd_arg(fd), &raw const iov as u64, 1, offset, 0, 0];
+    // SAFETY: the buffer is exclusively borrowed for the call.
+    check(unsafe { raw(nr::PREADV2, args) }).map(|n| n as usize)
+}
+
+/// Writes a kernel buffer to a regular file at an offset; signals do not end it.
+///
+/// # Errors
+/// The host's errno.
+pub fn write_file(fd: RawFd, buffer: &[u8], offset: u64, flags: u32) -> Result<usize> {
+    let iov = IoVec { base: buffer.as_ptr() as u64, len: buffer.len() as u64 };
+    let args = [fd_arg(fd), &raw const iov as u64, 1, offset, 0, u64::from(flags)];
+    // SAFETY: the host only reads the buffer.
+    check(unsafe { raw(nr::PWRITEV2, args) }).map(|n| n as usize)
+}
+
+/// Sends a request to the trusted side; signals do not end it.
+///
+/// # Errors
+/// The host's errno.
+pub fn send_request(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+    const MSG_NOSIGNAL: u64 = 0x4000;
+    let args = [fd_arg(fd), bytes.as_ptr() as u64, bytes.len() as u64, MSG_NOSIGNAL, 0, 0];
+    loop {
+        // SAFETY: the host only reads the buffer.
+        match check(unsafe { raw(nr::SENDTO, args) }) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(|n| n as usize),
+        }
+    }
+}
+
 /// Sends on a connected socket of ours; `flags` within DONTWAIT, NOSIGNAL, MORE.
 ///
 /// # Errors

@@ -202,6 +202,26 @@ fn wait_with<T>(
     }
 }
 
+/// Sleeps until `ready` gives something; nothing else ends the wait. For short waits on the trusted side and on other
+/// kernel paths, never on a guest.
+pub fn wait_uninterruptible<T>(queue: &WaitQueue, mut ready: impl FnMut() -> Option<T>) -> T {
+    let cpu = machine::cpu::current();
+    // The outer wait of this thread, if any, keeps its key: this one is told apart by one bit.
+    let key = core::ptr::from_ref(cpu) as u64 | 1;
+    let queues = [queue];
+    let _registered = Registered { queues: &queues, key };
+    queue.add(key, Waiter::Thread { cpu, exclusive: true });
+    let value = loop {
+        if let Some(value) = ready() {
+            break value;
+        }
+        let _ = machine::sync::park_uninterruptible(None);
+    };
+    // A notification taken here may have been the outer wait's: it looks once more.
+    machine::sync::unpark(cpu);
+    value
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Events, WaitQueue, wait_until};

@@ -1,5 +1,6 @@
 //! Open file descriptions: open(2), "Open file descriptions".
 
+use super::inode::{Kind, Stat};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
@@ -135,11 +136,78 @@ pub trait FileOps: Send + Sync + Any {
         Ok(())
     }
 
+    /// Attributes, for files without a path (pipes, sockets, anonymous inodes): fstat(2).
+    ///
+    /// # Errors
+    /// EIO.
+    fn stat(&self) -> Result<Stat> {
+        Ok(Stat { mode: 0o600, ..Stat::anonymous(Kind::File, 1) })
+    }
+
+    /// What /proc/self/fd shows of a file without a path: `pipe:[5]`, `socket:[5]`, `anon_inode:[eventfd]`.
+    fn describe(&self) -> alloc::vec::Vec<u8> {
+        b"anon_inode:[file]".to_vec()
+    }
+
+    /// Opens the object anew through /proc/self/fd: pipes can.
+    ///
+    /// # Errors
+    /// ENXIO.
+    fn reopen(&self, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Err(Errno::ENXIO)
+    }
+
+    /// fallocate(2), with its mode bits.
+    ///
+    /// # Errors
+    /// ESPIPE for streams, ENODEV for other files without space of their own.
+    fn allocate(&self, _file: &File, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
+        Err(if self.is_seekable() { Errno::ENODEV } else { Errno::ESPIPE })
+    }
+
+    /// The next data or hole from an offset on: SEEK_DATA, SEEK_HOLE.
+    ///
+    /// # Errors
+    /// ENXIO at or beyond the end.
+    fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
+        let size = self.size()?;
+        match what {
+            _ if offset >= size => Err(Errno::ENXIO),
+            Extent::Data => Ok(offset),
+            Extent::Hole => Ok(size),
+        }
+    }
+
+    /// fsync(2), fdatasync(2).
+    ///
+    /// # Errors
+    /// EINVAL for what has nothing to write; EIO.
+    fn sync(&self) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Seals of fcntl(2), memfd_create(2): what F_GET_SEALS answers, after adding `add`.
+    ///
+    /// # Errors
+    /// EINVAL for files without seals; EPERM.
+    fn seals(&self, _add: u32) -> Result<u32> {
+        Err(Errno::EINVAL)
+    }
+
     /// A descriptor of the file was closed by a process (flush of close(2), POSIX locks go).
     fn on_close(&self, _file: &File, _task: &Task) {}
 
     /// The object itself, for those who know its type.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// What SEEK_DATA and SEEK_HOLE look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Bytes that are there.
+    Data,
+    /// A hole, or the end.
+    Hole,
 }
 
 /// Whether a mapping's writes reach the file.

@@ -1,0 +1,300 @@
+//! Names: the cache of directory entries.
+//!
+//! A dentry is a name that exists; absent names are remembered in their directory. A directory's sleeping lock is held
+//! by look-ups that miss and by changes, never by hits. The map's lock is a leaf.
+
+use super::inode::{Caching, Inode, Kind};
+use super::sleep_lock::{SleepGuard, SleepLock};
+use crate::{Errno, Result};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use hashbrown::HashMap;
+use machine::sync::Mutex;
+
+/// A name of a directory entry.
+pub type Name = Arc<[u8]>;
+
+/// How many absent names a directory remembers.
+const MAX_ABSENT: usize = 1024;
+
+/// An entry of a directory (or a root, or a file without a name).
+pub struct Dentry {
+    inode: Arc<dyn Inode>,
+    place: Mutex<Place>,
+    directory: Option<Box<Directory>>,
+    removed: AtomicBool,
+    mounts: AtomicU32,
+}
+
+struct Place {
+    parent: Option<Arc<Dentry>>,
+    name: Name,
+}
+
+#[derive(Default)]
+struct Directory {
+    children: Mutex<Children>,
+    changing: SleepLock,
+    generation: AtomicU64,
+}
+
+#[derive(Default)]
+struct Children {
+    /// None: the name is known to be absent.
+    by_name: HashMap<Name, Option<Arc<Dentry>>>,
+    absent: usize,
+}
+
+impl core::fmt::Debug for Dentry {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Dentry({:?})", alloc::string::String::from_utf8_lossy(&self.name()))
+    }
+}
+
+impl Dentry {
+    fn make(parent: Option<Arc<Dentry>>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        let is_directory = inode.kind() == Kind::Directory;
+        let directory = is_directory.then(|| {
+            let generation = AtomicU64::new(inode.file_system().generation());
+            Box::new(Directory { generation, ..Directory::default() })
+        });
+        Arc::new(Dentry {
+            inode,
+            place: Mutex::new(Place { parent, name: Name::from(name) }),
+            directory,
+            removed: AtomicBool::new(false),
+            mounts: AtomicU32::new(0),
+        })
+    }
+
+    /// The root of a file system.
+    #[must_use]
+    pub fn root(inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        Dentry::make(None, b"", inode)
+    }
+
+    /// A file without a place in the tree (memfd, O_TMPFILE, a pipe): the name is only shown.
+    #[must_use]
+    pub fn detached(name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        Dentry::make(None, name, inode)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        &self.inode
+    }
+
+    /// The name; empty for a root.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        Arc::clone(&self.place.lock().name)
+    }
+
+    /// The directory that holds the name.
+    #[must_use]
+    pub fn parent(&self) -> Option<Arc<Dentry>> {
+        self.place.lock().parent.clone()
+    }
+
+    /// Parent and name, read together.
+    pub(super) fn place(&self) -> (Option<Arc<Dentry>>, Name) {
+        let place = self.place.lock();
+        (place.parent.clone(), Arc::clone(&place.name))
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Whether the name was removed (the file may live on while open).
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// Whether something is mounted on it, in some mount.
+    #[must_use]
+    pub fn is_mountpoint(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) != 0
+    }
+
+    pub(super) fn count_mount(&self) {
+        self.mounts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn uncount_mount(&self) {
+        self.mounts.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn directory(&self) -> Result<&Directory> {
+        self.directory.as_deref().ok_or(Errno::ENOTDIR)
+    }
+
+    /// Whether `self` is `other` or lies below it.
+    #[must_use]
+    pub fn is_below(self: &Arc<Self>, other: &Arc<Dentry>) -> bool {
+        let mut at = Some(Arc::clone(self));
+        while let Some(dentry) = at {
+            if Arc::ptr_eq(&dentry, other) {
+                return true;
+            }
+            at = dentry.parent();
+        }
+        false
+    }
+
+    /// Takes the directory's sleeping lock, for a change.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn lock(&self) -> Result<SleepGuard<'_>> {
+        Ok(self.directory()?.changing.lock())
+    }
+
+    /// Finds a name: `Ok(None)` where it is absent. `path` is what the walk will look up from here on, beginning with
+    /// the name.
+    ///
+    /// # Errors
+    /// ENOTDIR, the file system's.
+    pub fn child(self: &Arc<Self>, name: &[u8], path: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        if let Some(known) = self.cached(name)? {
+            return Ok(known);
+        }
+        let _changing = self.lock()?;
+        if path.len() > name.len() {
+            self.inode.prefetch(path);
+        }
+        self.child_locked(name)
+    }
+
+    /// As [`Dentry::child`], for who holds the directory's lock.
+    ///
+    /// # Errors
+    /// As [`Dentry::child`].
+    pub fn child_locked(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        if let Some(known) = self.cached(name)? {
+            return Ok(known);
+        }
+        let found = match self.inode.lookup(name) {
+            Ok(inode) => Some(Dentry::make(Some(Arc::clone(self)), name, inode)),
+            Err(Errno::ENOENT) => None,
+            Err(errno) => return Err(errno),
+        };
+        if self.inode.caching() == Caching::Always {
+            self.remember(name, found.clone())?;
+        }
+        Ok(found)
+    }
+
+    /// What is known of a name: None for nothing.
+    fn cached(&self, name: &[u8]) -> Result<Option<Option<Arc<Dentry>>>> {
+        let directory = self.directory()?;
+        let generation = self.inode.file_system().generation();
+        if directory.generation.swap(generation, Ordering::Relaxed) != generation {
+            self.forget_children(directory);
+            return Ok(None);
+        }
+        Ok(directory.children.lock().by_name.get(name).cloned())
+    }
+
+    /// Forgets all names but those that hold mounts.
+    fn forget_children(&self, directory: &Directory) {
+        let mut children = directory.children.lock();
+        let mut old = core::mem::take(&mut children.by_name);
+        children.absent = 0;
+        let kept = old.extract_if(|_, child| child.as_ref().is_some_and(|c| c.holds_mounts()));
+        children.by_name = kept.collect();
+        drop(children);
+        drop(old);
+    }
+
+    fn holds_mounts(&self) -> bool {
+        self.is_mountpoint()
+            || self.directory.as_ref().is_some_and(|directory| {
+                directory.children.lock().by_name.values().flatten().any(|child| child.holds_mounts())
+            })
+    }
+
+    fn remember(&self, name: &[u8], found: Option<Arc<Dentry>>) -> Result<()> {
+        let mut children = self.directory()?.children.lock();
+        if found.is_none() {
+            if children.absent >= MAX_ABSENT {
+                children.by_name.retain(|_, child| child.is_some());
+                children.absent = 0;
+            }
+            children.absent += 1;
+        }
+        let old = children.by_name.insert(Name::from(name), found);
+        if matches!(old, Some(None)) {
+            children.absent = children.absent.saturating_sub(1);
+        }
+        drop(children);
+        drop(old);
+        Ok(())
+    }
+
+    /// A new name for an inode; the caller holds the directory's lock.
+    pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
+        let child = Dentry::make(Some(Arc::clone(self)), name, inode);
+        if self.inode.caching() == Caching::Always {
+            self.remember(name, Some(Arc::clone(&child)))?;
+        }
+        Ok(child)
+    }
+
+    /// The name is gone; the caller holds the directory's lock.
+    pub(super) fn remove_child(&self, child: &Dentry) -> Result<()> {
+        child.removed.store(true, Ordering::Release);
+        let name = child.name();
+        self.remember(&name, None)
+    }
+
+    /// The child is now `name` in `to`; what was there is gone. The caller holds both directories' locks.
+    pub(super) fn move_child(&self, child: &Arc<Dentry>, to: &Arc<Dentry>, name: &[u8]) -> Result<()> {
+        self.remember(&child.name(), None)?;
+        *child.place.lock() = Place { parent: Some(Arc::clone(to)), name: Name::from(name) };
+        to.remember(name, Some(Arc::clone(child)))
+    }
+
+    /// Marks what a rename replaced.
+    pub(super) fn mark_removed(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// Both children change places. The caller holds both directories' locks.
+    pub(super) fn exchange_children(one: &Arc<Dentry>, other: &Arc<Dentry>) -> Result<()> {
+        let (first, second) = (one.place(), other.place());
+        let (Some(first_dir), Some(second_dir)) = (first.0, second.0) else { return Err(Errno::EBUSY) };
+        *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Arc::clone(&second.1) };
+        *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
+        first_dir.remember(&first.1, Some(Arc::clone(other)))?;
+        second_dir.remember(&second.1, Some(Arc::clone(one)))
+    }
+
+    /// Drops names below that nobody uses, to give memory back.
+    pub fn prune(&self) {
+        let Some(directory) = self.directory.as_ref() else { return };
+        let children: Vec<Arc<Dentry>> = directory.children.lock().by_name.values().flatten().cloned().collect();
+        children.iter().for_each(|child| child.prune());
+        drop(children);
+        let mut map = directory.children.lock();
+        let unused: Vec<_> = map
+            .by_name
+            .extract_if(|_, child| {
+                child.as_ref().is_none_or(|c| Arc::strong_count(c) == 1 && !c.is_mountpoint() && !c.has_children())
+            })
+            .collect();
+        map.absent = 0;
+        drop(map);
+        drop(unused);
+    }
+
+    fn has_children(&self) -> bool {
+        self.directory.as_ref().is_some_and(|directory| !directory.children.lock().by_name.is_empty())
+    }
+}

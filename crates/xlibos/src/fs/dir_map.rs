@@ -1,0 +1,79 @@
+//! Entries of a directory in memory: by name, and in a stable order for listings that go on from a cookie.
+
+use super::dentry::Name;
+use alloc::collections::BTreeMap;
+use hashbrown::HashMap;
+
+/// Names with what they stand for.
+#[derive(Debug)]
+pub(super) struct DirMap<T> {
+    by_name: HashMap<Name, (u64, T)>,
+    order: BTreeMap<u64, Name>,
+    next: u64,
+}
+
+impl<T> Default for DirMap<T> {
+    fn default() -> DirMap<T> {
+        // Cookie 0 means "from the start", so no entry has it.
+        DirMap { by_name: HashMap::new(), order: BTreeMap::new(), next: 1 }
+    }
+}
+
+impl<T> DirMap<T> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&T> {
+        self.by_name.get(name).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut T> {
+        self.by_name.get_mut(name).map(|(_, value)| value)
+    }
+
+    /// Adds or replaces; a replaced entry keeps its place in the order. Returns what was there.
+    pub(super) fn insert(&mut self, name: &[u8], value: T) -> Option<T> {
+        if let Some((_, slot)) = self.by_name.get_mut(name) {
+            return Some(core::mem::replace(slot, value));
+        }
+        let name = Name::from(name);
+        self.order.insert(self.next, Name::clone(&name));
+        self.by_name.insert(name, (self.next, value));
+        self.next += 1;
+        None
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<T> {
+        let (at, value) = self.by_name.remove(name)?;
+        self.order.remove(&at);
+        Some(value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.by_name.values_mut().map(|(_, value)| value)
+    }
+
+    /// Entries from a cookie on: (cookie of the entry behind, name, value).
+    pub(super) fn from(&self, cookie: u64) -> impl Iterator<Item = (u64, &Name, &T)> {
+        self.order.range(cookie..).filter_map(|(at, name)| Some((at + 1, name, self.get(name)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DirMap;
+
+    #[test]
+    fn a_listing_goes_on_behind_removed_entries() {
+        let mut map = DirMap::default();
+        for name in [b"a", b"b", b"c", b"d"] {
+            map.insert(name, ());
+        }
+        let second = map.from(0).nth(1).map(|(next, ..)| next).unwrap_or(0);
+        map.remove(b"b");
+        map.remove(b"c");
+        let rest: Vec<_> = map.from(second).map(|(_, name, ())| name.to_vec()).collect();
+        assert_eq!(rest, [b"d".to_vec()]);
+    }
+}
