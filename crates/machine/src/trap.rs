@@ -12,6 +12,7 @@ const SIGTRAP: i32 = 5;
 const SIGBUS: i32 = 7;
 const SIGFPE: i32 = 8;
 const SIGSEGV: i32 = 11;
+const SIGPIPE: u64 = 13;
 const SIGSYS: i32 = 31;
 
 const SA_SIGINFO: u64 = 4;
@@ -97,6 +98,10 @@ pub(crate) unsafe fn install() {
         // SAFETY: rt_sigaction(2) with a valid action.
         unsafe { raw(13, [signal as u64, &raw const action as u64, 0, 8, 0, 0]) };
     }
+    // A closed stream of the caller's answers EPIPE; the kernel sends the guest its SIGPIPE itself.
+    let ignore = KernelSigaction { handler: 1, flags: SA_RESTORER, restorer: entry::sigreturn_address(), mask: 0 };
+    // SAFETY: rt_sigaction(2) with a valid action.
+    unsafe { raw(13, [SIGPIPE, &raw const ignore as u64, 0, 8, 0, 0]) };
 }
 
 /// Gives the calling thread its own signal stack.

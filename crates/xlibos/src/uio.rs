@@ -37,7 +37,7 @@ enum Origin<'a> {
 }
 
 /// A position in a list of guest buffers. One buffer needs no allocation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct GuestCursor {
     current: IoVec,
     rest: Vec<IoVec>,
@@ -249,6 +249,19 @@ impl<'a> Source<'a> {
             }
         }
         Ok(taken)
+    }
+
+    /// Copies exactly `buffer.len()` bytes without taking them.
+    ///
+    /// # Errors
+    /// EFAULT where they cannot be read, or are not as many.
+    pub fn peek(&self, buffer: &mut [u8]) -> Result<()> {
+        let origin = match &self.origin {
+            Origin::Guest(cursor) => Origin::Guest(cursor.clone()),
+            Origin::Kernel(bytes) => Origin::Kernel(bytes),
+        };
+        let mut ahead = Source { origin, done: self.done };
+        if ahead.take(buffer)? == buffer.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     fn take_piece(&mut self, buffer: &mut [u8]) -> Result<usize> {

@@ -70,7 +70,9 @@ impl FdTable {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    fn limit(&self) -> usize {
+    /// The limit, in descriptors.
+    #[must_use]
+    pub fn limit(&self) -> usize {
         usize::try_from(self.limit.load(Ordering::Relaxed)).unwrap_or(usize::MAX).min(1 << 20)
     }
 

@@ -491,6 +491,14 @@ pub fn new_anonymous_dev() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// An inode number for an object without a file system (a pipe, a socket).
+#[must_use]
+pub fn new_anonymous_ino() -> u64 {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Device number of a device node, from its parts, as stat(2) shows it.
 #[must_use]
 pub fn make_dev(major: u32, minor: u32) -> u64 {

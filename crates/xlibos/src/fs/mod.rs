@@ -10,11 +10,15 @@
 pub mod context;
 pub mod dentry;
 mod dir_map;
+pub mod eventfd;
 pub mod fd_table;
+pub mod fifo;
 pub mod file;
 pub mod inode;
 pub mod mount;
 pub mod path;
+pub mod pipe;
+mod pipe_state;
 pub mod sleep_lock;
 pub mod special;
 

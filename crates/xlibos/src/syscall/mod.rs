@@ -4,7 +4,11 @@
 //! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
 
 pub mod args;
+mod event;
+mod pipe;
+mod poll;
 pub mod table;
+pub mod timeout;
 
 use crate::{Result, Task};
 

@@ -5,6 +5,8 @@
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted.
 
 use super::{Restart, syscalls};
+use crate::fs::fd_table::Fd;
+use machine::guest::UserPtr;
 
 syscalls! {
     0 read() Absent;
@@ -14,7 +16,7 @@ syscalls! {
     4 stat() Absent;
     5 fstat() Absent;
     6 lstat() Absent;
-    7 poll() Absent;
+    7 poll(fds: u64, count: u32, timeout_ms: i32) -> usize = super::poll::poll, Full, Restart::NoHandler;
     8 lseek() Absent;
     9 mmap() Absent;
     10 mprotect() Absent;
@@ -29,8 +31,8 @@ syscalls! {
     19 readv() Absent;
     20 writev() Absent;
     21 access() Absent;
-    22 pipe() Absent;
-    23 select() Absent;
+    22 pipe(fds: UserPtr<[i32; 2]>) -> () = super::pipe::pipe, Full;
+    23 select(count: i32, readable: u64, writable: u64, except: u64, timeout: UserPtr<[i64; 2]>) -> usize = super::poll::select, Full, Restart::NoHandler;
     24 sched_yield() Absent;
     25 mremap() Absent;
     26 msync() Absent;
@@ -277,30 +279,30 @@ syscalls! {
     267 readlinkat() Absent;
     268 fchmodat() Absent;
     269 faccessat() Absent;
-    270 pselect6() Absent;
-    271 ppoll() Absent;
+    270 pselect6(count: i32, readable: u64, writable: u64, except: u64, timeout: UserPtr<[i64; 2]>, mask: UserPtr<[u64; 2]>) -> usize = super::poll::pselect6, Full, Restart::NoHandler;
+    271 ppoll(fds: u64, count: u32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, mask_size: usize) -> usize = super::poll::ppoll, Full, Restart::NoHandler;
     272 unshare() Absent;
     273 set_robust_list() Absent;
     274 get_robust_list() Absent;
-    275 splice() Absent;
-    276 tee() Absent;
+    275 splice(from: Fd, from_offset: UserPtr<u64>, to: Fd, to_offset: UserPtr<u64>, len: usize, flags: u32) -> usize = super::pipe::splice, Full;
+    276 tee(from: Fd, to: Fd, len: usize, flags: u32) -> usize = super::pipe::tee, Full;
     277 sync_file_range() Absent;
-    278 vmsplice() Absent;
+    278 vmsplice(fd: Fd, iov: u64, count: u64, flags: u32) -> usize = super::pipe::vmsplice, Full;
     279 move_pages() Absent;
     280 utimensat() Absent;
     281 epoll_pwait() Absent;
     282 signalfd() Absent;
     283 timerfd_create() Absent;
-    284 eventfd() Absent;
+    284 eventfd(value: u32) -> Fd = super::event::eventfd, Full;
     285 fallocate() Absent;
     286 timerfd_settime() Absent;
     287 timerfd_gettime() Absent;
     288 accept4() Absent;
     289 signalfd4() Absent;
-    290 eventfd2() Absent;
+    290 eventfd2(value: u32, flags: u32) -> Fd = super::event::eventfd2, Full;
     291 epoll_create1() Absent;
     292 dup3() Absent;
-    293 pipe2() Absent;
+    293 pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> () = super::pipe::pipe2, Full;
     294 inotify_init1() Absent;
     295 preadv() Absent;
     296 pwritev() Absent;
