@@ -14,6 +14,7 @@ pub mod eventfd;
 pub mod fd_table;
 pub mod fifo;
 pub mod file;
+pub mod hostpoll;
 pub mod inode;
 pub mod mount;
 pub mod path;
@@ -21,6 +22,7 @@ pub mod pipe;
 mod pipe_state;
 pub mod sleep_lock;
 pub mod special;
+pub mod stdio;
 
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};
