@@ -20,7 +20,7 @@ impl Fifo {
         Arc::new(Fifo { pipe: Pipe::new() })
     }
 
-    /// For [`super::special::set_fifo_maker`].
+    /// For [`super::special`].
     #[must_use]
     pub fn make() -> Arc<dyn FifoNode> {
         Fifo::new()

@@ -7,22 +7,44 @@
 //! Locks: sleeping locks (a directory's, an overlay file's copy-up) > a file's position > leaves (dentry maps, inode
 //! state, the mount table, descriptor tables). Only sleeping locks are held across broker requests.
 
+pub mod access;
+pub mod broker;
+mod budget;
+pub mod change;
 pub mod context;
+mod data;
 pub mod dentry;
+pub mod devfs;
 mod dir_map;
 pub mod eventfd;
 pub mod fd_table;
 pub mod fifo;
 pub mod file;
+mod host_file;
+mod host_names;
+pub mod hostfs;
 pub mod hostpoll;
+mod init;
 pub mod inode;
 pub mod mount;
+pub mod namei;
+pub mod open;
+pub mod overlay;
 pub mod path;
 pub mod pipe;
 mod pipe_state;
+pub mod procfs;
+pub mod pseudo;
 pub mod sleep_lock;
 pub mod special;
 pub mod stdio;
+pub mod sysfs;
+pub mod tmpfs;
 
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};
+pub use hostfs::forget_export;
+pub use init::{init, tmpfs_root};
+pub use namei::{AT_FDCWD, Follow, resolve, resolve_at, resolve_parent};
+pub use open::{How, open, open_how, open_place};
+pub use path::Path;

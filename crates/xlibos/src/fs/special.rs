@@ -1,5 +1,6 @@
 //! What opening a FIFO or a device node means: hooks of the parts that implement them.
 
+use super::fifo::Fifo;
 use super::file::{FileOps, OpenFlags};
 use super::inode::{Inode, InodeId, Kind, split_dev};
 use super::path::Path;
@@ -26,14 +27,8 @@ pub trait CharDriver: Send + Sync {
     fn open(&self, task: &Task, rdev: u64, flags: OpenFlags, path: &Path) -> Result<Arc<dyn FileOps>>;
 }
 
-static FIFO_MAKER: Mutex<Option<fn() -> Arc<dyn FifoNode>>> = Mutex::new(None);
 static FIFOS: Mutex<Option<HashMap<InodeId, Weak<dyn FifoNode>>>> = Mutex::new(None);
 static DRIVERS: Mutex<Option<HashMap<u32, Arc<dyn CharDriver>>>> = Mutex::new(None);
-
-/// Says how the pipe of a FIFO is made.
-pub fn set_fifo_maker(maker: fn() -> Arc<dyn FifoNode>) {
-    *FIFO_MAKER.lock() = Some(maker);
-}
 
 /// Registers the driver of a major number.
 pub fn register_char_driver(major: u32, driver: Arc<dyn CharDriver>) {
@@ -42,17 +37,16 @@ pub fn register_char_driver(major: u32, driver: Arc<dyn CharDriver>) {
 }
 
 /// The FIFO's pipe. It lives as long as somebody holds it: its open ends do.
-fn fifo(id: InodeId) -> Result<Arc<dyn FifoNode>> {
-    let maker = FIFO_MAKER.lock().ok_or(Errno::ENXIO)?;
-    let fresh = maker();
+fn fifo(id: InodeId) -> Arc<dyn FifoNode> {
+    let fresh = Fifo::make();
     let mut fifos = FIFOS.lock();
     let fifos = fifos.get_or_insert_default();
     if let Some(node) = fifos.get(&id).and_then(Weak::upgrade) {
-        return Ok(node);
+        return node;
     }
     fifos.retain(|_, node| node.strong_count() > 0);
     fifos.insert(id, Arc::downgrade(&fresh));
-    Ok(fresh)
+    fresh
 }
 
 /// Opens what is neither a regular file nor a directory.
@@ -66,7 +60,7 @@ pub(super) fn open_special(task: &Task, path: &Path, flags: OpenFlags) -> Result
         other => return other,
     }
     match inode.kind() {
-        Kind::Fifo => fifo(inode.id())?.open(task, flags),
+        Kind::Fifo => fifo(inode.id()).open(task, flags),
         Kind::CharDevice => {
             let rdev = inode.stat()?.rdev;
             let driver = DRIVERS.lock().as_ref().and_then(|table| table.get(&split_dev(rdev).0).cloned());

@@ -1,0 +1,174 @@
+//! The client of the broker: one request and one reply at a time on each channel.
+
+use crate::wait::{Events, WaitQueue, wait_uninterruptible};
+use crate::{Errno, Result};
+use abi::boot::{BROKER_CHANNELS, BROKER_FD};
+use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use machine::host::{self, HostFd, Wait};
+use machine::sync::Mutex;
+
+/// A channel's state, touched only by who has taken the channel.
+struct Channel {
+    sequence: AtomicU32,
+    /// The receive buffer, allocated at first use and kept.
+    buffer: Mutex<Vec<u8>>,
+}
+
+const CHANNEL_COUNT: usize = BROKER_CHANNELS as usize;
+static CHANNELS: [Channel; CHANNEL_COUNT] =
+    [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
+/// Bits of the channels that nobody uses.
+static FREE: AtomicU32 = AtomicU32::new((1 << CHANNEL_COUNT) - 1);
+static WAITING: WaitQueue = WaitQueue::new();
+static CONNECTED: AtomicBool = AtomicBool::new(false);
+static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
+static WAITED_NS: AtomicU64 = AtomicU64::new(0);
+
+/// A channel taken for one exchange.
+struct Taken(usize);
+
+impl Taken {
+    fn take() -> Taken {
+        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)))
+    }
+
+    fn channel(&self) -> Result<&'static Channel> {
+        CHANNELS.get(self.0).ok_or(Errno::EIO)
+    }
+
+    fn fd(&self) -> i32 {
+        BROKER_FD.saturating_add(i32::try_from(self.0).unwrap_or(0))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        FREE.fetch_or(1 << self.0, Ordering::Release);
+        WAITING.wake_one(Events::empty());
+    }
+}
+
+fn try_take() -> Option<usize> {
+    let taken = FREE.fetch_update(Ordering::Acquire, Ordering::Relaxed, |free| {
+        (free != 0).then(|| free & (free - 1))
+    });
+    taken.ok().map(|free| free.trailing_zeros() as usize)
+}
+
+/// Says that the channels are there; before, every request answers EIO.
+pub fn connect() {
+    CONNECTED.store(true, Ordering::Release);
+}
+
+/// Asks the broker and waits for its answer; signals do not end the wait. No lock may be held but sleeping ones.
+///
+/// # Errors
+/// What the broker's host call failed with; EIO where the broker is gone or answers nonsense.
+pub fn request(request: &Request<'_>) -> Result<(Reply, Option<HostFd>)> {
+    let started = machine::clock::monotonic_ns();
+    let taken = Taken::take();
+    let channel = taken.channel()?;
+    let sequence = channel.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    send(&taken, sequence, request)?;
+    let mut buffer = core::mem::take(&mut *channel.buffer.lock());
+    buffer.resize(MAX_REPLY, 0);
+    let answer = receive(taken.fd(), sequence, &mut buffer);
+    *channel.buffer.lock() = buffer;
+    drop(taken);
+    WAITED_NS.fetch_add(machine::clock::monotonic_ns().saturating_sub(started), Ordering::Relaxed);
+    match answer? {
+        (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
+        answer => Ok(answer),
+    }
+}
+
+/// Sends a request that has no answer (Exit, StartFailed, Quiesced).
+///
+/// # Errors
+/// EIO where the broker is gone.
+pub fn post(request: &Request<'_>) -> Result<()> {
+    send(&Taken::take(), 0, request)
+}
+
+fn send(taken: &Taken, sequence: u32, request: &Request<'_>) -> Result<()> {
+    if !CONNECTED.load(Ordering::Acquire) {
+        return Err(Errno::EIO);
+    }
+    if let Some(count) = COUNTS.get(kind(request)) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    let bytes = abi::encode(&Envelope { sequence, body: request }).map_err(|_| Errno::ENOMEM)?;
+    if bytes.len() > MAX_REQUEST {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    host::send_request(taken.fd(), &bytes).map(|_| ()).map_err(|_| Errno::EIO)
+}
+
+fn receive(fd: i32, sequence: u32, buffer: &mut [u8]) -> Result<(Reply, Option<HostFd>)> {
+    loop {
+        let received = host::receive(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
+        let bytes = buffer.get(..received.len).unwrap_or(&[]);
+        if bytes.is_empty() {
+            return Err(Errno::EIO);
+        }
+        let envelope: Envelope<Reply> = abi::decode(bytes).map_err(|_| Errno::EIO)?;
+        // An older number answers a request that was abandoned.
+        if envelope.sequence == sequence {
+            return Ok((envelope.body, received.fd));
+        }
+    }
+}
+
+/// Asks for something whose answer is `Reply::Done`.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_done(request_body: &Request<'_>) -> Result<()> {
+    match request(request_body)?.0 {
+        Reply::Done => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// How many requests of each kind were made, for the report.
+#[must_use]
+pub fn counts() -> Vec<(u8, u64)> {
+    let counted = COUNTS.iter().map(|count| count.load(Ordering::Relaxed)).zip(0_u8..);
+    counted.filter(|(count, _)| *count > 0).map(|(count, kind)| (kind, count)).collect()
+}
+
+/// Microseconds that guests waited for the broker.
+#[must_use]
+pub fn waited_us() -> u64 {
+    WAITED_NS.load(Ordering::Relaxed) / 1000
+}
+
+/// Position of a request's kind in the protocol.
+fn kind(request: &Request<'_>) -> usize {
+    match request {
+        Request::Walk { .. } => 0,
+        Request::ReadDir { .. } => 1,
+        Request::Open { .. } => 2,
+        Request::Create { .. } => 3,
+        Request::Remove { .. } => 4,
+        Request::Rename { .. } => 5,
+        Request::Link { .. } => 6,
+        Request::SetAttributes { .. } => 7,
+        Request::Xattr { .. } => 8,
+        Request::Space { .. } => 9,
+        Request::Sync { .. } => 10,
+        Request::Allocate { .. } => 11,
+        Request::Lock { .. } => 12,
+        Request::Memory { .. } => 13,
+        Request::ResizeMemory { .. } => 14,
+        Request::DropMemory { .. } => 15,
+        Request::Image { .. } => 16,
+        Request::Epoll => 17,
+        Request::Log { .. } => 18,
+        Request::Exit { .. } => 19,
+        Request::StartFailed { .. } => 20,
+        Request::Quiesced { .. } => 21,
+    }
+}

@@ -1,0 +1,56 @@
+//! What files in memory may use: a limit for each file system, and one for all of them.
+
+use crate::{Errno, Result};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A counted limit in bytes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: AtomicU64,
+    used: AtomicU64,
+}
+
+/// All files in memory of the container.
+static ALL: Budget = Budget::new(u64::MAX);
+
+impl Budget {
+    pub(super) const fn new(limit: u64) -> Budget {
+        Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+    }
+
+    fn take(&self, bytes: u64) -> Result<()> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Errno::ENOSPC),
+        }
+    }
+
+    fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes, here and for all.
+    pub(super) fn charge(&self, bytes: u64) -> Result<()> {
+        self.take(bytes)?;
+        ALL.take(bytes).inspect_err(|_| self.give(bytes))
+    }
+
+    /// Gives counted bytes back.
+    pub(super) fn uncharge(&self, bytes: u64) {
+        self.give(bytes);
+        ALL.give(bytes);
+    }
+
+    /// Limit and use, as statfs(2) shows them.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        let all_limit = ALL.limit.load(Ordering::Relaxed);
+        (self.limit.load(Ordering::Relaxed).min(all_limit), self.used.load(Ordering::Relaxed))
+    }
+}
+
+/// Sets the limit of all files in memory.
+pub(super) fn set_limit_of_all(bytes: u64) {
+    ALL.limit.store(bytes, Ordering::Relaxed);
+}

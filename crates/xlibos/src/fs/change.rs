@@ -1,0 +1,261 @@
+//! Changes of directories: mkdir(2), mknod(2), link(2), symlink(2), unlink(2), rmdir(2), rename(2).
+//!
+//! A change holds the sleeping lock of each directory it touches; a rename between two takes `RENAMING` first, so that
+//! no cycle can arise, and then both in the order of their addresses.
+
+use super::access;
+use super::dentry::Dentry;
+use super::inode::{Inode, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat};
+use super::namei::{Ending, Last};
+use super::path::Path;
+use super::sleep_lock::{SleepGuard, SleepLock};
+use crate::process::creds::{CAP_FOWNER, Creds};
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+
+static RENAMING: SleepLock = SleepLock::new();
+
+const SET_GID: u32 = 0o2000;
+const STICKY: u32 = 0o1000;
+const MODIFY: u32 = access::WRITE | access::EXECUTE;
+
+/// A node with its owner, as its directory's set-group-id bit says. The umask is already applied.
+///
+/// # Errors
+/// The file system's.
+pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: u32) -> Result<NewNode<'a>> {
+    let stat = dir.inode().stat()?;
+    let inherits = stat.mode & SET_GID != 0;
+    let mut mode = mode & PERMISSIONS;
+    if inherits && kind == NewKind::Directory {
+        mode |= SET_GID;
+    }
+    let gid = if inherits { stat.gid } else { creds.fsgid };
+    if kind == NewKind::File && mode & SET_GID != 0 && !access::may_keep_set_gid(gid, creds) {
+        mode &= !SET_GID;
+    }
+    Ok(NewNode { kind, mode, uid: creds.fsuid, gid })
+}
+
+/// Makes a node in a directory whose lock the caller holds, and where the name is absent.
+pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Dentry>> {
+    if dir.dentry.is_removed() {
+        return Err(Errno::ENOENT);
+    }
+    access::check(&**dir.inode(), creds, MODIFY)?;
+    let inode = dir.inode().create(name, node)?;
+    dir.dentry.add_child(name, inode)
+}
+
+/// Makes anything but a regular file to be opened: mknod(2), mkdir(2), symlink(2), bind(2) of a UNIX socket.
+///
+/// # Errors
+/// EEXIST, ENOENT, EACCES, EROFS, ENOSPC, EPERM.
+pub fn make(dir: &Path, last: &Last, creds: &Creds, kind: NewKind<'_>, mode: u32) -> Result<Path> {
+    if last.ending != Ending::Name {
+        return Err(Errno::EEXIST);
+    }
+    let _changing = dir.dentry.lock()?;
+    if dir.dentry.child_locked(&last.name)?.is_some() {
+        return Err(Errno::EEXIST);
+    }
+    if last.must_be_directory && kind != NewKind::Directory {
+        return Err(Errno::ENOENT);
+    }
+    dir.mount.check_writable()?;
+    let node = new_node(dir, creds, kind, mode)?;
+    create_locked(dir, creds, &last.name, &node).map(|dentry| dir.with_dentry(dentry))
+}
+
+/// Gives a file another name.
+///
+/// # Errors
+/// EEXIST, EXDEV, EPERM, EACCES, EROFS, EMLINK.
+pub fn link(target: &Path, dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+    if last.ending != Ending::Name {
+        return Err(Errno::EEXIST);
+    }
+    let _changing = dir.dentry.lock()?;
+    if dir.dentry.child_locked(&last.name)?.is_some() {
+        return Err(Errno::EEXIST);
+    }
+    if last.must_be_directory {
+        return Err(Errno::ENOENT);
+    }
+    if !Arc::ptr_eq(&target.mount, &dir.mount) {
+        return Err(Errno::EXDEV);
+    }
+    if target.inode().kind() == Kind::Directory {
+        return Err(Errno::EPERM);
+    }
+    dir.mount.check_writable()?;
+    if dir.dentry.is_removed() {
+        return Err(Errno::ENOENT);
+    }
+    access::check(&**dir.inode(), creds, MODIFY)?;
+    dir.inode().link(&last.name, target.inode())?;
+    dir.dentry.add_child(&last.name, Arc::clone(target.inode())).map(|_| ())
+}
+
+/// Whether the sticky bit keeps a name from being removed.
+fn check_sticky(dir: &Stat, child: &dyn Inode, creds: &Creds) -> Result<()> {
+    if dir.mode & STICKY == 0 || dir.uid == creds.fsuid || creds.has(CAP_FOWNER) {
+        return Ok(());
+    }
+    if child.stat()?.uid == creds.fsuid { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn check_removable(dir: &Path, child: &Dentry, creds: &Creds) -> Result<()> {
+    access::check(&**dir.inode(), creds, MODIFY)?;
+    check_sticky(&dir.inode().stat()?, &**child.inode(), creds)?;
+    if child.is_mountpoint() { Err(Errno::EBUSY) } else { Ok(()) }
+}
+
+/// unlink(2).
+///
+/// # Errors
+/// ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EBUSY, EROFS.
+pub fn unlink(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+    if last.ending != Ending::Name {
+        return Err(Errno::EISDIR);
+    }
+    let _changing = dir.dentry.lock()?;
+    let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
+    dir.mount.check_writable()?;
+    check_removable(dir, &child, creds)?;
+    if child.is_directory() {
+        return Err(Errno::EISDIR);
+    }
+    if last.must_be_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    dir.inode().unlink(&last.name)?;
+    dir.dentry.remove_child(&child)
+}
+
+/// rmdir(2).
+///
+/// # Errors
+/// ENOENT, ENOTDIR, ENOTEMPTY, EACCES, EPERM, EBUSY, EINVAL, EROFS.
+pub fn rmdir(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+    match last.ending {
+        Ending::Name => {}
+        Ending::Dot => return Err(Errno::EINVAL),
+        Ending::DotDot => return Err(Errno::ENOTEMPTY),
+        Ending::Root => return Err(Errno::EBUSY),
+    }
+    let _changing = dir.dentry.lock()?;
+    let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
+    dir.mount.check_writable()?;
+    check_removable(dir, &child, creds)?;
+    // Nobody may make a name in the directory while it goes.
+    let _going = child.lock()?;
+    dir.inode().rmdir(&last.name)?;
+    dir.dentry.remove_child(&child)
+}
+
+/// A side of a rename.
+pub struct Side<'a> {
+    /// The directory.
+    pub dir: &'a Path,
+    /// The name in it.
+    pub last: &'a Last,
+}
+
+/// rename(2), renameat2(2).
+///
+/// # Errors
+/// Those of rename(2).
+pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -> Result<()> {
+    if !Arc::ptr_eq(&from.dir.mount, &to.dir.mount) {
+        return Err(Errno::EXDEV);
+    }
+    if from.last.ending != Ending::Name {
+        return Err(Errno::EBUSY);
+    }
+    if to.last.ending != Ending::Name {
+        return Err(if mode == RenameMode::NoReplace { Errno::EEXIST } else { Errno::EBUSY });
+    }
+    let is_one_dir = Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry);
+    let _renaming = (!is_one_dir).then(|| RENAMING.lock());
+    let _changing = lock_both(&from.dir.dentry, &to.dir.dentry)?;
+    let moved = from.dir.dentry.child_locked(&from.last.name)?.ok_or(Errno::ENOENT)?;
+    let target = to.dir.dentry.child_locked(&to.last.name)?;
+    if Some(&*moved as *const Dentry) == target.as_deref().map(core::ptr::from_ref) {
+        return if mode == RenameMode::NoReplace { Err(Errno::EEXIST) } else { Ok(()) };
+    }
+    check_rename(from, to, &moved, target.as_ref(), mode)?;
+    check_rename_access(from, to, &moved, target.as_deref(), creds)?;
+    let same_file = target.as_ref().is_some_and(|t| t.inode().id() == moved.inode().id());
+    if same_file && mode == RenameMode::Replace {
+        return Ok(());
+    }
+    from.dir.inode().rename(&from.last.name, to.dir.inode(), &to.last.name, mode)?;
+    match (target, mode) {
+        (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, &target),
+        (target, _) => {
+            target.iter().for_each(|old| old.mark_removed());
+            from.dir.dentry.move_child(&moved, &to.dir.dentry, &to.last.name)
+        }
+    }
+}
+
+fn lock_both<'a>(one: &'a Arc<Dentry>, other: &'a Arc<Dentry>) -> Result<(SleepGuard<'a>, Option<SleepGuard<'a>>)> {
+    if Arc::ptr_eq(one, other) {
+        return Ok((one.lock()?, None));
+    }
+    let (first, second) = if Arc::as_ptr(one) < Arc::as_ptr(other) { (one, other) } else { (other, one) };
+    Ok((first.lock()?, Some(second.lock()?)))
+}
+
+fn check_rename(
+    from: &Side<'_>,
+    to: &Side<'_>,
+    moved: &Arc<Dentry>,
+    target: Option<&Arc<Dentry>>,
+    mode: RenameMode,
+) -> Result<()> {
+    match (target, mode) {
+        (Some(_), RenameMode::NoReplace) => return Err(Errno::EEXIST),
+        (None, RenameMode::Exchange) => return Err(Errno::ENOENT),
+        _ => {}
+    }
+    if to.dir.dentry.is_below(moved) {
+        return Err(Errno::EINVAL);
+    }
+    if target.is_some_and(|target| from.dir.dentry.is_below(target)) {
+        return Err(if mode == RenameMode::Exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
+    }
+    if !moved.is_directory() && (from.last.must_be_directory || to.last.must_be_directory) {
+        return Err(Errno::ENOTDIR);
+    }
+    match target {
+        Some(target) if mode == RenameMode::Replace && moved.is_directory() != target.is_directory() => {
+            Err(if target.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_rename_access(
+    from: &Side<'_>,
+    to: &Side<'_>,
+    moved: &Dentry,
+    target: Option<&Dentry>,
+    creds: &Creds,
+) -> Result<()> {
+    from.dir.mount.check_writable()?;
+    if to.dir.dentry.is_removed() {
+        return Err(Errno::ENOENT);
+    }
+    check_removable(from.dir, moved, creds)?;
+    match target {
+        Some(target) => check_removable(to.dir, target, creds)?,
+        None => access::check(&**to.dir.inode(), creds, MODIFY)?,
+    }
+    if moved.is_directory() && !Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry) {
+        // Its `..` changes.
+        access::check(&**moved.inode(), creds, access::WRITE)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,465 @@
+//! Bytes of a regular file in memory: pages of the arena, or a memfd once the file is large or mapped shared.
+//!
+//! Writers hold `writing`, a sleeping lock, so that a file can move to a memfd between two of them; the state's lock
+//! is a leaf, held for one page's copy at a time.
+
+use super::broker;
+use super::budget::Budget;
+use super::file::{Extent, MapObject, Sharing};
+use super::sleep_lock::SleepLock;
+use crate::uio::{Sink, Source};
+use crate::{Errno, Result};
+use abi::broker::{Reply, Request};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use machine::host::{self, HostFd, IoVec};
+use machine::sync::Mutex;
+
+const PAGE: u64 = abi::boot::PAGE;
+const PAGE_LEN: usize = abi::boot::PAGE as usize;
+/// A larger file moves to a memfd.
+const LARGE: u64 = 1 << 20;
+/// Largest file.
+pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
+
+/// F_SEAL_SEAL.
+pub(super) const SEAL_SEAL: u32 = 1;
+const SEAL_SHRINK: u32 = 2;
+const SEAL_GROW: u32 = 4;
+const SEAL_WRITE: u32 = 8;
+const SEAL_FUTURE_WRITE: u32 = 16;
+const SEAL_ALL: u32 = 63;
+
+type Page = Box<[u8]>;
+
+/// The bytes of one file.
+pub(super) struct FileData {
+    budget: Arc<Budget>,
+    state: Mutex<State>,
+    writing: SleepLock,
+    seals: AtomicU32,
+}
+
+struct State {
+    size: u64,
+    charged: u64,
+    store: Store,
+}
+
+enum Store {
+    Pages(BTreeMap<u64, Page>),
+    Memory(Arc<Memory>),
+}
+
+/// A memfd. `mapped`: its length must follow the file's, for mappings see it.
+struct Memory {
+    handle: Arc<HostFd>,
+    id: u32,
+    mapped: core::sync::atomic::AtomicBool,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // Nothing is left to tell if the broker has gone.
+        let _ = broker::request_done(&Request::DropMemory { id: self.id });
+    }
+}
+
+impl Memory {
+    fn make(size: u64) -> Result<Memory> {
+        match broker::request(&Request::Memory { size })? {
+            (Reply::Memory { id }, Some(handle)) => {
+                Ok(Memory { handle: Arc::new(handle), id, mapped: core::sync::atomic::AtomicBool::new(false) })
+            }
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    fn resize(&self, size: u64) -> Result<()> {
+        broker::request_done(&Request::ResizeMemory { id: self.id, size })
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(u64::try_from(host::fstat(self.handle.raw())?.size).unwrap_or(0))
+    }
+}
+
+fn new_page() -> Result<Page> {
+    let mut page = Vec::new();
+    page.try_reserve_exact(PAGE_LEN).map_err(|_| Errno::ENOSPC)?;
+    page.resize(PAGE_LEN, 0);
+    Ok(page.into_boxed_slice())
+}
+
+/// Page number, and the range within the page that `[pos, end)` covers of it.
+fn page_range(pos: u64, end: u64) -> (u64, core::ops::Range<usize>) {
+    let start = pos % PAGE;
+    let stop = (start + (end - pos)).min(PAGE);
+    (pos / PAGE, usize::try_from(start).unwrap_or(0)..usize::try_from(stop).unwrap_or(0))
+}
+
+/// Cuts a list of buffers to `max` bytes in all.
+pub(super) fn cut_vectors(mut vectors: Vec<IoVec>, max: u64) -> Vec<IoVec> {
+    let mut left = max;
+    for vector in &mut vectors {
+        vector.len = vector.len.min(left);
+        left -= vector.len;
+    }
+    vectors.retain(|v| v.len > 0);
+    vectors
+}
+
+impl FileData {
+    pub(super) fn new(budget: Arc<Budget>, seals: u32) -> FileData {
+        let store = Store::Pages(BTreeMap::new());
+        FileData {
+            budget,
+            state: Mutex::new(State { size: 0, charged: 0, store }),
+            writing: SleepLock::new(),
+            seals: AtomicU32::new(seals),
+        }
+    }
+
+    /// Size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.state.lock().size
+    }
+
+    /// Size, and bytes that take memory.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.size, state.charged)
+    }
+
+    pub(super) fn read(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        let mut pos = offset;
+        while to.remaining() > 0 {
+            let state = self.state.lock();
+            if pos >= state.size {
+                break;
+            }
+            let size = state.size;
+            let (number, range) = page_range(pos, size);
+            let copied = match &state.store {
+                Store::Memory(memory) => {
+                    let memory = Arc::clone(memory);
+                    drop(state);
+                    read_memory(&memory, to, pos, size)
+                }
+                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.clone())) {
+                    Some(bytes) => to.put(bytes),
+                    None => to.put_zeros(range.len()),
+                },
+            };
+            match copied {
+                Ok(0) => break,
+                Ok(count) => pos += count as u64,
+                Err(errno) if pos == offset => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        usize::try_from(pos - offset).map_err(|_| Errno::EINVAL)
+    }
+
+    /// Writes at an offset, or at the end for `None`.
+    pub(super) fn write(&self, from: &mut Source<'_>, offset: Option<u64>) -> Result<usize> {
+        let _writing = self.writing.lock();
+        let start = offset.unwrap_or_else(|| self.size());
+        let want = from.remaining() as u64;
+        if want == 0 {
+            return Ok(0);
+        }
+        if start >= MAX_SIZE {
+            return Err(Errno::EFBIG);
+        }
+        let end = start.saturating_add(want).min(MAX_SIZE);
+        self.check_write_seals(end)?;
+        if end > LARGE {
+            self.move_to_memory(end.min(LARGE));
+        }
+        let mut pos = start;
+        while pos < end {
+            match self.write_piece(from, pos, end) {
+                Ok(0) => break,
+                Ok(count) => pos += count as u64,
+                Err(errno) if pos == start => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        usize::try_from(pos - start).map_err(|_| Errno::EINVAL)
+    }
+
+    fn check_write_seals(&self, end: u64) -> Result<()> {
+        let seals = self.seals.load(Ordering::Relaxed);
+        let sealed = seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 || (seals & SEAL_GROW != 0 && end > self.size());
+        if sealed { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    fn memory(&self) -> Option<Arc<Memory>> {
+        match &self.state.lock().store {
+            Store::Memory(memory) => Some(Arc::clone(memory)),
+            Store::Pages(_) => None,
+        }
+    }
+
+    fn write_piece(&self, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
+        if let Some(memory) = self.memory() {
+            return self.write_memory(&memory, from, pos, end);
+        }
+        let (number, range) = page_range(pos, end);
+        let mut state = self.state.lock();
+        let State { size, charged, store: Store::Pages(pages) } = &mut *state else { return Err(Errno::EIO) };
+        let is_new = !pages.contains_key(&number);
+        if is_new {
+            self.budget.charge(PAGE)?;
+            let page = new_page().inspect_err(|_| self.budget.uncharge(PAGE))?;
+            pages.insert(number, page);
+            *charged += PAGE;
+        }
+        let target = pages.get_mut(&number).and_then(|page| page.get_mut(range)).ok_or(Errno::EIO)?;
+        let taken = from.take(target);
+        if let (Err(_), true) = (&taken, is_new) {
+            pages.remove(&number);
+            *charged -= PAGE;
+            self.budget.uncharge(PAGE);
+        }
+        let taken = taken?;
+        *size = (*size).max(pos + taken as u64);
+        Ok(taken)
+    }
+
+    fn write_memory(&self, memory: &Memory, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
+        let growth = end.saturating_sub(self.size()).min(end - pos);
+        self.budget.charge(growth)?;
+        let written = match (from.guest_buffers(), from.kernel_buffer()) {
+            (Some(vectors), _) => host::write_file_guest(memory.handle.raw(), &cut_vectors(vectors, end - pos), pos, 0),
+            (None, Some(bytes)) => host::write_file(memory.handle.raw(), bytes, pos, 0),
+            (None, None) => Ok(0),
+        };
+        let count = *written.as_ref().unwrap_or(&0);
+        from.advance(count);
+        let mut state = self.state.lock();
+        let reached = pos + count as u64;
+        let grown = reached.saturating_sub(state.size).min(growth);
+        state.charged += grown;
+        state.size = state.size.max(reached);
+        drop(state);
+        self.budget.uncharge(growth - grown);
+        written
+    }
+
+    /// Moves the bytes to a memfd. Where there is none to be had the file stays in pages. The caller holds `writing`.
+    fn move_to_memory(&self, size: u64) {
+        if self.memory().is_some() {
+            return;
+        }
+        let Ok(memory) = Memory::make(size.max(self.size())) else { return };
+        let mut state = self.state.lock();
+        let Store::Pages(pages) = &state.store else { return };
+        for (number, page) in pages {
+            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(PAGE_LEN) {
+                drop(state);
+                return;
+            }
+        }
+        let old = core::mem::replace(&mut state.store, Store::Memory(Arc::new(memory)));
+        drop(state);
+        drop(old);
+    }
+
+    pub(super) fn truncate(&self, size: u64) -> Result<()> {
+        if size > MAX_SIZE {
+            return Err(Errno::EFBIG);
+        }
+        let _writing = self.writing.lock();
+        let seals = self.seals.load(Ordering::Relaxed);
+        let old = self.size();
+        if (seals & SEAL_SHRINK != 0 && size < old) || (seals & SEAL_GROW != 0 && size > old) {
+            return Err(Errno::EPERM);
+        }
+        if let Some(memory) = self.memory()
+            && (size < memory.len()? || memory.mapped.load(Ordering::Relaxed))
+        {
+            memory.resize(size)?;
+        }
+        let mut state = self.state.lock();
+        let mut released = BTreeMap::new();
+        if let Store::Pages(pages) = &mut state.store {
+            released = pages.split_off(&size.div_ceil(PAGE));
+            clear_tail(pages, size);
+            state.charged = state.charged.saturating_sub(released.len() as u64 * PAGE);
+            self.budget.uncharge(released.len() as u64 * PAGE);
+        } else {
+            let kept = state.charged.min(size);
+            self.budget.uncharge(state.charged - kept);
+            state.charged = kept;
+        }
+        state.size = size;
+        drop(state);
+        drop(released);
+        Ok(())
+    }
+
+    /// What a mapping is made of.
+    pub(super) fn map(&self, sharing: Sharing, is_writable: bool) -> Result<MapObject> {
+        let _writing = self.writing.lock();
+        if sharing == Sharing::Shared {
+            let seals = self.seals.load(Ordering::Relaxed);
+            if is_writable && seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
+                return Err(Errno::EPERM);
+            }
+            self.move_to_memory(self.size());
+        }
+        let Some(memory) = self.memory() else {
+            return if sharing == Sharing::Shared { Err(Errno::ENOMEM) } else { Ok(MapObject::Copy) };
+        };
+        memory.mapped.store(true, Ordering::Relaxed);
+        // A memfd made for a coming write may be longer than the file, or shorter after an ftruncate.
+        let size = self.size();
+        if memory.len()? != size {
+            memory.resize(size)?;
+        }
+        Ok(MapObject::Handle(Arc::clone(&memory.handle)))
+    }
+
+    pub(super) fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
+        let state = self.state.lock();
+        let size = state.size;
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        let Store::Pages(pages) = &state.store else {
+            return Ok(if what == Extent::Data { offset } else { size });
+        };
+        let first = offset / PAGE;
+        if what == Extent::Data {
+            let (number, _) = pages.range(first..).next().ok_or(Errno::ENXIO)?;
+            let found = (number * PAGE).max(offset);
+            return if found < size { Ok(found) } else { Err(Errno::ENXIO) };
+        }
+        let mut hole = first;
+        while pages.contains_key(&hole) {
+            hole += 1;
+        }
+        Ok((hole * PAGE).max(offset).min(size))
+    }
+
+    /// fallocate(2): plain, KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE.
+    pub(super) fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        const KEEP_SIZE: u32 = 1;
+        const PUNCH_HOLE: u32 = 2;
+        const ZERO_RANGE: u32 = 16;
+        let end = offset.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        if mode & !(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {
+            if self.seals.load(Ordering::Relaxed) & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
+                return Err(Errno::EPERM);
+            }
+            self.clear(offset, end)?;
+        } else {
+            // Space is promised by the budget alone: pages are made when they are written.
+            self.budget.charge(len)?;
+            self.budget.uncharge(len);
+        }
+        if mode & KEEP_SIZE == 0 && end > self.size() {
+            self.truncate(end)?;
+        }
+        Ok(())
+    }
+
+    /// Zeros a range; whole pages become holes.
+    fn clear(&self, offset: u64, end: u64) -> Result<()> {
+        let _writing = self.writing.lock();
+        let end = end.min(self.size());
+        if let Some(memory) = self.memory() {
+            return clear_memory(&memory, offset, end);
+        }
+        let mut state = self.state.lock();
+        let Store::Pages(pages) = &mut state.store else { return Ok(()) };
+        let mut pos = offset;
+        let mut released = Vec::new();
+        while pos < end {
+            let (number, range) = page_range(pos, end);
+            pos += range.len() as u64;
+            if range.len() == PAGE_LEN {
+                released.extend(pages.remove(&number));
+            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range)) {
+                part.fill(0);
+            }
+        }
+        let bytes = released.len() as u64 * PAGE;
+        state.charged = state.charged.saturating_sub(bytes);
+        drop(state);
+        self.budget.uncharge(bytes);
+        Ok(())
+    }
+
+    /// Adds seals and returns all.
+    pub(super) fn seals(&self, add: u32) -> Result<u32> {
+        let seals = self.seals.load(Ordering::Relaxed);
+        if add == 0 {
+            return Ok(seals);
+        }
+        if add & !SEAL_ALL != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if seals & SEAL_SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        Ok(self.seals.fetch_or(add, Ordering::Relaxed) | add)
+    }
+}
+
+impl Drop for FileData {
+    fn drop(&mut self) {
+        self.budget.uncharge(self.state.get_mut().charged);
+    }
+}
+
+/// Zeros the bytes behind `size` in its last page.
+fn clear_tail(pages: &mut BTreeMap<u64, Page>, size: u64) {
+    let start = usize::try_from(size % PAGE).unwrap_or(0);
+    if let Some(tail) = pages.get_mut(&(size / PAGE)).and_then(|page| page.get_mut(start..)) {
+        tail.fill(0);
+    }
+}
+
+fn read_memory(memory: &Memory, to: &mut Sink<'_>, pos: u64, size: u64) -> Result<usize> {
+    let fd = memory.handle.raw();
+    let want = usize::try_from(size - pos).unwrap_or(usize::MAX).min(to.remaining());
+    let count = if let Some(vectors) = to.guest_buffers() {
+        host::read_file_guest(fd, &cut_vectors(vectors, want as u64), pos, 0)?
+    } else if let Some(buffer) = to.kernel_buffer() {
+        let len = want.min(buffer.len());
+        host::read_file(fd, buffer.get_mut(..len).ok_or(Errno::EFAULT)?, pos)?
+    } else {
+        0
+    };
+    to.advance(count);
+    // The memfd ends before the file where ftruncate made the file longer.
+    if count < want && memory.len()? <= pos + count as u64 {
+        return Ok(count + to.put_zeros(want - count)?);
+    }
+    Ok(count)
+}
+
+fn clear_memory(memory: &Memory, offset: u64, end: u64) -> Result<()> {
+    static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
+    let end = end.min(memory.len()?);
+    let mut pos = offset;
+    while pos < end {
+        let (_, range) = page_range(pos, end);
+        let zeros = ZEROS.get(..range.len()).unwrap_or(&ZEROS);
+        let count = host::write_file(memory.handle.raw(), zeros, pos, 0)?;
+        if count == 0 {
+            return Err(Errno::EIO);
+        }
+        pos += count as u64;
+    }
+    Ok(())
+}

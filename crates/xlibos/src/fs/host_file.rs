@@ -1,0 +1,217 @@
+//! Open files of the host: handles, kept while they are likely to be used again.
+
+use super::broker;
+use super::data::cut_vectors;
+use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
+use super::hostfs::HostInode;
+use super::inode::Inode;
+use crate::uio::{Sink, Source};
+use crate::{Errno, Result};
+use abi::broker::{Attributes, Reply, Request, Time};
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use core::any::Any;
+use core::sync::atomic::Ordering;
+use machine::host::{self, HostFd, HostStat};
+use machine::sync::Mutex;
+
+/// Handles of one file.
+#[derive(Debug, Default)]
+pub(super) struct Handles {
+    reading: Option<Arc<HostFd>>,
+    writing: Option<Arc<HostFd>>,
+}
+
+/// How many files keep a handle while they are closed: three quarters of the container's host descriptors.
+const KEPT_HANDLES: usize = 12 * 1024;
+
+/// Files with handles, in the order of their opening.
+static KEPT: Mutex<VecDeque<Weak<HostInode>>> = Mutex::new(VecDeque::new());
+
+/// Makes room for one more handle: drops the oldest that no open file uses.
+fn yield_handles() {
+    let mut tries = KEPT.lock().len().saturating_sub(KEPT_HANDLES).min(64);
+    while tries > 0 {
+        tries -= 1;
+        let Some(oldest) = KEPT.lock().pop_front() else { return };
+        let Some(inode) = oldest.upgrade() else { continue };
+        if inode.drop_idle_handles() {
+            continue;
+        }
+        KEPT.lock().push_back(oldest);
+    }
+}
+
+impl HostInode {
+    /// Drops the handles unless an open file or a mapping's record uses them.
+    fn drop_idle_handles(&self) -> bool {
+        let mut handles = self.handles.lock();
+        let is_idle = |slot: &Option<Arc<HostFd>>| slot.as_ref().is_none_or(|handle| Arc::strong_count(handle) == 1);
+        if !is_idle(&handles.reading) || !is_idle(&handles.writing) {
+            return false;
+        }
+        let old = core::mem::take(&mut *handles);
+        drop(handles);
+        drop(old);
+        true
+    }
+
+    pub(super) fn keep_handle(&self, handle: Arc<HostFd>, is_writable: bool) {
+        let mut handles = self.handles.lock();
+        let is_first = handles.reading.is_none() && handles.writing.is_none();
+        let old = if is_writable { handles.writing.replace(handle) } else { handles.reading.replace(handle) };
+        drop(handles);
+        drop(old);
+        if is_first && let Ok(this) = self.arc() {
+            KEPT.lock().push_back(Arc::downgrade(&this));
+            yield_handles();
+        }
+    }
+
+    fn kept_handle(&self, is_writable: bool) -> Option<Arc<HostFd>> {
+        let handles = self.handles.lock();
+        if is_writable { handles.writing.clone() } else { handles.writing.clone().or_else(|| handles.reading.clone()) }
+    }
+
+    /// A handle on the file, the kept one where it will do.
+    fn handle(&self, is_writable: bool) -> Result<Arc<HostFd>> {
+        if let Some(handle) = self.kept_handle(is_writable) {
+            return Ok(handle);
+        }
+        let _opening = self.opening.lock();
+        if let Some(handle) = self.kept_handle(is_writable) {
+            return Ok(handle);
+        }
+        let path = self.path()?;
+        let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable };
+        let (Reply::Node(attributes), Some(handle)) = broker::request(&request)? else { return Err(Errno::EIO) };
+        if attributes.inode == self.id().ino {
+            self.set_known(attributes);
+        }
+        let handle = Arc::new(handle);
+        self.keep_handle(Arc::clone(&handle), is_writable);
+        Ok(handle)
+    }
+
+    /// Attributes by fstat of a held handle; false where none is held.
+    pub(super) fn refresh_from_handle(&self) -> bool {
+        let Some(handle) = self.kept_handle(false) else { return false };
+        match host::fstat(handle.raw()) {
+            Ok(stat) => {
+                self.set_known(attributes_from(&stat));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+fn time_from([sec, nsec]: [i64; 2]) -> Time {
+    Time { sec, nsec: u32::try_from(nsec).unwrap_or(0) }
+}
+
+fn attributes_from(stat: &HostStat) -> Attributes {
+    Attributes {
+        device: stat.dev,
+        inode: stat.ino,
+        mode: stat.mode,
+        links: u32::try_from(stat.nlink).unwrap_or(u32::MAX),
+        uid: stat.uid,
+        gid: stat.gid,
+        rdev: stat.rdev,
+        size: u64::try_from(stat.size).unwrap_or(0),
+        blocks: u64::try_from(stat.blocks).unwrap_or(0),
+        atime: time_from(stat.atime),
+        mtime: time_from(stat.mtime),
+        ctime: time_from(stat.ctime),
+    }
+}
+
+/// An open regular file of the host.
+pub(super) struct HostFile {
+    inode: Arc<HostInode>,
+    handle: Arc<HostFd>,
+}
+
+impl HostFile {
+    pub(super) fn open(inode: &Arc<HostInode>, is_writable: bool) -> Result<HostFile> {
+        Ok(HostFile { inode: Arc::clone(inode), handle: inode.handle(is_writable)? })
+    }
+}
+
+/// What O_APPEND, O_DSYNC and O_SYNC are per call.
+fn write_flags(flags: OpenFlags) -> u32 {
+    let mut bits = 0;
+    if flags.contains(OpenFlags::APPEND) {
+        bits |= 0x10;
+    }
+    if flags.contains(OpenFlags::SYNC_PART) {
+        bits |= 4;
+    } else if flags.contains(OpenFlags::DSYNC) {
+        bits |= 2;
+    }
+    bits
+}
+
+impl FileOps for HostFile {
+    fn read(&self, _file: &File, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        let fd = self.handle.raw();
+        let count = if let Some(vectors) = to.guest_buffers() {
+            host::read_file_guest(fd, &vectors, offset, 0)?
+        } else if let Some(buffer) = to.kernel_buffer() {
+            host::read_file(fd, buffer, offset)?
+        } else {
+            0
+        };
+        to.advance(count);
+        Ok(count)
+    }
+
+    fn write(&self, file: &File, from: &mut Source<'_>, offset: u64) -> Result<usize> {
+        let (fd, flags) = (self.handle.raw(), write_flags(file.flags()));
+        let written = match (from.guest_buffers(), from.kernel_buffer()) {
+            (Some(vectors), _) => {
+                host::write_file_guest(fd, &cut_vectors(vectors, crate::uio::MAX_TRANSFER), offset, flags)
+            }
+            (None, Some(bytes)) => host::write_file(fd, bytes, offset, flags),
+            (None, None) => Ok(0),
+        };
+        self.inode.written.store(true, Ordering::Relaxed);
+        let count = written?;
+        from.advance(count);
+        Ok(count)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(self.inode.stat()?.size)
+    }
+
+    fn map(&self, file: &File, sharing: Sharing) -> Result<MapObject> {
+        if sharing == Sharing::Shared && file.flags().is_writable() {
+            self.inode.written.store(true, Ordering::Relaxed);
+        }
+        Ok(MapObject::Handle(Arc::clone(&self.handle)))
+    }
+
+    fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
+        let path = self.inode.path()?;
+        let export = self.inode.fs.export;
+        broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })?;
+        self.inode.written.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        // A file whose name is gone has nothing that must survive.
+        let Ok(path) = self.inode.path() else { return Ok(()) };
+        broker::request_done(&Request::Sync { export: self.inode.fs.export, path: &path })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

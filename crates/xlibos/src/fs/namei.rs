@@ -1,0 +1,346 @@
+//! The path walk: path_resolution(7), and the RESOLVE_* flags of openat2(2).
+
+use super::access;
+use super::dentry::Dentry;
+use super::fd_table::Fd;
+use super::inode::{Caching, Kind, Link};
+use super::path::Path;
+use super::pseudo;
+use crate::process::creds::Creds;
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Longest name of one component.
+pub const NAME_MAX: usize = 255;
+/// Longest path, with its NUL.
+pub const PATH_MAX: usize = 4096;
+/// How many symbolic links one walk follows.
+const MAX_LINKS: u32 = 40;
+
+/// Whether a symbolic link in the last component is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// It is.
+    Yes,
+    /// It is the result itself.
+    No,
+}
+
+impl Follow {
+    /// From the presence of AT_SYMLINK_NOFOLLOW.
+    #[must_use]
+    pub fn unless(nofollow: bool) -> Follow {
+        if nofollow { Follow::No } else { Follow::Yes }
+    }
+}
+
+bitflags::bitflags! {
+    /// RESOLVE_* of openat2(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Resolve: u64 {
+        /// No mount is crossed.
+        const NO_XDEV = 1;
+        /// No magic link is followed.
+        const NO_MAGICLINKS = 2;
+        /// No symbolic link is followed.
+        const NO_SYMLINKS = 4;
+        /// The walk does not leave the start directory.
+        const BENEATH = 8;
+        /// The start directory is the root.
+        const IN_ROOT = 16;
+        /// Only what needs no I/O: a hint here.
+        const CACHED = 32;
+    }
+}
+
+/// AT_FDCWD.
+pub const AT_FDCWD: Fd = Fd(-100);
+
+/// A walk: where it is, and what binds it.
+pub struct Walk {
+    creds: Arc<Creds>,
+    root: Path,
+    start: Path,
+    at: Path,
+    links: u32,
+    flags: Resolve,
+}
+
+/// The last component of a path, not yet looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// The name; empty where the path ends in `/`, `.` or `..` only, and names a directory that is already reached.
+    pub name: Vec<u8>,
+    /// What the path ended in, where `name` is empty.
+    pub ending: Ending,
+    /// A slash follows the name.
+    pub must_be_directory: bool,
+}
+
+/// How a path ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// In a name.
+    Name,
+    /// In `.`.
+    Dot,
+    /// In `..`.
+    DotDot,
+    /// It is `/` only.
+    Root,
+}
+
+/// The directory that a path starts from.
+fn start_of(task: &Task, dirfd: Fd, path: &[u8]) -> Result<Path> {
+    if path.first() == Some(&b'/') {
+        return Ok(task.fs().root());
+    }
+    if dirfd == AT_FDCWD {
+        return Ok(task.fs().cwd());
+    }
+    let file = task.files().get(dirfd)?;
+    Ok(pseudo::path_of(&file))
+}
+
+impl Walk {
+    /// A walk of a task from a directory descriptor.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn begin(task: &Task, dirfd: Fd, path: &[u8], flags: Resolve) -> Result<Walk> {
+        let scoped = flags.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
+        let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
+        let root = if flags.contains(Resolve::IN_ROOT) { start.clone() } else { task.fs().root() };
+        Ok(Walk::at(task.creds(), root, start, flags))
+    }
+
+    /// A walk from a place.
+    #[must_use]
+    pub fn at(creds: Arc<Creds>, root: Path, start: Path, flags: Resolve) -> Walk {
+        Walk { creds, root, at: start.clone(), start, links: 0, flags }
+    }
+
+    /// The credentials that the walk is made with.
+    #[must_use]
+    pub fn creds(&self) -> &Creds {
+        &self.creds
+    }
+
+    /// Where the walk is.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.at
+    }
+
+    /// Walks all of a path.
+    ///
+    /// # Errors
+    /// Those of path_resolution(7).
+    pub fn resolve(&mut self, path: &[u8], follow: Follow) -> Result<Path> {
+        let last = self.parent(path)?;
+        self.finish(&last, follow)?;
+        Ok(self.at.clone())
+    }
+
+    /// Walks to the directory of a path's last component, which it returns.
+    ///
+    /// # Errors
+    /// As [`Walk::resolve`].
+    pub fn parent(&mut self, path: &[u8]) -> Result<Last> {
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if path.len() >= PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.walk_to_last(path)
+    }
+
+    fn walk_to_last(&mut self, path: &[u8]) -> Result<Last> {
+        let mut rest = path;
+        if path.first() == Some(&b'/') {
+            self.jump_to_root()?;
+            rest = trim_slashes(path);
+            if rest.is_empty() {
+                return Ok(Last { name: Vec::new(), ending: Ending::Root, must_be_directory: true });
+            }
+        }
+        loop {
+            let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+            let (name, behind) = rest.split_at_checked(len).ok_or(Errno::EINVAL)?;
+            let next = trim_slashes(behind);
+            if name.len() > NAME_MAX {
+                return Err(Errno::ENAMETOOLONG);
+            }
+            if next.is_empty() {
+                return self.last(name, !behind.is_empty());
+            }
+            match name {
+                b"." => self.check_search()?,
+                b".." => self.up()?,
+                _ => self.step(name, rest)?,
+            }
+            rest = next;
+        }
+    }
+
+    /// The walk has come to the last component.
+    fn last(&mut self, name: &[u8], has_slash: bool) -> Result<Last> {
+        self.check_search()?;
+        let ending = match name {
+            b"." => Ending::Dot,
+            b".." => Ending::DotDot,
+            _ => return Ok(Last { name: name.to_vec(), ending: Ending::Name, must_be_directory: has_slash }),
+        };
+        Ok(Last { name: Vec::new(), ending, must_be_directory: true })
+    }
+
+    /// Looks the last component up and goes there.
+    ///
+    /// # Errors
+    /// As [`Walk::resolve`].
+    pub fn finish(&mut self, last: &Last, follow: Follow) -> Result<()> {
+        match last.ending {
+            Ending::Root | Ending::Dot => return Ok(()),
+            Ending::DotDot => return self.up(),
+            Ending::Name => {}
+        }
+        let child = self.at.dentry.child(&last.name, &last.name)?.ok_or(Errno::ENOENT)?;
+        self.enter(child, if last.must_be_directory { Follow::Yes } else { follow })?;
+        if last.must_be_directory && !self.at.dentry.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(())
+    }
+
+    /// Follows a symbolic link found as the last component, up to the last component of what it leads to. None: the
+    /// link led to a place, where the walk is now.
+    ///
+    /// # Errors
+    /// ELOOP, and those of [`Walk::resolve`].
+    pub fn follow_to_last(&mut self, link: &Dentry) -> Result<Option<Last>> {
+        match self.link_of(link)? {
+            Link::Text(text) => self.parent(&text).map(Some),
+            Link::Jump(path) => self.jump(path).map(|()| None),
+            Link::File(file) => self.jump(pseudo::path_of(&file)).map(|()| None),
+        }
+    }
+
+    fn link_of(&mut self, link: &Dentry) -> Result<Link> {
+        self.links += 1;
+        if self.links > MAX_LINKS || self.flags.contains(Resolve::NO_SYMLINKS) {
+            return Err(Errno::ELOOP);
+        }
+        link.inode().follow()
+    }
+
+    fn check_search(&self) -> Result<()> {
+        if !self.at.dentry.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        access::check(&**self.at.inode(), &self.creds, access::EXECUTE)
+    }
+
+    /// Goes to a component that is not the last; `path` begins with it.
+    fn step(&mut self, name: &[u8], path: &[u8]) -> Result<()> {
+        self.check_search()?;
+        let child = self.at.dentry.child(name, path)?.ok_or(Errno::ENOENT)?;
+        self.enter(child, Follow::Yes)?;
+        if self.at.dentry.is_directory() { Ok(()) } else { Err(Errno::ENOTDIR) }
+    }
+
+    /// Goes to a child of the current directory: over mounts, and through a symbolic link.
+    pub(super) fn enter(&mut self, child: Arc<Dentry>, follow: Follow) -> Result<()> {
+        if follow == Follow::No || child.inode().kind() != Kind::Symlink {
+            let to = self.at.with_dentry(child).descend();
+            return self.cross(to);
+        }
+        if let Some(last) = self.follow_to_last(&child)? {
+            self.finish(&last, Follow::Yes)?;
+        }
+        Ok(())
+    }
+
+    fn cross(&mut self, to: Path) -> Result<()> {
+        if self.flags.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.at.mount) {
+            return Err(Errno::EXDEV);
+        }
+        self.at = to;
+        Ok(())
+    }
+
+    /// A magic link leads to a place.
+    fn jump(&mut self, to: Path) -> Result<()> {
+        if self.flags.contains(Resolve::NO_MAGICLINKS) {
+            return Err(Errno::ELOOP);
+        }
+        if self.flags.intersects(Resolve::BENEATH | Resolve::IN_ROOT) {
+            return Err(Errno::EXDEV);
+        }
+        self.cross(to)
+    }
+
+    fn jump_to_root(&mut self) -> Result<()> {
+        if self.flags.contains(Resolve::BENEATH) {
+            return Err(Errno::EXDEV);
+        }
+        self.cross(self.root.clone())
+    }
+
+    fn up(&mut self) -> Result<()> {
+        self.check_search()?;
+        if self.flags.contains(Resolve::BENEATH) && self.at == self.start {
+            return Err(Errno::EXDEV);
+        }
+        if self.at == self.root {
+            return Ok(());
+        }
+        match self.at.above() {
+            Some(above) => self.cross(above.descend()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn trim_slashes(path: &[u8]) -> &[u8] {
+    let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
+    path.get(start..).unwrap_or(&[])
+}
+
+/// Resolves a path of a task.
+///
+/// # Errors
+/// Those of path_resolution(7).
+pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path> {
+    Walk::begin(task, dirfd, path, Resolve::empty())?.resolve(path, follow)
+}
+
+/// As [`resolve`]; an empty path with AT_EMPTY_PATH is the descriptor's own file (AT_FDCWD: the working directory).
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Path> {
+    const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+    const AT_EMPTY_PATH: u32 = 0x1000;
+    if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
+        return start_of(task, dirfd, path);
+    }
+    resolve(task, dirfd, path, Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0))
+}
+
+/// Walks to the directory of a path's last component.
+///
+/// # Errors
+/// Those of path_resolution(7).
+pub fn resolve_parent(task: &Task, dirfd: Fd, path: &[u8]) -> Result<(Path, Last)> {
+    let mut walk = Walk::begin(task, dirfd, path, Resolve::empty())?;
+    let last = walk.parent(path)?;
+    Ok((walk.at, last))
+}
+
+/// Whether names below a dentry are remembered, for mounts on them.
+#[must_use]
+pub fn keeps_names(dentry: &Dentry) -> bool {
+    dentry.inode().caching() == Caching::Always
+}

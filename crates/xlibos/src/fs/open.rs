@@ -1,0 +1,232 @@
+//! Opening files: open(2), openat2(2).
+
+use super::access;
+use super::change;
+use super::dentry::Dentry;
+use super::fd_table::Fd;
+use super::file::{File, FileOps, OpenFlags};
+use super::inode::{Change, Kind, NewKind};
+use super::namei::{Ending, Last, Resolve, Walk};
+use super::path::Path;
+use super::pseudo::detached_path;
+use super::special::open_special;
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+use core::any::Any;
+
+/// How a file is opened: `struct open_how`.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Flags.
+    pub flags: OpenFlags,
+    /// Permission bits of a new file.
+    pub mode: u32,
+    /// RESOLVE_*.
+    pub resolve: Resolve,
+}
+
+const TMPFILE: OpenFlags = OpenFlags::TMPFILE_PART.union(OpenFlags::DIRECTORY);
+
+/// Opens a path for a task.
+///
+/// # Errors
+/// Those of open(2); INTERRUPTED while waiting for the other end of a FIFO.
+pub fn open(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+    open_how(task, dirfd, path, How { flags, mode, resolve: Resolve::empty() })
+}
+
+/// As [`open`], with the walk's limits.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>> {
+    let How { mut flags, mode, resolve } = how;
+    if flags.contains(OpenFlags::PATH) {
+        flags &= OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    }
+    let mut walk = Walk::begin(task, dirfd, path, resolve)?;
+    let last = walk.parent(path)?;
+    if flags.contains(OpenFlags::TMPFILE_PART) {
+        return open_unnamed(task, walk, &last, flags, mode);
+    }
+    if flags.contains(OpenFlags::CREAT) {
+        return open_or_create(task, walk, last, flags, mode);
+    }
+    let follow = super::namei::Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
+    walk.finish(&last, follow)?;
+    open_place(task, walk.place(), flags)
+}
+
+/// O_TMPFILE.
+fn open_unnamed(task: &Task, mut walk: Walk, last: &Last, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+    if !flags.contains(TMPFILE) || !flags.is_writable() || flags.contains(OpenFlags::CREAT) {
+        return Err(Errno::EINVAL);
+    }
+    walk.finish(last, super::namei::Follow::unless(flags.contains(OpenFlags::NOFOLLOW)))?;
+    let dir = walk.place();
+    if !dir.dentry.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    dir.mount.check_writable()?;
+    access::check(&**dir.inode(), walk.creds(), access::WRITE | access::EXECUTE)?;
+    let node = change::new_node(dir, walk.creds(), NewKind::File, mode & !task.fs().umask())?;
+    let inode = dir.inode().create_unnamed(&node)?;
+    let name = alloc::format!("#{} (deleted)", inode.id().ino);
+    let ops = Arc::clone(&inode).open(flags)?;
+    let mut path = detached_path(name.as_bytes(), inode);
+    // The mount is the directory's, so that linkat(2) can give the file a name there.
+    path.mount = Arc::clone(&dir.mount);
+    Ok(File::with_path(ops, flags.difference(OpenFlags::DIRECTORY), Some(path)))
+}
+
+/// What O_CREAT found.
+enum Found {
+    /// A new file.
+    Created(Path),
+    /// Something that was there.
+    Existing(Arc<Dentry>),
+}
+
+fn open_or_create(task: &Task, mut walk: Walk, mut last: Last, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+    if flags.contains(OpenFlags::DIRECTORY) {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        if last.ending != Ending::Name || last.must_be_directory {
+            return Err(directory_refusal(&mut walk, &last, flags));
+        }
+        let dentry = match find_or_create(task, &walk, &last, flags, mode)? {
+            Found::Created(path) => return open_inode(task, &path, flags),
+            Found::Existing(dentry) => dentry,
+        };
+        if flags.contains(OpenFlags::EXCL) {
+            return Err(Errno::EEXIST);
+        }
+        if dentry.inode().kind() != Kind::Symlink {
+            walk.enter(dentry, super::namei::Follow::No)?;
+            return open_place(task, walk.place(), flags);
+        }
+        if flags.contains(OpenFlags::NOFOLLOW) {
+            return Err(Errno::ELOOP);
+        }
+        match walk.follow_to_last(&dentry)? {
+            Some(next) => last = next,
+            None => return open_place(task, walk.place(), flags),
+        }
+    }
+}
+
+/// Why a path that can only be a directory's cannot be opened with O_CREAT.
+fn directory_refusal(walk: &mut Walk, last: &Last, flags: OpenFlags) -> Errno {
+    match walk.finish(last, super::namei::Follow::Yes) {
+        Ok(()) if flags.contains(OpenFlags::EXCL) => Errno::EEXIST,
+        Ok(()) | Err(Errno::ENOENT) => Errno::EISDIR,
+        Err(errno) => errno,
+    }
+}
+
+fn find_or_create(task: &Task, walk: &Walk, last: &Last, flags: OpenFlags, mode: u32) -> Result<Found> {
+    let dir = walk.place();
+    if let Some(dentry) = dir.dentry.child(&last.name, &last.name)? {
+        return Ok(Found::Existing(dentry));
+    }
+    let _changing = dir.dentry.lock()?;
+    if let Some(dentry) = dir.dentry.child_locked(&last.name)? {
+        return Ok(Found::Existing(dentry));
+    }
+    let creds = walk.creds();
+    dir.mount.check_writable()?;
+    let node = change::new_node(dir, creds, NewKind::File, mode & !task.fs().umask())?;
+    let dentry = change::create_locked(dir, creds, &last.name, &node)?;
+    let _ = flags;
+    Ok(Found::Created(dir.with_dentry(dentry)))
+}
+
+/// Opens what the walk has come to.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
+    let kind = path.inode().kind();
+    if flags.contains(OpenFlags::DIRECTORY) && kind != Kind::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    if flags.contains(OpenFlags::PATH) {
+        return Ok(File::with_path(Arc::new(PathOnly), flags, Some(path.clone())));
+    }
+    match kind {
+        Kind::Symlink => return Err(Errno::ELOOP),
+        Kind::Directory if flags.is_writable() || flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) => {
+            return Err(Errno::EISDIR);
+        }
+        _ => {}
+    }
+    check_open(task, path, flags)?;
+    if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
+        path.inode().set_attributes(&Change { size: Some(0), ..Change::default() })?;
+    }
+    open_inode(task, path, flags)
+}
+
+fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
+    let creds = task.creds();
+    let truncates = flags.contains(OpenFlags::TRUNC);
+    let mut want = 0;
+    if flags.is_readable() {
+        want |= access::READ;
+    }
+    if flags.is_writable() || truncates {
+        want |= access::WRITE;
+        if matches!(path.inode().kind(), Kind::File | Kind::Directory) {
+            path.mount.check_writable()?;
+        }
+    }
+    access::check(&**path.inode(), &creds, want)?;
+    if flags.contains(OpenFlags::NOATIME) {
+        access::check_owner(&path.inode().stat()?, &creds)?;
+    }
+    Ok(())
+}
+
+fn open_inode(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
+    let ops: Arc<dyn FileOps> = match path.inode().kind() {
+        Kind::Directory => Arc::new(DirectoryFile),
+        Kind::File => Arc::clone(path.inode()).open(flags)?,
+        _ => open_special(task, path, flags)?,
+    };
+    Ok(File::with_path(ops, flags, Some(path.clone())))
+}
+
+/// An open directory: getdents(2) lists its path's inode.
+pub struct DirectoryFile;
+
+impl FileOps for DirectoryFile {
+    fn read(&self, _file: &File, _to: &mut crate::uio::Sink<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(u64::from(u32::MAX >> 1))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// O_PATH: a place only. Calls that need more answer EBADF.
+pub struct PathOnly;
+
+impl FileOps for PathOnly {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,96 @@
+//! Files without a name in the tree, seen as paths: pipes and sockets through /proc/self/fd, memfds.
+
+use super::dentry::Dentry;
+use super::file::{File, FileOps, OpenFlags};
+use super::inode::{ANONYMOUS_DEV, FileSystem, Inode, InodeId, Kind, Stat, StatFs};
+use super::mount::Mount;
+use super::path::Path;
+use crate::Result;
+use alloc::sync::Arc;
+use core::any::Any;
+use machine::sync::Mutex;
+
+/// The file system of what has none.
+struct PseudoFs;
+
+impl FileSystem for PseudoFs {
+    fn name(&self) -> &'static str {
+        "pseudo"
+    }
+
+    fn dev(&self) -> u64 {
+        ANONYMOUS_DEV
+    }
+
+    fn stat_fs(&self) -> Result<StatFs> {
+        Ok(StatFs { kind: 0x0904_1934, block: 4096, ..StatFs::default() })
+    }
+}
+
+/// The inode of an open file that has none.
+struct PseudoInode {
+    ops: Arc<dyn FileOps>,
+    kind: Kind,
+    id: InodeId,
+}
+
+impl Inode for PseudoInode {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn id(&self) -> InodeId {
+        self.id
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.ops.stat()
+    }
+
+    fn file_system(&self) -> Arc<dyn FileSystem> {
+        Arc::new(PseudoFs)
+    }
+
+    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        self.ops.reopen(flags)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The mount outside of the tree in which such files lie.
+static MOUNT: Mutex<Option<Arc<Mount>>> = Mutex::new(None);
+
+struct NoOps;
+
+impl FileOps for NoOps {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A place without place for an inode; `name` is what is shown.
+#[must_use]
+pub fn detached_path(name: &[u8], inode: Arc<dyn Inode>) -> Path {
+    let dentry = Dentry::detached(name, inode);
+    let mount = Arc::clone(MOUNT.lock().get_or_insert_with(|| {
+        let id = InodeId { dev: ANONYMOUS_DEV, ino: 0 };
+        let root = Dentry::root(Arc::new(PseudoInode { ops: Arc::new(NoOps), kind: Kind::File, id }));
+        Mount::new(root, false, b"none")
+    }));
+    Path { mount, dentry }
+}
+
+/// The place of an open file, made up where it has none.
+#[must_use]
+pub fn path_of(file: &File) -> Path {
+    if let Some(path) = file.path() {
+        return path.clone();
+    }
+    let ops = Arc::clone(file.ops());
+    let stat = ops.stat().unwrap_or_default();
+    let inode = PseudoInode { kind: stat.kind(), id: InodeId { dev: stat.dev, ino: stat.ino }, ops };
+    detached_path(&file.ops().describe(), Arc::new(inode))
+}

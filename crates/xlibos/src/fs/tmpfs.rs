@@ -1,0 +1,455 @@
+//! tmpfs: files in memory. tmpfs(5).
+
+use super::budget::Budget;
+use super::data::{FileData, SEAL_SEAL};
+use super::dir_map::DirMap;
+use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
+use super::inode::{
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat, StatFs,
+    Time, XattrMode, new_anonymous_dev, now,
+};
+use crate::uio::{Sink, Source};
+use crate::{Errno, Result};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicU64, Ordering};
+use machine::sync::Mutex;
+
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// What an inode costs, roughly, counted so that empty files end at the limit too.
+const INODE_COST: u64 = 512;
+
+/// One tmpfs.
+pub struct TmpFs {
+    this: Weak<TmpFs>,
+    dev: u64,
+    name: &'static str,
+    budget: Arc<Budget>,
+    next_ino: AtomicU64,
+}
+
+impl TmpFs {
+    /// An empty file system; `limit` in bytes, 0 for none of its own.
+    #[must_use]
+    pub fn new(limit: u64) -> Arc<TmpFs> {
+        TmpFs::named("tmpfs", new_anonymous_dev(), limit)
+    }
+
+    /// As [`TmpFs::new`], shown by another name and with a device number (the upper half of an overlay, /dev).
+    #[must_use]
+    pub fn named(name: &'static str, dev: u64, limit: u64) -> Arc<TmpFs> {
+        let budget = Arc::new(Budget::new(if limit == 0 { u64::MAX } else { limit }));
+        Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, next_ino: AtomicU64::new(1) })
+    }
+
+    /// Starts inode numbers elsewhere.
+    pub(super) fn number_from(&self, ino: u64) {
+        self.next_ino.store(ino, Ordering::Relaxed);
+    }
+
+    /// A node without a name.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    pub fn new_inode(&self, node: &NewNode<'_>) -> Result<Arc<TmpInode>> {
+        self.new_inode_sealed(node, SEAL_SEAL)
+    }
+
+    /// As [`TmpFs::new_inode`], with the seals that a memfd starts with.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    pub fn new_inode_sealed(&self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
+        let fs = self.this.upgrade().ok_or(Errno::EIO)?;
+        self.budget.charge(INODE_COST)?;
+        let body = match node.kind {
+            NewKind::File => Body::File(FileData::new(Arc::clone(&self.budget), seals)),
+            NewKind::Directory => Body::Directory(Mutex::new(DirMap::default())),
+            NewKind::Symlink(target) => Body::Symlink(Box::from(target)),
+            _ => Body::Other,
+        };
+        let kind = node.kind.kind();
+        let time = now();
+        let nlink = if kind == Kind::Directory { 2 } else { 1 };
+        let mode = if kind == Kind::Symlink { 0o777 } else { node.mode & PERMISSIONS };
+        let meta = Meta { mode, uid: node.uid, gid: node.gid, nlink, atime: time, mtime: time, ctime: time };
+        Ok(Arc::new(TmpInode {
+            id: InodeId { dev: self.dev, ino: self.next_ino.fetch_add(1, Ordering::Relaxed) },
+            fs,
+            kind,
+            rdev: node.kind.rdev(),
+            meta: Mutex::new(meta),
+            body,
+            xattrs: Mutex::new(BTreeMap::new()),
+        }))
+    }
+}
+
+impl FileSystem for TmpFs {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn dev(&self) -> u64 {
+        self.dev
+    }
+
+    fn stat_fs(&self) -> Result<StatFs> {
+        let (limit, used) = self.budget.sizes();
+        let limit = if limit == u64::MAX { 1 << 40 } else { limit };
+        let (blocks, free) = (limit / 4096, limit.saturating_sub(used) / 4096);
+        let (inodes, inodes_free) = (limit / INODE_COST, limit.saturating_sub(used) / INODE_COST);
+        Ok(StatFs { kind: TMPFS_MAGIC, block: 4096, blocks, free, available: free, inodes, inodes_free })
+    }
+}
+
+/// A file of a tmpfs.
+pub struct TmpInode {
+    fs: Arc<TmpFs>,
+    id: InodeId,
+    kind: Kind,
+    rdev: u64,
+    meta: Mutex<Meta>,
+    body: Body,
+    xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+struct Meta {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    nlink: u32,
+    atime: Time,
+    mtime: Time,
+    ctime: Time,
+}
+
+enum Body {
+    File(FileData),
+    Directory(Mutex<DirMap<Arc<TmpInode>>>),
+    Symlink(Box<[u8]>),
+    Other,
+}
+
+impl Drop for TmpInode {
+    fn drop(&mut self) {
+        self.fs.budget.uncharge(INODE_COST);
+    }
+}
+
+impl TmpInode {
+    fn entries(&self) -> Result<&Mutex<DirMap<Arc<TmpInode>>>> {
+        match &self.body {
+            Body::Directory(entries) => Ok(entries),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    pub(super) fn data(&self) -> Result<&FileData> {
+        match &self.body {
+            Body::File(data) => Ok(data),
+            Body::Directory(_) => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The bytes changed.
+    pub(super) fn touch(&self) {
+        let time = now();
+        let mut meta = self.meta.lock();
+        meta.mtime = time;
+        meta.ctime = time;
+    }
+
+    fn add_links(&self, count: i32) {
+        let mut meta = self.meta.lock();
+        meta.nlink = meta.nlink.saturating_add_signed(count);
+        meta.ctime = now();
+    }
+
+    fn child(&self, name: &[u8]) -> Result<Arc<TmpInode>> {
+        self.entries()?.lock().get(name).cloned().ok_or(Errno::ENOENT)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries().is_ok_and(|entries| entries.lock().len() == 0)
+    }
+
+    /// Puts a node under a name and counts its `..`.
+    fn adopt(&self, name: &[u8], child: &Arc<TmpInode>) -> Result<Option<Arc<TmpInode>>> {
+        let replaced = self.entries()?.lock().insert(name, Arc::clone(child));
+        self.touch();
+        if child.kind == Kind::Directory {
+            self.add_links(1);
+        }
+        Ok(replaced)
+    }
+
+    /// Takes a name out and uncounts its `..`.
+    fn release(&self, name: &[u8]) -> Result<Arc<TmpInode>> {
+        let child = self.entries()?.lock().remove(name).ok_or(Errno::ENOENT)?;
+        self.touch();
+        if child.kind == Kind::Directory {
+            self.add_links(-1);
+        }
+        Ok(child)
+    }
+
+    /// The name is gone.
+    fn unlinked(&self) {
+        self.add_links(if self.kind == Kind::Directory { -2 } else { -1 });
+    }
+
+    fn exchange(&self, from: &[u8], to_dir: &TmpInode, to: &[u8]) -> Result<()> {
+        to_dir.child(to)?;
+        let one = self.release(from)?;
+        let other = to_dir.release(to)?;
+        self.adopt(from, &other)?;
+        to_dir.adopt(to, &one)?;
+        Ok(())
+    }
+}
+
+/// The inode as one of the file system's own.
+pub(super) fn downcast<T: Inode>(inode: &Arc<dyn Inode>) -> Result<Arc<T>> {
+    let any: Arc<dyn Any + Send + Sync> = Arc::clone(inode) as Arc<dyn Any + Send + Sync>;
+    any.downcast().map_err(|_| Errno::EXDEV)
+}
+
+fn as_tmp(inode: &Arc<dyn Inode>) -> Result<&TmpInode> {
+    inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+}
+
+impl Inode for TmpInode {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn id(&self) -> InodeId {
+        self.id
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        let (size, bytes) = match &self.body {
+            Body::File(data) => data.sizes(),
+            Body::Directory(entries) => (entries.lock().len() as u64 * 20 + 40, 0),
+            Body::Symlink(target) => (target.len() as u64, 0),
+            Body::Other => (0, 0),
+        };
+        let meta = self.meta.lock();
+        Ok(Stat {
+            dev: self.id.dev,
+            ino: self.id.ino,
+            mode: self.kind.mode_bits() | meta.mode,
+            nlink: meta.nlink,
+            uid: meta.uid,
+            gid: meta.gid,
+            rdev: self.rdev,
+            size,
+            blksize: 4096,
+            blocks: bytes.div_ceil(4096) * 8,
+            atime: meta.atime,
+            mtime: meta.mtime,
+            ctime: meta.ctime,
+        })
+    }
+
+    fn file_system(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        if let Some(size) = change.size {
+            self.data()?.truncate(size)?;
+            self.touch();
+        }
+        let mut meta = self.meta.lock();
+        meta.mode = change.mode.map_or(meta.mode, |mode| mode & PERMISSIONS);
+        meta.uid = change.uid.unwrap_or(meta.uid);
+        meta.gid = change.gid.unwrap_or(meta.gid);
+        meta.atime = change.atime.unwrap_or(meta.atime);
+        meta.mtime = change.mtime.unwrap_or(meta.mtime);
+        meta.ctime = now();
+        Ok(())
+    }
+
+    fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        match self.kind {
+            Kind::File => Ok(Arc::new(TmpFile { inode: self })),
+            _ => Err(Errno::ENXIO),
+        }
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        Ok(self.child(name)?)
+    }
+
+    fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let entries = self.entries()?;
+        if entries.lock().get(name).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let child = self.fs.new_inode(node)?;
+        self.adopt(name, &child)?;
+        Ok(child)
+    }
+
+    fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let child = self.fs.new_inode(node)?;
+        child.unlinked();
+        Ok(child)
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        let target: Arc<TmpInode> = downcast(target)?;
+        target.add_links(1);
+        self.adopt(name, &target).map(|_| ())
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<()> {
+        if self.child(name)?.kind == Kind::Directory {
+            return Err(Errno::EISDIR);
+        }
+        self.release(name)?.unlinked();
+        Ok(())
+    }
+
+    fn rmdir(&self, name: &[u8]) -> Result<()> {
+        let child = self.child(name)?;
+        child.entries()?;
+        if !child.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.release(name)?.unlinked();
+        Ok(())
+    }
+
+    fn rename(&self, from: &[u8], to_dir: &Arc<dyn Inode>, to: &[u8], mode: RenameMode) -> Result<()> {
+        let to_dir = as_tmp(to_dir)?;
+        let moved = self.child(from)?;
+        if mode == RenameMode::Exchange {
+            return self.exchange(from, to_dir, to);
+        }
+        let target = to_dir.child(to).ok();
+        match &target {
+            Some(_) if mode == RenameMode::NoReplace => return Err(Errno::EEXIST),
+            Some(old) if old.kind == Kind::Directory && !old.is_empty() => return Err(Errno::ENOTEMPTY),
+            Some(_) => to_dir.release(to)?.unlinked(),
+            None => {}
+        }
+        self.release(from)?;
+        to_dir.adopt(to, &moved)?;
+        moved.meta.lock().ctime = now();
+        Ok(())
+    }
+
+    fn read_link(&self) -> Result<Vec<u8>> {
+        match &self.body {
+            Body::Symlink(target) => Ok(target.to_vec()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
+        let entries = self.entries()?.lock();
+        for (next, name, child) in entries.from(from) {
+            if !emit(&DirEntry { name, ino: child.id.ino, kind: child.kind, next }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.xattrs.lock().get(name).cloned().ok_or(Errno::ENODATA)
+    }
+
+    fn list_xattrs(&self) -> Result<Vec<u8>> {
+        let xattrs = self.xattrs.lock();
+        Ok(xattrs.keys().flat_map(|name| name.iter().copied().chain([0])).collect())
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        let mut xattrs = self.xattrs.lock();
+        match (xattrs.contains_key(name), mode) {
+            (true, XattrMode::Create) => return Err(Errno::EEXIST),
+            (false, XattrMode::Replace) => return Err(Errno::ENODATA),
+            _ => {}
+        }
+        let total: usize = xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
+        if total + name.len() + value.len() > 128 * 1024 {
+            return Err(Errno::ENOSPC);
+        }
+        let old = xattrs.insert(name.to_vec(), value.to_vec());
+        drop(xattrs);
+        drop(old);
+        self.meta.lock().ctime = now();
+        Ok(())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        let removed = self.xattrs.lock().remove(name).ok_or(Errno::ENODATA)?;
+        drop(removed);
+        self.meta.lock().ctime = now();
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// An open regular file of a tmpfs.
+pub(super) struct TmpFile {
+    inode: Arc<TmpInode>,
+}
+
+impl FileOps for TmpFile {
+    fn read(&self, _file: &File, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        self.inode.data()?.read(to, offset)
+    }
+
+    fn write(&self, file: &File, from: &mut Source<'_>, offset: u64) -> Result<usize> {
+        let offset = (!file.flags().contains(OpenFlags::APPEND)).then_some(offset);
+        let count = self.inode.data()?.write(from, offset)?;
+        self.inode.touch();
+        Ok(count)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(self.inode.data()?.size())
+    }
+
+    fn map(&self, file: &File, sharing: Sharing) -> Result<MapObject> {
+        self.inode.data()?.map(sharing, file.flags().is_writable())
+    }
+
+    fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
+        self.inode.data()?.allocate(mode, offset, len)?;
+        self.inode.touch();
+        Ok(())
+    }
+
+    fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
+        self.inode.data()?.seek_extent(what, offset)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn seals(&self, add: u32) -> Result<u32> {
+        self.inode.data()?.seals(add)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
