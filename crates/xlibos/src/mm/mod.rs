@@ -1,5 +1,39 @@
-//! Address spaces (placeholder until the VMA tree lands).
+//! Address spaces: mmap(2). Guest memory is private host mappings; the tree of [`Vma`]s describes all of it.
+//!
+//! [`VmaTree`] is pure; [`Mm`] changes tree and host mappings together under its lock, the one lock that may be held
+//! across (never sleeping) host memory calls and fork's clone. Only leaf locks are taken inside it. Files are
+//! asked and read outside of it, and references to files are dropped outside of it.
 
-/// The address space of a process.
-#[derive(Debug)]
-pub struct Mm;
+pub mod fault;
+pub mod image;
+
+mod advise;
+mod brk;
+mod change;
+mod info;
+mod map;
+mod place;
+mod remap;
+mod space;
+mod vma;
+
+pub(crate) use change::Locking;
+pub use info::Info;
+pub use map::MapRequest;
+pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
+pub use place::{USER_END, reserve_host_page};
+pub use space::{Mm, MmGuard};
+pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags, VmaTree};
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// A length rounded up to pages; None where that overflows.
+fn page_align(len: u64) -> Option<u64> {
+    len.checked_add(PAGE - 1).map(|len| len & !(PAGE - 1))
+}
+
+/// Whether an address lies at the start of a page.
+fn is_aligned(addr: u64) -> bool {
+    addr.is_multiple_of(PAGE)
+}

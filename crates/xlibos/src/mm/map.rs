@@ -1,0 +1,331 @@
+//! New mappings: mmap(2).
+
+use super::place::{self, HOST_FIXED};
+use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
+use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
+use super::{PAGE, page_align};
+use crate::fs::File;
+use crate::fs::file::{MapObject, Sharing};
+use crate::uio::Sink;
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use machine::host::{self, HostFd};
+
+/// MAP_SHARED.
+pub(crate) const MAP_SHARED: u32 = 1;
+/// MAP_PRIVATE.
+pub(crate) const MAP_PRIVATE: u32 = 2;
+const MAP_SHARED_VALIDATE: u32 = 3;
+const MAP_TYPE: u32 = 0xf;
+/// MAP_FIXED.
+pub(crate) const MAP_FIXED: u32 = 0x10;
+/// MAP_ANONYMOUS.
+pub(crate) const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_32BIT: u32 = 0x40;
+const MAP_GROWSDOWN: u32 = 0x100;
+const MAP_LOCKED: u32 = 0x2000;
+const MAP_NORESERVE: u32 = 0x4000;
+const MAP_POPULATE: u32 = 0x8000;
+/// MAP_HUGETLB.
+pub(crate) const MAP_HUGETLB: u32 = 0x4_0000;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+/// Flags that Linux knew before MAP_SHARED_VALIDATE: others are refused with it.
+const LEGACY: u32 = 0xf | 0x10 | 0x20 | 0x40 | 0x100 | 0x800 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000
+    | 0x2_0000 | 0x4_0000 | 0x400_0000 | 0x7c00_0000;
+
+const CAP_IPC_LOCK: u32 = 14;
+
+/// A mapping that is asked for.
+#[derive(Clone, Debug)]
+pub struct MapRequest {
+    /// Hint, or the address with MAP_FIXED.
+    pub addr: u64,
+    /// Bytes; rounded up to pages.
+    pub len: u64,
+    /// PROT_* bits.
+    pub prot: u32,
+    /// MAP_* bits.
+    pub flags: u32,
+    /// Contents.
+    pub backing: Backing,
+}
+
+/// How much an address is insisted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// A hint.
+    Anywhere,
+    /// In the second GiB: MAP_32BIT.
+    Low,
+    /// There, whatever was there.
+    Fixed,
+    /// There, if nothing is.
+    FixedNoReplace,
+}
+
+/// Where a mapping is wanted.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) addr: u64,
+    pub(super) placement: Placement,
+    pub(super) backing: Backing,
+}
+
+/// A checked request with what the host is to map.
+struct Plan {
+    wish: Wish,
+    len: u64,
+    prot: Prot,
+    max_prot: Prot,
+    flags: VmaFlags,
+    handle: Option<Arc<HostFd>>,
+    populate: bool,
+}
+
+impl Mm {
+    /// Maps; returns the address.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn map(&self, request: MapRequest) -> Result<u64> {
+        let plan = Plan::new(request)?;
+        let (addr, removed) = self.map_planned(&plan)?;
+        drop(removed);
+        if let Backing::File { file, offset, form: Form::Copied, .. } = &plan.wish.backing {
+            fill(file, *offset, addr, plan.len)?;
+            if plan.prot != FILLING {
+                host::mprotect(addr, plan.len, plan.prot.bits())?;
+            }
+        }
+        Ok(addr)
+    }
+
+    /// Host mapping and tree entry, together.
+    fn map_planned(&self, plan: &Plan) -> Result<(u64, Vec<Vma>)> {
+        let mut state = self.state();
+        state.check_limits(plan)?;
+        let flags = plan.flags | state.default_flags;
+        let (addr, removed) = match plan.wish.placement {
+            Placement::Fixed => {
+                let addr = plan.wish.addr;
+                plan.map_on_host(addr, HOST_FIXED)?;
+                (addr, state.tree.remove(addr..addr + plan.len))
+            }
+            Placement::FixedNoReplace => {
+                let addr = plan.wish.addr;
+                if !state.tree.is_free(addr..addr + plan.len) {
+                    return Err(Errno::EEXIST);
+                }
+                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE)?, Vec::new())
+            }
+            Placement::Anywhere | Placement::Low => {
+                let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE);
+                (place::with_fresh_range(&state, &plan.wish, plan.len, ask)?, Vec::new())
+            }
+        };
+        state.tree.insert(Vma {
+            start: addr,
+            end: addr + plan.len,
+            prot: plan.prot,
+            max_prot: plan.max_prot,
+            flags,
+            backing: plan.wish.backing.clone(),
+        });
+        state.note_peak();
+        Ok((addr, removed))
+    }
+}
+
+impl State {
+    /// RLIMIT_AS, RLIMIT_DATA and RLIMIT_MEMLOCK.
+    fn check_limits(&self, plan: &Plan) -> Result<()> {
+        let fixed = plan.wish.placement == Placement::Fixed;
+        let range = plan.wish.addr..plan.wish.addr.saturating_add(plan.len);
+        let replaced = if fixed { self.tree.totals_in(&range) } else { vma::Totals::default() };
+        let locked = (plan.flags | self.default_flags).contains(VmaFlags::LOCKED);
+        if locked && !may_lock(self.tree.totals().locked.saturating_add(plan.len)) {
+            return Err(if space::limit(LIMIT_MEMLOCK) == 0 { Errno::EPERM } else { Errno::EAGAIN });
+        }
+        let data = vma::is_data(plan.prot, plan.flags, &plan.wish.backing);
+        self.check_growth(plan.len.saturating_sub(replaced.mapped), if data { plan.len } else { 0 })
+    }
+
+    /// Whether `mapped` more bytes, of them `data` private writable, are within the limits.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(super) fn check_growth(&self, mapped: u64, data: u64) -> Result<()> {
+        let totals = self.tree.totals();
+        let too_much = |now: u64, more: u64, resource: usize| {
+            more > 0 && now.saturating_add(more) > space::limit(resource)
+        };
+        if too_much(totals.mapped, mapped, LIMIT_AS) || too_much(totals.data, data, LIMIT_DATA) {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the caller may have that many bytes locked.
+pub(super) fn may_lock(bytes: u64) -> bool {
+    bytes <= space::limit(LIMIT_MEMLOCK) || Task::current().is_none_or(|task| task.creds().has(CAP_IPC_LOCK))
+}
+
+/// While a copy is filled.
+const FILLING: Prot = Prot::READ.union(Prot::WRITE);
+
+impl Plan {
+    fn new(request: MapRequest) -> Result<Plan> {
+        if request.len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let placement = placement(request.flags);
+        let len = page_align(request.len).filter(|len| *len <= place::USER_END).ok_or(Errno::ENOMEM)?;
+        if let Backing::File { offset, .. } = &request.backing {
+            offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+        }
+        if matches!(placement, Placement::Fixed | Placement::FixedNoReplace) {
+            place::check_fixed(request.addr, len).map_err(|errno| match (errno, placement) {
+                // Over the LibOS: as an occupied range.
+                (Errno::ENOMEM, Placement::FixedNoReplace) if request.addr.saturating_add(len) <= place::USER_END => {
+                    Errno::EEXIST
+                }
+                (other, _) => other,
+            })?;
+        }
+        let prot = Prot::from_bits_truncate(request.prot);
+        let wish = Wish { addr: request.addr, placement, backing: request.backing };
+        let flags = vma_flags(request.flags);
+        let populate = request.flags & (MAP_POPULATE | MAP_LOCKED) != 0;
+        let plan = Plan { wish, len, prot, max_prot: Prot::all(), flags, handle: None, populate };
+        if matches!(plan.wish.backing, Backing::File { .. }) {
+            plan.with_file(request.flags)
+        } else {
+            plan.without_file(request.flags)
+        }
+    }
+
+    fn without_file(mut self, flags: u32) -> Result<Plan> {
+        match flags & MAP_TYPE {
+            MAP_SHARED if flags & MAP_GROWSDOWN != 0 => Err(Errno::EINVAL),
+            MAP_SHARED => {
+                self.flags |= VmaFlags::SHARED;
+                if matches!(self.wish.backing, Backing::Zero) {
+                    self.wish.backing = Backing::SharedZero { id: space::next_shared_id(), offset: 0 };
+                }
+                Ok(self)
+            }
+            MAP_PRIVATE => Ok(self),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Access checks in Linux's order, then the object that the host maps.
+    fn with_file(mut self, flags: u32) -> Result<Plan> {
+        let Backing::File { file, offset, .. } = self.wish.backing.clone() else { return Err(Errno::EINVAL) };
+        let open = file.flags();
+        let sharing = match flags & MAP_TYPE {
+            MAP_SHARED_VALIDATE if flags & !LEGACY & !MAP_FIXED_NOREPLACE != 0 => return Err(Errno::EOPNOTSUPP),
+            MAP_SHARED | MAP_SHARED_VALIDATE => Sharing::Shared,
+            MAP_PRIVATE => Sharing::Private,
+            _ => return Err(Errno::EINVAL),
+        };
+        if sharing == Sharing::Shared {
+            if self.prot.contains(Prot::WRITE) && !open.is_writable() {
+                return Err(Errno::EACCES);
+            }
+            self.flags |= VmaFlags::SHARED;
+            if !open.is_writable() {
+                self.max_prot.remove(Prot::WRITE);
+            }
+        }
+        if !open.is_readable() {
+            return Err(Errno::EACCES);
+        }
+        if flags & MAP_GROWSDOWN != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let form = match file.ops().map(&file, sharing)? {
+            MapObject::Zero => {
+                self.wish.backing = Backing::Zero;
+                let kind = if sharing == Sharing::Shared { MAP_SHARED } else { MAP_PRIVATE };
+                return self.without_file(kind);
+            }
+            MapObject::Handle(handle) => {
+                self.handle = Some(handle);
+                Form::Handle
+            }
+            // Nothing would carry writes back.
+            MapObject::Copy if sharing == Sharing::Shared && open.is_writable() => return Err(Errno::ENODEV),
+            MapObject::Copy => Form::Copied,
+        };
+        self.wish.backing = Backing::File { file, offset, sharing, form };
+        Ok(self)
+    }
+
+    fn map_on_host(&self, addr: u64, fixed: u32) -> Result<u64> {
+        let mut flags = fixed;
+        // A read-only shared mapping of a copy is private memory for the host.
+        let copied = matches!(self.wish.backing, Backing::File { form: Form::Copied, .. });
+        let shared = self.flags.contains(VmaFlags::SHARED) && !copied;
+        flags |= if shared { MAP_SHARED } else { MAP_PRIVATE };
+        if self.flags.contains(VmaFlags::NORESERVE) {
+            flags |= MAP_NORESERVE;
+        }
+        if self.populate {
+            flags |= MAP_POPULATE;
+        }
+        let prot = if copied { FILLING } else { self.prot };
+        match (&self.handle, &self.wish.backing) {
+            (Some(handle), Backing::File { offset, .. }) => {
+                host::mmap(addr, self.len, prot.bits(), flags, handle.raw(), *offset)
+            }
+            _ => host::mmap(addr, self.len, prot.bits(), flags | MAP_ANONYMOUS, -1, 0),
+        }
+    }
+}
+
+fn placement(flags: u32) -> Placement {
+    if flags & MAP_FIXED_NOREPLACE != 0 {
+        Placement::FixedNoReplace
+    } else if flags & MAP_FIXED != 0 {
+        Placement::Fixed
+    } else if flags & MAP_32BIT != 0 {
+        Placement::Low
+    } else {
+        Placement::Anywhere
+    }
+}
+
+fn vma_flags(flags: u32) -> VmaFlags {
+    let pairs = [
+        (MAP_LOCKED, VmaFlags::LOCKED),
+        (MAP_NORESERVE, VmaFlags::NORESERVE),
+        (MAP_GROWSDOWN, VmaFlags::GROWSDOWN),
+    ];
+    pairs.iter().filter(|(bit, _)| flags & bit != 0).fold(VmaFlags::empty(), |all, (_, flag)| all | *flag)
+}
+
+/// Reads a file into fresh memory; what lies beyond its end stays zero.
+///
+/// # Errors
+/// Those of the file.
+pub(super) fn fill(file: &File, offset: u64, addr: u64, len: u64) -> Result<()> {
+    let mut done = 0;
+    while done < len {
+        let mut sink = Sink::guest(addr + done, len - done);
+        let count = file.ops().read(file, &mut sink, offset.wrapping_add(done))?;
+        if count == 0 {
+            break;
+        }
+        done += count as u64;
+    }
+    Ok(())
+}
+
+/// Whether an offset of mmap(2) is one.
+#[must_use]
+pub(crate) fn is_offset(offset: u64) -> bool {
+    offset.is_multiple_of(PAGE)
+}

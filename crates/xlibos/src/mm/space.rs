@@ -1,0 +1,187 @@
+//! The address space itself: its lock, its copies, its end.
+
+use super::info::Info;
+use super::vma::{Totals, Vma, VmaFlags, VmaTree};
+use super::{PAGE, place};
+use crate::{Result, Task};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use machine::host;
+use machine::sync::{Mutex, MutexGuard};
+
+/// RLIMIT_DATA.
+pub(super) const LIMIT_DATA: usize = 2;
+/// RLIMIT_MEMLOCK.
+pub(super) const LIMIT_MEMLOCK: usize = 8;
+/// RLIMIT_AS.
+pub(super) const LIMIT_AS: usize = 9;
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tree: VmaTree,
+    /// Where brk(2) started and where it is.
+    pub(super) brk_start: u64,
+    pub(super) brk: u64,
+    /// Mappings are placed below.
+    pub(super) base: u64,
+    /// Flags that new mappings get: mlockall(MCL_FUTURE).
+    pub(super) default_flags: VmaFlags,
+    /// Largest number of mapped bytes so far.
+    pub(super) peak: u64,
+}
+
+/// The address space of a guest process.
+#[derive(Debug)]
+pub struct Mm {
+    state: Mutex<State>,
+    info: Mutex<Info>,
+    /// Guest code whose instructions moved, if any does: see [`super::image`].
+    pub(super) images: Mutex<Vec<super::image::Placed>>,
+}
+
+/// Holds the address space still: no mapping changes.
+#[derive(Debug)]
+pub struct MmGuard<'a>(pub(super) MutexGuard<'a, State>);
+
+/// Numbers for shared memory without a name.
+pub(super) fn next_shared_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A soft limit of the calling process.
+pub(super) fn limit(resource: usize) -> u64 {
+    Task::current().map_or(u64::MAX, |task| place::limit_of(task, resource))
+}
+
+impl Mm {
+    /// An empty address space.
+    #[must_use]
+    #[expect(clippy::new_ret_no_self, reason = "address spaces are shared by the tasks of a process")]
+    pub fn new() -> Arc<Mm> {
+        Mm::with(
+            State {
+                tree: VmaTree::new(),
+                brk_start: 0,
+                brk: 0,
+                base: place::random_base(),
+                default_flags: VmaFlags::empty(),
+                peak: 0,
+            },
+            Info::default(),
+            Vec::new(),
+        )
+    }
+
+    fn with(state: State, info: Info, images: Vec<super::image::Placed>) -> Arc<Mm> {
+        Arc::new(Mm { state: Mutex::new(state), info: Mutex::new(info), images: Mutex::new(images) })
+    }
+
+    /// Holds the address space still, for fork's clone.
+    #[must_use]
+    pub fn lock(&self) -> MmGuard<'_> {
+        MmGuard(self.state.lock())
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// What /proc shows of the program.
+    pub fn info(&self) -> MutexGuard<'_, Info> {
+        self.info.lock()
+    }
+
+    /// The copy that a forked child gets; the host's clone copies the memory while `guard` is held.
+    ///
+    /// # Errors
+    /// None today; ENOMEM is foreseen.
+    pub fn fork_copy(&self, guard: &MmGuard<'_>) -> Result<Arc<Mm>> {
+        let old = &*guard.0;
+        let mut tree = VmaTree::new();
+        // Locks are not inherited; what the host does not copy is not there.
+        for vma in old.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
+            tree.insert(Vma { flags: vma.flags.difference(VmaFlags::LOCKED), ..vma.clone() });
+        }
+        let peak = tree.totals().mapped;
+        let state = State {
+            tree,
+            brk_start: old.brk_start,
+            brk: old.brk,
+            base: old.base,
+            default_flags: VmaFlags::empty(),
+            peak,
+        };
+        let info = self.info.lock().clone();
+        let images = self.images.lock().clone();
+        Ok(Mm::with(state, info, images))
+    }
+
+    /// Unmaps everything: exec in place.
+    pub fn unmap_all(&self) {
+        let removed = {
+            let mut state = self.state.lock();
+            let libos = machine::cpu::libos_range();
+            // Nothing but the guest's lies below the LibOS: one call for all of it.
+            let low = state.tree.runs(0..libos.start);
+            if let (Some(first), Some(last)) = (low.first(), low.last()) {
+                unmap_on_host(&(first.start..last.end));
+            }
+            state.tree.runs(libos.end..u64::MAX).iter().for_each(unmap_on_host);
+            state.brk_start = 0;
+            state.brk = 0;
+            state.tree.clear()
+        };
+        drop(removed);
+        self.images.lock().clear();
+    }
+
+    /// Sums over the mappings, in bytes.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.state.lock().tree.totals()
+    }
+
+    /// Pages mapped at most so far.
+    #[must_use]
+    pub fn peak_pages(&self) -> u64 {
+        let state = self.state.lock();
+        state.peak.max(state.tree.totals().mapped) / PAGE
+    }
+
+    /// The mappings, from low to high, as they are now: /proc/PID/maps.
+    #[must_use]
+    pub fn collect_vmas(&self) -> Vec<Vma> {
+        self.state.lock().tree.iter().cloned().collect()
+    }
+
+    /// Where the heap starts and ends.
+    #[must_use]
+    pub fn heap(&self) -> Range<u64> {
+        let state = self.state.lock();
+        state.brk_start..state.brk
+    }
+}
+
+impl State {
+    /// Notes the largest size.
+    pub(super) fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.tree.totals().mapped);
+    }
+
+    /// Takes a range out of the tree and the host; returns what was there, to be dropped without the lock.
+    pub(super) fn unmap(&mut self, range: Range<u64>) -> Result<Vec<Vma>> {
+        for run in self.tree.runs(range.clone()) {
+            host::munmap(run.start, run.end - run.start)?;
+        }
+        Ok(self.tree.remove(range))
+    }
+}
+
+fn unmap_on_host(run: &Range<u64>) {
+    // The host refuses only when it has too many mappings: removing whole ones needs none.
+    let _ = host::munmap(run.start, run.end - run.start);
+}

@@ -1,0 +1,434 @@
+//! The tree of mappings: what lies where. Pure: no host call, no lock.
+
+use super::PAGE;
+use crate::fs::File;
+use crate::fs::file::Sharing;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+bitflags::bitflags! {
+    /// Protection: PROT_*.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Prot: u32 {
+        /// PROT_READ.
+        const READ = 1;
+        /// PROT_WRITE.
+        const WRITE = 2;
+        /// PROT_EXEC.
+        const EXEC = 4;
+    }
+}
+
+bitflags::bitflags! {
+    /// Properties of a mapping other than its protection.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct VmaFlags: u32 {
+        /// Writes are seen by others: MAP_SHARED.
+        const SHARED = 1;
+        /// mlock(2).
+        const LOCKED = 2;
+        /// MAP_NORESERVE.
+        const NORESERVE = 4;
+        /// MAP_GROWSDOWN; the mapping does not grow.
+        const GROWSDOWN = 8;
+        /// MADV_DONTFORK.
+        const DONTFORK = 16;
+        /// MADV_WIPEONFORK.
+        const WIPEONFORK = 32;
+        /// MADV_DONTDUMP.
+        const DONTDUMP = 64;
+    }
+}
+
+/// How the host holds a file's mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A mapping of the host's handle.
+    Handle,
+    /// Memory of the process, filled by reading the file.
+    Copied,
+}
+
+/// Where a mapping's contents come from.
+#[derive(Clone, Debug)]
+pub enum Backing {
+    /// Zeros.
+    Zero,
+    /// A file from an offset on.
+    File {
+        /// The open file.
+        file: Arc<File>,
+        /// Offset of the first byte in the file.
+        offset: u64,
+        /// Whether writes reach the file.
+        sharing: Sharing,
+        /// How the host holds it.
+        form: Form,
+    },
+    /// Zeros that forked children share. The number tells one such object from another.
+    SharedZero {
+        /// Number of the object.
+        id: u64,
+        /// Offset of the first byte in the object.
+        offset: u64,
+    },
+    /// The stack of the first thread.
+    Stack,
+    /// The heap that brk(2) moves.
+    Heap,
+    /// Code that the kernel gives to programs.
+    Vdso,
+}
+
+impl Backing {
+    /// A private mapping of a file.
+    #[must_use]
+    pub fn file(file: Arc<File>, offset: u64) -> Backing {
+        Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle }
+    }
+
+    /// The backing `bytes` further on.
+    fn advanced(&self, bytes: u64) -> Backing {
+        let mut new = self.clone();
+        match &mut new {
+            Backing::File { offset, .. } | Backing::SharedZero { offset, .. } => *offset = offset.wrapping_add(bytes),
+            Backing::Zero | Backing::Stack | Backing::Heap | Backing::Vdso => {}
+        }
+        new
+    }
+
+    /// Whether `next` goes on where this one ends after `len` bytes.
+    fn continues(&self, len: u64, next: &Backing) -> bool {
+        match (self, next) {
+            (Backing::Zero, Backing::Zero)
+            | (Backing::Stack, Backing::Stack)
+            | (Backing::Heap, Backing::Heap)
+            | (Backing::Vdso, Backing::Vdso) => true,
+            (Backing::SharedZero { id, offset }, Backing::SharedZero { id: next_id, offset: next_offset }) => {
+                id == next_id && offset.wrapping_add(len) == *next_offset
+            }
+            (
+                Backing::File { file, offset, sharing, form },
+                Backing::File { file: next_file, offset: next_offset, sharing: next_sharing, form: next_form },
+            ) => {
+                Arc::ptr_eq(file, next_file)
+                    && sharing == next_sharing
+                    && form == next_form
+                    && offset.wrapping_add(len) == *next_offset
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One mapping: a range with one protection and one backing.
+#[derive(Clone, Debug)]
+pub struct Vma {
+    /// First address.
+    pub start: u64,
+    /// Address behind the last.
+    pub end: u64,
+    /// Protection.
+    pub prot: Prot,
+    /// What mprotect(2) may give at most.
+    pub max_prot: Prot,
+    /// Properties.
+    pub flags: VmaFlags,
+    /// Contents.
+    pub backing: Backing,
+}
+
+impl Vma {
+    /// Bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether others see writes.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.flags.contains(VmaFlags::SHARED)
+    }
+
+    /// Whether RLIMIT_DATA counts it: private and writable, no stack.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        is_data(self.prot, self.flags, &self.backing)
+    }
+
+    /// Whether no file is behind it.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self.backing, Backing::Zero | Backing::Stack | Backing::Heap)
+    }
+
+    /// Whether the host's memory must be filled from the file after it was emptied.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        matches!(self.backing, Backing::File { form: Form::Copied, .. })
+    }
+
+    /// The part within a range, which it must touch.
+    #[must_use]
+    pub fn clipped(&self, range: &Range<u64>) -> Vma {
+        let start = self.start.max(range.start);
+        let end = self.end.min(range.end);
+        Vma { start, end, backing: self.backing.advanced(start - self.start), ..self.clone() }
+    }
+
+    fn merges_with(&self, next: &Vma) -> bool {
+        self.end == next.start
+            && self.prot == next.prot
+            && self.max_prot == next.max_prot
+            && self.flags == next.flags
+            && self.backing.continues(self.len(), &next.backing)
+    }
+}
+
+/// Whether RLIMIT_DATA counts such a mapping.
+#[must_use]
+pub fn is_data(prot: Prot, flags: VmaFlags, backing: &Backing) -> bool {
+    prot.contains(Prot::WRITE)
+        && !flags.intersects(VmaFlags::SHARED | VmaFlags::GROWSDOWN)
+        && !matches!(backing, Backing::Stack)
+}
+
+/// Sums over the tree, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// All mappings.
+    pub mapped: u64,
+    /// Private writable ones.
+    pub data: u64,
+    /// Locked ones.
+    pub locked: u64,
+    /// The stack.
+    pub stack: u64,
+    /// Executable ones.
+    pub exec: u64,
+}
+
+impl Totals {
+    fn add(&mut self, vma: &Vma) {
+        self.change(vma, u64::wrapping_add);
+    }
+
+    fn subtract(&mut self, vma: &Vma) {
+        self.change(vma, u64::wrapping_sub);
+    }
+
+    fn change(&mut self, vma: &Vma, operation: fn(u64, u64) -> u64) {
+        let apply = |total: &mut u64, counts: bool| {
+            if counts {
+                *total = operation(*total, vma.len());
+            }
+        };
+        apply(&mut self.mapped, true);
+        apply(&mut self.data, vma.is_data());
+        apply(&mut self.locked, vma.flags.contains(VmaFlags::LOCKED));
+        apply(&mut self.stack, matches!(vma.backing, Backing::Stack));
+        apply(&mut self.exec, vma.prot.contains(Prot::EXEC));
+    }
+}
+
+/// The mappings of an address space, by start. They never overlap; neighbours that can be one are one.
+#[derive(Clone, Debug, Default)]
+pub struct VmaTree {
+    map: BTreeMap<u64, Vma>,
+    totals: Totals,
+}
+
+impl VmaTree {
+    /// No mapping.
+    #[must_use]
+    pub const fn new() -> VmaTree {
+        VmaTree { map: BTreeMap::new(), totals: Totals { mapped: 0, data: 0, locked: 0, stack: 0, exec: 0 } }
+    }
+
+    /// Sums.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// How many mappings there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.map.len()
+    }
+
+    /// All, from low to high.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma> {
+        self.map.values()
+    }
+
+    /// The mapping that holds an address.
+    #[must_use]
+    pub fn find(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.end > addr)
+    }
+
+    /// Mappings that touch a range, from low to high.
+    pub fn overlapping(&self, range: Range<u64>) -> impl DoubleEndedIterator<Item = &Vma> {
+        let from = self.find(range.start).map_or(range.start, |vma| vma.start);
+        let to = range.end.max(from);
+        self.map.range(from..to).map(|(_, vma)| vma)
+    }
+
+    /// Whether nothing is mapped in a range.
+    #[must_use]
+    pub fn is_free(&self, range: Range<u64>) -> bool {
+        self.overlapping(range).next().is_none()
+    }
+
+    /// Whether all of a range is mapped.
+    #[must_use]
+    pub fn is_covered(&self, range: Range<u64>) -> bool {
+        self.covered_until(&range) == range.end
+    }
+
+    /// Up to where a range is mapped without a hole.
+    #[must_use]
+    pub fn covered_until(&self, range: &Range<u64>) -> u64 {
+        let mut at = range.start;
+        for vma in self.overlapping(range.clone()) {
+            if vma.start > at {
+                break;
+            }
+            at = vma.end.min(range.end);
+        }
+        at
+    }
+
+    /// Mapped parts of a range without the borders between mappings.
+    #[must_use]
+    pub fn runs(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for vma in self.overlapping(range.clone()) {
+            let (start, end) = (vma.start.max(range.start), vma.end.min(range.end));
+            match runs.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => runs.push(start..end),
+            }
+        }
+        runs
+    }
+
+    /// Sums of what a range holds.
+    #[must_use]
+    pub fn totals_in(&self, range: &Range<u64>) -> Totals {
+        let mut totals = Totals::default();
+        self.overlapping(range.clone()).for_each(|vma| totals.add(&vma.clipped(range)));
+        totals
+    }
+
+    /// The highest free range of `len` bytes within `bounds`.
+    #[must_use]
+    pub fn find_gap_below(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
+        let mut top = bounds.end;
+        for vma in self.overlapping(bounds.clone()).rev() {
+            if top.checked_sub(len).is_some_and(|start| start >= vma.end.max(bounds.start)) {
+                break;
+            }
+            top = vma.start;
+        }
+        top.checked_sub(len).filter(|start| *start >= bounds.start && self.is_free(*start..top))
+    }
+
+    /// The lowest free range of `len` bytes within `bounds`.
+    #[must_use]
+    pub fn find_gap_above(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
+        let mut at = bounds.start;
+        for vma in self.overlapping(bounds.clone()) {
+            if vma.start.saturating_sub(at) >= len {
+                break;
+            }
+            at = at.max(vma.end);
+        }
+        at.checked_add(len).filter(|end| *end <= bounds.end && self.is_free(at..*end)).map(|_| at)
+    }
+
+    /// Puts a mapping where nothing is.
+    pub fn insert(&mut self, vma: Vma) {
+        self.totals.add(&vma);
+        let (start, end) = (vma.start, vma.end);
+        self.map.insert(start, vma);
+        self.merge_at(end);
+        self.merge_at(start);
+    }
+
+    /// Takes a range out; returns what was there.
+    pub fn remove(&mut self, range: Range<u64>) -> Vec<Vma> {
+        self.split_at(range.start);
+        self.split_at(range.end);
+        let keys = self.keys_in(&range);
+        let removed: Vec<Vma> = keys.iter().filter_map(|key| self.map.remove(key)).collect();
+        removed.iter().for_each(|vma| self.totals.subtract(vma));
+        removed
+    }
+
+    /// Changes every mapping of a range, splitting those at its ends.
+    pub fn update(&mut self, range: Range<u64>, change: impl Fn(&mut Vma)) {
+        self.split_at(range.start);
+        self.split_at(range.end);
+        let keys = self.keys_in(&range);
+        for key in &keys {
+            if let Some(vma) = self.map.get_mut(key) {
+                self.totals.subtract(vma);
+                change(vma);
+                self.totals.add(vma);
+            }
+        }
+        self.merge_at(range.end);
+        keys.iter().rev().for_each(|key| self.merge_at(*key));
+    }
+
+    /// Removes all; returns what was there.
+    pub fn clear(&mut self) -> Vec<Vma> {
+        self.totals = Totals::default();
+        core::mem::take(&mut self.map).into_values().collect()
+    }
+
+    fn keys_in(&self, range: &Range<u64>) -> Vec<u64> {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        self.map.range(range.clone()).map(|(key, _)| *key).collect()
+    }
+
+    fn split_at(&mut self, at: u64) {
+        let Some((_, vma)) = self.map.range_mut(..at).next_back() else { return };
+        if vma.end <= at {
+            return;
+        }
+        let right = vma.clipped(&(at..vma.end));
+        vma.end = at;
+        self.map.insert(at, right);
+    }
+
+    /// Makes the mappings on both sides of an address one, where they can be.
+    fn merge_at(&mut self, at: u64) {
+        let Some(right) = self.map.get(&at) else { return };
+        let end = right.end;
+        let left = self.map.range(..at).next_back().map(|(_, left)| left);
+        let Some(left) = left.filter(|left| left.merges_with(right)) else { return };
+        let key = left.start;
+        self.map.remove(&at);
+        if let Some(left) = self.map.get_mut(&key) {
+            left.end = end;
+        }
+    }
+}
+
+/// Pages of a number of bytes.
+#[must_use]
+pub fn pages(bytes: u64) -> u64 {
+    bytes / PAGE
+}
+
+#[cfg(test)]
+mod tests;
