@@ -5,6 +5,7 @@
 
 pub mod args;
 mod event;
+mod mm;
 mod pipe;
 mod poll;
 pub mod table;
