@@ -4,7 +4,8 @@ use super::inode::{Kind, Stat};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::sync::Mutex;
@@ -145,7 +146,7 @@ pub trait FileOps: Send + Sync + Any {
     }
 
     /// What /proc/self/fd shows of a file without a path: `pipe:[5]`, `socket:[5]`, `anon_inode:[eventfd]`.
-    fn describe(&self) -> alloc::vec::Vec<u8> {
+    fn describe(&self) -> Vec<u8> {
         b"anon_inode:[file]".to_vec()
     }
 
@@ -237,6 +238,21 @@ pub struct File {
     position: Mutex<u64>,
     /// The name it was opened by, for /proc and for relative look-ups.
     path: Option<super::path::Path>,
+    /// Who must know when the last descriptor has gone.
+    watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
+}
+
+/// Told when an open file ends: epoll's items.
+pub trait CloseWatcher: Send + Sync {
+    /// The last descriptor has gone; `ops` is the object of the file.
+    fn file_closed(&self, ops: &dyn FileOps);
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let watchers = core::mem::take(&mut *self.watchers.lock());
+        watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.file_closed(&*self.ops));
+    }
 }
 
 impl core::fmt::Debug for File {
@@ -261,7 +277,14 @@ impl File {
     #[must_use]
     pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
         let flags = AtomicU32::new(flags.intersection(KEPT).bits());
-        Arc::new(File { ops, flags, position: Mutex::new(0), path })
+        Arc::new(File { ops, flags, position: Mutex::new(0), path, watchers: Mutex::new(Vec::new()) })
+    }
+
+    /// Has `watcher` told when the file ends.
+    pub fn watch_close(&self, watcher: Weak<dyn CloseWatcher>) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        watchers.push(watcher);
     }
 
     /// The object.

@@ -16,6 +16,8 @@ mod data;
 pub mod dentry;
 pub mod devfs;
 mod dir_map;
+pub mod epoll;
+mod epoll_item;
 pub mod eventfd;
 pub mod fd_table;
 pub mod fifo;

@@ -4,6 +4,7 @@
 //! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
 
 pub mod args;
+mod epoll;
 mod event;
 mod mm;
 mod pipe;

@@ -222,7 +222,7 @@ syscalls! {
     210 io_cancel() Absent;
     211 get_thread_area() Absent;
     212 lookup_dcookie() Absent;
-    213 epoll_create() Absent;
+    213 epoll_create(size: i32) -> Fd = super::epoll::epoll_create, Full;
     214 epoll_ctl_old() Absent;
     215 epoll_wait_old() Absent;
     216 remap_file_pages() Absent;
@@ -241,8 +241,8 @@ syscalls! {
     229 clock_getres() Absent;
     230 clock_nanosleep() Absent;
     231 exit_group() Absent;
-    232 epoll_wait() Absent;
-    233 epoll_ctl() Absent;
+    232 epoll_wait(epoll: Fd, events: u64, max: i32, timeout_ms: i32) -> usize = super::epoll::epoll_wait, Full, Restart::Never;
+    233 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: u64) -> () = super::epoll::epoll_ctl, Full;
     234 tgkill() Absent;
     235 utimes() Absent;
     236 vserver() Absent;
@@ -290,7 +290,7 @@ syscalls! {
     278 vmsplice(fd: Fd, iov: u64, count: u64, flags: u32) -> usize = super::pipe::vmsplice, Full;
     279 move_pages() Absent;
     280 utimensat() Absent;
-    281 epoll_pwait() Absent;
+    281 epoll_pwait(epoll: Fd, events: u64, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize) -> usize = super::epoll::epoll_pwait, Full, Restart::Never;
     282 signalfd() Absent;
     283 timerfd_create() Absent;
     284 eventfd(value: u32) -> Fd = super::event::eventfd, Full;
@@ -300,7 +300,7 @@ syscalls! {
     288 accept4() Absent;
     289 signalfd4() Absent;
     290 eventfd2(value: u32, flags: u32) -> Fd = super::event::eventfd2, Full;
-    291 epoll_create1() Absent;
+    291 epoll_create1(flags: u32) -> Fd = super::epoll::epoll_create1, Full;
     292 dup3() Absent;
     293 pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> () = super::pipe::pipe2, Full;
     294 inotify_init1() Absent;
@@ -361,7 +361,7 @@ syscalls! {
     438 pidfd_getfd() Absent;
     439 faccessat2() Absent;
     440 process_madvise() Absent;
-    441 epoll_pwait2() Absent;
+    441 epoll_pwait2(epoll: Fd, events: u64, max: i32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, mask_size: usize) -> usize = super::epoll::epoll_pwait2, Full, Restart::Never;
     442 mount_setattr() Absent;
     443 quotactl_fd() Absent;
     444 landlock_create_ruleset() Absent;

@@ -1,0 +1,209 @@
+//! One file in an epoll, and what its items share with the epoll.
+
+use super::epoll::{EDGE, Epoll, Key, ONESHOT};
+use super::file::{CloseWatcher, File, FileOps};
+use crate::wait::{Events, Observer, READABLE, WaitQueue};
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use machine::sync::Mutex;
+
+/// What is always told.
+const ALWAYS: Events = Events::ERR.union(Events::HUP);
+/// Bits of the interest that are events; a one-shot item that fired has none.
+const EVENT_BITS: u32 = 0x0fff_ffff;
+
+/// Ready list and sleepers. Apart from the epoll, so that an item that is notified never holds the epoll itself alive.
+#[derive(Default)]
+pub(super) struct Shared {
+    ready: Mutex<VecDeque<Arc<Item>>>,
+    pub(super) queue: WaitQueue,
+}
+
+impl Shared {
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.lock().len()
+    }
+
+    /// Takes the first ready item; from then on it can be queued again.
+    pub(super) fn pop(&self) -> Option<Arc<Item>> {
+        let item = self.ready.lock().pop_front()?;
+        item.is_queued.store(false, Ordering::SeqCst);
+        Some(item)
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<Arc<Item>> {
+        self.ready.lock().iter().cloned().collect()
+    }
+
+    pub(super) fn clear(&self) {
+        let items = core::mem::take(&mut *self.ready.lock());
+        drop(items);
+    }
+}
+
+/// An event to be told.
+pub(super) struct Report {
+    pub(super) events: u32,
+    pub(super) data: u64,
+    /// The item's interest before.
+    interest: u32,
+}
+
+/// A file in an epoll.
+pub(super) struct Item {
+    key: Key,
+    file: Weak<File>,
+    epoll: Weak<Epoll>,
+    shared: Arc<Shared>,
+    interest: AtomicU32,
+    data: AtomicU64,
+    is_queued: AtomicBool,
+    is_removed: AtomicBool,
+    me: Weak<Item>,
+}
+
+impl Item {
+    pub(super) fn new(
+        file: &Arc<File>,
+        key: Key,
+        epoll: &Weak<Epoll>,
+        shared: &Arc<Shared>,
+        (interest, data): (u32, u64),
+    ) -> Arc<Item> {
+        Arc::new_cyclic(|me| Item {
+            key,
+            file: Arc::downgrade(file),
+            epoll: Weak::clone(epoll),
+            shared: Arc::clone(shared),
+            interest: AtomicU32::new(interest | ALWAYS.bits()),
+            data: AtomicU64::new(data),
+            is_queued: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
+            me: Weak::clone(me),
+        })
+    }
+
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        self.file.upgrade()
+    }
+
+    pub(super) fn interest(&self) -> u32 {
+        self.interest.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn change(&self, interest: u32, data: u64) {
+        self.data.store(data, Ordering::SeqCst);
+        self.interest.store(interest | ALWAYS.bits(), Ordering::SeqCst);
+    }
+
+    /// Key under which the file's queue knows the item.
+    fn observer_key(&self) -> u64 {
+        core::ptr::from_ref(self).addr() as u64
+    }
+
+    /// Begins to observe the file.
+    pub(super) fn attach(&self, file: &Arc<File>) {
+        let Some(me) = self.me.upgrade() else { return };
+        file.watch_close(Weak::clone(&self.me) as Weak<dyn CloseWatcher>);
+        if let Some(queue) = file.ops().wait_queue() {
+            queue.observe(self.observer_key(), me);
+        }
+        self.check(file);
+    }
+
+    /// Ends observing.
+    pub(super) fn detach(&self, ops: &dyn FileOps) {
+        self.is_removed.store(true, Ordering::SeqCst);
+        if let Some(queue) = ops.wait_queue() {
+            queue.remove(self.observer_key());
+        }
+    }
+
+    /// Queues the item where something holds already.
+    pub(super) fn check(&self, file: &Arc<File>) {
+        if !(file.poll() & self.wanted()).is_empty() {
+            self.enqueue();
+            self.shared.queue.wake_one(READABLE);
+        }
+    }
+
+    /// Events that are told now; none for a one-shot item that fired.
+    fn wanted(&self) -> Events {
+        Events::from_bits_truncate(self.interest() & EVENT_BITS)
+    }
+
+    fn enqueue(&self) {
+        if self.is_queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.shared.ready.lock().push_back(me);
+        }
+    }
+
+    /// Whether something is to be told.
+    pub(super) fn has_events(&self) -> bool {
+        if self.is_removed.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.file.upgrade().is_some_and(|file| file.poll().intersects(self.wanted()))
+    }
+
+    /// What is to be told, and to whom; disarms a one-shot item.
+    pub(super) fn take_events(&self) -> Option<Report> {
+        if self.is_removed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let events = self.file.upgrade()?.poll() & self.wanted();
+        if events.is_empty() {
+            return None;
+        }
+        let data = self.data.load(Ordering::SeqCst);
+        let interest = self.interest();
+        if interest & ONESHOT != 0 {
+            // Of several threads that saw the event, one tells it.
+            let fired = interest & !EVENT_BITS;
+            self.interest.compare_exchange(interest, fired, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+        }
+        Some(Report { events: events.bits(), data, interest })
+    }
+
+    /// A level-triggered item stays on the list: the next wait looks again.
+    pub(super) fn after_report(&self) {
+        if self.interest() & (EDGE | ONESHOT) == 0 {
+            self.enqueue();
+        }
+    }
+
+    /// The event could not be told: it is kept, and a one-shot item is armed as before.
+    pub(super) fn restore(&self, report: &Report) {
+        let fired = report.interest & !EVENT_BITS;
+        let _ = self.interest.compare_exchange(fired, report.interest, Ordering::SeqCst, Ordering::SeqCst);
+        self.enqueue();
+    }
+}
+
+impl Observer for Item {
+    fn notify(&self, events: Events) {
+        let wanted = self.wanted();
+        if wanted.is_empty() || !events.intersects(wanted) || self.is_removed.load(Ordering::SeqCst) {
+            return;
+        }
+        self.enqueue();
+        self.shared.queue.wake_one(READABLE);
+    }
+}
+
+impl CloseWatcher for Item {
+    fn file_closed(&self, ops: &dyn FileOps) {
+        if self.is_removed.load(Ordering::SeqCst) {
+            return;
+        }
+        self.detach(ops);
+        if let Some(epoll) = self.epoll.upgrade() {
+            epoll.forget(self.key);
+        }
+    }
+}
