@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The host side of one container: it builds the sandbox, loads the LibOS into it, serves the broker
+//! and cleans up. Everything here is trusted by the host and trusts nothing the container says.
+
+pub mod filter;
+pub mod loader;
+
+pub mod broker;

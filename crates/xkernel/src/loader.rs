@@ -1,0 +1,258 @@
+//! Puts the LibOS into a new container: relocates its image to a random base, writes the runner (an
+//! ELF of fixed addresses with text, rodata and relro) into one memfd and `.data`, the boot block,
+//! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
+
+use crate::filter::{self, FilterError};
+use abi::boot::{ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA};
+use abi::config::Config;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, Mode, SealFlags};
+use rustix::io::Errno;
+
+mod boot_block;
+mod elf;
+mod runner;
+
+pub use elf::ElfError;
+
+/// How many thread areas an arena has.
+pub const THREAD_COUNT: u64 = 4096;
+/// Length of an arena where nothing else is said; it is sparse.
+pub const DEFAULT_ARENA: u64 = 2 << 30;
+
+/// Why the LibOS could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// This program was built without a LibOS.
+    #[error("this xc was built without a LibOS")]
+    NoImage,
+    /// The image is not what the loader understands.
+    #[error("the LibOS image is damaged: {0}")]
+    Elf(#[from] ElfError),
+    /// The filter could not be made.
+    #[error("cannot make the filter: {0}")]
+    Filter(#[from] FilterError),
+    /// The configuration could not be encoded.
+    #[error("cannot encode the container's configuration")]
+    Config,
+    /// The arena is too small or too large.
+    #[error("an arena of {0} bytes does not work")]
+    ArenaSize(u64),
+    /// The host refused a step.
+    #[error("cannot {step}: {errno}")]
+    Host {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        errno: Errno,
+    },
+}
+
+/// The two memory files of a container, still empty.
+#[derive(Debug)]
+pub struct Memory {
+    /// The runner's ELF.
+    pub runner: OwnedFd,
+    /// The arena.
+    pub arena: OwnedFd,
+}
+
+/// Where things lie in a loaded container.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// First byte of the text.
+    pub text_start: u64,
+    /// End of the text.
+    pub text_end: u64,
+    /// Start of the arena.
+    pub arena_start: u64,
+    /// Its length.
+    pub arena_len: u64,
+}
+
+impl Memory {
+    /// Makes both files.
+    ///
+    /// # Errors
+    /// Fails where the host gives no memory file.
+    pub fn create() -> Result<Self, LoadError> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        Ok(Self {
+            runner: memory_file(c"xlibos", flags, MemfdFlags::EXEC)?,
+            arena: memory_file(c"arena", flags, MemfdFlags::NOEXEC_SEAL)?,
+        })
+    }
+}
+
+/// Old kernels know no `extra` flag and behave as if it were given.
+fn memory_file(name: &std::ffi::CStr, flags: MemfdFlags, extra: MemfdFlags) -> Result<OwnedFd, LoadError> {
+    rustix::fs::memfd_create(name, flags | extra)
+        .or_else(|errno| match errno {
+            Errno::INVAL => rustix::fs::memfd_create(name, flags),
+            other => Err(other),
+        })
+        .map_err(host("make a memory file"))
+}
+
+/// Loads the LibOS `image` for one container.
+///
+/// # Errors
+/// Fails on a damaged image and where the host refuses memory.
+pub fn load(
+    memory: &Memory,
+    image: &[u8],
+    config: &Config,
+    arena_len: u64,
+    started_ns: u64,
+) -> Result<Layout, LoadError> {
+    if image.is_empty() {
+        return Err(LoadError::NoImage);
+    }
+    let mut random = [0u8; 72];
+    fill_random(&mut random)?;
+    let (seed, draw) = random.split_at(64);
+    let image = elf::parse(image)?;
+    let base = choose_base(arena_len, draw)?;
+    let image = image.relocate(base)?;
+    let (text_start, text_end) = image.text()?;
+    runner::write(memory.runner.as_fd(), &image)?;
+
+    let arena_start = base + ARENA_OFFSET;
+    let filter_bytes: Vec<u8> =
+        filter::build(text_start, text_end)?.into_iter().flat_map(filter::Instruction::to_bytes).collect();
+    let config = abi::encode(config).map_err(|_| LoadError::Config)?;
+    let filter_addr = align_up(image.end(), PAGE);
+    let config_addr = filter_addr + length(&filter_bytes);
+    let heap_start = align_up(config_addr + length(&config), PAGE);
+    let threads_start = arena_start + arena_len - THREAD_COUNT * THREAD_AREA;
+    if heap_start >= threads_start {
+        return Err(LoadError::ArenaSize(arena_len));
+    }
+    let block = BootBlock {
+        magic: MAGIC,
+        base,
+        text_start,
+        text_end,
+        arena_start,
+        arena_len,
+        heap_start,
+        heap_end: threads_start,
+        threads_start,
+        thread_count: THREAD_COUNT,
+        filter_addr,
+        filter_len: length(&filter_bytes) / 8,
+        config_addr,
+        config_len: length(&config),
+        started_ns,
+        seed: seed.try_into().map_err(|_| LoadError::Config)?,
+        vdso: 0,
+        panic_addr: 0,
+        panic_len: 0,
+    };
+    let arena = memory.arena.as_fd();
+    rustix::fs::ftruncate(arena, arena_len).map_err(host("size the arena"))?;
+    write_at(arena, &boot_block::to_bytes(&block), 0)?;
+    for segment in image.arena_segments() {
+        write_at(arena, &segment.bytes, segment.start - arena_start)?;
+    }
+    let tail = [filter_bytes, config].concat();
+    write_at(arena, &tail, filter_addr - arena_start)?;
+    seal(arena, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(Layout { text_start, text_end, arena_start, arena_len })
+}
+
+/// The record that a panicking LibOS left, read from its arena. The container wrote it: it is text
+/// for people, at most 64 KiB, with everything but printable characters and newlines replaced.
+#[must_use]
+pub fn panic_record(arena: impl AsFd, layout: &Layout) -> Option<String> {
+    const LONGEST: u64 = 64 * 1024;
+    let mut block = [0u8; boot_block::LEN];
+    read_at(arena.as_fd(), &mut block, 0)?;
+    let (addr, len) = boot_block::panic_record(&block);
+    let offset = addr.checked_sub(layout.arena_start)?;
+    if len == 0 || addr == 0 || offset >= layout.arena_len {
+        return None;
+    }
+    let len = len.min(LONGEST).min(layout.arena_len - offset);
+    let mut text = vec![0u8; usize::try_from(len).ok()?];
+    read_at(arena.as_fd(), &mut text, offset)?;
+    Some(printable(&text))
+}
+
+/// Text that a container chose, safe to show on a terminal.
+#[must_use]
+pub fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .map(|c| match c {
+            '\n' => c,
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// A random base. LibOS text and relro lie within one 4 GiB window, as the filter compares 32-bit
+/// halves.
+fn choose_base(arena_len: u64, draw: &[u8]) -> Result<u64, LoadError> {
+    let room = (BASE_MAX - BASE_MIN).checked_sub(ARENA_OFFSET).and_then(|room| room.checked_sub(arena_len));
+    let fits = arena_len.is_multiple_of(BASE_ALIGN) && arena_len > THREAD_COUNT * THREAD_AREA;
+    let (Some(room), true) = (room, fits) else {
+        return Err(LoadError::ArenaSize(arena_len));
+    };
+    let draw = draw.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let base = BASE_MIN + draw % (room / BASE_ALIGN) * BASE_ALIGN;
+    let window = 1u64 << 32;
+    let crosses = base / window != (base + ARENA_OFFSET) / window;
+    Ok(if crosses { base - ARENA_OFFSET } else { base })
+}
+
+fn fill_random(buffer: &mut [u8]) -> Result<(), LoadError> {
+    let read = rustix::rand::getrandom(&mut *buffer, rustix::rand::GetRandomFlags::empty())
+        .map_err(host("read random bytes"))?;
+    // Up to 256 bytes come whole.
+    if read == buffer.len() { Ok(()) } else { Err(LoadError::Host { step: "read random bytes", errno: Errno::IO }) }
+}
+
+fn seal(file: impl AsFd, seals: SealFlags) -> Result<(), LoadError> {
+    rustix::fs::fcntl_add_seals(file, seals).map_err(host("seal a memory file"))
+}
+
+/// Makes the runner executable for its own user but readable for nobody: the kernel then keeps its
+/// processes undumpable.
+fn make_unreadable(file: impl AsFd) -> Result<(), LoadError> {
+    rustix::fs::fchmod(file, Mode::XUSR | Mode::XGRP | Mode::XOTH).map_err(host("set the runner's mode"))
+}
+
+fn write_at(file: impl AsFd, bytes: &[u8], offset: u64) -> Result<(), LoadError> {
+    let file = file.as_fd();
+    let mut rest = bytes;
+    let mut offset = offset;
+    while !rest.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, rest, offset))
+            .map_err(host("write a memory file"))?;
+        offset += written as u64;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Option<()> {
+    let read = rustix::io::pread(file, &mut *buffer, offset).ok()?;
+    (read == buffer.len()).then_some(())
+}
+
+fn host(step: &'static str) -> impl Fn(Errno) -> LoadError {
+    move |errno| LoadError::Host { step, errno }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    bytes.len() as u64
+}
+
+fn align_up(value: u64, to: u64) -> u64 {
+    value.div_ceil(to) * to
+}
+
+#[cfg(test)]
+mod tests;
