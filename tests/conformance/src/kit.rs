@@ -384,3 +384,31 @@ pub(crate) fn vector(bytes: &[u8]) -> libc::iovec {
 pub(crate) fn vector_mut(bytes: &mut [u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() }
 }
+
+/// This program, for the cases that execute one.
+pub(crate) const SELF: &CStr = c"/proc/self/exe";
+
+/// A null-terminated array of strings, as execve takes it.
+pub(crate) struct Strings {
+    /// What to pass: `&strings.pointers[..]`.
+    pub(crate) pointers: Vec<*const i8>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    fn new(texts: &[&str]) -> Self {
+        let owned: Vec<CString> = texts.iter().map(|t| name(t)).collect();
+        let pointers = owned.iter().map(|s| s.as_ptr()).chain([core::ptr::null()]).collect();
+        Self { pointers, _owned: owned }
+    }
+}
+
+/// The arguments that make this program a helper.
+pub(crate) fn helper_args(args: &[&str]) -> Strings {
+    Strings::new(&[&["conformance", "--helper"], args].concat())
+}
+
+/// An environment.
+pub(crate) fn helper_env(variables: &[&str]) -> Strings {
+    Strings::new(variables)
+}

@@ -26,6 +26,10 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|a| a == "--helper") {
         return helper::run(&args[2..]);
     }
+    if args.get(1).is_some_and(|a| a.starts_with("--script")) {
+        println!("{}", args[1..].join("|"));
+        return ExitCode::SUCCESS;
+    }
     match Options::parse(&args[1..]) {
         Some(options) => run(&options),
         None => {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "a program that tests system calls makes system calls")]
 
 pub(crate) mod coverage;
+mod errno;
 pub(crate) mod fault;
 pub(crate) mod memory;
 pub(crate) mod nr;
@@ -13,7 +14,6 @@ pub(crate) mod process;
 pub(crate) mod signal;
 
 use core::arch::asm;
-use core::fmt;
 use libc::c_long;
 
 /// What a system call answered instead of a result.
@@ -22,13 +22,6 @@ pub(crate) struct Errno(pub(crate) i32);
 
 /// The outcome of one system call.
 pub(crate) type Result<T> = core::result::Result<T, Errno>;
-
-impl fmt::Debug for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.0).to_string();
-        write!(f, "errno {}", text.replace(" (os error", "").replace(')', ""))
-    }
-}
 
 /// A value that fits an argument register.
 pub(crate) trait Arg {

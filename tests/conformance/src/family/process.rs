@@ -1,0 +1,428 @@
+//! fork, clone, exit, wait, process groups and sessions.
+
+use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, int, need_root, pid, pipe, read, restarted, shared, tid, wait, write};
+use crate::sys::{self, Result, memory, process, signal, sys};
+use core::ffi::c_void;
+use core::sync::atomic::Ordering::SeqCst;
+use libc as c;
+
+cases! { process;
+    fn fork_copies_memory() {
+        let mut value = 1;
+        child(|| {
+            value += 1;
+            assert_eq!(value, 2);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(value, 1);
+    }
+    fn fork_shares_open_files() {
+        let ends = pipe(0)?;
+        child(|| Ok(write(ends[1], b"from the child")?))?.succeeds()?;
+        assert_eq!(read(ends[0], 99)?, b"from the child");
+    }
+    fn fork_child_closing_does_not_close_ours() {
+        let ends = pipe(0)?;
+        child(|| Ok(close(ends[1])?))?.succeeds()?;
+        write(ends[1], b"x")?;
+    }
+    fn fork_keeps_mask_and_handlers_but_not_pending_signals() {
+        signal::record(c::SIGUSR2, 0)?;
+        signal::mask(c::SIG_BLOCK, signal::bit(c::SIGUSR1) | signal::bit(c::SIGUSR2))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        child(|| {
+            let mut pending = 0u64;
+            sys!(rt_sigpending, &mut pending, 8)?;
+            assert_eq!(pending, 0);
+            assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, signal::bit(c::SIGUSR1) | signal::bit(c::SIGUSR2));
+            assert!(signal::action(c::SIGUSR2)?.0 > 1);
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn getpid_and_relatives() {
+        let (me, parent) = (pid()?, sys!(getppid)?);
+        assert_eq!(tid()?, me);
+        assert!(parent > 0);
+        child(|| {
+            assert_eq!(int(sys!(getppid)?), me);
+            assert_ne!(pid()?, me);
+            assert_eq!(tid()?, pid()?);
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn exit_status_is_eight_bits() {
+        child(|| process::exit(0x1234))?.exits(0x34)?;
+        child(|| process::exit(-1))?.exits(255)?;
+        assert_eq!(child(|| process::exit(3))?.wait()?, 0x300);
+    }
+    fn death_by_signal_is_in_the_status() {
+        for number in [c::SIGTERM, c::SIGKILL, c::SIGHUP, c::SIGUSR1, c::SIGALRM, 34, 64] {
+            let victim = child(|| loop { sys!(pause).ok(); })?;
+            victim.kill(number)?;
+            assert_eq!(victim.wait()? & 0x7f, number);
+        }
+    }
+    fn wait4_chooses() {
+        let (a, b) = (child(|| process::exit(1))?, child(|| process::exit(2))?);
+        let mut status = 0;
+        assert_eq!(int(sys!(wait4, b.pid, &mut status, 0, 0)?), b.pid);
+        assert_eq!(status, 0x200);
+        assert_eq!(int(sys!(wait4, -1, &mut status, 0, 0)?), a.pid);
+        assert_errno(sys!(wait4, -1, &mut status, 0, 0), c::ECHILD);
+    }
+    fn wait4_by_group() {
+        let other = child(|| { sys!(setpgid, 0, 0)?; process::exit(1) })?;
+        let same = child(|| process::exit(2))?;
+        assert_eq!(int(sys!(wait4, 0, 0, 0, 0)?), same.pid);
+        // The child may not have left yet when we ask for its group.
+        sys!(setpgid, other.pid, other.pid).or_else(|e| if e.0 == c::EACCES { Ok(0) } else { Err(e) })?;
+        assert_eq!(int(sys!(wait4, -other.pid, 0, 0, 0)?), other.pid);
+    }
+    fn wait4_errors() {
+        assert_errno(sys!(wait4, -1, 0, 0, 0), c::ECHILD);
+        assert_errno(sys!(wait4, 1, 0, 0, 0), c::ECHILD);
+        assert_errno(sys!(wait4, -1, 0, 0x100, 0), c::EINVAL);
+        let done = child(|| Ok(()))?;
+        assert_errno(sys!(wait4, done.pid, memory::hole()?, 0, 0), c::EFAULT);
+        assert_errno(sys!(wait4, done.pid, 0, 0, 0), c::ECHILD);
+    }
+    fn wait4_without_waiting() {
+        let gate = Gate::new()?;
+        let sleeper = child(|| Ok(gate.pass()?))?;
+        assert_eq!(sys!(wait4, -1, 0, c::WNOHANG, 0)?, 0);
+        gate.open()?;
+        sleeper.succeeds()?;
+    }
+    fn wait4_is_interrupted() {
+        let gate = Gate::new()?;
+        let sleeper = child(|| Ok(gate.pass()?))?;
+        assert_interrupted(|| wait(-1, 0))?;
+        gate.open()?;
+        sleeper.succeeds()?;
+    }
+    fn wait4_is_restarted() {
+        let gate = Gate::new()?;
+        let sleeper = child(|| Ok(gate.pass()?))?;
+        assert_eq!(restarted(|| wait(sleeper.pid, 0), || { let _ = gate.open(); })??, 0);
+    }
+    fn wait4_reports_stop_and_continue() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        victim.kill(c::SIGSTOP)?;
+        assert_eq!(wait(victim.pid, c::WUNTRACED)?, (c::SIGSTOP << 8) | 0x7f);
+        assert_eq!(sys!(wait4, victim.pid, 0, c::WUNTRACED | c::WNOHANG, 0)?, 0);
+        victim.kill(c::SIGCONT)?;
+        assert_eq!(wait(victim.pid, c::WCONTINUED)?, 0xffff);
+        victim.end()?;
+    }
+    fn wait4_gives_the_usage_of_the_child() {
+        let worker = child(|| {
+            let end = crate::kit::now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;
+            crate::kit::until(|| crate::kit::now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
+            Ok(())
+        })?;
+        let mut usage: c::rusage = sys::zeroed();
+        sys!(wait4, worker.pid, 0, 0, &mut usage)?;
+        let used = |u: &c::rusage| (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1_000_000 + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
+        assert!(used(&usage) >= 15_000, "{} us", used(&usage));
+        let mut children: c::rusage = sys::zeroed();
+        sys!(getrusage, c::RUSAGE_CHILDREN, &mut children)?;
+        assert!(used(&children) >= used(&usage));
+    }
+    fn waitid_tells_how_it_ended() {
+        let exited = child(|| process::exit(7))?;
+        let mut info: c::siginfo_t = sys::zeroed();
+        sys!(waitid, c::P_PID, exited.pid, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
+        sys!(waitid, c::P_PID, exited.pid, &mut info, c::WEXITED, 0)?;
+        let uid = u32::try_from(sys!(getuid)?).unwrap_or(0);
+        assert_eq!(signal::child_fields(&info), (c::SIGCHLD, c::CLD_EXITED, exited.pid, uid, 7));
+        let killed = child(|| loop { sys!(pause).ok(); })?;
+        killed.kill(c::SIGKILL)?;
+        sys!(waitid, c::P_ALL, 0, &mut info, c::WEXITED, 0)?;
+        assert_eq!(signal::child_fields(&info), (c::SIGCHLD, c::CLD_KILLED, killed.pid, uid, c::SIGKILL));
+    }
+    fn waitid_stop_and_continue() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        let mut info: c::siginfo_t = sys::zeroed();
+        victim.kill(c::SIGSTOP)?;
+        sys!(waitid, c::P_PID, victim.pid, &mut info, c::WSTOPPED, 0)?;
+        assert_eq!((signal::child_fields(&info).1, signal::child_fields(&info).4), (c::CLD_STOPPED, c::SIGSTOP));
+        victim.kill(c::SIGCONT)?;
+        sys!(waitid, c::P_PID, victim.pid, &mut info, c::WCONTINUED, 0)?;
+        assert_eq!((signal::child_fields(&info).1, signal::child_fields(&info).4), (c::CLD_CONTINUED, c::SIGCONT));
+        victim.end()?;
+    }
+    fn waitid_errors() {
+        let mut info: c::siginfo_t = sys::zeroed();
+        assert_errno(sys!(waitid, c::P_ALL, 0, &mut info, 0, 0), c::EINVAL);
+        assert_errno(sys!(waitid, 99, 0, &mut info, c::WEXITED, 0), c::EINVAL);
+        assert_errno(sys!(waitid, c::P_ALL, 0, &mut info, c::WEXITED, 0), c::ECHILD);
+        let gate = Gate::new()?;
+        let sleeper = child(|| Ok(gate.pass()?))?;
+        info.si_signo = 5;
+        sys!(waitid, c::P_ALL, 0, &mut info, c::WEXITED | c::WNOHANG, 0)?;
+        assert_eq!(info.si_signo, 0);
+        gate.open()?;
+        sleeper.succeeds()?;
+    }
+    fn sigchld_comes_with_the_death() {
+        signal::record(c::SIGCHLD, 0)?;
+        let gone = child(|| process::exit(5))?;
+        crate::kit::until(|| signal::count(c::SIGCHLD) > 0);
+        assert_eq!(signal::LAST.code.load(SeqCst), c::CLD_EXITED);
+        assert_eq!(signal::LAST.pid.load(SeqCst), gone.pid);
+        assert_eq!(signal::LAST.status.load(SeqCst), 5);
+        gone.exits(5)?;
+    }
+    fn ignored_sigchld_reaps() {
+        signal::ignore(c::SIGCHLD)?;
+        let gone = child(|| Ok(()))?;
+        assert_errno(sys!(wait4, gone.pid, 0, 0, 0), c::ECHILD);
+    }
+    fn nocldwait_reaps_and_nocldstop_is_silent() {
+        signal::record(c::SIGCHLD, c::SA_NOCLDSTOP)?;
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        victim.kill(c::SIGSTOP)?;
+        wait(victim.pid, c::WUNTRACED)?;
+        assert_eq!(signal::count(c::SIGCHLD), 0);
+        victim.end()?;
+        assert_eq!(signal::count(c::SIGCHLD), 1);
+        signal::default(c::SIGCHLD, c::SA_NOCLDWAIT)?;
+        let gone = child(|| Ok(()))?;
+        assert_errno(sys!(wait4, gone.pid, 0, 0, 0), c::ECHILD);
+    }
+    fn orphan_goes_to_the_subreaper() {
+        sys!(prctl, c::PR_SET_CHILD_SUBREAPER, 1)?;
+        let gate = Gate::new()?;
+        let me = pid()?;
+        let parent = child(|| {
+            let _orphan = child(|| {
+                gate.pass()?;
+                assert_eq!(int(sys!(getppid)?), me);
+                process::exit(9)
+            })?;
+            Ok(())
+        })?;
+        parent.succeeds()?;
+        gate.open()?;
+        assert_eq!(wait(-1, 0)?, 0x900);
+    }
+    fn parent_death_signal() {
+        sys!(prctl, c::PR_SET_CHILD_SUBREAPER, 1)?;
+        let ready = Gate::new()?;
+        let parent = child(|| {
+            let _orphan = child(|| {
+                sys!(prctl, c::PR_SET_PDEATHSIG, c::SIGUSR1)?;
+                ready.open()?;
+                loop { sys!(pause).ok(); }
+            })?;
+            Ok(ready.pass()?)
+        })?;
+        parent.succeeds()?;
+        assert_eq!(wait(-1, 0)?, c::SIGUSR1);
+        assert_errno(sys!(prctl, c::PR_SET_PDEATHSIG, 99), c::EINVAL);
+    }
+    fn process_groups() {
+        let (me, group) = (pid()?, sys!(getpgrp)?);
+        assert_eq!((group, sys!(getpgid, 0)?), (me.into(), me.into()));
+        let gate = Gate::new()?;
+        let other = child(|| Ok(gate.pass()?))?;
+        assert_eq!(sys!(getpgid, other.pid)?, group);
+        sys!(setpgid, other.pid, 0)?;
+        assert_eq!(int(sys!(getpgid, other.pid)?), other.pid);
+        sys!(setpgid, other.pid, me)?;
+        gate.open()?;
+        other.succeeds()?;
+    }
+    fn setpgid_errors() {
+        assert_errno(sys!(setpgid, 0, -1), c::EINVAL);
+        assert_errno(sys!(setpgid, 999_999_999, 0), c::ESRCH);
+        assert_errno(sys!(getpgid, 999_999_999), c::ESRCH);
+        assert_errno(sys!(setpgid, 0, 999_999), c::EPERM);
+        child(|| {
+            sys!(setsid)?;
+            assert_errno(sys!(setpgid, 0, 0), c::EPERM);
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn setpgid_of_a_child_after_exec_is_eacces() {
+        let (args, env) = (crate::kit::helper_args(&["wait"]), [0usize]);
+        let ends = pipe(0)?;
+        let other = child(|| {
+            sys!(dup2, ends[1], 1)?;
+            sys!(execve, crate::kit::SELF, &args.pointers[..], &env)?;
+            Ok(())
+        })?;
+        assert_eq!(read(ends[0], 99)?, b"waiting\n");
+        assert_errno(sys!(setpgid, other.pid, 0), c::EACCES);
+        other.end()?;
+    }
+    fn sessions() {
+        let session = sys!(getsid, 0)?;
+        assert_errno(sys!(setsid), c::EPERM);
+        child(|| {
+            assert_eq!(sys!(getsid, 0)?, session);
+            let new = sys!(setsid)?;
+            assert_eq!((new, sys!(getpgrp)?, sys!(getsid, 0)?), (pid()?.into(), new, new));
+            assert_errno(sys!(setsid), c::EPERM);
+            Ok(())
+        })?.succeeds()?;
+        assert_errno(sys!(getsid, 999_999_999), c::ESRCH);
+    }
+    fn vfork_shares_memory_and_waits() {
+        let mut word = 0;
+        let pid = process::vfork_store_exit(&mut word, 77, 5)?;
+        assert_eq!(word, 77);
+        assert_eq!(wait(pid, 0)?, 0x500);
+    }
+    fn vfork_and_exec() {
+        let (args, env) = (crate::kit::helper_args(&["status", "6"]), [core::ptr::null()]);
+        let pid = process::vfork_exec(crate::kit::SELF, &args.pointers, &env)?;
+        assert_eq!(wait(pid, 0)?, 0x600);
+        let pid = process::vfork_exec(c"/none", &args.pointers, &env)?;
+        assert_eq!(wait(pid, 0)?, 127 << 8);
+    }
+    fn clone_with_another_exit_signal() {
+        signal::record(c::SIGUSR1, 0)?;
+        let pid = process::clone(c::SIGUSR1, exits_with_argument, 3, process::Places::default())?;
+        crate::kit::until(|| signal::count(c::SIGUSR1) > 0);
+        assert_eq!(signal::LAST.pid.load(SeqCst), pid);
+        assert_errno(sys!(wait4, pid, 0, 0, 0), c::ECHILD);
+        assert_eq!(wait(pid, c::__WALL)?, 0x300);
+    }
+    fn clone_without_signal_needs_wclone() {
+        let pid = process::clone(0, exits_with_argument, 4, process::Places::default())?;
+        assert_eq!(wait(pid, c::__WCLONE)?, 0x400);
+    }
+    fn clone_shares_memory_on_request() {
+        let words = shared()?;
+        words[0].store(0, SeqCst);
+        let addr = memory::pages(1)?;
+        let pid = process::clone(c::CLONE_VM | c::SIGCHLD, stores_a_word, addr, process::Places::default())?;
+        wait(pid, 0)?;
+        assert_eq!(memory::peek::<u32>(addr), 0xabcd);
+    }
+    fn clone_shares_descriptors_on_request() {
+        let pid = process::clone(c::CLONE_FILES | c::SIGCHLD, opens_the_root, 0, process::Places::default())?;
+        let fd = (wait(pid, 0)? >> 8) & 0xff;
+        crate::kit::fstat(fd)?;
+    }
+    fn clone_shares_directory_and_umask_on_request() {
+        let pid = process::clone(c::CLONE_FS | c::SIGCHLD, changes_umask, 0, process::Places::default())?;
+        wait(pid, 0)?;
+        assert_eq!(sys!(umask, 0o022)?, 0o055);
+    }
+    fn clone_stores_ids() {
+        let page = memory::pages(1)?;
+        let places = process::Places { parent_tid: page, tls: 0, child_tid: page + 8 };
+        let flags = c::CLONE_PARENT_SETTID | c::CLONE_CHILD_SETTID | c::CLONE_CHILD_CLEARTID | c::CLONE_VM | c::SIGCHLD;
+        let pid = process::clone(flags, exits_with_argument, 0, places)?;
+        assert_eq!(memory::peek::<i32>(page), pid);
+        wait(pid, 0)?;
+        assert_eq!(memory::peek::<i32>(page + 8), 0);
+    }
+    fn clone_with_parent_makes_a_sibling() {
+        let ends = pipe(0)?;
+        let maker = child(|| {
+            let sibling = process::clone(c::CLONE_PARENT | c::SIGCHLD, exits_with_argument, 8, process::Places::default())?;
+            Ok(write(ends[1], &sibling.to_ne_bytes())?)
+        })?;
+        maker.succeeds()?;
+        let sibling: i32 = sys::read_plain(&read(ends[0], 4)?);
+        assert_eq!(wait(sibling, 0)?, 0x800);
+    }
+    fn clone_refuses_bad_flags() {
+        let try_clone = |flags: i32| process::clone(flags, exits_with_argument, 0, process::Places::default());
+        assert_errno(try_clone(c::CLONE_THREAD | c::SIGCHLD), c::EINVAL);
+        assert_errno(try_clone(c::CLONE_SIGHAND | c::SIGCHLD), c::EINVAL);
+        assert_errno(try_clone(c::CLONE_FS | c::CLONE_NEWNS | c::SIGCHLD), c::EINVAL);
+    }
+    fn clone3_forks() {
+        let mut args: c::clone_args = sys::zeroed();
+        args.exit_signal = 17;
+        let pid = crate::kit::or_skip(sys!(clone3, &args, 88), &[c::ENOSYS], "clone3")?;
+        if pid == 0 {
+            process::exit(12);
+        }
+        assert_eq!(wait(int(pid), 0)?, 0xc00);
+    }
+    fn clone3_errors() {
+        let mut args: c::clone_args = sys::zeroed();
+        args.exit_signal = 1000;
+        assert_errno(crate::kit::or_skip(sys!(clone3, &args, 8), &[c::ENOSYS], "clone3").or_else(|f| match f {
+            crate::kit::Fail::Broken(_) => Err(sys::Errno(c::EINVAL)),
+            crate::kit::Fail::Skip(_) => Ok(0),
+        }), c::EINVAL);
+        assert_errno(sys!(clone3, &args, 88), c::EINVAL);
+        assert_errno(sys!(clone3, memory::hole()?, 88), c::EFAULT);
+        assert_errno(sys!(clone3, &args, 8192), c::E2BIG);
+    }
+    fn threads_share_the_process_and_have_ids() {
+        let me = pid()?;
+        let ids = std::thread::spawn(|| (sys!(getpid), sys!(gettid))).join();
+        let Ok((Ok(process), Ok(thread))) = ids else { panic!("{ids:?}") };
+        assert_eq!(int(process), me);
+        assert_ne!(int(thread), me);
+    }
+    fn exit_ends_one_thread_and_exit_group_all() {
+        child(|| {
+            std::thread::spawn(|| process::exit(4));
+            loop { sys!(pause).ok(); }
+        })?.exits(4)?;
+        child(|| {
+            let main_is_gone = std::thread::spawn(|| {
+                crate::kit::until(|| crate::kit::text(c"/proc/self/stat").is_ok_and(|t| t.contains(") Z ")));
+                process::exit(6)
+            });
+            drop(main_is_gone);
+            sys!(exit, 1)?;
+            Ok(())
+        })?.exits(6)?;
+    }
+    fn many_children_at_once() {
+        let children = (0..50).map(|i| child(move || process::exit(i))).collect::<Result<Vec<_>>>()?;
+        for (i, one) in (0..).zip(children) {
+            one.exits(i)?;
+        }
+    }
+    fn pidfd_waits_and_signals() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        let fd = int(crate::kit::or_skip(sys!(pidfd_open, victim.pid, 0), &[c::ENOSYS], "pidfd_open")?);
+        assert_eq!(sys!(fcntl, fd, c::F_GETFD)?, 1);
+        let mut poll = c::pollfd { fd, events: c::POLLIN, revents: 0 };
+        assert_eq!(sys!(poll, &mut poll, 1, 0)?, 0);
+        sys!(pidfd_send_signal, fd, c::SIGTERM, 0, 0)?;
+        assert_eq!(sys!(poll, &mut poll, 1, -1)?, 1);
+        let mut info: c::siginfo_t = sys::zeroed();
+        sys!(waitid, c::P_PIDFD, fd, &mut info, c::WEXITED, 0)?;
+        assert_eq!(signal::child_fields(&info).4, c::SIGTERM);
+        assert_errno(sys!(pidfd_open, victim.pid, 0), c::ESRCH);
+        assert_errno(sys!(pidfd_open, pid()?, 1 << 20), c::EINVAL);
+    }
+    fn kill_of_a_zombie_succeeds() {
+        need_root()?;
+        let gone = child(|| Ok(()))?;
+        let mut info: c::siginfo_t = sys::zeroed();
+        sys!(waitid, c::P_PID, gone.pid, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
+        gone.kill(0)?;
+        gone.kill(c::SIGKILL)?;
+        gone.exits(0)?;
+        assert_errno(gone.kill(0), c::ESRCH);
+    }
+}
+
+extern "C" fn exits_with_argument(argument: *mut c_void) -> i32 {
+    i32::try_from(argument.addr()).unwrap_or(-1)
+}
+
+extern "C" fn stores_a_word(argument: *mut c_void) -> i32 {
+    memory::atomic(argument.addr()).store(0xabcd, SeqCst);
+    0
+}
+
+extern "C" fn opens_the_root(_: *mut c_void) -> i32 {
+    sys!(open, c"/", c::O_PATH, 0).map_or(255, int)
+}
+
+extern "C" fn changes_umask(_: *mut c_void) -> i32 {
+    sys!(umask, 0o055).map_or(1, |_| 0)
+}

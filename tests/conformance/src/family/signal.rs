@@ -1,0 +1,412 @@
+//! Signals: actions, masks, queues, waits, alternate stacks.
+
+use crate::kit::{Gate, as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, int, ms, now, pid, pipe, read, tid, until, wait};
+use crate::sys::{self, Result, memory, signal, sys};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+use libc as c;
+use signal::{LAST, bit};
+
+cases! { signal;
+    fn handler_runs_before_kill_returns() {
+        signal::record(c::SIGUSR1, 0)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!(signal::count(c::SIGUSR1), 1);
+        assert_eq!(LAST.code.load(SeqCst), c::SI_USER);
+        assert_eq!(LAST.pid.load(SeqCst), pid()?);
+        assert_eq!(i64::from(LAST.uid.load(SeqCst)), sys!(getuid)?);
+    }
+    fn tkill_and_tgkill_reach_the_thread() {
+        signal::record(c::SIGUSR1, 0)?;
+        sys!(tkill, tid()?, c::SIGUSR1)?;
+        assert_eq!((signal::count(c::SIGUSR1), LAST.code.load(SeqCst)), (1, c::SI_TKILL));
+        let other = std::thread::spawn(|| {
+            sys!(tgkill, sys!(getpid)?, sys!(gettid)?, c::SIGUSR1)?;
+            sys!(gettid)
+        });
+        let Ok(Ok(thread)) = other.join() else { panic!("the thread failed") };
+        assert_eq!(i64::from(LAST.thread.load(SeqCst)), thread);
+    }
+    fn kill_errors() {
+        assert_errno(sys!(kill, 999_999_999, 0), c::ESRCH);
+        assert_errno(sys!(kill, pid()?, 65), c::EINVAL);
+        assert_errno(sys!(kill, pid()?, -1), c::EINVAL);
+        assert_errno(sys!(kill, -999_999_999, 0), c::ESRCH);
+        assert_errno(sys!(tgkill, pid()?, 999_999_999, 0), c::ESRCH);
+        assert_errno(sys!(tgkill, 0, tid()?, 0), c::EINVAL);
+        assert_errno(sys!(tkill, -1, 0), c::EINVAL);
+        sys!(kill, pid()?, 0)?;
+        let me = pid()?;
+        as_nobody(|| {
+            assert_errno(sys!(kill, me, 0), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn kill_reaches_a_group() {
+        let ready = Gate::new()?;
+        let victims = (0..3).map(|_| child(|| {
+            signal::record(c::SIGUSR1, 0)?;
+            ready.open()?;
+            until(|| signal::count(c::SIGUSR1) > 0);
+            Ok(())
+        })).collect::<Result<Vec<_>>>()?;
+        for _ in 0..3 {
+            ready.pass()?;
+        }
+        signal::record(c::SIGUSR1, 0)?;
+        sys!(kill, 0, c::SIGUSR1)?;
+        assert_eq!(signal::count(c::SIGUSR1), 1);
+        for victim in victims {
+            victim.succeeds()?;
+        }
+    }
+    fn sigaction_returns_the_old_action() {
+        assert_eq!(signal::action(c::SIGUSR1)?.0, c::SIG_DFL);
+        signal::record(c::SIGUSR1, c::SA_RESTART | c::SA_NODEFER)?;
+        let (handler, flags) = signal::action(c::SIGUSR1)?;
+        assert!(handler > 1);
+        let wanted = c::SA_RESTART | c::SA_NODEFER | c::SA_SIGINFO;
+        assert_eq!(flags & wanted, wanted);
+    }
+    fn sigaction_errors() {
+        let action = [0u64; 4];
+        assert_errno(sys!(rt_sigaction, c::SIGKILL, &action, 0, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigaction, c::SIGSTOP, &action, 0, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigaction, 65, &action, 0, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigaction, 0, &action, 0, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigaction, c::SIGUSR1, &action, 0, 4), c::EINVAL);
+        assert_errno(sys!(rt_sigaction, c::SIGUSR1, memory::hole()?, 0, 8), c::EFAULT);
+        assert_errno(sys!(rt_sigaction, c::SIGUSR1, 0, memory::hole()?, 8), c::EFAULT);
+        sys!(rt_sigaction, c::SIGKILL, 0, &mut [0u64; 4], 8)?;
+    }
+    fn blocked_signal_waits_until_it_is_unblocked() {
+        signal::record(c::SIGUSR1, 0)?;
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        let mut pending = 0u64;
+        sys!(rt_sigpending, &mut pending, 8)?;
+        assert_eq!((signal::count(c::SIGUSR1), pending), (0, bit(c::SIGUSR1)));
+        signal::mask(c::SIG_UNBLOCK, bit(c::SIGUSR1))?;
+        assert_eq!(signal::count(c::SIGUSR1), 1);
+    }
+    fn sigprocmask_never_blocks_kill_and_stop() {
+        signal::mask(c::SIG_SETMASK, u64::MAX)?;
+        let all = signal::mask(c::SIG_BLOCK, 0)?;
+        assert_eq!(all, !(bit(c::SIGKILL) | bit(c::SIGSTOP)));
+    }
+    fn sigprocmask_errors() {
+        assert_errno(sys!(rt_sigprocmask, 9, &0u64, 0, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, &0u64, 0, 4), c::EINVAL);
+        assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, memory::hole()?, 0, 8), c::EFAULT);
+        assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, 0, memory::hole()?, 8), c::EFAULT);
+        assert_errno(sys!(rt_sigpending, memory::hole()?, 8), c::EFAULT);
+        assert_errno(sys!(rt_sigpending, 0, 9), c::EINVAL);
+        sys!(rt_sigprocmask, 9, 0, 0, 8)?;
+    }
+    fn standard_signals_merge_and_realtime_ones_queue() {
+        signal::record(c::SIGUSR1, 0)?;
+        signal::record(40, 0)?;
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1) | bit(40))?;
+        for _ in 0..5 {
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            sys!(kill, pid()?, 40)?;
+        }
+        signal::mask(c::SIG_SETMASK, 0)?;
+        assert_eq!((signal::count(c::SIGUSR1), signal::count(40)), (1, 5));
+    }
+    fn pending_signals_come_lowest_first() {
+        let all = [64, 34, 50, c::SIGTERM, c::SIGUSR1];
+        let mut set = 0;
+        for number in all {
+            // A mask over all, so that one handler ends before the next begins.
+            signal::record_masked(number, 0, u64::MAX)?;
+            set |= bit(number);
+        }
+        signal::mask(c::SIG_BLOCK, set)?;
+        for number in all {
+            sys!(kill, pid()?, number)?;
+        }
+        signal::mask(c::SIG_UNBLOCK, set)?;
+        assert_eq!(signal::order(), [c::SIGUSR1, c::SIGTERM, 34, 50, 64]);
+    }
+    fn queued_signal_carries_a_value() {
+        signal::record(c::SIGUSR1, 0)?;
+        let info = queue_info(c::SIGUSR1, c::SI_QUEUE, 0x1234_5678_9abc);
+        sys!(rt_sigqueueinfo, pid()?, c::SIGUSR1, &info)?;
+        assert_eq!((LAST.value.load(SeqCst), LAST.code.load(SeqCst)), (0x1234_5678_9abc, c::SI_QUEUE));
+        sys!(rt_tgsigqueueinfo, pid()?, tid()?, c::SIGUSR1, &info)?;
+        assert_eq!(signal::count(c::SIGUSR1), 2);
+    }
+    fn queueing_errors() {
+        let info = queue_info(c::SIGUSR1, c::SI_USER, 0);
+        child(|| {
+            assert_errno(sys!(rt_sigqueueinfo, sys!(getppid)?, c::SIGUSR1, &info), c::EPERM);
+            Ok(())
+        })?.succeeds()?;
+        let info = queue_info(c::SIGUSR1, c::SI_QUEUE, 0);
+        assert_errno(sys!(rt_sigqueueinfo, 999_999_999, c::SIGUSR1, &info), c::ESRCH);
+        assert_errno(sys!(rt_sigqueueinfo, pid()?, 99, &info), c::EINVAL);
+        assert_errno(sys!(rt_sigqueueinfo, pid()?, c::SIGUSR1, memory::hole()?), c::EFAULT);
+    }
+    fn handler_blocks_its_signal_and_its_mask() {
+        signal::record_masked(c::SIGUSR1, 0, bit(c::SIGUSR2))?;
+        signal::mask(c::SIG_SETMASK, bit(c::SIGHUP))?;
+        signal::handle(c::SIGTERM, notes_mask, 0)?;
+        sys!(kill, pid()?, c::SIGTERM)?;
+        assert_eq!(MASK_SEEN.load(SeqCst) as u64, bit(c::SIGHUP) | bit(c::SIGTERM));
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!(LAST.mask.load(SeqCst), bit(c::SIGHUP));
+        assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, bit(c::SIGHUP));
+    }
+    fn handler_with_nodefer_nests() {
+        signal::handle(c::SIGUSR1, raises_itself_twice, c::SA_NODEFER)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!((DEPTH.load(SeqCst), DEEPEST.load(SeqCst)), (0, 3));
+    }
+    fn handler_without_nodefer_runs_one_after_another() {
+        signal::handle(c::SIGUSR1, raises_itself_twice, 0)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!((DEPTH.load(SeqCst), DEEPEST.load(SeqCst), RUNS.load(SeqCst)), (0, 1, 3));
+    }
+    fn handler_with_resethand_runs_once() {
+        child(|| {
+            signal::record(c::SIGUSR1, c::SA_RESETHAND)?;
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            assert_eq!(signal::action(c::SIGUSR1)?.0, c::SIG_DFL);
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            Ok(())
+        })?.dies_of(c::SIGUSR1)?;
+    }
+    fn ignoring_drops_what_is_pending() {
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        signal::ignore(c::SIGUSR1)?;
+        let mut pending = 0u64;
+        sys!(rt_sigpending, &mut pending, 8)?;
+        assert_eq!(pending, 0);
+    }
+    fn default_actions() {
+        for ignored in [c::SIGCHLD, c::SIGURG, c::SIGWINCH, c::SIGCONT] {
+            sys!(kill, pid()?, ignored)?;
+        }
+        for number in [c::SIGQUIT, c::SIGABRT, c::SIGXCPU, c::SIGSYS, c::SIGPIPE, c::SIGPROF, c::SIGIO, c::SIGPWR] {
+            let victim = child(|| {
+                sys!(setrlimit, c::RLIMIT_CORE, &[0u64; 2])?;
+                sys!(kill, pid()?, number)?;
+                Ok(())
+            })?;
+            assert_eq!(victim.wait()? & 0x7f, number);
+        }
+    }
+    fn stop_and_continue() {
+        for number in [c::SIGSTOP, c::SIGTSTP, c::SIGTTIN, c::SIGTTOU] {
+            let victim = child(|| {
+                sys!(kill, pid()?, number)?;
+                Ok(())
+            })?;
+            assert_eq!(wait(victim.pid, c::WUNTRACED)?, number << 8 | 0x7f);
+            victim.kill(c::SIGCONT)?;
+            victim.succeeds()?;
+        }
+    }
+    fn stopped_process_handles_signals_after_it_goes_on() {
+        let (ready, ends) = (Gate::new()?, pipe(0)?);
+        let victim = child(|| {
+            signal::record(c::SIGUSR1, 0)?;
+            ready.open()?;
+            until(|| signal::count(c::SIGUSR1) > 0);
+            Ok(crate::kit::write(ends[1], b"handled")?)
+        })?;
+        ready.pass()?;
+        victim.kill(c::SIGSTOP)?;
+        wait(victim.pid, c::WUNTRACED)?;
+        victim.kill(c::SIGUSR1)?;
+        assert_eq!(sys!(wait4, victim.pid, 0, c::WNOHANG, 0)?, 0);
+        victim.kill(c::SIGCONT)?;
+        victim.succeeds()?;
+        assert_eq!(read(ends[0], 99)?, b"handled");
+    }
+    fn stopped_process_can_be_killed() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        victim.kill(c::SIGSTOP)?;
+        wait(victim.pid, c::WUNTRACED)?;
+        victim.kill(c::SIGKILL)?;
+        victim.dies_of(c::SIGKILL)?;
+    }
+    fn continue_is_handled_too() {
+        let ready = Gate::new()?;
+        let victim = child(|| {
+            signal::record(c::SIGCONT, 0)?;
+            ready.open()?;
+            until(|| signal::count(c::SIGCONT) > 0);
+            Ok(())
+        })?;
+        ready.pass()?;
+        victim.kill(c::SIGSTOP)?;
+        wait(victim.pid, c::WUNTRACED)?;
+        victim.kill(c::SIGCONT)?;
+        victim.succeeds()?;
+    }
+    fn pause_is_interrupted() {
+        assert_interrupted(|| sys!(pause))?;
+        assert_never_restarted(|| sys!(pause))?;
+    }
+    fn sigsuspend_waits_with_another_mask() {
+        signal::record(c::SIGUSR1, c::SA_RESTART)?;
+        signal::mask(c::SIG_SETMASK, bit(c::SIGUSR1) | bit(c::SIGHUP))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_errno(sys!(rt_sigsuspend, &bit(c::SIGHUP), 8), c::EINTR);
+        assert_eq!(signal::count(c::SIGUSR1), 1);
+        assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, bit(c::SIGUSR1) | bit(c::SIGHUP));
+        assert_errno(sys!(rt_sigsuspend, &0u64, 4), c::EINVAL);
+        assert_errno(sys!(rt_sigsuspend, memory::hole()?, 8), c::EFAULT);
+    }
+    fn sigtimedwait_takes_the_signal() {
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        let mut info: c::siginfo_t = sys::zeroed();
+        assert_eq!(int(sys!(rt_sigtimedwait, &bit(c::SIGUSR1), &mut info, 0, 8)?), c::SIGUSR1);
+        assert_eq!((info.si_signo, info.si_code), (c::SIGUSR1, c::SI_USER));
+        assert_errno(sys!(rt_sigtimedwait, &bit(c::SIGUSR1), 0, &ms(0), 8), c::EAGAIN);
+    }
+    fn sigtimedwait_waits_for_another_process() {
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        let parent = pid()?;
+        let info = queue_info(c::SIGUSR1, c::SI_QUEUE, 99);
+        let sender = child(|| Ok(sys!(rt_sigqueueinfo, parent, c::SIGUSR1, &info).map(drop)?))?;
+        let mut got: c::siginfo_t = sys::zeroed();
+        sys!(rt_sigtimedwait, &bit(c::SIGUSR1), &mut got, 0, 8)?;
+        assert_eq!(signal::value(&got), 99);
+        sender.succeeds()?;
+    }
+    fn sigtimedwait_times_out_and_is_interrupted() {
+        let begin = now(c::CLOCK_MONOTONIC)?;
+        assert_errno(sys!(rt_sigtimedwait, &bit(c::SIGUSR2), 0, &ms(20), 8), c::EAGAIN);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 20_000_000);
+        assert_never_restarted(|| sys!(rt_sigtimedwait, &bit(c::SIGUSR2), 0, 0, 8))?;
+        let bad = c::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
+        assert_errno(sys!(rt_sigtimedwait, &bit(c::SIGUSR2), 0, &bad, 8), c::EINVAL);
+        assert_errno(sys!(rt_sigtimedwait, &bit(c::SIGUSR2), 0, 0, 9), c::EINVAL);
+        assert_errno(sys!(rt_sigtimedwait, memory::hole()?, 0, 0, 8), c::EFAULT);
+    }
+    fn process_signal_goes_to_a_thread_that_lets_it_in() {
+        signal::record(c::SIGUSR1, 0)?;
+        let stop = Gate::new()?;
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        std::thread::scope(|scope| {
+            let open = scope.spawn(|| {
+                signal::mask(c::SIG_UNBLOCK, bit(c::SIGUSR1))?;
+                until(|| signal::count(c::SIGUSR1) > 0);
+                stop.open()?;
+                sys!(gettid)
+            });
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            stop.pass()?;
+            let Ok(Ok(thread)) = open.join() else { panic!("the thread failed") };
+            assert_eq!(i64::from(LAST.thread.load(SeqCst)), thread);
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+    }
+    fn signal_interrupts_computing() {
+        signal::record(c::SIGUSR1, 0)?;
+        let me = pid()?;
+        let sender = child(|| Ok(sys!(kill, me, c::SIGUSR1).map(drop)?))?;
+        while signal::count(c::SIGUSR1) == 0 {
+            core::hint::spin_loop();
+        }
+        sender.succeeds()?;
+    }
+    fn alternate_stack_is_used_on_request() {
+        let stack = memory::pages(8)?;
+        let new = [stack, 0, 8 * memory::PAGE];
+        sys!(sigaltstack, &new, 0)?;
+        signal::record(c::SIGUSR1, c::SA_ONSTACK)?;
+        signal::record(c::SIGUSR2, 0)?;
+        let on_it = || (stack..stack + 8 * memory::PAGE).contains(&LAST.frame.load(SeqCst));
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert!(on_it());
+        sys!(kill, pid()?, c::SIGUSR2)?;
+        assert!(!on_it());
+        let mut old = [0usize; 3];
+        sys!(sigaltstack, 0, &mut old)?;
+        assert_eq!((old[0], old[1] & 0xffff_ffff, old[2]), (stack, 0, 8 * memory::PAGE));
+    }
+    fn alternate_stack_errors() {
+        let stack = memory::pages(8)?;
+        assert_errno(sys!(sigaltstack, &[stack, 0, 1000], 0), c::ENOMEM);
+        assert_errno(sys!(sigaltstack, &[stack, 99, 8 * memory::PAGE], 0), c::EINVAL);
+        assert_errno(sys!(sigaltstack, memory::hole()?, 0), c::EFAULT);
+        assert_errno(sys!(sigaltstack, 0, memory::hole()?), c::EFAULT);
+        ALT_STACK.store(stack, SeqCst);
+        sys!(sigaltstack, &[stack, 0, 8 * memory::PAGE], 0)?;
+        signal::handle(c::SIGUSR1, changes_alternate_stack, c::SA_ONSTACK)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!(ALT_RESULT.load(SeqCst), c::EPERM);
+    }
+    fn signal_while_blocked_in_a_thread_wakes_only_that_thread() {
+        signal::record(c::SIGUSR1, 0)?;
+        let (ends, ready) = (pipe(0)?, Gate::new()?);
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                ready.open()?;
+                read(ends[0], 1)
+            });
+            ready.pass()?;
+            for _ in 0..20 {
+                sys!(tgkill, pid()?, tid()?, c::SIGUSR1)?;
+            }
+            crate::kit::write(ends[1], b"x")?;
+            let Ok(Ok(byte)) = sleeper.join() else { panic!("the other thread was interrupted") };
+            assert_eq!(byte, b"x");
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+    }
+    fn sigkill_ends_all_threads_in_any_sleep() {
+        let ready = Gate::new()?;
+        let victim = child(|| {
+            let ends = pipe(0)?;
+            std::thread::spawn(move || read(ends[0], 1));
+            std::thread::spawn(|| loop { core::hint::spin_loop(); });
+            std::thread::spawn(|| sys!(futex, &0u32, c::FUTEX_WAIT, 0, 0));
+            ready.open()?;
+            loop { sys!(pause).ok(); }
+        })?;
+        ready.pass()?;
+        victim.kill(c::SIGKILL)?;
+        victim.dies_of(c::SIGKILL)?;
+    }
+}
+
+static MASK_SEEN: AtomicUsize = AtomicUsize::new(0);
+static DEPTH: AtomicI32 = AtomicI32::new(0);
+static DEEPEST: AtomicI32 = AtomicI32::new(0);
+static RUNS: AtomicI32 = AtomicI32::new(0);
+static ALT_STACK: AtomicUsize = AtomicUsize::new(0);
+static ALT_RESULT: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn notes_mask(_: i32) {
+    let mask = signal::mask(c::SIG_BLOCK, 0).unwrap_or(0);
+    MASK_SEEN.store(usize::try_from(mask).unwrap_or(0), SeqCst);
+}
+
+extern "C" fn raises_itself_twice(_: i32) {
+    let depth = DEPTH.fetch_add(1, SeqCst) + 1;
+    DEEPEST.fetch_max(depth, SeqCst);
+    if RUNS.fetch_add(1, SeqCst) < 2 {
+        let _ = sys!(kill, sys!(getpid).unwrap_or(0), c::SIGUSR1);
+    }
+    DEPTH.fetch_sub(1, SeqCst);
+}
+
+extern "C" fn changes_alternate_stack(_: i32) {
+    let new = [ALT_STACK.load(SeqCst), 0, 4 * memory::PAGE];
+    ALT_RESULT.store(sys!(sigaltstack, &new, 0).err().map_or(0, |e| e.0), SeqCst);
+}
+
+/// A siginfo as sigqueue(3) makes it.
+fn queue_info(number: i32, code: i32, value: u64) -> [u64; 16] {
+    let mut info = [0u64; 16];
+    info[0] = u64::from(number.cast_unsigned());
+    info[1] = u64::from(code.cast_unsigned());
+    info[3] = value;
+    info
+}
