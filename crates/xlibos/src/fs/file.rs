@@ -108,6 +108,11 @@ pub trait FileOps: Send + Sync + Any {
         READABLE | WRITABLE
     }
 
+    /// How long a blocking transfer waits at most, in nanoseconds: SO_RCVTIMEO and SO_SNDTIMEO.
+    fn time_limit(&self, _events: Events) -> Option<u64> {
+        None
+    }
+
     /// Where changes of readiness are announced; None where the file is always ready.
     fn wait_queue(&self) -> Option<&WaitQueue> {
         None
@@ -431,8 +436,9 @@ impl File {
         let (Err(Errno::EAGAIN), false, Some(queue)) = (&first, nonblocking, self.ops.wait_queue()) else {
             return first;
         };
-        let _ = events;
-        let waited = wait_until(&[queue], None, || match attempt() {
+        let limit = self.ops.time_limit(events);
+        let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
+        let waited = wait_until(&[queue], deadline, || match attempt() {
             Err(Errno::EAGAIN) => None,
             other => Some(other),
         })?;

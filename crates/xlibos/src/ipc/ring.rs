@@ -193,6 +193,11 @@ impl ByteRing {
         }
     }
 
+    /// Drops the `count` newest bytes.
+    pub fn retract(&mut self, count: usize) {
+        self.len -= count.min(self.len);
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
         self.discard(self.len);

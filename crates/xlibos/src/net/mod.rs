@@ -1,1 +1,16 @@
-//! Placeholder: nothing here yet.
+//! Sockets: UNIX sockets, TCP and UDP on loopback within the container, netlink as far as name resolution needs it. All in
+//! shared memory, no packets.
+//!
+//! [`socket::Socket`] is what the calls need of a socket; [`socket::SocketFile`] makes a file of it. Streams are pairs of
+//! [`channel::Channel`]s, datagrams lie in [`inbox::Inbox`]es.
+//!
+//! Locks: name and port tables > a socket's state > channels and inboxes > wait queues. None is held while sleeping, and no
+//! socket's state is locked under another's.
+
+pub mod channel;
+pub mod inbox;
+pub mod options;
+pub mod socket;
+pub mod unix;
+mod unix_connection;
+mod unix_name;

@@ -4,11 +4,14 @@
 //! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
 
 pub mod args;
+mod control;
 mod epoll;
 mod event;
 mod mm;
+mod message;
 mod pipe;
 mod poll;
+mod socket;
 pub mod table;
 pub mod timeout;
 

@@ -1,0 +1,50 @@
+//! Connected UNIX sockets: streams and packets.
+
+use super::channel::{Channel, Framing};
+use super::options::DEFAULT_BUFFER;
+use crate::Errno;
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
+use alloc::sync::Arc;
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) incoming: Arc<Channel>,
+    pub(super) outgoing: Arc<Channel>,
+}
+
+impl Connection {
+    /// Both ends of a connection between the owners of two queues.
+    pub(super) fn pair(framing: Framing, one: &Arc<WaitQueue>, two: &Arc<WaitQueue>) -> (Connection, Connection) {
+        let to_two = Channel::new(framing, DEFAULT_BUFFER, two, one);
+        let to_one = Channel::new(framing, DEFAULT_BUFFER, one, two);
+        let first = Connection { incoming: Arc::clone(&to_one), outgoing: Arc::clone(&to_two) };
+        (first, Connection { incoming: to_two, outgoing: to_one })
+    }
+
+    /// What holds now.
+    pub(super) fn poll(&self) -> Events {
+        let mut events = Events::empty();
+        events.set(READABLE, self.incoming.is_readable());
+        let is_ended = self.incoming.has_ended() || self.incoming.is_refused();
+        events.set(Events::RDHUP, is_ended);
+        events.set(WRITABLE, self.outgoing.is_writable());
+        events.set(Events::HUP, is_ended && (self.outgoing.has_ended() || self.outgoing.is_refused()));
+        events.set(Events::ERR, self.incoming.is_reset());
+        events
+    }
+
+    /// The end goes. A peer whose bytes were not read learns that they are lost.
+    pub(super) fn close(&self) {
+        let had_unread = self.incoming.drain();
+        self.incoming.refuse();
+        if had_unread { self.outgoing.reset(Errno::ECONNRESET) } else { self.outgoing.end() }
+    }
+
+    /// The end goes before anybody accepted it.
+    pub(super) fn abort(&self) {
+        self.incoming.drain();
+        self.incoming.refuse();
+        self.outgoing.reset(Errno::ECONNRESET);
+    }
+}
