@@ -7,10 +7,17 @@
 //! Locks: name and port tables > a socket's state > channels and inboxes > wait queues. None is held while sleeping, and no
 //! socket's state is locked under another's.
 
+pub mod address;
 pub mod channel;
+mod connection;
 pub mod inbox;
+pub mod inet;
+pub mod inet_options;
+pub mod netlink;
 pub mod options;
+pub mod ports;
 pub mod socket;
+pub mod tcp;
+pub mod udp;
 pub mod unix;
-mod unix_connection;
 mod unix_name;

@@ -1,10 +1,10 @@
 //! UNIX sockets: unix(7).
 
 use super::channel::{Control, Framing, Take, Ucred};
+use super::connection::Connection;
 use super::inbox::{Datagram, Inbox};
 use super::options::{DEFAULT_BUFFER, Options, Value, name};
 use super::socket::{Directions, Identity, Incoming, Outgoing, SOL_SOCKET, Socket, Type, family};
-use super::unix_connection::Connection;
 use super::unix_name::{self, Bound, Name};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
@@ -98,7 +98,7 @@ impl UnixSocket {
         let (one, two) = (UnixSocket::new(kind, protocol)?, UnixSocket::new(kind, protocol)?);
         let (first, second) = match one.framing() {
             Some(framing) => {
-                let (first, second) = Connection::pair(framing, &one.queue, &two.queue);
+                let (first, second) = Connection::pair(framing, DEFAULT_BUFFER, &one.queue, &two.queue);
                 (Role::Connected(first), Role::Connected(second))
             }
             None => (Role::Peer(Arc::clone(&two.inbox), None), Role::Peer(Arc::clone(&one.inbox), None)),
@@ -161,7 +161,7 @@ impl UnixSocket {
     /// Makes the server's end and puts it into the listener's backlog.
     fn enter_backlog(&self, task: &Task, target: &UnixSocket, framing: Framing, name: &Name) -> Result<()> {
         let server = UnixSocket::make(self.kind);
-        let (mine, theirs) = Connection::pair(framing, &self.queue, &server.queue);
+        let (mine, theirs) = Connection::pair(framing, DEFAULT_BUFFER, &self.queue, &server.queue);
         let own_name = self.name();
         let listener_creds = {
             let mut listener = target.state.lock();

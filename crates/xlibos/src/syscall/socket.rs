@@ -73,6 +73,8 @@ pub(super) fn socket(task: &Task, domain: u32, kind: u32, protocol: i32) -> Resu
     let domain = u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?;
     let socket: Arc<dyn Socket> = match domain {
         family::UNIX => UnixSocket::new(kind, protocol)?,
+        family::INET | family::INET6 => crate::net::inet::new_socket(domain, kind, protocol)?,
+        family::NETLINK => crate::net::netlink::NetlinkSocket::new(kind, protocol)?,
         _ => return Err(Errno::EAFNOSUPPORT),
     };
     install(task, socket, flags)

@@ -1,7 +1,6 @@
-//! Connected UNIX sockets: streams and packets.
+//! Connected sockets: two channels.
 
 use super::channel::{Channel, Framing};
-use super::options::DEFAULT_BUFFER;
 use crate::Errno;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use alloc::sync::Arc;
@@ -15,9 +14,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Both ends of a connection between the owners of two queues.
-    pub(super) fn pair(framing: Framing, one: &Arc<WaitQueue>, two: &Arc<WaitQueue>) -> (Connection, Connection) {
-        let to_two = Channel::new(framing, DEFAULT_BUFFER, two, one);
-        let to_one = Channel::new(framing, DEFAULT_BUFFER, one, two);
+    pub(super) fn pair(
+        framing: Framing,
+        capacity: usize,
+        one: &Arc<WaitQueue>,
+        two: &Arc<WaitQueue>,
+    ) -> (Connection, Connection) {
+        let to_two = Channel::new(framing, capacity, two, one);
+        let to_one = Channel::new(framing, capacity, one, two);
         let first = Connection { incoming: Arc::clone(&to_one), outgoing: Arc::clone(&to_two) };
         (first, Connection { incoming: to_two, outgoing: to_one })
     }

@@ -1,0 +1,465 @@
+//! TCP on loopback: tcp(7), without packets. A connection is made by the connecting thread, which puts the server's end into
+//! the listener's backlog.
+
+use super::address;
+use super::channel::{Control, Framing, Take};
+use super::connection::Connection;
+use super::inet::{self, interface_ioctl};
+use super::inet_options::{Numbers, TCP};
+use super::options::{Options, Value};
+use super::ports::{Binding, Ports};
+use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use crate::uio::Sink;
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::{Errno, Result, Task};
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use machine::sync::Mutex;
+
+/// net.core.somaxconn.
+const MAX_BACKLOG: usize = 4096;
+/// TCP_INFO and TCP_CONGESTION.
+const INFO: u32 = 11;
+const CONGESTION: u32 = 13;
+/// States that TCP_INFO shows.
+const ESTABLISHED: u8 = 1;
+const SYN_SENT: u8 = 2;
+const CLOSED: u8 = 7;
+const LISTEN: u8 = 10;
+
+static PORTS: Ports<TcpSocket> = Ports::new();
+
+/// What a socket is doing.
+enum Role {
+    Idle,
+    Listening {
+        backlog: usize,
+        pending: VecDeque<Arc<TcpSocket>>,
+        waiting: VecDeque<Weak<TcpSocket>>,
+    },
+    /// The listener's backlog is full.
+    Connecting(SocketAddr),
+    /// `is_told`: a connect(2) has answered success.
+    Connected {
+        connection: Arc<Connection>,
+        peer: SocketAddr,
+        is_told: bool,
+    },
+}
+
+struct State {
+    binding: Option<Binding>,
+    local: Option<SocketAddr>,
+    role: Role,
+    has_shut_read: bool,
+}
+
+/// A TCP socket.
+pub struct TcpSocket {
+    own: u16,
+    queue: Arc<WaitQueue>,
+    options: Options,
+    numbers: Numbers,
+    state: Mutex<State>,
+    /// A write after the peer had gone was answered as Linux does: the first one succeeds.
+    wrote_after_close: AtomicBool,
+    me: Weak<TcpSocket>,
+}
+
+impl TcpSocket {
+    /// A new socket of a family.
+    #[must_use]
+    pub fn new(own: u16) -> Arc<TcpSocket> {
+        TcpSocket::make(own, Numbers::default(), Role::Idle, None)
+    }
+
+    fn make(own: u16, numbers: Numbers, role: Role, local: Option<SocketAddr>) -> Arc<TcpSocket> {
+        Arc::new_cyclic(|me| TcpSocket {
+            own,
+            queue: Arc::new(WaitQueue::new()),
+            options: Options::default(),
+            numbers,
+            state: Mutex::new(State { binding: None, local, role, has_shut_read: false }),
+            wrote_after_close: AtomicBool::new(false),
+            me: Weak::clone(me),
+        })
+    }
+
+    fn bind_to(&self, wanted: SocketAddr) -> Result<()> {
+        if self.state.lock().binding.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let (binding, local) = inet::bind(&PORTS, wanted, (&self.options, &self.numbers), &self.me)?;
+        let mut state = self.state.lock();
+        state.binding = Some(binding);
+        state.local = Some(local);
+        Ok(())
+    }
+
+    /// Checks whether connect(2) may begin; Some where it is answered already.
+    fn check_connect(&self) -> Result<Option<()>> {
+        match &mut self.state.lock().role {
+            Role::Idle => Ok(None),
+            Role::Connecting(_) => Err(Errno::EALREADY),
+            Role::Connected { is_told, .. } if !*is_told => {
+                *is_told = true;
+                Ok(Some(()))
+            }
+            Role::Connected { .. } | Role::Listening { .. } => Err(Errno::EISCONN),
+        }
+    }
+
+    /// The own address of a connection to `to`: bound, or chosen now.
+    fn settle_local(&self, to: SocketAddr) -> Result<SocketAddr> {
+        let source = address::source_for(to.ip());
+        let bound = self.state.lock().local;
+        let Some(bound) = bound else {
+            self.bind_to(SocketAddr::new(source, 0))?;
+            return self.state.lock().local.ok_or(Errno::EADDRNOTAVAIL);
+        };
+        let local = if bound.ip().is_unspecified() { SocketAddr::new(source, bound.port()) } else { bound };
+        self.state.lock().local = Some(local);
+        Ok(local)
+    }
+
+    /// Takes a client in, or notes that it waits.
+    fn admit(&self, client: &Arc<TcpSocket>, local: SocketAddr, to: SocketAddr) -> Result<()> {
+        let server = TcpSocket::make(self.own, self.numbers.copy(), Role::Idle, Some(to));
+        let capacity = self.options.receive_buffer.load(Ordering::Relaxed);
+        let (mine, theirs) = Connection::pair(Framing::Bytes, capacity, &client.queue, &server.queue);
+        server.state.lock().role = Role::Connected { connection: Arc::new(theirs), peer: local, is_told: true };
+        {
+            let mut state = self.state.lock();
+            let Role::Listening { backlog, pending, waiting } = &mut state.role else {
+                return Err(Errno::ECONNREFUSED);
+            };
+            if pending.len() > *backlog {
+                waiting.push_back(Arc::downgrade(client));
+                drop(state);
+                client.state.lock().role = Role::Connecting(to);
+                return Ok(());
+            }
+            pending.push_back(server);
+        }
+        client.state.lock().role = Role::Connected { connection: Arc::new(mine), peer: to, is_told: false };
+        client.queue.wake(WRITABLE);
+        self.queue.wake(READABLE);
+        Ok(())
+    }
+
+    /// The backlog has room: a client that waits comes in.
+    fn admit_waiting(&self) {
+        let next = match &mut self.state.lock().role {
+            Role::Listening { waiting, .. } => waiting.pop_front(),
+            _ => None,
+        };
+        let Some(client) = next.and_then(|client| client.upgrade()) else { return };
+        let (to, local) = {
+            let state = client.state.lock();
+            let Role::Connecting(to) = state.role else { return };
+            (to, state.local)
+        };
+        if let Some(local) = local {
+            let _ = self.admit(&client, local, to);
+        }
+    }
+
+    fn fail_connect(&self, errno: Errno) {
+        self.state.lock().role = Role::Idle;
+        self.options.set_error(errno);
+        self.queue.wake(Events::all());
+    }
+
+    /// Waits until a connect is decided.
+    fn wait_connected(&self) -> Result<()> {
+        let limit = self.options.timeout(false);
+        let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
+        let decided = wait_until(&[&self.queue], deadline, || match &mut self.state.lock().role {
+            Role::Connecting(_) => None,
+            Role::Connected { is_told, .. } => {
+                *is_told = true;
+                Some(Ok(()))
+            }
+            _ => Some(Err(self.options.take_error().unwrap_or(Errno::ECONNREFUSED))),
+        })?;
+        decided.unwrap_or(Err(Errno::EINPROGRESS))
+    }
+
+    fn connection(&self) -> Option<Arc<Connection>> {
+        match &self.state.lock().role {
+            Role::Connected { connection, .. } => Some(Arc::clone(connection)),
+            _ => None,
+        }
+    }
+
+    fn info(&self) -> Vec<u8> {
+        let state = match &self.state.lock().role {
+            Role::Idle => CLOSED,
+            Role::Listening { .. } => LISTEN,
+            Role::Connecting(_) => SYN_SENT,
+            Role::Connected { connection, .. } => {
+                match (connection.outgoing.has_ended(), connection.incoming.has_ended()) {
+                    (false, false) => ESTABLISHED,
+                    // FIN_WAIT2, CLOSE_WAIT.
+                    (true, false) => 5,
+                    (false, true) => 8,
+                    (true, true) => CLOSED,
+                }
+            }
+        };
+        let mut out = vec![0_u8; 232];
+        if let Some(first) = out.first_mut() {
+            *first = state;
+        }
+        out
+    }
+
+    /// A write found the peer gone. A reset is told as such, once; after a plain close the first write is taken, since on a
+    /// network the answer to it would come later.
+    fn write_after_close(&self, connection: &Connection, message: &mut Outgoing<'_, '_>) -> Result<usize> {
+        if let Some(errno) = connection.incoming.take_reset() {
+            self.wrote_after_close.store(true, Ordering::Relaxed);
+            return Err(errno);
+        }
+        if connection.outgoing.has_ended() || self.wrote_after_close.swap(true, Ordering::Relaxed) {
+            return Err(Errno::EPIPE);
+        }
+        let count = message.data.remaining();
+        message.data.advance(count);
+        Ok(count)
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        let role = core::mem::replace(&mut state.role, Role::Idle);
+        let binding = state.binding.take();
+        drop(state);
+        match role {
+            Role::Connected { connection, .. } => {
+                let linger = *self.options.linger.lock();
+                if linger.is_on && linger.seconds == 0 { connection.abort() } else { connection.close() }
+            }
+            Role::Listening { pending, waiting, .. } => {
+                pending.iter().filter_map(|server| server.connection()).for_each(|connection| connection.abort());
+                let clients = waiting.iter().filter_map(Weak::upgrade);
+                clients.for_each(|client| client.fail_connect(Errno::ECONNREFUSED));
+            }
+            Role::Idle | Role::Connecting(_) => {}
+        }
+        if let Some(binding) = binding {
+            PORTS.release(binding);
+        }
+    }
+}
+
+impl Socket for TcpSocket {
+    fn identity(&self) -> Identity {
+        Identity { family: self.own, kind: Type::Stream, protocol: 6 }
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn queue(&self) -> &Arc<WaitQueue> {
+        &self.queue
+    }
+
+    fn poll(&self) -> Events {
+        let state = self.state.lock();
+        let mut events = Events::empty();
+        events.set(Events::ERR, self.options.has_error());
+        match &state.role {
+            Role::Idle => events | WRITABLE | Events::HUP,
+            Role::Connecting(_) => events,
+            Role::Listening { pending, .. } => {
+                events.set(READABLE, !pending.is_empty());
+                events
+            }
+            Role::Connected { connection, .. } => {
+                let (incoming, outgoing) = (&connection.incoming, &connection.outgoing);
+                let has_ended = incoming.has_ended() || state.has_shut_read;
+                events.set(READABLE, incoming.is_readable() || state.has_shut_read);
+                events.set(WRITABLE, outgoing.is_writable());
+                events.set(Events::RDHUP, has_ended);
+                events.set(Events::HUP, incoming.is_reset() || (has_ended && outgoing.has_ended()));
+                events.set(Events::ERR, incoming.is_reset() || self.options.has_error());
+                events
+            }
+        }
+    }
+
+    fn bind(&self, _task: &Task, bytes: &[u8]) -> Result<()> {
+        self.bind_to(inet::decode_for_bind(bytes, self.own)?)
+    }
+
+    fn connect(&self, _task: &Task, bytes: &[u8], nonblocking: bool) -> Result<()> {
+        if address::family_of(bytes)? == family::UNSPEC {
+            let old = core::mem::replace(&mut self.state.lock().role, Role::Idle);
+            if let Role::Connected { connection, .. } = old {
+                connection.abort();
+            }
+            return Ok(());
+        }
+        let wanted = address::decode(bytes, self.own)?;
+        match self.check_connect() {
+            Ok(None) => {}
+            Ok(Some(())) => return Ok(()),
+            Err(Errno::EALREADY) if !nonblocking => return self.wait_connected(),
+            Err(errno) => return Err(errno),
+        }
+        let to = address::route(wanted)?;
+        let local = self.settle_local(to)?;
+        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
+        let listener = PORTS.find(to.ip(), to.port(), true).into_iter().next();
+        let admitted = listener.map_or(Err(Errno::ECONNREFUSED), |listener| listener.admit(&me, local, to));
+        if !nonblocking {
+            admitted?;
+            return self.wait_connected();
+        }
+        // As on Linux, the outcome is told by the next call or by poll.
+        if let Err(errno) = admitted {
+            self.fail_connect(errno);
+        }
+        Err(Errno::EINPROGRESS)
+    }
+
+    fn listen(&self, _task: &Task, backlog: usize) -> Result<()> {
+        if self.state.lock().binding.is_none() {
+            self.bind_to(address::any(self.own))?;
+        }
+        let limit = backlog.min(MAX_BACKLOG);
+        let mut state = self.state.lock();
+        match &mut state.role {
+            Role::Listening { backlog, .. } => *backlog = limit,
+            Role::Idle => {
+                PORTS.listen(state.binding.ok_or(Errno::EINVAL)?)?;
+                state.role = Role::Listening { backlog: limit, pending: VecDeque::new(), waiting: VecDeque::new() };
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+        Ok(())
+    }
+
+    fn accept(&self) -> Result<Arc<dyn Socket>> {
+        let accepted = {
+            let mut state = self.state.lock();
+            let Role::Listening { pending, .. } = &mut state.role else { return Err(Errno::EINVAL) };
+            pending.pop_front().ok_or(Errno::EAGAIN)?
+        };
+        self.admit_waiting();
+        Ok(accepted)
+    }
+
+    fn local_address(&self) -> Result<Vec<u8>> {
+        let local = self.state.lock().local.unwrap_or(address::any(self.own));
+        Ok(address::encode(local, self.own))
+    }
+
+    fn peer_address(&self) -> Result<Vec<u8>> {
+        match &self.state.lock().role {
+            Role::Connected { peer, .. } => Ok(address::encode(*peer, self.own)),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn shutdown(&self, directions: Directions) -> Result<()> {
+        if self.is_listening() && directions.read {
+            let old = core::mem::replace(&mut self.state.lock().role, Role::Idle);
+            if let Role::Listening { pending, .. } = &old {
+                pending.iter().filter_map(|server| server.connection()).for_each(|connection| connection.abort());
+            }
+            self.queue.wake(Events::all());
+            return Ok(());
+        }
+        let connection = self.connection().ok_or(Errno::ENOTCONN)?;
+        if directions.read {
+            self.state.lock().has_shut_read = true;
+            self.queue.wake(READABLE | Events::RDHUP);
+        }
+        if directions.write {
+            connection.outgoing.end();
+        }
+        Ok(())
+    }
+
+    fn send(&self, _task: Option<&Task>, message: &mut Outgoing<'_, '_>) -> Result<usize> {
+        if message.flags & msg::OOB != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if let Some(errno) = self.options.take_error() {
+            return Err(errno);
+        }
+        let Some(connection) = self.connection() else {
+            let is_connecting = matches!(self.state.lock().role, Role::Connecting(_));
+            // An address is ignored on a connected socket; without connection the write has nowhere to go.
+            return Err(if is_connecting { Errno::EAGAIN } else { Errno::EPIPE });
+        };
+        match connection.outgoing.write(message.data, &mut Control::default()) {
+            Err(Errno::EPIPE) => self.write_after_close(&connection, message),
+            other => other,
+        }
+    }
+
+    fn receive(&self, to: &mut Sink<'_>, take: Take, flags: u32) -> Result<Incoming> {
+        if flags & msg::OOB != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(errno) = self.options.take_error() {
+            return Err(errno);
+        }
+        let connection = match &self.state.lock().role {
+            Role::Connected { connection, .. } => Arc::clone(connection),
+            Role::Connecting(_) => return Err(Errno::EAGAIN),
+            _ => return Err(Errno::ENOTCONN),
+        };
+        let taken = match connection.incoming.read(to, take) {
+            Err(Errno::EAGAIN) if self.state.lock().has_shut_read => return Ok(Incoming::default()),
+            other => other?,
+        };
+        Ok(Incoming { count: taken.count, full: taken.full, ..Incoming::default() })
+    }
+
+    fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        if level == TCP && option == CONGESTION {
+            let is_known = value.starts_with(b"cubic") || value.starts_with(b"reno");
+            return if is_known { Ok(()) } else { Err(Errno::ENOENT) };
+        }
+        self.numbers.set(level, option, value)
+    }
+
+    fn option(&self, level: u32, option: u32) -> Result<Value> {
+        match (level, option) {
+            (TCP, INFO) => Ok(Value::Bytes(self.info())),
+            (TCP, CONGESTION) => Ok(Value::Bytes(b"cubic\0\0\0\0\0\0\0\0\0\0\0".to_vec())),
+            _ => self.numbers.get(level, option),
+        }
+    }
+
+    fn take_error(&self) -> Option<Errno> {
+        let noted = self.options.take_error();
+        noted.or_else(|| self.connection().and_then(|connection| connection.incoming.take_reset()))
+    }
+
+    fn is_listening(&self) -> bool {
+        matches!(self.state.lock().role, Role::Listening { .. })
+    }
+
+    fn readable_bytes(&self) -> usize {
+        self.connection().map_or(0, |connection| connection.incoming.len())
+    }
+
+    fn ioctl(&self, _task: &Task, command: u32, argument: u64) -> Result<u64> {
+        interface_ioctl(command, argument)
+    }
+}
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;
