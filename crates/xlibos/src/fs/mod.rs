@@ -28,6 +28,7 @@ pub mod hostfs;
 pub mod hostpoll;
 mod init;
 pub mod inode;
+pub mod inotify;
 pub mod mount;
 pub mod namei;
 pub mod open;
@@ -40,6 +41,7 @@ pub mod pseudo;
 pub mod sleep_lock;
 pub mod special;
 pub mod stdio;
+pub mod timerfd;
 pub mod sysfs;
 pub mod tmpfs;
 

@@ -8,12 +8,14 @@ mod control;
 mod epoll;
 mod event;
 mod mm;
+mod inotify;
 mod message;
 mod pipe;
 mod poll;
 mod socket;
 pub mod table;
 pub mod timeout;
+mod timerfd;
 
 use crate::{Result, Task};
 

@@ -4,6 +4,7 @@
 //! A row: `number name(argument: Type, …) -> Result = handler, Support;` or, with a restart class other than
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted.
 
+use super::args::UserPath;
 use super::{Restart, syscalls};
 use crate::fs::fd_table::Fd;
 use machine::guest::UserPtr;
@@ -262,9 +263,9 @@ syscalls! {
     250 keyctl() Absent;
     251 ioprio_set() Absent;
     252 ioprio_get() Absent;
-    253 inotify_init() Absent;
-    254 inotify_add_watch() Absent;
-    255 inotify_rm_watch() Absent;
+    253 inotify_init() -> Fd = super::inotify::inotify_init, Partial("events that the file systems do not post");
+    254 inotify_add_watch(fd: Fd, path: UserPath, wanted: u32) -> i32 = super::inotify::inotify_add_watch, Partial("events that the file systems do not post");
+    255 inotify_rm_watch(fd: Fd, watch: i32) -> () = super::inotify::inotify_rm_watch, Full;
     256 migrate_pages() Absent;
     257 openat() Absent;
     258 mkdirat() Absent;
@@ -292,18 +293,18 @@ syscalls! {
     280 utimensat() Absent;
     281 epoll_pwait(epoll: Fd, events: u64, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize) -> usize = super::epoll::epoll_pwait, Full, Restart::Never;
     282 signalfd() Absent;
-    283 timerfd_create() Absent;
+    283 timerfd_create(clock: u32, flags: u32) -> Fd = super::timerfd::timerfd_create, Full;
     284 eventfd(value: u32) -> Fd = super::event::eventfd, Full;
     285 fallocate() Absent;
-    286 timerfd_settime() Absent;
-    287 timerfd_gettime() Absent;
+    286 timerfd_settime(fd: Fd, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>) -> () = super::timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET never cancels: the clock is never set");
+    287 timerfd_gettime(fd: Fd, at: UserPtr<[i64; 4]>) -> () = super::timerfd::timerfd_gettime, Full;
     288 accept4(fd: Fd, address: u64, len: UserPtr<i32>, flags: u32) -> Fd = super::socket::accept4, Full;
     289 signalfd4() Absent;
     290 eventfd2(value: u32, flags: u32) -> Fd = super::event::eventfd2, Full;
     291 epoll_create1(flags: u32) -> Fd = super::epoll::epoll_create1, Full;
     292 dup3() Absent;
     293 pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> () = super::pipe::pipe2, Full;
-    294 inotify_init1() Absent;
+    294 inotify_init1(flags: u32) -> Fd = super::inotify::inotify_init1, Partial("events that the file systems do not post");
     295 preadv() Absent;
     296 pwritev() Absent;
     297 rt_tgsigqueueinfo() Absent;

@@ -1,1 +1,3 @@
-//! Placeholder: nothing here yet.
+//! Time: timers that the service process runs.
+
+pub mod timer;

@@ -1,0 +1,197 @@
+//! Timers as files: timerfd_create(2). What has expired is computed from the clock when somebody looks; a timer of the service
+//! process runs only while somebody waits.
+
+use super::file::{File, FileOps};
+use crate::time::timer::{Timer, TimerTarget};
+use crate::uio::Sink;
+use crate::wait::{Events, READABLE, WaitQueue};
+use crate::{Errno, Result};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use machine::clock;
+use machine::sync::Mutex;
+
+/// A setting: time until the first expiry (0: none), and between later ones (0: none), in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// it_value.
+    pub first_ns: u64,
+    /// it_interval.
+    pub interval_ns: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Next expiry on CLOCK_MONOTONIC.
+    next: Option<u64>,
+    interval: u64,
+    /// Expiries that were not read.
+    expirations: u64,
+}
+
+impl State {
+    /// Counts what has expired until `now`.
+    fn advance(&mut self, now: u64) {
+        let Some(next) = self.next.filter(|next| *next <= now) else { return };
+        if self.interval == 0 {
+            self.next = None;
+            self.expirations += 1;
+            return;
+        }
+        let count = (now - next) / self.interval + 1;
+        self.expirations = self.expirations.saturating_add(count);
+        self.next = Some(next.saturating_add(count.saturating_mul(self.interval)));
+    }
+
+    fn setting(&self, now: u64) -> Setting {
+        // An armed timer never shows zero.
+        let first_ns = self.next.map_or(0, |next| next.saturating_sub(now).max(1));
+        Setting { first_ns, interval_ns: self.interval }
+    }
+}
+
+/// A timer as a file.
+#[derive(Debug)]
+pub struct TimerFile {
+    clock: u32,
+    state: Mutex<State>,
+    queue: WaitQueue,
+    timer: Timer,
+}
+
+impl TimerFile {
+    /// A disarmed timer on a clock.
+    #[must_use]
+    pub fn new(clock: u32) -> Arc<TimerFile> {
+        Arc::new_cyclic(|me: &Weak<TimerFile>| TimerFile {
+            clock,
+            state: Mutex::new(State::default()),
+            queue: WaitQueue::new(),
+            timer: Timer::new(Weak::clone(me) as Weak<dyn TimerTarget>),
+        })
+    }
+
+    /// Sets the timer; `first_ns` is a time of its clock where `is_absolute`. Returns the setting before.
+    pub fn set(&self, new: Setting, is_absolute: bool) -> Setting {
+        let now = clock::monotonic_ns();
+        let old = {
+            let mut state = self.state.lock();
+            state.advance(now);
+            let old = state.setting(now);
+            // The container's clocks are never set: an absolute time stays where it is.
+            let delay =
+                if is_absolute { new.first_ns.saturating_sub(clock::read_ns(self.clock)) } else { new.first_ns };
+            let next = if new.first_ns == 0 { None } else { Some(now.saturating_add(delay)) };
+            *state = State { next, interval: new.interval_ns, expirations: 0 };
+            old
+        };
+        self.arm();
+        // Those who sleep look at the new deadline.
+        self.queue.wake(READABLE);
+        old
+    }
+
+    /// What is left, and the interval.
+    #[must_use]
+    pub fn setting(&self) -> Setting {
+        let now = clock::monotonic_ns();
+        let mut state = self.state.lock();
+        state.advance(now);
+        state.setting(now)
+    }
+
+    /// Takes the number of expiries; None where there is none.
+    pub fn take(&self) -> Option<u64> {
+        let expirations = {
+            let mut state = self.state.lock();
+            state.advance(clock::monotonic_ns());
+            core::mem::take(&mut state.expirations)
+        };
+        self.arm();
+        (expirations > 0).then_some(expirations)
+    }
+
+    /// Has the service process wake those who wait.
+    fn arm(&self) {
+        let next = self.state.lock().next.filter(|_| self.queue.has_waiters());
+        if self.timer.deadline() != next {
+            self.timer.arm(next);
+        }
+    }
+}
+
+impl TimerTarget for TimerFile {
+    fn expired(&self) {
+        self.state.lock().advance(clock::monotonic_ns());
+        self.queue.wake(READABLE);
+        self.arm();
+    }
+}
+
+impl FileOps for TimerFile {
+    fn read(&self, _file: &File, to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
+        if to.remaining() < 8 {
+            return Err(Errno::EINVAL);
+        }
+        let expirations = self.take().ok_or(Errno::EAGAIN)?;
+        to.put(&expirations.to_ne_bytes())
+    }
+
+    fn poll(&self, _file: &File) -> Events {
+        let is_expired = {
+            let mut state = self.state.lock();
+            if state.next.is_some() {
+                state.advance(clock::monotonic_ns());
+            }
+            state.expirations > 0
+        };
+        self.arm();
+        if is_expired { READABLE } else { Events::empty() }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+
+    fn describe(&self) -> Vec<u8> {
+        b"anon_inode:[timerfd]".to_vec()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Setting, State, TimerFile};
+
+    #[test]
+    fn intervals_are_counted() {
+        let mut state = State { next: Some(100), interval: 10, expirations: 0 };
+        state.advance(99);
+        assert_eq!(state.expirations, 0);
+        state.advance(125);
+        assert_eq!((state.expirations, state.next), (3, Some(130)));
+        assert_eq!(state.setting(126), Setting { first_ns: 4, interval_ns: 10 });
+    }
+
+    #[test]
+    fn one_shot_expires_once() {
+        let timer = TimerFile::new(1);
+        assert_eq!(timer.set(Setting { first_ns: 1, interval_ns: 0 }, true), Setting::default());
+        assert_eq!([timer.take(), timer.take()], [Some(1), None]);
+        assert_eq!(timer.setting(), Setting::default());
+    }
+
+    #[test]
+    fn setting_returns_what_was_left() {
+        let timer = TimerFile::new(1);
+        let hour = Setting { first_ns: 3_600_000_000_000, interval_ns: 7 };
+        let _ = timer.set(hour, false);
+        let old = timer.set(Setting::default(), false);
+        assert!(old.first_ns > 3_500_000_000_000 && old.interval_ns == 7);
+        assert_eq!(timer.take(), None);
+    }
+}
