@@ -183,6 +183,9 @@ impl Channel {
     /// # Errors
     /// EAGAIN where more may come, the error of a reset (once), EFAULT.
     pub fn read(&self, to: &mut Sink<'_>, take: Take) -> Result<Taken> {
+        if self.framing == Framing::Bytes && to.remaining() == 0 {
+            return Ok(Taken::default());
+        }
         let mut state = self.state.lock();
         if state.segments.is_empty() {
             if let Some(errno) = state.reset.take() {
@@ -312,9 +315,6 @@ fn read_packet(state: &mut State, to: &mut Sink<'_>, take: Take) -> Result<Taken
 }
 
 fn read_bytes(state: &mut State, to: &mut Sink<'_>, take: Take) -> Result<Taken> {
-    if to.remaining() == 0 {
-        return Ok(Taken::default());
-    }
     // Bytes after which something came beside belong to another read.
     let starts_plain = state.segments.front().is_some_and(|first| first.control.is_none());
     let limit = if starts_plain {
@@ -368,6 +368,7 @@ mod tests {
         let channel = channel(Framing::Bytes);
         assert_eq!([write(&channel, b"ab"), write(&channel, b"cd")], [Ok(2), Ok(2)]);
         assert_eq!(read(&channel, 9, Take::Peek), Ok((b"abcd".to_vec(), 4, false)));
+        assert_eq!(read(&channel, 0, Take::Remove), Ok((vec![], 0, false)));
         assert_eq!(read(&channel, 3, Take::Remove), Ok((b"abc".to_vec(), 3, false)));
         channel.end();
         assert_eq!(read(&channel, 3, Take::Remove), Ok((b"d".to_vec(), 1, false)));

@@ -266,8 +266,7 @@ impl Socket for NetlinkSocket {
 mod tests {
     use super::{NetlinkSocket, half, word};
     use crate::net::channel::Take;
-    use crate::net::socket::{Socket, Type};
-    use crate::net::unix::send_bytes;
+    use crate::net::socket::{Socket, Type, send_bytes};
     use crate::uio::Sink;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Options that every socket has: socket(7), SOL_SOCKET.
 
 use crate::{Errno, Result};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use machine::sync::Mutex;
 
@@ -116,7 +117,7 @@ pub enum Value {
     /// An int.
     Int(i32),
     /// Anything else, as its bytes.
-    Bytes(alloc::vec::Vec<u8>),
+    Bytes(Vec<u8>),
 }
 
 fn read_int(value: &[u8]) -> Result<i32> {
@@ -227,7 +228,7 @@ impl Options {
             name::RCVBUF => int(self.receive_buffer.load(Ordering::Relaxed)),
             name::SNDLOWAT => Value::Int(1),
             name::NO_CHECK | name::BUSY_POLL | name::INCOMING_CPU => Value::Int(0),
-            name::BINDTODEVICE => Value::Bytes(alloc::vec::Vec::new()),
+            name::BINDTODEVICE => Value::Bytes(Vec::new()),
             name::RCVTIMEO => Value::Bytes(timeval(self.receive_timeout.load(Ordering::Relaxed))),
             name::SNDTIMEO => Value::Bytes(timeval(self.send_timeout.load(Ordering::Relaxed))),
             name::LINGER => {
@@ -270,7 +271,7 @@ fn set_timeout(cell: &AtomicU64, value: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn timeval(ns: u64) -> alloc::vec::Vec<u8> {
+fn timeval(ns: u64) -> Vec<u8> {
     let mut bytes = (ns / 1_000_000_000).to_ne_bytes().to_vec();
     bytes.extend((ns % 1_000_000_000 / 1000).to_ne_bytes());
     bytes

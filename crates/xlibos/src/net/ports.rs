@@ -69,6 +69,12 @@ pub struct Ports<T> {
     next: AtomicU64,
 }
 
+impl<T> Default for Ports<T> {
+    fn default() -> Self {
+        Ports::new()
+    }
+}
+
 impl<T> Ports<T> {
     /// No port is bound.
     #[must_use]
@@ -125,16 +131,6 @@ impl<T> Ports<T> {
             if entries.is_empty() {
                 table.remove(&binding.port);
             }
-        }
-    }
-
-    /// Narrows a binding's address, once a connection has given the socket one.
-    pub fn narrow(&self, binding: Binding, ip: IpAddr) {
-        let mut table = self.table.lock();
-        let entries = table.as_mut().and_then(|table| table.get_mut(&binding.port));
-        let own = entries.into_iter().flatten().find(|entry| entry.id == binding.id);
-        if let Some(entry) = own {
-            entry.claim.ip = ip;
         }
     }
 

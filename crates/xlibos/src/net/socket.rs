@@ -350,3 +350,14 @@ impl FileOps for SocketFile {
         self
     }
 }
+
+/// Sends bytes without anything beside, for unit tests.
+///
+/// # Errors
+/// The socket's.
+#[cfg(test)]
+pub(super) fn send_bytes(socket: &dyn Socket, bytes: &[u8]) -> Result<usize> {
+    let mut control = Control::default();
+    let mut data = Source::kernel(bytes);
+    socket.send(None, &mut Outgoing { data: &mut data, to: None, control: &mut control, flags: 0 })
+}

@@ -3,8 +3,7 @@
 use super::{PORTS, TcpSocket, address};
 use crate::net::channel::Take;
 use crate::net::options::Linger;
-use crate::net::socket::{Directions, Socket, family};
-use crate::net::unix::send_bytes;
+use crate::net::socket::{Directions, Socket, family, send_bytes};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE};
 use crate::{Errno, Result};

@@ -12,7 +12,6 @@ use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::sync::atomic::Ordering;

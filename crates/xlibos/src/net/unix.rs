@@ -6,7 +6,7 @@ use super::inbox::{Datagram, Inbox};
 use super::options::{DEFAULT_BUFFER, Options, Value, name};
 use super::socket::{Directions, Identity, Incoming, Outgoing, SOL_SOCKET, Socket, Type, family};
 use super::unix_name::{self, Bound, Name};
-use crate::uio::{Sink, Source};
+use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
@@ -489,16 +489,6 @@ impl Socket for UnixSocket {
             _ => self.inbox.first_len().unwrap_or(0),
         }
     }
-}
-
-/// For tests and in-kernel users: sends bytes without anything beside.
-///
-/// # Errors
-/// The socket's.
-pub fn send_bytes(socket: &dyn Socket, bytes: &[u8]) -> Result<usize> {
-    let mut control = Control::default();
-    let mut data = Source::kernel(bytes);
-    socket.send(None, &mut Outgoing { data: &mut data, to: None, control: &mut control, flags: 0 })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Tests of UNIX sockets.
 
-use super::{UnixSocket, send_bytes};
+use super::UnixSocket;
 use crate::net::channel::{Take, Ucred};
-use crate::net::socket::{Directions, Socket, Type};
+use crate::net::socket::{Directions, Socket, Type, send_bytes};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE};
 use crate::{Errno, Result};

@@ -82,7 +82,7 @@ fn receive(file: &File, socket: &dyn Socket, to: &mut Sink<'_>, flags: u32) -> R
     }
     let take = if flags & msg::PEEK == 0 { Take::Remove } else { Take::Peek };
     let dont_wait = flags & msg::DONTWAIT != 0;
-    let mut attempt = |to: &mut Sink<'_>| {
+    let attempt = |to: &mut Sink<'_>| {
         attempt_or_wait(file, socket, Direction::Receive, dont_wait, || socket.receive(to, take, flags))
     };
     let mut first = attempt(to)?;
