@@ -75,6 +75,7 @@ pub struct Cpu {
     host_calls: [Cell<u32>; COUNTED],
     /// Total of host calls: tells whether a guest call made one.
     host_call_total: Cell<u64>,
+    counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
 }
 
@@ -309,6 +310,7 @@ impl Cpu {
             task_tag: AtomicU64::new(0),
             host_calls: [const { Cell::new(0) }; COUNTED],
             host_call_total: Cell::new(0),
+            counts: Cell::new(CallCounts::default()),
             in_use: AtomicBool::new(true),
         }
     }
@@ -350,6 +352,9 @@ pub fn is_guest_range(addr: u64, len: u64) -> bool {
 static AREAS: AtomicU64 = AtomicU64::new(0);
 static AREA_COUNT: AtomicU64 = AtomicU64::new(0);
 static NEXT_AREA: AtomicU64 = AtomicU64::new(1);
+/// Highest area that was ever used.
+#[cfg(target_os = "none")]
+static HIGHEST_AREA: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(target_os = "none")]
 pub(crate) fn set_areas(start: u64, count: u64) {
@@ -390,6 +395,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
         }
         if cpu.in_use.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             NEXT_AREA.store(index, Ordering::Relaxed);
+            HIGHEST_AREA.fetch_max(index, Ordering::Relaxed);
             reset(cpu, address);
             return Ok(cpu);
         }
@@ -427,7 +433,67 @@ pub fn release(cpu: &Cpu) {
     cpu.in_use.store(false, Ordering::Release);
 }
 
-/// The host process ended: its areas' thread ids are void.
-pub fn process_ended(cpu: &Cpu) {
-    cpu.tid.store(0, Ordering::Release);
+/// Calls that a thread made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCounts {
+    /// All.
+    pub calls: u64,
+    /// Those that came by a trap.
+    pub traps: u64,
+    /// Those that needed no host call.
+    pub without_host_call: u64,
 }
+
+impl Cpu {
+    /// Counts the call that ends now; `host_calls_before` is the total at its beginning.
+    #[inline]
+    pub fn count_call(&self, host_calls_before: u64) {
+        let mut counts = self.counts.get();
+        counts.calls += 1;
+        counts.traps += u64::from(self.trapped.replace(0) != 0);
+        counts.without_host_call += u64::from(self.host_call_total.get() == host_calls_before);
+        self.counts.set(counts);
+    }
+
+    /// The counts since the last time.
+    pub fn take_call_counts(&self) -> CallCounts {
+        self.counts.take()
+    }
+
+    /// The thread's kernel object, to keep.
+    #[must_use]
+    pub fn task_handle<T: Send + Sync + 'static>(&self) -> Option<alloc::sync::Arc<T>> {
+        let task = self.task.load(Ordering::Acquire);
+        if task.is_null() || self.task_tag.load(Ordering::Relaxed) != tag::<T>() {
+            return None;
+        }
+        // SAFETY: set by `set_task` with the same type; the area holds one reference.
+        unsafe { alloc::sync::Arc::increment_strong_count(task.cast::<T>()) };
+        // SAFETY: the reference counted above is ours.
+        Some(unsafe { alloc::sync::Arc::from_raw(task.cast::<T>()) })
+    }
+}
+
+/// A host process has ended: its areas' thread ids are void. `lost` is called for those that were not given
+/// back, whose threads died without the LibOS's doing.
+#[cfg(target_os = "none")]
+pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
+    let high = HIGHEST_AREA.load(Ordering::Relaxed);
+    for index in 1..=high {
+        let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
+        // SAFETY: area memory is valid as a Cpu in any state.
+        let cpu = unsafe { &*(address as *const Cpu) };
+        if cpu.pid.load(Ordering::Acquire) != pid || cpu.tid.load(Ordering::Acquire) == 0 {
+            continue;
+        }
+        let given_back = !cpu.in_use.load(Ordering::Acquire);
+        cpu.tid.store(0, Ordering::Release);
+        if !given_back {
+            lost(cpu);
+        }
+    }
+}
+
+/// A host process has ended (build machine: nothing).
+#[cfg(not(target_os = "none"))]
+pub fn host_process_ended(_pid: u32, _lost: impl FnMut(&'static Cpu)) {}

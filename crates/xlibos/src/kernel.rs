@@ -1,1 +1,491 @@
-//! The kernel's entry points, called by `machine`'s entry.
+//! The kernel's entry points, called by `machine`'s entry; the service process; counters.
+//!
+//! The service process is the container's first host process. It has no guest memory: its main thread runs timers and
+//! forks fresh host processes for exec, its second thread reads events from outside.
+
+use crate::process::process::{Links, Parts as ProcessParts};
+use crate::process::session::Session;
+use crate::process::task::{Parts, Start};
+use crate::process::{Process, Task, creds::Creds, exec, exit, tree};
+use crate::signal::{SigInfo, TaskSignals, deliver, send};
+use crate::syscall::{Restart, TABLE};
+use crate::{Errno, Result};
+use abi::broker::Request;
+use abi::config::Config;
+use abi::event::Event;
+use abi::stats::Stats;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use machine::cpu::Cpu;
+use machine::host::Wait;
+use machine::process::Kind;
+use machine::sync::Mutex;
+
+/// What the container was started with.
+struct Global {
+    config: Option<Arc<Config>>,
+    service: Option<&'static Cpu>,
+    /// Tasks whose program a fresh host process is to load.
+    zygotes: Vec<Arc<Task>>,
+}
+
+static GLOBAL: Mutex<Global> = Mutex::new(Global { config: None, service: None, zygotes: Vec::new() });
+
+/// Whether `--stats` counts guest calls by number, and `--strace` traces them.
+static COUNTING: AtomicU32 = AtomicU32::new(0);
+const COUNT: u32 = 1;
+const TRACE: u32 = 2;
+
+/// The container's configuration.
+#[must_use]
+pub fn config() -> Option<Arc<Config>> {
+    GLOBAL.lock().config.clone()
+}
+
+// ---------------------------------------------------------------- entries
+
+/// A guest thread made a call.
+pub fn on_syscall(cpu: &'static Cpu) {
+    let Some(task) = cpu.task::<Task>() else { return };
+    let before = cpu.host_call_total();
+    dispatch(cpu, task);
+    cpu.count_call(before);
+}
+
+fn dispatch(cpu: &'static Cpu, task: &'static Task) {
+    let frame = cpu.frame();
+    let (number, arguments) = (frame.orig_rax, frame.arguments());
+    let row = usize::try_from(number).ok().and_then(|n| TABLE.get(n).copied().flatten());
+    if COUNTING.load(Ordering::Relaxed) != 0 {
+        count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
+        if COUNTING.load(Ordering::Relaxed) & TRACE != 0 {
+            crate::syscall::trace::enter(task, number, row, &arguments);
+        }
+    }
+    let result = match row.and_then(|row| row.handler) {
+        Some(handler) => handler(task, arguments),
+        None => Err(Errno::ENOSYS),
+    };
+    if COUNTING.load(Ordering::Relaxed) & TRACE != 0 {
+        crate::syscall::trace::leave(task, row, &arguments, result);
+    }
+    match result {
+        Ok(value) => cpu.set_return(value),
+        Err(Errno::INTERRUPTED) => {
+            let class = row.map_or(Restart::Never, |row| row.restart);
+            *task.interrupted.lock() = Some(class);
+            cpu.set_return(Errno::EINTR.as_return());
+            cpu.mark_pending();
+        }
+        Err(errno) => cpu.set_return(errno.as_return()),
+    }
+}
+
+/// A guest thread was interrupted, or faulted, in its own code.
+pub fn on_event(cpu: &'static Cpu) {
+    let Some(task) = cpu.task::<Task>() else { return };
+    let fault = cpu.fault();
+    if fault.signal != 0 {
+        if crate::mm::fault::handle(task, &fault) {
+            return;
+        }
+        let info = SigInfo { signal: fault.signal, code: fault.code, value: fault.address, ..SigInfo::default() };
+        send::force(task, info);
+    }
+}
+
+/// Something is pending for a thread that is about to return to guest code.
+pub fn before_return(cpu: &'static Cpu) {
+    cpu.clear_pending();
+    let Some(task) = cpu.task::<Task>() else { return };
+    if task.must_exit() {
+        exit::exit_thread(task);
+    }
+    if task.process.is_stopped() {
+        task.process.sleep_while_stopped(task);
+        return;
+    }
+    let interrupted = task.interrupted.lock().take();
+    let outcome = deliver::deliver_all(task, interrupted);
+    if task.must_exit() {
+        exit::exit_thread(task);
+    }
+    if outcome == deliver::Outcome::Handler {
+        task.restart_deadline.store(0, Ordering::Relaxed);
+        return;
+    }
+    let class = task.interrupted.lock().take().or(interrupted);
+    match class {
+        Some(Restart::Always | Restart::NoHandler) => {
+            // Nothing was delivered: the call goes on where it was.
+            task.signals.restore_mask();
+            dispatch(cpu, task);
+        }
+        Some(Restart::Never) | None => {
+            task.restart_deadline.store(0, Ordering::Relaxed);
+            task.signals.restore_mask();
+        }
+    }
+}
+
+/// First code of a new host thread.
+pub fn on_child(cpu: &'static Cpu) {
+    match cpu.task::<Task>() {
+        Some(task) => {
+            note_first_instruction();
+            exec::begin(task);
+        }
+        None => event_loop(),
+    }
+}
+
+// ---------------------------------------------------------------- boot
+
+/// The service process begins.
+pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
+    crate::random::seed(&boot.seed);
+    VDSO.store(boot.vdso, Ordering::Relaxed);
+    STARTED.store(boot.started_ns, Ordering::Relaxed);
+    #[cfg(target_os = "none")]
+    let bytes = machine::boot::boot_bytes(boot.config_addr, boot.config_len);
+    #[cfg(not(target_os = "none"))]
+    let bytes: &[u8] = &[];
+    let config: Config = match abi::decode(bytes) {
+        Ok(config) => config,
+        Err(_) => fail(Errno::EINVAL, b"the configuration cannot be read"),
+    };
+    let config = Arc::new(config);
+    {
+        let mut global = GLOBAL.lock();
+        global.config = Some(Arc::clone(&config));
+        global.service = Some(machine::cpu::current());
+    }
+    let flags = if config.stats { COUNT } else { 0 } | if config.strace { TRACE } else { 0 };
+    COUNTING.store(flags, Ordering::Relaxed);
+    crate::syscall::system::set_hostname(config.hostname.as_bytes());
+    crate::fs::broker::connect();
+    crate::time::timer::set_waker(wake_service);
+    if let Err((errno, what)) = start_container(&config) {
+        fail(errno, &what);
+    }
+    service_loop()
+}
+
+/// Says why the container cannot start, and ends.
+fn fail(errno: Errno, what: &[u8]) -> ! {
+    let request = Request::StartFailed { errno: i32::from(errno.number()), what };
+    let _ = crate::fs::broker::post(&request);
+    loop {
+        let _ = machine::sync::park_uninterruptible(None);
+    }
+}
+
+type StartError = (Errno, Vec<u8>);
+
+fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
+    let root = crate::fs::init(config).map_err(|errno| (errno, b"the mounts".to_vec()))?;
+    let area = machine::cpu::allocate().map_err(|errno| (errno, b"thread area".to_vec()))?;
+    let task = first_task(config, root, area).map_err(|errno| (errno, config.cwd.clone()))?;
+    crate::fs::open_standard_streams(&task, config).map_err(|e| (e, b"standard streams".to_vec()))?;
+    let name = config.argv.first().cloned().unwrap_or_default();
+    let plan = find_program(&task, &name, config)?;
+    start_event_thread().map_err(|errno| (errno, b"event thread".to_vec()))?;
+    *task.start.lock() = Some(Start::Exec(Box::new(plan)));
+    area.set_task(task);
+    machine::process::spawn(Kind::Fork, area, 0).map_err(|errno| (errno, b"first process".to_vec()))?;
+    Ok(())
+}
+
+fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) -> Result<Arc<Task>> {
+    let session = Session::new(1);
+    let limits = crate::process::limits::Limits::default();
+    let files = crate::fs::FdTable::new(limits.get(crate::process::limits::NOFILE).map_or(1024, |l| l.current));
+    let links = Links { parent: 0, pgid: 1, session, children: Vec::new() };
+    let parts = ProcessParts {
+        links,
+        mm: crate::mm::Mm::new(),
+        actions: Arc::default(),
+        limits,
+        exit_signal: crate::signal::SIGCHLD,
+    };
+    let mut tree = tree::lock();
+    let pid = tree.allocate_pid()?;
+    let process = Process::new(pid, parts);
+    let fs = crate::fs::context::FsContext::new(root.clone(), root, config.umask);
+    let creds = Arc::new(Creds::new(config.uid, config.gid, config.groups.clone()));
+    let task =
+        Task::new(pid, Arc::clone(&process), area, Parts { files, fs, creds }, TaskSignals::default(), [0; 16]);
+    process.add_task(Arc::clone(&task));
+    tree.add_process(process);
+    tree.add_task(Arc::clone(&task));
+    drop(tree);
+    crate::fs::change_directory(&task, &config.cwd)?;
+    Ok(task)
+}
+
+/// Looks the program up in the guest's PATH, as execvp(3) does.
+fn find_program(task: &Task, name: &[u8], config: &Config) -> Result<exec::Plan, StartError> {
+    let with_name = |errno| (errno, name.to_vec());
+    let attempt = |path: &[u8]| {
+        exec::prepare(task, crate::fs::AT_FDCWD, path, 0, config.argv.clone(), config.env.clone())
+    };
+    if name.is_empty() {
+        return Err(with_name(Errno::ENOENT));
+    }
+    if name.contains(&b'/') {
+        return attempt(name).map_err(with_name);
+    }
+    let path = config.env.iter().find_map(|var| var.strip_prefix(b"PATH="));
+    let path = path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
+    let mut seen = Errno::ENOENT;
+    for directory in path.split(|&b| b == b':') {
+        let mut candidate = if directory.is_empty() { b".".to_vec() } else { directory.to_vec() };
+        candidate.push(b'/');
+        candidate.extend_from_slice(name);
+        match attempt(&candidate) {
+            Ok(plan) => return Ok(plan),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(Errno::EACCES) => seen = Errno::EACCES,
+            Err(errno) => return Err(with_name(errno)),
+        }
+    }
+    Err(with_name(seen))
+}
+
+// ---------------------------------------------------------------- service process
+
+/// Timers and fresh host processes.
+fn service_loop() -> ! {
+    loop {
+        let waiting = core::mem::take(&mut GLOBAL.lock().zygotes);
+        waiting.into_iter().for_each(spawn_waiting);
+        let deadline = crate::time::timer::run_expired(machine::clock::monotonic_ns());
+        machine::cpu::current().clear_pending();
+        let _ = machine::sync::park(deadline);
+    }
+}
+
+/// Wakes the service process's main thread: a timer changed, or a host process is wanted.
+pub fn wake_service() {
+    let service = GLOBAL.lock().service;
+    if let Some(cpu) = service {
+        machine::sync::unpark(cpu);
+    }
+}
+
+fn spawn_waiting(task: Arc<Task>) {
+    let area = task.cpu();
+    area.set_task(Arc::clone(&task));
+    if machine::process::spawn(Kind::Fork, area, 0).is_err() {
+        area.clear_task::<Task>();
+        machine::cpu::release(area);
+        lost(&task);
+    }
+}
+
+/// exec of a vfork child: the calling host process ends, a fresh one loads the program.
+pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
+    let old = machine::cpu::current();
+    exec::leave_borrowed_memory(task);
+    let shared = tree::task(task.tid());
+    let (Some(shared), Ok(area)) = (shared, machine::cpu::allocate()) else {
+        exit::kill_process(task, crate::signal::SIGKILL, false);
+        exit::exit_thread(task);
+    };
+    *task.start.lock() = Some(Start::Exec(plan));
+    task.set_cpu(area);
+    collect_counters(old);
+    GLOBAL.lock().zygotes.push(shared);
+    wake_service();
+    old.clear_task::<Task>();
+    machine::cpu::release(old);
+    machine::host::exit_group(0)
+}
+
+fn start_event_thread() -> Result<()> {
+    let area = machine::cpu::allocate()?;
+    machine::process::spawn(Kind::Thread, area, 0).map(|_| ())
+}
+
+/// The service's second thread: events from reaper and supervisor.
+fn event_loop() {
+    let mut buffer = vec![0_u8; abi::event::MAX_EVENT];
+    loop {
+        match machine::host::receive(abi::boot::EVENT_FD, &mut buffer, Wait::Uninterruptible) {
+            Ok(received) if received.len == 0 => machine::host::exit_group(125),
+            Ok(received) => {
+                let bytes = buffer.get(..received.len).unwrap_or(&[]);
+                if let Ok(event) = abi::decode::<Event>(bytes) {
+                    on_outside_event(event);
+                }
+            }
+            Err(_) => machine::host::exit_group(125),
+        }
+    }
+}
+
+fn on_outside_event(event: Event) {
+    match event {
+        Event::Died(deaths) => deaths.iter().for_each(|&(pid, status)| host_process_died(pid, status)),
+        Event::Signal(signal) => {
+            if let Some(init) = tree::process(1) {
+                init.allow_outside_signal(signal);
+                crate::signal::send_process(&init, SigInfo { signal, ..SigInfo::default() });
+            }
+        }
+        Event::Resized(size) => crate::tty::console_resized(size),
+        Event::Hangup => crate::tty::console_hung_up(),
+        Event::Quiesce | Event::Resume | Event::Changed { .. } => {}
+    }
+}
+
+/// A host process ended. Areas that the LibOS had given back are free now; one still in use means that the
+/// process died without the LibOS's doing.
+fn host_process_died(pid: i32, status: i32) {
+    let pid = pid.cast_unsigned();
+    machine::cpu::host_process_ended(pid, |area| {
+        if area.locks_held() != 0 {
+            panic!("host process {pid} died (status {status:#x}) while it held a shared lock");
+        }
+        let task = area.task_handle::<Task>();
+        area.clear_task::<Task>();
+        machine::cpu::release(area);
+        if let Some(task) = task {
+            if core::ptr::eq(task.cpu(), area) {
+                task.process.begin_exit(status & 0x7f);
+                lost(&task);
+            }
+        }
+    });
+}
+
+/// A task whose host thread is gone: what it would have done at its end is done for it.
+fn lost(task: &Arc<Task>) {
+    task.process.begin_exit(crate::signal::SIGKILL);
+    exit::bury(task);
+}
+
+// ---------------------------------------------------------------- end and counters
+
+/// The container's first process ended.
+pub fn container_exit(status: i32) {
+    let stats = collect_stats();
+    let _ = crate::fs::broker::post(&Request::Exit { status, stats });
+}
+
+static VDSO: AtomicU64 = AtomicU64::new(0);
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static FIRST_INSTRUCTION: AtomicU64 = AtomicU64::new(0);
+static FORKS: AtomicU64 = AtomicU64::new(0);
+static EXECS: AtomicU64 = AtomicU64::new(0);
+
+/// Counters of ended threads, and of guest calls by number.
+#[derive(Default)]
+struct Totals {
+    calls: u64,
+    traps: u64,
+    without_host_call: u64,
+    host_calls: alloc::collections::BTreeMap<u16, u64>,
+    guest_calls: alloc::collections::BTreeMap<u16, u64>,
+    unimplemented: alloc::collections::BTreeMap<u16, u64>,
+}
+
+static TOTALS: Mutex<Totals> = Mutex::new(Totals {
+    calls: 0,
+    traps: 0,
+    without_host_call: 0,
+    host_calls: alloc::collections::BTreeMap::new(),
+    guest_calls: alloc::collections::BTreeMap::new(),
+    unimplemented: alloc::collections::BTreeMap::new(),
+});
+
+/// Address of the vDSO; 0 where the host has none.
+#[must_use]
+pub fn vdso() -> u64 {
+    VDSO.load(Ordering::Relaxed)
+}
+
+fn note_first_instruction() {
+    if FIRST_INSTRUCTION.load(Ordering::Relaxed) == 0 {
+        let now = machine::clock::monotonic_ns().wrapping_sub(STARTED.load(Ordering::Relaxed));
+        FIRST_INSTRUCTION.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Counts a new thread or process.
+pub fn count_fork(kind: Kind) {
+    if kind != Kind::Thread {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a program start.
+pub fn count_exec() {
+    EXECS.fetch_add(1, Ordering::Relaxed);
+}
+
+fn count_guest_call(number: u64, implemented: bool) {
+    let Ok(number) = u16::try_from(number) else { return };
+    let mut totals = TOTALS.lock();
+    *totals.guest_calls.entry(number).or_default() += 1;
+    if !implemented {
+        *totals.unimplemented.entry(number).or_default() += 1;
+    }
+}
+
+/// Adds a thread's counters to the container's.
+pub fn collect_counters(cpu: &Cpu) {
+    let mut totals = TOTALS.lock();
+    let counts = cpu.take_call_counts();
+    totals.calls += counts.calls;
+    totals.traps += counts.traps;
+    totals.without_host_call += counts.without_host_call;
+    cpu.drain_host_calls(|number, count| *totals.host_calls.entry(number).or_default() += count);
+}
+
+fn collect_stats() -> Stats {
+    for task in tree::collect_processes().iter().flat_map(|process| process.tasks()) {
+        collect_counters(task.cpu());
+    }
+    collect_counters(machine::cpu::current());
+    let totals = TOTALS.lock();
+    let pairs = |map: &alloc::collections::BTreeMap<u16, u64>| map.iter().map(|(&n, &c)| (n, c)).collect();
+    let (broker_requests, broker_wait_us) = (crate::fs::broker::counts(), crate::fs::broker::waited_us());
+    Stats {
+        jumps: totals.calls.saturating_sub(totals.traps),
+        traps: totals.traps,
+        without_host_call: totals.without_host_call,
+        first_instruction_ns: FIRST_INSTRUCTION.load(Ordering::Relaxed),
+        host_calls: pairs(&totals.host_calls),
+        guest_calls: pairs(&totals.guest_calls),
+        unimplemented: pairs(&totals.unimplemented),
+        broker_requests,
+        broker_wait_us,
+        forks: FORKS.load(Ordering::Relaxed),
+        execs: EXECS.load(Ordering::Relaxed),
+        arena_peak: 0,
+        trapped_sites: Vec::new(),
+    }
+}
+
+/// What the processor offers, as AT_HWCAP tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Processor {
+    /// CPUID leaf 1, EDX.
+    pub hwcap: u64,
+}
+
+/// The processor's features; asked once, since cpuid is slow in a virtual machine.
+#[must_use]
+pub fn processor() -> Processor {
+    static HWCAP: AtomicU64 = AtomicU64::new(0);
+    let mut hwcap = HWCAP.load(Ordering::Relaxed);
+    if hwcap == 0 {
+        hwcap = u64::from(core::arch::x86_64::__cpuid(1).edx);
+        HWCAP.store(hwcap, Ordering::Relaxed);
+    }
+    Processor { hwcap }
+}

@@ -13,6 +13,7 @@ mod budget;
 pub mod change;
 pub mod context;
 mod data;
+mod exec_open;
 pub mod dentry;
 pub mod devfs;
 mod dir_map;
@@ -45,6 +46,7 @@ pub mod timerfd;
 pub mod sysfs;
 pub mod tmpfs;
 
+pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};
 pub use hostfs::forget_export;

@@ -301,7 +301,7 @@ impl Pipe {
 /// Sends the calling task SIGPIPE.
 pub fn send_sigpipe() {
     if let Some(task) = Task::current() {
-        crate::ipc::seam::raise(task, SIGPIPE);
+        crate::signal::raise(task, SIGPIPE);
     }
 }
 

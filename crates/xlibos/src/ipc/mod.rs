@@ -2,4 +2,3 @@
 //! IPC and POSIX message queues.
 
 pub mod ring;
-pub mod seam;

@@ -3,7 +3,19 @@
 //! Lock order: process tree ([`tree`]) > a process's own locks > a task's own locks. None is held while sleeping.
 
 pub mod creds;
+pub mod elf;
+pub mod exec;
+pub mod exit;
+pub mod fork;
+pub mod limits;
 pub mod process;
+pub mod robust;
+pub mod session;
+pub mod stack;
 pub mod task;
+pub mod threads;
+pub mod tree;
+pub mod wait;
 
-pub use task::Task;
+pub use process::Process;
+pub use task::{Pid, Task};

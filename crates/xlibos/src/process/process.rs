@@ -1,21 +1,342 @@
 //! A process: what its tasks share.
 
+use super::session::Session;
+use super::task::{Pid, Task};
 use crate::mm::Mm;
+use crate::signal::{Actions, Pending};
+use crate::wait::{Events, WaitQueue, wait_until};
 use alloc::sync::Arc;
-use machine::sync::Mutex;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use machine::sync::{Mutex, MutexGuard};
+
+/// Who a process belongs to. Changed with the tree locked.
+#[derive(Debug)]
+pub struct Links {
+    /// Parent.
+    pub parent: Pid,
+    /// Process group.
+    pub pgid: Pid,
+    /// Session.
+    pub session: Arc<Session>,
+    /// Children, zombies too.
+    pub children: Vec<Pid>,
+}
+
+/// Whether a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It runs.
+    Running,
+    /// Stopped by a signal.
+    Stopped(i32),
+    /// Ended, with its wait status.
+    Zombie(i32),
+}
+
+/// State that wait(2) reports, with what was reported already.
+#[derive(Debug)]
+struct Status {
+    run: RunState,
+    stop_unreported: bool,
+    continue_unreported: bool,
+}
+
+/// CPU time in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// In guest code and LibOS together.
+    pub user_ns: u64,
+}
 
 /// A thread group.
-#[derive(Debug)]
 pub struct Process {
     /// Its id.
-    pub pid: super::task::Pid,
+    pub pid: Pid,
+    links: Mutex<Links>,
+    status: Mutex<Status>,
+    tasks: Mutex<Vec<Arc<Task>>>,
     mm: Mutex<Arc<Mm>>,
+    actions: Mutex<Arc<Actions>>,
+    /// Signals for any of its threads.
+    pub pending: Pending,
+    /// Children that changed state.
+    pub child_events: WaitQueue,
+    /// Its own changes: resumed, signals for signalfd, vfork's child gone its way.
+    pub events: WaitQueue,
+    /// Signal to the parent at the end; SIGCHLD, or clone's choice.
+    pub exit_signal: AtomicI32,
+    /// exit_group(2) was called, or a signal kills it: the wait status, plus one; 0 while it lives.
+    exiting: AtomicU64,
+    /// The vfork child still uses its parent's memory.
+    pub borrows_memory: AtomicBool,
+    /// PR_SET_CHILD_SUBREAPER.
+    pub subreaper: AtomicBool,
+    /// It called exec since its fork: setpgid(2) by the parent is refused then.
+    pub has_execed: AtomicBool,
+    /// PR_SET_PDEATHSIG.
+    pub parent_death_signal: AtomicI32,
+    /// CLOCK_MONOTONIC of its start.
+    pub started_ns: u64,
+    /// CPU time of ended threads.
+    pub ended_cpu_ns: AtomicU64,
+    /// CPU time of children that were waited for.
+    pub children_cpu_ns: AtomicU64,
+    /// Resource limits.
+    pub limits: super::limits::Limits,
+    /// Next signal from outside of the container: init takes it without a handler.
+    outside_signals: AtomicU64,
+}
+
+impl core::fmt::Debug for Process {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Process({})", self.pid)
+    }
+}
+
+/// What a new process starts with.
+pub struct Parts {
+    /// Parent, group, session.
+    pub links: Links,
+    /// Address space.
+    pub mm: Arc<Mm>,
+    /// Signal actions.
+    pub actions: Arc<Actions>,
+    /// Limits.
+    pub limits: super::limits::Limits,
+    /// Signal at the end.
+    pub exit_signal: i32,
 }
 
 impl Process {
+    /// A process without threads yet.
+    #[must_use]
+    pub fn new(pid: Pid, parts: Parts) -> Arc<Process> {
+        let run = Status { run: RunState::Running, stop_unreported: false, continue_unreported: false };
+        Arc::new(Process {
+            pid,
+            links: Mutex::new(parts.links),
+            status: Mutex::new(run),
+            tasks: Mutex::new(Vec::new()),
+            mm: Mutex::new(parts.mm),
+            actions: Mutex::new(parts.actions),
+            pending: Pending::default(),
+            child_events: WaitQueue::new(),
+            events: WaitQueue::new(),
+            exit_signal: AtomicI32::new(parts.exit_signal),
+            exiting: AtomicU64::new(0),
+            borrows_memory: AtomicBool::new(false),
+            subreaper: AtomicBool::new(false),
+            has_execed: AtomicBool::new(false),
+            parent_death_signal: AtomicI32::new(0),
+            started_ns: machine::clock::monotonic_ns(),
+            ended_cpu_ns: AtomicU64::new(0),
+            children_cpu_ns: AtomicU64::new(0),
+            limits: parts.limits,
+            outside_signals: AtomicU64::new(0),
+        })
+    }
+
+    /// Parent, group, session, children. To change them, the tree must be locked.
+    pub fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock()
+    }
+
+    /// Group and session id, where another process's links are locked.
+    #[must_use]
+    pub fn links_of_other(&self) -> (Pid, Pid) {
+        let links = self.links.lock();
+        (links.pgid, links.session.sid)
+    }
+
+    /// Its session.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.links.lock().session)
+    }
+
+    /// Its threads.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.tasks.lock().clone()
+    }
+
+    /// How many threads it has.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.tasks.lock().len()
+    }
+
+    /// Adds a thread.
+    pub fn add_task(&self, task: Arc<Task>) {
+        self.tasks.lock().push(task);
+    }
+
+    /// Removes a thread; returns how many are left.
+    pub fn remove_task(&self, task: &Task) -> usize {
+        let mut tasks = self.tasks.lock();
+        let removed = tasks.iter().position(|t| core::ptr::eq(&raw const **t, task)).map(|at| tasks.remove(at));
+        let left = tasks.len();
+        drop(tasks);
+        drop(removed);
+        left
+    }
+
     /// Its address space.
     #[must_use]
     pub fn mm(&self) -> Arc<Mm> {
         Arc::clone(&self.mm.lock())
+    }
+
+    /// Replaces the address space: exec.
+    pub fn set_mm(&self, mm: Arc<Mm>) {
+        let old = core::mem::replace(&mut *self.mm.lock(), mm);
+        drop(old);
+    }
+
+    /// Its signal actions.
+    #[must_use]
+    pub fn actions(&self) -> Arc<Actions> {
+        Arc::clone(&self.actions.lock())
+    }
+
+    /// exec: caught signals go back to default, in a table of the process's own.
+    pub fn reset_actions_for_exec(&self) {
+        let own = Arc::new(self.actions().copy());
+        own.reset_caught();
+        *self.actions.lock() = own;
+    }
+
+    /// Whether PR_SET_CHILD_SUBREAPER is set.
+    #[must_use]
+    pub fn is_subreaper(&self) -> bool {
+        self.subreaper.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.status.lock().run, RunState::Zombie(_))
+    }
+
+    /// Whether and how it runs.
+    #[must_use]
+    pub fn run_state(&self) -> RunState {
+        self.status.lock().run
+    }
+
+    /// Sets the wait status with which the process ends; the first one counts. True for the first.
+    pub fn begin_exit(&self, status: i32) -> bool {
+        let value = u64::from(status.cast_unsigned()) + 1;
+        self.exiting.compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// The wait status with which it ends, once that is decided.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<i32> {
+        let value = self.exiting.load(Ordering::SeqCst);
+        let status = u32::try_from(value.checked_sub(1)?).ok()?;
+        Some(status.cast_signed())
+    }
+
+    /// Its last thread has ended.
+    pub fn set_zombie(&self, status: i32) {
+        self.status.lock().run = RunState::Zombie(status);
+    }
+
+    /// Stops all its threads and tells the parent; the calling thread sleeps until SIGCONT or SIGKILL.
+    pub fn stop(self: &Arc<Self>, task: &Task, signal: i32) {
+        {
+            let mut status = self.status.lock();
+            if matches!(status.run, RunState::Zombie(_)) {
+                return;
+            }
+            status.run = RunState::Stopped(signal);
+            status.stop_unreported = true;
+            status.continue_unreported = false;
+        }
+        for other in self.tasks() {
+            if !core::ptr::eq(&raw const *other, task) {
+                other.cpu().kick();
+            }
+        }
+        super::wait::notify_parent(self, super::wait::Change::Stopped(signal));
+        self.sleep_while_stopped(task);
+    }
+
+    /// Sleeps while the process is stopped; a kill ends the sleep.
+    pub fn sleep_while_stopped(&self, task: &Task) {
+        let is_over = || {
+            let stopped = matches!(self.status.lock().run, RunState::Stopped(_));
+            (!stopped || task.must_exit()).then_some(())
+        };
+        loop {
+            match wait_until(&[&self.events], None, is_over) {
+                Ok(_) => {
+                    machine::cpu::current().mark_pending();
+                    return;
+                }
+                // Other signals stay pending until it continues.
+                Err(_) => machine::cpu::current().clear_pending(),
+            }
+        }
+    }
+
+    /// Whether it is stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.status.lock().run, RunState::Stopped(_))
+    }
+
+    /// SIGCONT (or SIGKILL, which tells nobody) arrived.
+    pub fn resume(self: &Arc<Self>, tell: bool) {
+        {
+            let mut status = self.status.lock();
+            if !matches!(status.run, RunState::Stopped(_)) {
+                return;
+            }
+            status.run = RunState::Running;
+            status.stop_unreported = false;
+            status.continue_unreported = tell;
+        }
+        self.tasks().iter().for_each(|task| task.cpu().kick());
+        self.events.wake(Events::all());
+        if tell {
+            super::wait::notify_parent(self, super::wait::Change::Continued);
+        }
+    }
+
+    /// What wait(2) can report of it now; takes the report unless `keep`.
+    pub fn take_report(&self, stopped: bool, continued: bool, keep: bool) -> Option<super::wait::Change> {
+        use super::wait::Change;
+        let mut status = self.status.lock();
+        match status.run {
+            RunState::Stopped(signal) if stopped && status.stop_unreported => {
+                status.stop_unreported = keep;
+                Some(Change::Stopped(signal))
+            }
+            RunState::Running if continued && status.continue_unreported => {
+                status.continue_unreported = keep;
+                Some(Change::Continued)
+            }
+            _ => None,
+        }
+    }
+
+    /// A signal was queued: tells signalfd readers.
+    pub fn signal_arrived(&self) {
+        self.events.wake(Events::IN);
+    }
+
+    /// Marks a signal that comes from outside of the container: init takes it like any process.
+    pub fn allow_outside_signal(&self, signal: i32) {
+        self.outside_signals.fetch_or(crate::signal::SigSet::of(signal).0, Ordering::SeqCst);
+    }
+
+    /// Whether a signal for init was sent from outside.
+    #[must_use]
+    pub fn takes_outside_signal(&self, signal: i32) -> bool {
+        let bit = crate::signal::SigSet::of(signal).0;
+        self.outside_signals.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 }

@@ -6,8 +6,10 @@ use crate::fs::context::FsContext;
 use crate::mm::Mm;
 use crate::process::process::Process;
 use crate::signal::TaskSignals;
+use crate::syscall::Restart;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use machine::Cpu;
 use machine::sync::Mutex;
 
@@ -16,12 +18,16 @@ pub type Pid = i32;
 
 /// One guest thread.
 pub struct Task {
-    /// Its id; the first thread's is the process's.
-    pub tid: Pid,
+    /// Its id; the first thread's is the process's, and exec gives it to the thread that called.
+    tid: AtomicI32,
     /// Its process.
     pub process: Arc<Process>,
-    /// Its thread area: the way to interrupt or wake it.
-    pub cpu: &'static Cpu,
+    /// Its thread area: changes when exec moves the task to a fresh host process.
+    cpu: Mutex<&'static Cpu>,
+    /// What the task's host thread does first.
+    pub start: Mutex<Option<Start>>,
+    /// Restart class of a call that was interrupted, until delivery has dealt with it.
+    pub interrupted: Mutex<Option<Restart>>,
     files: Mutex<Arc<FdTable>>,
     fs: Mutex<Arc<FsContext>>,
     creds: Mutex<Arc<Creds>>,
@@ -43,8 +49,19 @@ pub struct Task {
 
 impl core::fmt::Debug for Task {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Task({})", self.tid)
+        write!(f, "Task({})", self.tid())
     }
+}
+
+/// First deed of a new host thread.
+pub enum Start {
+    /// Return to guest code with the frame that was prepared (clone, fork).
+    Return {
+        /// CLONE_CHILD_SETTID: where the child writes its id; 0 for nowhere.
+        set_tid: u64,
+    },
+    /// Load a program (first process, exec of a vfork child).
+    Exec(Box<super::exec::Plan>),
 }
 
 /// What a new task shares or copies.
@@ -62,9 +79,11 @@ impl Task {
     #[must_use]
     pub fn new(tid: Pid, process: Arc<Process>, cpu: &'static Cpu, parts: Parts, signals: TaskSignals, name: [u8; 16]) -> Arc<Task> {
         Arc::new(Task {
-            tid,
+            tid: AtomicI32::new(tid),
             process,
-            cpu,
+            cpu: Mutex::new(cpu),
+            start: Mutex::new(None),
+            interrupted: Mutex::new(None),
             files: Mutex::new(parts.files),
             fs: Mutex::new(parts.fs),
             creds: Mutex::new(parts.creds),
@@ -76,6 +95,34 @@ impl Task {
             must_exit: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn tid(&self) -> Pid {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// Gives the task another id (exec by a thread that is not the first).
+    pub fn set_tid(&self, tid: Pid) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Its thread area: the way to interrupt or wake it.
+    #[must_use]
+    pub fn cpu(&self) -> &'static Cpu {
+        *self.cpu.lock()
+    }
+
+    /// Moves the task to another thread area (exec in a fresh host process).
+    pub fn set_cpu(&self, cpu: &'static Cpu) {
+        *self.cpu.lock() = cpu;
+    }
+
+    /// Whether the task must end instead of returning to guest code.
+    #[must_use]
+    pub fn must_exit(&self) -> bool {
+        self.must_exit.load(Ordering::SeqCst)
     }
 
     /// The calling thread's task; None in the service process.

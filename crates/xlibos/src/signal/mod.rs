@@ -1,10 +1,113 @@
-//! Signals: signal(7). Sets and per-task state here; delivery to guest code in `deliver`.
+//! Signals: signal(7). Sets, actions and queues here; sending in `send`, delivery to guest code in `deliver` and `frame`.
+//!
+//! Locks: a process's pending queue and a task's are leaves; the action table is a leaf.
 
+pub mod deliver;
+pub mod frame;
+pub mod send;
+
+use crate::process::Task;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
+pub use send::{send_process, send_task};
+
+macro_rules! signals {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        $(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: i32 = $number;)*
+
+        /// The name of a signal, as signal(7) spells it.
+        #[must_use]
+        pub fn name(signal: i32) -> &'static str {
+            match signal {
+                $($number => stringify!($name),)*
+                _ => "SIGRT",
+            }
+        }
+    };
+}
+
+signals! {
+    SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8,
+    SIGKILL = 9, SIGUSR1 = 10, SIGSEGV = 11, SIGUSR2 = 12, SIGPIPE = 13, SIGALRM = 14, SIGTERM = 15,
+    SIGSTKFLT = 16, SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19, SIGTSTP = 20, SIGTTIN = 21, SIGTTOU = 22,
+    SIGURG = 23, SIGXCPU = 24, SIGXFSZ = 25, SIGVTALRM = 26, SIGPROF = 27, SIGWINCH = 28, SIGIO = 29,
+    SIGPWR = 30, SIGSYS = 31,
+}
+
+/// First real-time signal of the kernel.
+pub const SIGRTMIN: i32 = 32;
+/// Number of signals.
+pub const NSIG: i32 = 64;
 
 /// A set of signals: bit n-1 is signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SigSet(pub u64);
+
+impl SigSet {
+    /// The set of one signal; empty for a number that is none.
+    #[must_use]
+    pub const fn of(signal: i32) -> SigSet {
+        if signal >= 1 && signal <= NSIG { SigSet(1 << (signal - 1)) } else { SigSet(0) }
+    }
+
+    /// Whether the signal is in.
+    #[must_use]
+    pub const fn has(self, signal: i32) -> bool {
+        SigSet::of(signal).0 & self.0 != 0
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn union(self, other: SigSet) -> SigSet {
+        SigSet(self.0 | other.0)
+    }
+
+    /// Without the other.
+    #[must_use]
+    pub const fn without(self, other: SigSet) -> SigSet {
+        SigSet(self.0 & !other.0)
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Lowest signal in the set.
+    #[must_use]
+    pub fn first(self) -> Option<i32> {
+        if self.0 == 0 { None } else { i32::try_from(self.0.trailing_zeros()).ok().map(|n| n + 1) }
+    }
+}
+
+/// Signals that cannot be blocked, caught or ignored.
+pub const UNBLOCKABLE: SigSet = SigSet(SigSet::of(SIGKILL).0 | SigSet::of(SIGSTOP).0);
+/// Signals that stop a process.
+pub const STOPPING: SigSet =
+    SigSet(SigSet::of(SIGSTOP).0 | SigSet::of(SIGTSTP).0 | SigSet::of(SIGTTIN).0 | SigSet::of(SIGTTOU).0);
+/// Signals that faults raise at the thread itself.
+pub const SYNCHRONOUS: SigSet = SigSet(
+    SigSet::of(SIGSEGV).0
+        | SigSet::of(SIGBUS).0
+        | SigSet::of(SIGILL).0
+        | SigSet::of(SIGFPE).0
+        | SigSet::of(SIGTRAP).0
+        | SigSet::of(SIGSYS).0,
+);
+
+/// si_code of kill(2).
+pub const SI_USER: i32 = 0;
+/// si_code of the kernel.
+pub const SI_KERNEL: i32 = 0x80;
+/// si_code of sigqueue(3).
+pub const SI_QUEUE: i32 = -1;
+/// si_code of a POSIX timer.
+pub const SI_TIMER: i32 = -2;
+/// si_code of tgkill(2).
+pub const SI_TKILL: i32 = -6;
 
 /// What a signal carries: the fields of siginfo_t that its kind has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +124,337 @@ pub struct SigInfo {
     pub value: u64,
 }
 
+impl SigInfo {
+    /// A signal that the kernel sends by itself.
+    #[must_use]
+    pub fn kernel(signal: i32) -> SigInfo {
+        SigInfo { signal, code: SI_KERNEL, ..SigInfo::default() }
+    }
+
+    /// A signal that a task sends.
+    #[must_use]
+    pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
+        SigInfo { signal, code, pid: task.process.pid, uid: task.creds().uid, value: 0 }
+    }
+
+    /// Whether the fault form of siginfo_t is meant: si_addr.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        SYNCHRONOUS.has(self.signal) && self.code > 0 && self.code != SI_KERNEL
+    }
+
+    /// As the 128 bytes of siginfo_t.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 128] {
+        let mut out = [0_u8; 128];
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(slot) = out.get_mut(at..at + bytes.len()) {
+                slot.copy_from_slice(bytes);
+            }
+        };
+        put(0, &self.signal.to_le_bytes());
+        put(8, &self.code.to_le_bytes());
+        if self.is_fault() {
+            put(16, &self.value.to_le_bytes());
+        } else {
+            put(16, &self.pid.to_le_bytes());
+            put(20, &self.uid.to_le_bytes());
+            put(24, &self.value.to_le_bytes());
+        }
+        out
+    }
+
+    /// From a guest's siginfo_t (rt_sigqueueinfo).
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 128]) -> SigInfo {
+        let word = |at: usize| {
+            let mut raw = [0_u8; 4];
+            raw.iter_mut().zip(bytes.iter().skip(at)).for_each(|(to, from)| *to = *from);
+            u32::from_le_bytes(raw)
+        };
+        SigInfo {
+            signal: word(0).cast_signed(),
+            code: word(8).cast_signed(),
+            pid: word(16).cast_signed(),
+            uid: word(20),
+            value: u64::from(word(24)) | u64::from(word(28)) << 32,
+        }
+    }
+}
+
+/// SA_NOCLDSTOP.
+pub const SA_NOCLDSTOP: u64 = 1;
+/// SA_NOCLDWAIT.
+pub const SA_NOCLDWAIT: u64 = 2;
+/// SA_SIGINFO.
+pub const SA_SIGINFO: u64 = 4;
+/// SA_ONSTACK.
+pub const SA_ONSTACK: u64 = 0x0800_0000;
+/// SA_RESTART.
+pub const SA_RESTART: u64 = 0x1000_0000;
+/// SA_NODEFER.
+pub const SA_NODEFER: u64 = 0x4000_0000;
+/// SA_RESETHAND.
+pub const SA_RESETHAND: u64 = 0x8000_0000;
+
+/// What a process does on a signal: struct kernel_sigaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Action {
+    /// SIG_DFL 0, SIG_IGN 1, or an address.
+    pub handler: u64,
+    /// SA_* bits.
+    pub flags: u64,
+    /// Return trampoline of libc.
+    pub restorer: u64,
+    /// Blocked while the handler runs.
+    pub mask: SigSet,
+}
+
+/// SIG_IGN.
+pub const SIG_IGN: u64 = 1;
+
+/// What happens by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default_ {
+    /// Nothing.
+    Ignore,
+    /// The process ends.
+    Terminate,
+    /// The process ends, with the core-dump bit.
+    Core,
+    /// The process stops.
+    Stop,
+    /// The process continues.
+    Continue,
+}
+
+/// The default action of a signal.
+#[must_use]
+pub fn default_action(signal: i32) -> Default_ {
+    match signal {
+        SIGCHLD | SIGURG | SIGWINCH => Default_::Ignore,
+        SIGCONT => Default_::Continue,
+        SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Default_::Stop,
+        SIGQUIT | SIGILL | SIGTRAP | SIGABRT | SIGBUS | SIGFPE | SIGSEGV | SIGXCPU | SIGXFSZ | SIGSYS => {
+            Default_::Core
+        }
+        _ => Default_::Terminate,
+    }
+}
+
+/// The action table of a process.
+#[derive(Debug)]
+pub struct Actions {
+    table: Mutex<[Action; 64]>,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Actions { table: Mutex::new([Action::default(); 64]) }
+    }
+}
+
+impl Actions {
+    /// The action of a signal.
+    #[must_use]
+    pub fn get(&self, signal: i32) -> Action {
+        let index = usize::try_from(signal - 1).unwrap_or(0);
+        self.table.lock().get(index).copied().unwrap_or_default()
+    }
+
+    /// Replaces an action.
+    pub fn set(&self, signal: i32, action: Action) {
+        let index = usize::try_from(signal - 1).unwrap_or(64);
+        if let Some(slot) = self.table.lock().get_mut(index) {
+            *slot = action;
+        }
+    }
+
+    /// A copy: fork.
+    #[must_use]
+    pub fn copy(&self) -> Actions {
+        Actions { table: Mutex::new(*self.table.lock()) }
+    }
+
+    /// Caught signals go back to their default; ignored ones stay ignored: exec.
+    pub fn reset_caught(&self) {
+        for action in self.table.lock().iter_mut() {
+            let handler = if action.handler == SIG_IGN { SIG_IGN } else { 0 };
+            *action = Action { handler, ..Action::default() };
+        }
+    }
+
+    /// Whether a signal would be thrown away.
+    #[must_use]
+    pub fn ignores(&self, signal: i32) -> bool {
+        let action = self.get(signal);
+        action.handler == SIG_IGN || (action.handler == 0 && default_action(signal) == Default_::Ignore)
+    }
+
+    /// Sets of ignored and caught signals, for /proc.
+    #[must_use]
+    pub fn summary(&self) -> (SigSet, SigSet) {
+        let (mut ignored, mut caught) = (SigSet(0), SigSet(0));
+        for (signal, action) in (1..).zip(self.table.lock().iter()) {
+            match action.handler {
+                0 => {}
+                SIG_IGN => ignored = ignored.union(SigSet::of(signal)),
+                _ => caught = caught.union(SigSet::of(signal)),
+            }
+        }
+        (ignored, caught)
+    }
+}
+
+/// Pending signals, of a task or of a process.
+#[derive(Debug, Default)]
+pub struct Pending {
+    set: AtomicU64,
+    queue: Mutex<VecDeque<SigInfo>>,
+}
+
+impl Pending {
+    /// What is pending.
+    #[must_use]
+    pub fn set(&self) -> SigSet {
+        SigSet(self.set.load(Ordering::SeqCst))
+    }
+
+    /// Adds a signal; a standard one that is pending already is dropped.
+    pub fn add(&self, info: SigInfo) {
+        let mut queue = self.queue.lock();
+        if info.signal < SIGRTMIN && self.set().has(info.signal) {
+            return;
+        }
+        queue.push_back(info);
+        self.set.fetch_or(SigSet::of(info.signal).0, Ordering::SeqCst);
+    }
+
+    /// Takes the first signal of the wanted ones: faults first, then by number.
+    pub fn take(&self, wanted: SigSet) -> Option<SigInfo> {
+        if self.set().0 & wanted.0 == 0 {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        let ready = SigSet(self.set().0 & wanted.0);
+        let faults = SigSet(ready.0 & SYNCHRONOUS.0);
+        let signal = if faults.is_empty() { ready.first()? } else { faults.first()? };
+        let at = queue.iter().position(|info| info.signal == signal)?;
+        let info = queue.remove(at)?;
+        if !queue.iter().any(|other| other.signal == signal) {
+            self.set.fetch_and(!SigSet::of(signal).0, Ordering::SeqCst);
+        }
+        Some(info)
+    }
+
+    /// Throws away all of some signals.
+    pub fn discard(&self, unwanted: SigSet) {
+        let mut queue = self.queue.lock();
+        queue.retain(|info| !unwanted.has(info.signal));
+        self.set.fetch_and(!unwanted.0, Ordering::SeqCst);
+    }
+
+    /// How many are queued.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.queue.lock().len()
+    }
+
+    /// Copies of what is queued.
+    #[must_use]
+    pub fn collect(&self) -> Vec<SigInfo> {
+        self.queue.lock().iter().copied().collect()
+    }
+}
+
+/// An alternate signal stack: sigaltstack(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AltStack {
+    /// Lowest address.
+    pub sp: u64,
+    /// SS_* flags as set.
+    pub flags: u32,
+    /// Length in bytes; 0 where there is none.
+    pub size: u64,
+}
+
 /// Signal state of a task.
 #[derive(Debug, Default)]
 pub struct TaskSignals {
-    /// Blocked.
-    pub mask: Mutex<SigSet>,
+    mask: AtomicU64,
+    /// Mask to restore once the handler's frame has been built (sigsuspend, ppoll, …); bit 64 in `has_saved`.
+    saved: Mutex<Option<SigSet>>,
+    /// Pending for this thread alone.
+    pub pending: Pending,
+    /// Its alternate stack.
+    pub alt_stack: Mutex<AltStack>,
+}
+
+impl TaskSignals {
+    /// A new thread's: the maker's mask, nothing pending.
+    #[must_use]
+    pub fn with_mask(mask: SigSet) -> TaskSignals {
+        TaskSignals { mask: AtomicU64::new(mask.0), ..TaskSignals::default() }
+    }
+
+    /// Blocked signals.
+    #[must_use]
+    pub fn mask(&self) -> SigSet {
+        SigSet(self.mask.load(Ordering::SeqCst))
+    }
+
+    /// Replaces the mask. The thread looks at its pending signals before it returns.
+    pub fn set_mask(&self, mask: SigSet) {
+        self.mask.store(mask.without(UNBLOCKABLE).0, Ordering::SeqCst);
+        machine::cpu::current().mark_pending();
+    }
+
+    /// Replaces the mask for the length of one call; delivery or [`TaskSignals::restore_mask`] ends it.
+    pub fn set_temporary_mask(&self, mask: SigSet) {
+        let mut saved = self.saved.lock();
+        if saved.is_none() {
+            *saved = Some(self.mask());
+        }
+        drop(saved);
+        self.set_mask(mask);
+    }
+
+    /// Puts the mask back that a temporary one replaced; true where there was one.
+    pub fn restore_mask(&self) -> bool {
+        let saved = self.saved.lock().take();
+        saved.is_some_and(|mask| {
+            self.set_mask(mask);
+            true
+        })
+    }
+
+    /// Takes the mask that a handler's frame must restore.
+    #[must_use]
+    pub fn take_saved(&self) -> Option<SigSet> {
+        self.saved.lock().take()
+    }
+}
+
+/// Runs a call with another mask (ppoll, pselect, epoll_pwait). Where the call was interrupted the mask stays until the
+/// handler's frame is built, so that the very signal that interrupted is delivered.
+///
+/// # Errors
+/// The call's.
+pub fn with_mask<T>(task: &Task, mask: Option<SigSet>, call: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
+    let Some(mask) = mask else { return call() };
+    task.signals.set_temporary_mask(mask);
+    // The new mask's own mark would end every sleep: what is deliverable is looked at right here.
+    if !task.must_exit() {
+        machine::cpu::current().clear_pending();
+    }
+    let result = if deliver::has_deliverable(task) { Err(crate::Errno::INTERRUPTED) } else { call() };
+    if !matches!(result, Err(crate::Errno::INTERRUPTED)) {
+        task.signals.restore_mask();
+    }
+    result
+}
+
+/// Sends a signal to the calling task, as the kernel does for SIGPIPE.
+pub fn raise(task: &Task, signal: i32) {
+    send_task(task, SigInfo::from_task(task, signal, SI_USER));
 }

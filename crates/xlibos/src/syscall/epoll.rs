@@ -88,7 +88,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, deadline: Deadline, mask:
         Ok(())
     };
     let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
-    crate::ipc::seam::with_mask(task, mask, || instance.wait(max, deadline, emit))
+    crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
 }
 
 /// Waits for events: epoll_wait(2).

@@ -4,6 +4,10 @@
 //! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
 
 pub mod args;
+mod futex;
+mod process;
+mod signal;
+pub mod trace;
 mod control;
 mod epoll;
 mod event;
@@ -13,6 +17,7 @@ mod message;
 mod pipe;
 mod poll;
 mod socket;
+pub mod system;
 pub mod table;
 pub mod timeout;
 mod timerfd;

@@ -111,7 +111,7 @@ pub(super) fn ppoll(
     let timeout_ns = read_timespec(timeout)?;
     let mask = read_mask(mask, mask_size)?;
     with_kept_deadline(task, timeout_ns, |deadline| {
-        let result = crate::ipc::seam::with_mask(task, mask, || poll_with(task, fds, u64::from(count), deadline));
+        let result = crate::signal::with_mask(task, mask, || poll_with(task, fds, u64::from(count), deadline));
         write_left(timeout, deadline);
         result
     })
@@ -257,7 +257,7 @@ pub(super) fn pselect6(
     };
     with_kept_deadline(task, timeout_ns, |deadline| {
         let sets = Sets([readable, writable, except]);
-        let result = crate::ipc::seam::with_mask(task, mask, || select_with(task, count, sets, deadline));
+        let result = crate::signal::with_mask(task, mask, || select_with(task, count, sets, deadline));
         write_left(timeout, deadline);
         result
     })

@@ -1,0 +1,367 @@
+//! execve(2): look the program up, then load it, in the calling host process or in a fresh one.
+//!
+//! Everything that can fail for a reason that the caller must see happens in [`prepare`]; after that the old
+//! program is gone, and a failure kills.
+
+use super::elf::{self, Elf, HEAD};
+use super::task::{Start, Task};
+use crate::fs::fd_table::{Fd, OnExec};
+use crate::fs::{File, OpenFlags};
+use crate::mm::{Backing, MapRequest, Mm};
+use crate::uio::Sink;
+use crate::{Errno, Result};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use machine::{TrapFrame, guest};
+
+const PAGE: u64 = 4096;
+const PROT_READ: u32 = 1;
+const PROT_WRITE: u32 = 2;
+const PROT_EXEC: u32 = 4;
+const MAP_PRIVATE: u32 = 2;
+const MAP_FIXED: u32 = 0x10;
+const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_NORESERVE: u32 = 0x4000;
+const MAP_STACK: u32 = 0x2_0000;
+/// Longest argument string: MAX_ARG_STRLEN.
+const MAX_STRING: usize = 128 * 1024;
+/// Longest arguments and environment together: a quarter of an 8 MiB stack.
+const MAX_TOTAL: usize = 2 * 1024 * 1024;
+const MAX_INTERPRETERS: usize = 5;
+/// Where a relocatable program lies before randomization: ELF_ET_DYN_BASE.
+const PROGRAM_BASE: u64 = 0x5555_5555_4000;
+
+/// A program ready to be loaded.
+pub struct Plan {
+    file: Arc<File>,
+    elf: Elf,
+    interpreter: Option<(Arc<File>, Elf)>,
+    /// Arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub env: Vec<Vec<u8>>,
+    /// The path as given: AT_EXECFN.
+    filename: Vec<u8>,
+    name: [u8; 16],
+}
+
+/// Opens the program and its interpreters, and parses them.
+///
+/// # Errors
+/// Those of execve(2).
+pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Result<Plan> {
+    let filename = filename_of(dirfd, path);
+    let name = comm_of(path);
+    let mut argv = argv;
+    let mut file = crate::fs::open_for_exec(task, dirfd, path, flags)?;
+    for _ in 0..MAX_INTERPRETERS {
+        let head = read_head(&file)?;
+        if let Some(rest) = head.strip_prefix(b"#!") {
+            let script = if path.is_empty() || !argv_names_script(&argv) { filename.clone() } else { filename.clone() };
+            let interpreter = script_arguments(rest, &script, &mut argv)?;
+            file = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &interpreter, 0)?;
+            continue;
+        }
+        let elf = read_elf(&file, &head)?;
+        let interpreter = open_interpreter(task, &file, &elf)?;
+        return Ok(Plan { file, elf, interpreter, argv, env, filename, name });
+    }
+    Err(Errno::ELOOP)
+}
+
+fn argv_names_script(argv: &[Vec<u8>]) -> bool {
+    !argv.is_empty()
+}
+
+fn filename_of(dirfd: Fd, path: &[u8]) -> Vec<u8> {
+    if path.first() == Some(&b'/') || dirfd == crate::fs::AT_FDCWD {
+        return path.to_vec();
+    }
+    let mut name = alloc::format!("/dev/fd/{}", dirfd.0).into_bytes();
+    if !path.is_empty() {
+        name.push(b'/');
+        name.extend_from_slice(path);
+    }
+    name
+}
+
+/// The first 15 bytes of the last component: TASK_COMM_LEN.
+fn comm_of(path: &[u8]) -> [u8; 16] {
+    let base = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    let mut name = [0; 16];
+    name.iter_mut().take(15).zip(base).for_each(|(to, from)| *to = *from);
+    name
+}
+
+fn read_head(file: &File) -> Result<Vec<u8>> {
+    let mut head = vec![0; HEAD];
+    let mut done = 0;
+    while done < HEAD {
+        let mut sink = Sink::kernel(head.get_mut(done..).unwrap_or(&mut []));
+        let count = file.ops().read(file, &mut sink, done as u64)?;
+        if count == 0 {
+            break;
+        }
+        done += count;
+    }
+    head.truncate(done);
+    Ok(head)
+}
+
+/// `#! interpreter [argument]`: the interpreter, with argv rewritten.
+fn script_arguments(rest: &[u8], script: &[u8], argv: &mut Vec<Vec<u8>>) -> Result<Vec<u8>> {
+    let line = rest.get(..254.min(rest.len())).unwrap_or(rest);
+    let line = line.split(|&b| b == b'\n').next().unwrap_or(line);
+    let is_space = |b: &u8| *b == b' ' || *b == b'\t';
+    let start = line.iter().position(|b| !is_space(b)).ok_or(Errno::ENOEXEC)?;
+    let line = line.get(start..).unwrap_or(&[]);
+    let end = line.iter().position(is_space).unwrap_or(line.len());
+    let interpreter = line.get(..end).unwrap_or(line).to_vec();
+    let argument = line.get(end..).unwrap_or(&[]).trim_ascii();
+    if interpreter.is_empty() {
+        return Err(Errno::ENOEXEC);
+    }
+    let mut new = vec![interpreter.clone()];
+    if !argument.is_empty() {
+        new.push(argument.to_vec());
+    }
+    new.push(script.to_vec());
+    new.extend(argv.drain(..).skip(1));
+    *argv = new;
+    Ok(interpreter)
+}
+
+fn read_elf(file: &File, head: &[u8]) -> Result<Elf> {
+    let (at, len) = elf::header_range(head)?;
+    let start = usize::try_from(at).map_err(|_| Errno::ENOEXEC)?;
+    if let Some(headers) = start.checked_add(len).and_then(|end| head.get(start..end)) {
+        return elf::parse(head, headers);
+    }
+    let mut headers = vec![0; len];
+    let mut sink = Sink::kernel(&mut headers);
+    if file.ops().read(file, &mut sink, at)? < len {
+        return Err(Errno::ENOEXEC);
+    }
+    elf::parse(head, &headers)
+}
+
+fn open_interpreter(task: &Task, file: &File, elf: &Elf) -> Result<Option<(Arc<File>, Elf)>> {
+    let Some((at, len)) = elf.interp else { return Ok(None) };
+    let mut path = vec![0; usize::try_from(len).map_err(|_| Errno::ENOEXEC)?];
+    let mut sink = Sink::kernel(&mut path);
+    if (file.ops().read(file, &mut sink, at)? as u64) < len || path.pop() != Some(0) {
+        return Err(Errno::ENOEXEC);
+    }
+    let interpreter = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &path, 0)?;
+    let head = read_head(&interpreter)?;
+    let parsed = read_elf(&interpreter, &head).map_err(|_| Errno::from_raw(80))?;
+    Ok(Some((interpreter, parsed)))
+}
+
+/// Reads an array of string pointers of the guest, ended by NULL.
+///
+/// # Errors
+/// EFAULT, E2BIG.
+pub fn read_strings(array: u64, total: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    if array == 0 {
+        return Ok(strings);
+    }
+    loop {
+        let at = array.wrapping_add(strings.len() as u64 * 8);
+        let address: u64 = guest::read_value(at)?;
+        if address == 0 {
+            return Ok(strings);
+        }
+        let string = guest::read_string(address, MAX_STRING).map_err(|errno| match errno {
+            Errno::ENAMETOOLONG => Errno::E2BIG,
+            other => other,
+        })?;
+        *total += string.len() + 9;
+        if *total > MAX_TOTAL {
+            return Err(Errno::E2BIG);
+        }
+        strings.push(string);
+    }
+}
+
+/// Replaces the calling task's program.
+///
+/// # Errors
+/// Only while the old program can go on; later failures kill.
+pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
+    super::threads::end_others(task)?;
+    if task.process.borrows_memory.load(Ordering::SeqCst) {
+        crate::kernel::exec_elsewhere(task, Box::new(plan));
+    }
+    leave_old_program(task);
+    task.mm().unmap_all();
+    load_or_die(task, &plan);
+    Ok(())
+}
+
+/// What ends with the old program wherever the new one runs.
+fn leave_old_program(task: &Task) {
+    super::exit::release_memory_words(task);
+}
+
+/// A fresh host process loads the program of a vfork child, or the container's first.
+pub fn start_in_fresh_process(task: &'static Task, plan: &Plan) {
+    load_or_die(task, plan);
+}
+
+/// Hands the old host process's part of the task back (its memory is the parent's).
+pub fn leave_borrowed_memory(task: &Task) {
+    leave_old_program(task);
+}
+
+fn load_or_die(task: &Task, plan: &Plan) {
+    let mm = Mm::new();
+    task.process.set_mm(Arc::clone(&mm));
+    reset_task(task, plan);
+    super::exit::release_vfork_parent(&task.process);
+    match load(task, &mm, plan) {
+        Ok(frame) => {
+            machine::process::set_fs_base(0);
+            machine::process::set_guest_gs(0);
+            machine::xstate::reset();
+            machine::cpu::current().set_frame(&frame);
+            crate::kernel::count_exec();
+        }
+        Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV, true),
+    }
+}
+
+/// Signals, descriptors, name, credentials: what exec resets.
+fn reset_task(task: &Task, plan: &Plan) {
+    let files = task.files();
+    if Arc::strong_count(&files) > 2 {
+        task.set_files(files.copy());
+    }
+    let files = task.files();
+    for file in files.remove_where(0, usize::MAX, |on_exec| on_exec == OnExec::Close) {
+        file.ops().on_close(&file, task);
+    }
+    task.process.reset_actions_for_exec();
+    *task.signals.alt_stack.lock() = crate::signal::AltStack::default();
+    *task.name.lock() = plan.name;
+    task.robust_list.store(0, Ordering::Relaxed);
+    task.clear_child_tid.store(0, Ordering::Relaxed);
+    task.process.has_execed.store(true, Ordering::Relaxed);
+}
+
+fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
+    let bias = if plan.elf.is_relocatable {
+        let random = crate::random::next_u64() & 0xfff_ffff;
+        Some(PROGRAM_BASE + random * PAGE)
+    } else {
+        None
+    };
+    let base = map_object(mm, &plan.file, &plan.elf, bias)?;
+    let brk = base.wrapping_add(plan.elf.span().1);
+    let (interpreter_base, entry) = match &plan.interpreter {
+        Some((file, elf)) => {
+            let base = map_object(mm, file, elf, None)?;
+            (base, base.wrapping_add(elf.entry))
+        }
+        None => (0, base.wrapping_add(plan.elf.entry)),
+    };
+    // The heap starts at a random distance behind the program, as on Linux.
+    mm.set_brk_start(brk + (crate::random::next_u64() & 0x1fff) * PAGE);
+    let rsp = super::stack::build(task, mm, plan, base, interpreter_base)?;
+    mm.set_exe(plan.file.path().cloned());
+    Ok(TrapFrame { rip: entry, rsp, rflags: 0x202, orig_rax: u64::MAX, ..TrapFrame::default() })
+}
+
+/// Maps an object's segments; returns what must be added to its addresses. A relocatable object without a
+/// wish goes where the address space chooses.
+fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> Result<u64> {
+    let (start, end) = elf.span();
+    let base = if elf.is_relocatable {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        let addr = wish.map_or(0, |wish| wish + start);
+        let image = crate::mm::image::of(file);
+        let len = image.as_ref().map_or(end - start, |image| image.room().max(end - start));
+        let at = mm.map(MapRequest { addr, len, prot: 0, flags, backing: Backing::Zero })?;
+        at.wrapping_sub(start)
+    } else {
+        0
+    };
+    for segment in &elf.segments {
+        map_segment(mm, file, segment, base)?;
+    }
+    Ok(base)
+}
+
+fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64) -> Result<()> {
+    let start = base.wrapping_add(segment.vaddr & !(PAGE - 1));
+    let lead = segment.vaddr % PAGE;
+    let prot = protection(segment.flags);
+    let file_end = base + segment.vaddr + segment.file_len;
+    let mem_end = base + segment.vaddr + segment.mem_len;
+    let file_page_end = (file_end + PAGE - 1) & !(PAGE - 1);
+    let mem_page_end = (mem_end + PAGE - 1) & !(PAGE - 1);
+    if segment.file_len > 0 {
+        let backing = Backing::file(Arc::clone(file), segment.offset - lead);
+        let flags = MAP_PRIVATE | MAP_FIXED;
+        mm.map(MapRequest { addr: start, len: file_page_end - start, prot, flags, backing })?;
+        if segment.mem_len > segment.file_len && prot & PROT_WRITE != 0 {
+            guest::zero(file_end, file_page_end - file_end)?;
+        }
+    }
+    let anonymous_start = if segment.file_len > 0 { file_page_end } else { start };
+    if mem_page_end > anonymous_start {
+        let flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+        let len = mem_page_end - anonymous_start;
+        mm.map(MapRequest { addr: anonymous_start, len, prot, flags, backing: Backing::Zero })?;
+    }
+    Ok(())
+}
+
+fn protection(flags: u32) -> u32 {
+    let bit = |flag: u32, prot: u32| if flags & flag != 0 { prot } else { 0 };
+    bit(4, PROT_READ) | bit(2, PROT_WRITE) | bit(1, PROT_EXEC)
+}
+
+impl Plan {
+    /// The program's headers.
+    pub(super) fn elf(&self) -> &Elf {
+        &self.elf
+    }
+
+    /// The path as given.
+    pub(super) fn filename(&self) -> &[u8] {
+        &self.filename
+    }
+}
+
+/// Memory of a main stack of `len` bytes; returns its start.
+///
+/// # Errors
+/// ENOMEM.
+pub(super) fn map_stack(mm: &Arc<Mm>, len: u64, executable: bool) -> Result<u64> {
+    let prot = PROT_READ | PROT_WRITE | if executable { PROT_EXEC } else { 0 };
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
+    mm.map(MapRequest { addr: 0, len, prot, flags, backing: Backing::Stack })
+}
+
+/// The task's first host thread begins.
+pub fn begin(task: &'static Task) {
+    let start = task.start.lock().take();
+    match start {
+        Some(Start::Return { set_tid }) => {
+            if set_tid != 0 {
+                // As Linux: a bad address is the child's own affair.
+                let _ = guest::write_value(set_tid, &task.tid());
+            }
+        }
+        Some(Start::Exec(plan)) => start_in_fresh_process(task, &plan),
+        None => {}
+    }
+}
+
+/// Opening flags of a program.
+pub const EXEC_OPEN: OpenFlags = OpenFlags::empty();

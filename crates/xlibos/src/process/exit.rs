@@ -1,0 +1,177 @@
+//! The end of threads and processes: _exit(2), exit_group(2).
+
+use super::process::Process;
+use super::task::Task;
+use super::tree;
+use super::wait::{Change, notify_parent};
+use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_process};
+use crate::wait::Events;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use machine::guest;
+
+/// The wait status of an ordinary exit.
+#[must_use]
+pub fn exited(code: i32) -> i32 {
+    (code & 0xff) << 8
+}
+
+/// All threads of the process end; the caller ends when it next returns to guest code.
+pub fn exit_group(task: &Task, status: i32) {
+    task.process.begin_exit(status);
+    for other in task.process.tasks() {
+        other.must_exit.store(true, Ordering::SeqCst);
+        other.cpu().kick();
+    }
+    machine::cpu::current().mark_pending();
+}
+
+/// A signal kills the process.
+pub fn kill_process(task: &Task, signal: i32, core: bool) {
+    exit_group(task, signal | if core { 0x80 } else { 0 });
+}
+
+/// Ends the calling thread, and its process if it is the last.
+pub fn exit_thread(task: &'static Task) -> ! {
+    let cpu = machine::cpu::current();
+    release_memory_words(task);
+    let process = Arc::clone(&task.process);
+    let cpu_ns = machine::host::cpu_clock_ns(3).unwrap_or(0);
+    process.ended_cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    task.ended.store(true, Ordering::SeqCst);
+    // Files go while the task is still found by /proc, but nothing may use them any more.
+    drop_files(task);
+    let is_last = {
+        let mut tree = tree::lock();
+        tree.remove_task(task.tid());
+        process.remove_task(task) == 0
+    };
+    process.events.wake(Events::all());
+    crate::kernel::collect_counters(cpu);
+    if !is_last {
+        drop(process);
+        cpu.clear_task::<Task>();
+        machine::process::exit_thread();
+    }
+    let borrowed = process.borrows_memory.load(Ordering::SeqCst);
+    end_process(&process);
+    drop(process);
+    cpu.clear_task::<Task>();
+    let _ = borrowed;
+    machine::cpu::release(cpu);
+    machine::host::exit_group(0);
+}
+
+/// Ends a task in place of its host thread, which died without the LibOS's doing.
+pub fn bury(task: &Arc<Task>) {
+    task.ended.store(true, Ordering::SeqCst);
+    drop_files(task);
+    let process = Arc::clone(&task.process);
+    let left = {
+        let mut tree = tree::lock();
+        tree.remove_task(task.tid());
+        process.remove_task(task)
+    };
+    process.events.wake(Events::all());
+    if left == 0 {
+        end_process(&process);
+    }
+}
+
+/// Descriptors that nobody else shares are closed.
+fn drop_files(task: &Task) {
+    let files = task.files();
+    task.set_files(crate::fs::FdTable::new(0));
+    // One reference is ours: others are tasks that share the table.
+    if Arc::strong_count(&files) == 1 {
+        for file in files.remove_where(0, usize::MAX, |_| true) {
+            file.ops().on_close(&file, task);
+            drop(file);
+        }
+    }
+}
+
+/// CLONE_CHILD_CLEARTID and robust futexes: the guest's words that tell of a thread's end.
+pub fn release_memory_words(task: &Task) {
+    super::robust::release(task);
+    let word = task.clear_child_tid.swap(0, Ordering::SeqCst);
+    if word != 0 && guest::write_value(word, &0_u32).is_ok() {
+        const FUTEX_WAKE: u32 = 1;
+        let _ = machine::host::futex_guest(word, FUTEX_WAKE, 1, machine::host::FutexArg::None, 0, 0);
+    }
+}
+
+/// The last thread has gone: the process becomes a zombie, or vanishes.
+fn end_process(process: &Arc<Process>) {
+    let status = process.exit_status().unwrap_or(0);
+    release_vfork_parent(process);
+    process.set_mm(crate::mm::Mm::new());
+    end_session(process);
+    let (orphans, groups) = {
+        let mut tree = tree::lock();
+        let orphans = tree.reparent_children(process);
+        (orphans, Vec::from([process.links_of_other().0]))
+    };
+    for child in &orphans {
+        tell_orphan(child);
+    }
+    hang_up_orphaned_groups(&groups, process);
+    process.set_zombie(status);
+    if process.pid == 1 {
+        crate::kernel::container_exit(status);
+    }
+    notify_parent(process, Change::Ended(status));
+}
+
+/// A child whose parent ended: its death signal, and its own end if nobody will wait for it.
+fn tell_orphan(child: &Arc<Process>) {
+    let signal = child.parent_death_signal.load(Ordering::Relaxed);
+    if signal != 0 {
+        send_process(child, SigInfo::kernel(signal));
+    }
+    if child.is_zombie() {
+        child.exit_signal.store(SIGCHLD, Ordering::Relaxed);
+        if let super::process::RunState::Zombie(status) = child.run_state() {
+            notify_parent(child, Change::Ended(status));
+        }
+    }
+}
+
+/// A session leader's end hangs up the terminal and its foreground group.
+fn end_session(process: &Arc<Process>) {
+    let session = process.session();
+    if session.sid != process.pid {
+        return;
+    }
+    if let Some(tty) = session.tty() {
+        for member in tree::collect_group(session.foreground()) {
+            send_process(&member, SigInfo::kernel(SIGHUP));
+            send_process(&member, SigInfo::kernel(SIGCONT));
+        }
+        session.set_tty(None);
+        tty.hang_up();
+    }
+}
+
+/// Stopped groups that became orphaned are hung up and continued.
+fn hang_up_orphaned_groups(groups: &[super::task::Pid], ended: &Arc<Process>) {
+    for &pgid in groups {
+        let members: Vec<_> =
+            tree::collect_group(pgid).into_iter().filter(|p| p.pid != ended.pid && !p.is_zombie()).collect();
+        let stopped = members.iter().any(|p| p.is_stopped());
+        if stopped && tree::lock().is_orphaned(pgid) {
+            for member in &members {
+                send_process(member, SigInfo::kernel(SIGHUP));
+                send_process(member, SigInfo::kernel(SIGCONT));
+            }
+        }
+    }
+}
+
+/// vfork(2): the parent goes on once the child has its own memory or has ended.
+pub fn release_vfork_parent(process: &Process) {
+    if process.borrows_memory.swap(false, Ordering::SeqCst) {
+        process.events.wake(Events::all());
+    }
+}

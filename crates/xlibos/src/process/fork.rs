@@ -1,0 +1,241 @@
+//! New threads and processes: clone(2), fork(2), vfork(2).
+
+use super::process::{self, Process};
+use super::task::{Parts, Start, Task};
+use super::tree;
+use crate::signal::{SIGCHLD, TaskSignals};
+use crate::wait::wait_until;
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use machine::process::Kind;
+use machine::{Cpu, guest};
+
+bitflags::bitflags! {
+    /// Flags of clone(2), without the exit signal.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct CloneFlags: u64 {
+        /// CLONE_VM.
+        const VM = 0x100;
+        /// CLONE_FS.
+        const FS = 0x200;
+        /// CLONE_FILES.
+        const FILES = 0x400;
+        /// CLONE_SIGHAND.
+        const SIGHAND = 0x800;
+        /// CLONE_PIDFD.
+        const PIDFD = 0x1000;
+        /// CLONE_PTRACE.
+        const PTRACE = 0x2000;
+        /// CLONE_VFORK.
+        const VFORK = 0x4000;
+        /// CLONE_PARENT.
+        const PARENT = 0x8000;
+        /// CLONE_THREAD.
+        const THREAD = 0x1_0000;
+        /// CLONE_NEWNS.
+        const NEWNS = 0x2_0000;
+        /// CLONE_SYSVSEM.
+        const SYSVSEM = 0x4_0000;
+        /// CLONE_SETTLS.
+        const SETTLS = 0x8_0000;
+        /// CLONE_PARENT_SETTID.
+        const PARENT_SETTID = 0x10_0000;
+        /// CLONE_CHILD_CLEARTID.
+        const CHILD_CLEARTID = 0x20_0000;
+        /// CLONE_DETACHED (no meaning).
+        const DETACHED = 0x40_0000;
+        /// CLONE_UNTRACED.
+        const UNTRACED = 0x80_0000;
+        /// CLONE_CHILD_SETTID.
+        const CHILD_SETTID = 0x100_0000;
+        /// The namespaces and the rest that need privilege: CLONE_NEWCGROUP to CLONE_NEWNET.
+        const NAMESPACES = 0x7e00_0000;
+        /// CLONE_IO.
+        const IO = 0x8000_0000;
+        /// CLONE_CLEAR_SIGHAND.
+        const CLEAR_SIGHAND = 0x1_0000_0000;
+    }
+}
+
+/// What clone is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Flags.
+    pub flags: CloneFlags,
+    /// Signal to the parent at the end.
+    pub exit_signal: i32,
+    /// Stack pointer of the child; 0 keeps the caller's.
+    pub stack: u64,
+    /// CLONE_PARENT_SETTID's address.
+    pub parent_tid: u64,
+    /// CLONE_CHILD_SETTID's and CLEARTID's address.
+    pub child_tid: u64,
+    /// CLONE_SETTLS's FS base.
+    pub tls: u64,
+}
+
+/// Makes a thread or a process; returns its id.
+///
+/// # Errors
+/// EINVAL for flags that exclude each other, EPERM for namespaces, EAGAIN, ENOMEM; INTERRUPTED.
+pub fn clone(task: &Task, request: Request) -> Result<i32> {
+    let flags = request.flags;
+    check_flags(flags)?;
+    let area = machine::cpu::allocate()?;
+    let made = make(task, &request, area);
+    let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
+    let tid = child.tid();
+    if flags.contains(CloneFlags::PARENT_SETTID) && guest::write_value(request.parent_tid, &tid).is_err() {
+        // As Linux: the child exists all the same.
+    }
+    start(task, &child, kind, area, &request)?;
+    if flags.contains(CloneFlags::VFORK) {
+        wait_for_vfork_child(&child.process);
+    }
+    Ok(tid)
+}
+
+fn check_flags(flags: CloneFlags) -> Result<()> {
+    let thread = flags.contains(CloneFlags::THREAD);
+    let sighand = flags.contains(CloneFlags::SIGHAND);
+    let vm = flags.contains(CloneFlags::VM);
+    if (thread && !sighand) || (sighand && !vm) {
+        return Err(Errno::EINVAL);
+    }
+    if sighand && flags.contains(CloneFlags::CLEAR_SIGHAND) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.intersects(CloneFlags::NAMESPACES | CloneFlags::NEWNS) {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+/// Builds task and process in the arena; nothing runs yet.
+fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>, Kind)> {
+    let flags = request.flags;
+    let thread = flags.contains(CloneFlags::THREAD);
+    let kind = match (thread, flags.contains(CloneFlags::VM)) {
+        (true, _) => Kind::Thread,
+        (false, true) => Kind::Vfork,
+        (false, false) => Kind::Fork,
+    };
+    let parts = Parts {
+        files: if flags.contains(CloneFlags::FILES) { task.files() } else { task.files().copy() },
+        fs: if flags.contains(CloneFlags::FS) { task.fs() } else { task.fs().copy() },
+        creds: task.creds(),
+    };
+    let signals = TaskSignals::with_mask(task.signals.mask());
+    if kind != Kind::Thread && request.stack == 0 || kind == Kind::Fork {
+        *signals.alt_stack.lock() = *task.signals.alt_stack.lock();
+    }
+    let name = *task.name.lock();
+    let mut tree = tree::lock();
+    let tid = tree.allocate_pid()?;
+    let process = if thread { Arc::clone(&task.process) } else { new_process(task, request, tid, kind)? };
+    let child = Task::new(tid, Arc::clone(&process), area, parts, signals, name);
+    if flags.contains(CloneFlags::CHILD_CLEARTID) {
+        child.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
+    }
+    let set_tid = if flags.contains(CloneFlags::CHILD_SETTID) { request.child_tid } else { 0 };
+    *child.start.lock() = Some(Start::Return { set_tid });
+    process.add_task(Arc::clone(&child));
+    tree.add_task(Arc::clone(&child));
+    if !thread {
+        tree.add_process(process);
+    }
+    Ok((child, kind))
+}
+
+fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<Arc<Process>> {
+    let flags = request.flags;
+    let old = &task.process;
+    let (pgid, session, parent) = {
+        let links = old.links();
+        let parent = if flags.contains(CloneFlags::PARENT) { links.parent } else { old.pid };
+        (links.pgid, Arc::clone(&links.session), parent)
+    };
+    let actions = if flags.contains(CloneFlags::SIGHAND) { old.actions() } else { Arc::new(old.actions().copy()) };
+    if flags.contains(CloneFlags::CLEAR_SIGHAND) {
+        actions.reset_caught();
+    }
+    // The tree of mappings of a forked child is copied in `start`, together with the memory.
+    let mm = if kind == Kind::Vfork { old.mm() } else { crate::mm::Mm::new() };
+    let process = Process::new(
+        pid,
+        process::Parts {
+            links: process::Links { parent, pgid, session, children: alloc::vec::Vec::new() },
+            mm,
+            actions,
+            limits: old.limits.copy(),
+            exit_signal: request.exit_signal,
+        },
+    );
+    process.borrows_memory.store(kind == Kind::Vfork, Ordering::SeqCst);
+    Ok(process)
+}
+
+/// Lets the host make the thread. On failure everything is taken back.
+fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request: &Request) -> Result<()> {
+    let current = machine::cpu::current();
+    let mut frame = *current.frame();
+    frame.rax = 0;
+    if request.stack != 0 {
+        frame.rsp = request.stack;
+    }
+    area.set_frame(&frame);
+    area.set_task(Arc::clone(child));
+    let fs_base = if request.flags.contains(CloneFlags::SETTLS) { request.tls } else { machine::process::fs_base() };
+    crate::kernel::count_fork(kind);
+    let spawned = if kind == Kind::Fork {
+        let mm = task.mm();
+        let guard = mm.lock();
+        let copied = mm.fork_copy(&guard);
+        copied.and_then(|copy| {
+            child.process.set_mm(copy);
+            machine::process::spawn(kind, area, fs_base)
+        })
+    } else {
+        machine::process::spawn(kind, area, fs_base)
+    };
+    if let Err(errno) = spawned {
+        undo(child, kind, area);
+        return Err(errno);
+    }
+    Ok(())
+}
+
+fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
+    let mut tree = tree::lock();
+    tree.remove_task(child.tid());
+    child.process.remove_task(child);
+    if kind != Kind::Thread {
+        tree.remove_process(child.process.pid);
+    }
+    drop(tree);
+    area.clear_task::<Task>();
+    machine::cpu::release(area);
+}
+
+/// vfork(2): the caller sleeps until the child has its own memory or has ended. Only a kill ends the sleep.
+fn wait_for_vfork_child(child: &Process) {
+    let task = Task::current();
+    loop {
+        let done = || (!child.borrows_memory.load(Ordering::SeqCst)).then_some(());
+        match wait_until(&[&child.events], None, done) {
+            Ok(_) => break,
+            Err(_) if task.is_some_and(Task::must_exit) => break,
+            // A signal stays pending until the child has gone its way.
+            Err(_) => machine::cpu::current().clear_pending(),
+        }
+    }
+    machine::cpu::current().mark_pending();
+}
+
+/// fork(2)'s request.
+#[must_use]
+pub fn fork_request() -> Request {
+    let flags = CloneFlags::empty();
+    Request { flags, exit_signal: SIGCHLD, stack: 0, parent_tid: 0, child_tid: 0, tls: 0 }
+}

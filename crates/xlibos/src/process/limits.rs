@@ -1,0 +1,63 @@
+//! Resource limits: getrlimit(2).
+
+use machine::sync::Mutex;
+
+/// RLIM_INFINITY.
+pub const INFINITY: u64 = u64::MAX;
+/// RLIMIT_STACK.
+pub const STACK: usize = 3;
+/// RLIMIT_NOFILE.
+pub const NOFILE: usize = 7;
+
+/// One limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Soft limit.
+    pub current: u64,
+    /// Hard limit.
+    pub max: u64,
+}
+
+/// The limits of a process, by RLIMIT_ number.
+#[derive(Debug)]
+pub struct Limits {
+    table: Mutex<[Limit; 16]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let infinite = Limit { current: INFINITY, max: INFINITY };
+        let mut table = [infinite; 16];
+        table[STACK].current = 8 << 20;
+        table[4].current = 0;
+        table[6] = Limit { current: 96_365, max: 96_365 };
+        table[NOFILE] = Limit { current: 1024, max: 1 << 20 };
+        table[8] = Limit { current: 8 << 20, max: 8 << 20 };
+        table[11] = table[6];
+        table[12] = Limit { current: 819_200, max: 819_200 };
+        table[13] = Limit { current: 0, max: 0 };
+        table[14] = Limit { current: 0, max: 0 };
+        Limits { table: Mutex::new(table) }
+    }
+}
+
+impl Limits {
+    /// A limit; None for a number that is none.
+    #[must_use]
+    pub fn get(&self, resource: usize) -> Option<Limit> {
+        self.table.lock().get(resource).copied()
+    }
+
+    /// Sets a limit.
+    pub fn set(&self, resource: usize, limit: Limit) {
+        if let Some(slot) = self.table.lock().get_mut(resource) {
+            *slot = limit;
+        }
+    }
+
+    /// A copy: fork.
+    #[must_use]
+    pub fn copy(&self) -> Limits {
+        Limits { table: Mutex::new(*self.table.lock()) }
+    }
+}

@@ -1,0 +1,47 @@
+//! The end of a process's other threads, before exec.
+
+use super::task::Task;
+use super::tree;
+use crate::wait::wait_until;
+use crate::{Errno, Result};
+use core::sync::atomic::Ordering;
+
+/// Ends all other threads of the process and waits for them. The caller becomes the only thread.
+///
+/// # Errors
+/// EAGAIN where the process is being killed meanwhile.
+pub fn end_others(task: &Task) -> Result<()> {
+    let process = &task.process;
+    loop {
+        let others: alloc::vec::Vec<_> =
+            process.tasks().into_iter().filter(|other| !core::ptr::eq(&raw const **other, task)).collect();
+        if others.is_empty() {
+            break;
+        }
+        for other in &others {
+            other.must_exit.store(true, Ordering::SeqCst);
+            other.cpu().kick();
+        }
+        drop(others);
+        let alone = || (process.thread_count() == 1).then_some(());
+        match wait_until(&[&process.events], None, alone) {
+            Ok(_) => {}
+            Err(_) if task.must_exit() => return Err(Errno::EAGAIN),
+            Err(_) => machine::cpu::current().clear_pending(),
+        }
+    }
+    machine::cpu::current().mark_pending();
+    take_leader_id(task);
+    Ok(())
+}
+
+/// After exec the only thread has the process's id, whichever thread called.
+fn take_leader_id(task: &Task) {
+    if task.tid() == task.process.pid {
+        return;
+    }
+    let mut tree = tree::lock();
+    let Some(own) = tree.take_task(task.tid()) else { return };
+    task.set_tid(task.process.pid);
+    tree.add_task(own);
+}

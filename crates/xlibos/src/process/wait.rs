@@ -1,0 +1,184 @@
+//! Waiting for children: wait4(2), waitid(2).
+
+use super::process::{Process, RunState};
+use super::task::{Pid, Task};
+use super::tree;
+use crate::signal::{SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGCONT, SigInfo, send_process};
+use crate::wait::{Events, wait_until};
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+/// What happened to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It ended with this wait status.
+    Ended(i32),
+    /// It was stopped by this signal.
+    Stopped(i32),
+    /// It goes on.
+    Continued,
+}
+
+const CLD_EXITED: i32 = 1;
+const CLD_KILLED: i32 = 2;
+const CLD_DUMPED: i32 = 3;
+const CLD_STOPPED: i32 = 5;
+const CLD_CONTINUED: i32 = 6;
+
+impl Change {
+    /// The status word of wait4.
+    #[must_use]
+    pub fn wait_status(self) -> i32 {
+        match self {
+            Change::Ended(status) => status,
+            Change::Stopped(signal) => signal << 8 | 0x7f,
+            Change::Continued => 0xffff,
+        }
+    }
+
+    /// si_code and si_status.
+    #[must_use]
+    pub fn code_and_status(self) -> (i32, i32) {
+        match self {
+            Change::Ended(status) if status & 0x7f == 0 => (CLD_EXITED, status >> 8 & 0xff),
+            Change::Ended(status) if status & 0x80 != 0 => (CLD_DUMPED, status & 0x7f),
+            Change::Ended(status) => (CLD_KILLED, status & 0x7f),
+            Change::Stopped(signal) => (CLD_STOPPED, signal),
+            Change::Continued => (CLD_CONTINUED, SIGCONT),
+        }
+    }
+}
+
+/// Tells a process's parent of a change: wakes its waits and sends the signal.
+pub fn notify_parent(process: &Arc<Process>, change: Change) {
+    let Some(parent) = tree::process(process.links().parent) else {
+        if matches!(change, Change::Ended(_)) {
+            tree::lock().remove_process(process.pid);
+        }
+        return;
+    };
+    let action = parent.actions().get(SIGCHLD);
+    let signal = process.exit_signal.load(Ordering::Relaxed);
+    let ended = matches!(change, Change::Ended(_));
+    let unwanted = action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0;
+    if ended && signal == SIGCHLD && unwanted {
+        tree::lock().remove_process(process.pid);
+    }
+    let muted = !ended && action.flags & SA_NOCLDSTOP != 0;
+    let to_send = if ended { signal } else { SIGCHLD };
+    if to_send != 0 && !muted {
+        let (code, status) = change.code_and_status();
+        let value = u64::from(status.cast_unsigned());
+        send_process(&parent, SigInfo { signal: to_send, code, pid: process.pid, uid: 0, value });
+    }
+    parent.child_events.wake(Events::IN);
+}
+
+/// Which children are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Any.
+    Any,
+    /// One.
+    Pid(Pid),
+    /// Those of a group.
+    Group(Pid),
+}
+
+bitflags::bitflags! {
+    /// Options of wait4 and waitid.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Options: u32 {
+        /// WNOHANG.
+        const NOHANG = 1;
+        /// WUNTRACED, WSTOPPED.
+        const STOPPED = 2;
+        /// WEXITED.
+        const EXITED = 4;
+        /// WCONTINUED.
+        const CONTINUED = 8;
+        /// WNOWAIT.
+        const NOWAIT = 0x0100_0000;
+        /// __WNOTHREAD.
+        const NOTHREAD = 0x2000_0000;
+        /// __WALL.
+        const ALL = 0x4000_0000;
+        /// __WCLONE.
+        const CLONE = 0x8000_0000;
+    }
+}
+
+/// A child's change, as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The child.
+    pub pid: Pid,
+    /// What happened.
+    pub change: Change,
+    /// Its CPU time in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// Waits for a child. `Ok(None)` with NOHANG where none changed.
+///
+/// # Errors
+/// ECHILD where no child is meant; INTERRUPTED.
+pub fn wait(task: &Task, which: Which, options: Options) -> Result<Option<Found>> {
+    let process = &task.process;
+    let look = || match find(process, which, options) {
+        Ok(None) => None,
+        other => Some(other),
+    };
+    if options.contains(Options::NOHANG) {
+        return find(process, which, options);
+    }
+    wait_until(&[&process.child_events], None, look)?.unwrap_or(Ok(None))
+}
+
+fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option<Found>> {
+    let mut tree = tree::lock();
+    let own_group = process.links_of_other().0;
+    let children: Vec<Arc<Process>> = {
+        let pids = process.links().children.clone();
+        pids.iter().filter_map(|&pid| tree.process(pid)).collect()
+    };
+    let mut any = false;
+    for child in &children {
+        if !is_meant(child, which, own_group) || !matches_clone(child, options) {
+            continue;
+        }
+        any = true;
+        let keep = options.contains(Options::NOWAIT);
+        if let (RunState::Zombie(status), true) = (child.run_state(), options.contains(Options::EXITED)) {
+            let cpu_ns = child.ended_cpu_ns.load(Ordering::Relaxed);
+            if !keep {
+                let total = cpu_ns + child.children_cpu_ns.load(Ordering::Relaxed);
+                process.children_cpu_ns.fetch_add(total, Ordering::Relaxed);
+                tree.remove_process(child.pid);
+            }
+            return Ok(Some(Found { pid: child.pid, change: Change::Ended(status), cpu_ns }));
+        }
+        let stopped = options.contains(Options::STOPPED);
+        let continued = options.contains(Options::CONTINUED);
+        if let Some(change) = child.take_report(stopped, continued, keep) {
+            return Ok(Some(Found { pid: child.pid, change, cpu_ns: 0 }));
+        }
+    }
+    if any { Ok(None) } else { Err(Errno::ECHILD) }
+}
+
+fn is_meant(child: &Process, which: Which, own_group: Pid) -> bool {
+    match which {
+        Which::Any => true,
+        Which::Pid(pid) => child.pid == pid,
+        Which::Group(0) => child.links_of_other().0 == own_group,
+        Which::Group(pgid) => child.links_of_other().0 == pgid,
+    }
+}
+
+fn matches_clone(child: &Process, options: Options) -> bool {
+    let is_clone = child.exit_signal.load(Ordering::Relaxed) != SIGCHLD;
+    options.contains(Options::ALL) || is_clone == options.contains(Options::CLONE)
+}

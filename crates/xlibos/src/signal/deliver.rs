@@ -1,0 +1,95 @@
+//! Delivery: what a thread does about its pending signals before it returns to guest code.
+
+use super::{Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_IGN, SigInfo, SigSet, default_action, frame};
+use crate::process::{Task, exit};
+use crate::syscall::Restart;
+use machine::{Errno, TrapFrame};
+
+/// Pending and not blocked.
+#[must_use]
+pub fn deliverable(task: &Task) -> SigSet {
+    let pending = task.signals.pending.set().union(task.process.pending.set());
+    pending.without(task.signals.mask())
+}
+
+/// Whether anything is pending and not blocked.
+#[must_use]
+pub fn has_deliverable(task: &Task) -> bool {
+    !deliverable(task).is_empty()
+}
+
+/// Takes the next signal out of `wanted`, the thread's own first.
+pub fn take(task: &Task, wanted: SigSet) -> Option<SigInfo> {
+    task.signals.pending.take(wanted).or_else(|| task.process.pending.take(wanted))
+}
+
+/// What became of an interrupted call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No handler runs: the call begins again.
+    NoHandler,
+    /// A handler runs; the frame says what the call did.
+    Handler,
+}
+
+/// Handles every pending signal. `interrupted` is the class of a call that was interrupted.
+pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
+    let mut outcome = Outcome::NoHandler;
+    while let Some(info) = take(task, SigSet(u64::MAX).without(task.signals.mask())) {
+        let action = task.process.actions().get(info.signal);
+        match action.handler {
+            SIG_IGN => {}
+            0 => by_default(task, info.signal),
+            _ => {
+                run_handler(task, info, action, interrupted.take());
+                outcome = Outcome::Handler;
+            }
+        }
+    }
+    outcome
+}
+
+fn by_default(task: &Task, signal: i32) {
+    match default_action(signal) {
+        Default_::Ignore | Default_::Continue => {}
+        Default_::Stop => task.process.stop(task, signal),
+        Default_::Terminate => exit::kill_process(task, signal, false),
+        Default_::Core => exit::kill_process(task, signal, true),
+    }
+}
+
+/// Builds the handler's frame on the guest's stack and points the thread at the handler.
+fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<Restart>) {
+    let cpu = machine::cpu::current();
+    let mut registers = *cpu.frame();
+    registers.rip = task.mm().original_pc(registers.rip);
+    if let Some(class) = interrupted {
+        finish_interrupted(&mut registers, class, action);
+    }
+    let mask = task.signals.take_saved().unwrap_or_else(|| task.signals.mask());
+    if action.flags & SA_RESETHAND != 0 {
+        task.process.actions().set(info.signal, Action::default());
+    }
+    match frame::push(task, &registers, info, &action, mask) {
+        Ok(handler) => {
+            cpu.set_frame(&handler);
+            let own = if action.flags & SA_NODEFER == 0 { SigSet::of(info.signal) } else { SigSet(0) };
+            task.signals.set_mask(task.signals.mask().union(action.mask).union(own));
+        }
+        Err(_) => {
+            // No room for the frame: the process dies of SIGSEGV, as on Linux.
+            exit::kill_process(task, super::SIGSEGV, true);
+        }
+    }
+}
+
+/// What the guest finds where the interrupted call was: EINTR, or the call again.
+fn finish_interrupted(registers: &mut TrapFrame, class: Restart, action: Action) {
+    let again = class == Restart::Always && action.flags & SA_RESTART != 0;
+    if again {
+        registers.rip = registers.rip.wrapping_sub(2);
+        registers.rax = registers.orig_rax;
+    } else {
+        registers.rax = Errno::EINTR.as_return();
+    }
+}

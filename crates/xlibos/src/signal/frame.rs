@@ -1,0 +1,202 @@
+//! Signal frames in the layout of Linux's x86-64 `struct rt_sigframe`: return address, ucontext, siginfo, and
+//! the extended state above.
+
+use super::{Action, AltStack, SA_ONSTACK, SigInfo, SigSet};
+use crate::process::Task;
+use crate::{Errno, Result};
+use machine::{TrapFrame, guest, xstate};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+const SS_ONSTACK: u32 = 1;
+const SS_DISABLE: u32 = 2;
+const SS_AUTODISARM: u32 = 1 << 31;
+const UC_FLAGS: u64 = 7;
+const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
+const RED_ZONE: u64 = 128;
+
+/// `struct ucontext` with its `sigcontext`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+struct Context {
+    flags: u64,
+    link: u64,
+    stack_sp: u64,
+    stack_flags: u32,
+    pad: u32,
+    stack_size: u64,
+    r8: u64,
+    r9: u64,
+    r10: u64,
+    r11: u64,
+    r12: u64,
+    r13: u64,
+    r14: u64,
+    r15: u64,
+    rdi: u64,
+    rsi: u64,
+    rbp: u64,
+    rbx: u64,
+    rdx: u64,
+    rax: u64,
+    rcx: u64,
+    rsp: u64,
+    rip: u64,
+    eflags: u64,
+    segments: [u16; 4],
+    err: u64,
+    trapno: u64,
+    oldmask: u64,
+    cr2: u64,
+    fpstate: u64,
+    reserved: [u64; 8],
+    mask: u64,
+}
+
+/// What sigaltstack(2) says of a stack, given where the thread is on it.
+#[must_use]
+pub fn alt_stack_flags(stack: &AltStack, rsp: u64) -> u32 {
+    if stack.size == 0 {
+        SS_DISABLE
+    } else if is_on_stack(stack, rsp) {
+        SS_ONSTACK | (stack.flags & SS_AUTODISARM)
+    } else {
+        stack.flags & SS_AUTODISARM
+    }
+}
+
+fn is_on_stack(stack: &AltStack, rsp: u64) -> bool {
+    stack.flags & SS_AUTODISARM == 0 && rsp > stack.sp && rsp - stack.sp <= stack.size
+}
+
+/// Writes a frame for a handler; returns the registers with which the handler starts.
+///
+/// # Errors
+/// EFAULT where the stack cannot be written.
+pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, mask: SigSet) -> Result<TrapFrame> {
+    let mut stack = task.signals.alt_stack.lock();
+    let alt = *stack;
+    let mut top = registers.rsp.wrapping_sub(RED_ZONE);
+    if action.flags & SA_ONSTACK != 0 && alt.size != 0 && !is_on_stack(&alt, registers.rsp) {
+        top = alt.sp.wrapping_add(alt.size);
+        if alt.flags & SS_AUTODISARM != 0 {
+            *stack = AltStack::default();
+        }
+    }
+    drop(stack);
+    let state_len = xstate::size();
+    let fpstate = top.wrapping_sub(state_len + 4) & !63;
+    let context_len = size_of::<Context>() as u64;
+    let frame = (fpstate.wrapping_sub(context_len + 128 + 8) & !15).wrapping_sub(8);
+    save_state(fpstate, state_len)?;
+    let fault = machine::cpu::current().fault();
+    let mut context = context_of(registers, fpstate, mask, &alt);
+    if info.is_fault() {
+        context.err = fault.error;
+        context.trapno = fault.trapno;
+        context.cr2 = fault.cr2;
+    }
+    guest::write_value(frame, &action.restorer)?;
+    guest::write_value(frame + 8, &context)?;
+    guest::write(frame + 8 + context_len, &info.to_bytes())?;
+    Ok(TrapFrame {
+        rdi: info.signal.unsigned_abs().into(),
+        rsi: frame + 8 + context_len,
+        rdx: frame + 8,
+        rsp: frame,
+        rip: action.handler,
+        rax: 0,
+        // Direction, trap and resume flags are clear in a handler.
+        rflags: registers.rflags & !0x1_0500,
+        orig_rax: u64::MAX,
+        ..*registers
+    })
+}
+
+fn context_of(registers: &TrapFrame, fpstate: u64, mask: SigSet, alt: &AltStack) -> Context {
+    Context {
+        flags: UC_FLAGS,
+        stack_sp: alt.sp,
+        stack_flags: alt_stack_flags(alt, registers.rsp),
+        stack_size: alt.size,
+        r8: registers.r8,
+        r9: registers.r9,
+        r10: registers.r10,
+        r11: registers.r11,
+        r12: registers.r12,
+        r13: registers.r13,
+        r14: registers.r14,
+        r15: registers.r15,
+        rdi: registers.rdi,
+        rsi: registers.rsi,
+        rbp: registers.rbp,
+        rbx: registers.rbx,
+        rdx: registers.rdx,
+        rax: registers.rax,
+        rcx: registers.rcx,
+        rsp: registers.rsp,
+        rip: registers.rip,
+        eflags: registers.rflags,
+        segments: [0x33, 0, 0, 0x2b],
+        oldmask: mask.0,
+        fpstate,
+        mask: mask.0,
+        ..Context::default()
+    }
+}
+
+/// Saves the extended state with Linux's software bytes, so that runtimes find it.
+fn save_state(addr: u64, len: u64) -> Result<()> {
+    let mask = xstate::mask();
+    xstate::save(addr, mask)?;
+    let len32 = u32::try_from(len).map_err(|_| Errno::EFAULT)?;
+    let mut software = [0_u8; 48];
+    let fields: [(usize, u64, usize); 4] =
+        [(0, FP_XSTATE_MAGIC1.into(), 4), (4, u64::from(len32 + 4), 4), (8, mask, 8), (16, len, 4)];
+    for (at, value, width) in fields {
+        let bytes = value.to_le_bytes();
+        software.iter_mut().skip(at).zip(bytes.iter().take(width)).for_each(|(to, from)| *to = *from);
+    }
+    guest::write(addr + 464, &software)?;
+    guest::write_value(addr + len, &FP_XSTATE_MAGIC2)
+}
+
+/// rt_sigreturn(2): registers, mask, alternate stack and extended state from the frame at `rsp`.
+///
+/// # Errors
+/// EFAULT for a frame that cannot be read or holds a state that the processor refuses.
+pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
+    let context: Context = guest::read_value(rsp)?;
+    if context.fpstate != 0 {
+        xstate::load(context.fpstate, xstate::mask())?;
+    }
+    task.signals.set_mask(SigSet(context.mask));
+    if context.stack_flags & (SS_ONSTACK) == 0 || context.stack_flags & SS_AUTODISARM != 0 {
+        let disabled = context.stack_flags & SS_DISABLE != 0;
+        let size = if disabled { 0 } else { context.stack_size };
+        *task.signals.alt_stack.lock() =
+            AltStack { sp: context.stack_sp, flags: context.stack_flags & SS_AUTODISARM, size };
+    }
+    Ok(TrapFrame {
+        rax: context.rax,
+        rbx: context.rbx,
+        rcx: context.rcx,
+        rdx: context.rdx,
+        rsi: context.rsi,
+        rdi: context.rdi,
+        rbp: context.rbp,
+        rsp: context.rsp,
+        r8: context.r8,
+        r9: context.r9,
+        r10: context.r10,
+        r11: context.r11,
+        r12: context.r12,
+        r13: context.r13,
+        r14: context.r14,
+        r15: context.r15,
+        rip: context.rip,
+        // Only flags that user code may set; interrupts stay on.
+        rflags: context.eflags & 0x4_0dd5 | 0x202,
+        orig_rax: u64::MAX,
+    })
+}

@@ -1,0 +1,78 @@
+//! Sending: kill(2), tgkill(2), rt_sigqueueinfo(2), and what the kernel sends.
+
+use super::{Default_, SIGCONT, SIGKILL, STOPPING, SigInfo, SigSet, default_action};
+use crate::process::Task;
+use crate::process::process::Process;
+use alloc::sync::Arc;
+
+/// Sends a signal to a process: some thread that does not block it takes it.
+pub fn send_process(process: &Arc<Process>, info: SigInfo) {
+    if !prepare(process, info.signal) {
+        return;
+    }
+    process.pending.add(info);
+    let tasks = process.tasks();
+    if info.signal == SIGKILL {
+        tasks.iter().for_each(|task| task.cpu().kick());
+        return;
+    }
+    let taker = tasks.iter().find(|task| !task.signals.mask().has(info.signal));
+    if let Some(task) = taker {
+        task.cpu().kick();
+    }
+    process.signal_arrived();
+}
+
+/// Sends a signal to one thread.
+pub fn send_task(task: &Task, info: SigInfo) {
+    if !prepare(&task.process, info.signal) {
+        return;
+    }
+    task.signals.pending.add(info);
+    if !task.signals.mask().has(info.signal) {
+        task.cpu().kick();
+    }
+    task.process.signal_arrived();
+}
+
+/// Sends a signal that a fault raised at the calling thread: it cannot be ignored or blocked.
+pub fn force(task: &Task, info: SigInfo) {
+    let action = task.process.actions().get(info.signal);
+    let blocked = task.signals.mask().has(info.signal);
+    if action.handler == super::SIG_IGN || blocked {
+        task.process.actions().set(info.signal, super::Action::default());
+        task.signals.set_mask(task.signals.mask().without(SigSet::of(info.signal)));
+    }
+    task.signals.pending.add(info);
+    task.cpu().mark_pending();
+}
+
+/// What happens at the sending, whatever the mask: SIGCONT continues, stops and SIGCONT cancel each other.
+/// Returns whether the signal is to be queued.
+fn prepare(process: &Arc<Process>, signal: i32) -> bool {
+    if signal == 0 || process.is_zombie() {
+        return false;
+    }
+    let discard = if signal == SIGCONT {
+        STOPPING
+    } else if STOPPING.has(signal) {
+        SigSet::of(SIGCONT)
+    } else {
+        SigSet(0)
+    };
+    if !discard.is_empty() {
+        process.pending.discard(discard);
+        process.tasks().iter().for_each(|task| task.signals.pending.discard(discard));
+    }
+    if signal == SIGCONT || signal == SIGKILL {
+        process.resume(signal == SIGCONT);
+    }
+    let first = process.pid == 1;
+    if first && process.actions().get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
+        // The container's init gets only what it has handlers for, but for SIGKILL and stops from outside;
+        // those come through `from_outside`.
+        return process.takes_outside_signal(signal);
+    }
+    let blocked = process.tasks().iter().all(|task| task.signals.mask().has(signal));
+    blocked || !process.actions().ignores(signal)
+}

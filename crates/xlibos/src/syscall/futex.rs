@@ -1,0 +1,72 @@
+//! futex(2): the host's futexes on guest memory do WAIT, WAKE and REQUEUE; PI kinds are absent.
+
+use crate::{Errno, Result, Task};
+use core::sync::atomic::Ordering;
+use machine::guest;
+use machine::host::{FutexArg, futex_guest};
+
+const WAIT: u32 = 0;
+const WAKE: u32 = 1;
+const REQUEUE: u32 = 3;
+const CMP_REQUEUE: u32 = 4;
+const WAKE_OP: u32 = 5;
+const WAIT_BITSET: u32 = 9;
+const WAKE_BITSET: u32 = 10;
+const PRIVATE: u32 = 128;
+const CLOCK_REALTIME: u32 = 256;
+const MATCH_ANY: u32 = u32::MAX;
+
+pub(super) fn futex(task: &Task, word: u64, op: u32, val: u32, timeout: u64, word2: u64, val3: u32) -> Result<u64> {
+    let command = op & !(PRIVATE | CLOCK_REALTIME);
+    match command {
+        WAIT => wait(task, word, op, val, timeout, MATCH_ANY),
+        WAIT_BITSET => wait(task, word, op, val, timeout, val3),
+        WAKE | WAKE_BITSET => futex_guest(word, op, val, FutexArg::None, 0, val3),
+        REQUEUE | CMP_REQUEUE | WAKE_OP => {
+            let val2 = u32::try_from(timeout & 0xffff_ffff).unwrap_or(0);
+            futex_guest(word, op, val, FutexArg::Value(val2), word2, val3)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// FUTEX_WAIT's timeout is relative, FUTEX_WAIT_BITSET's absolute. A relative one becomes absolute at once,
+/// so that an interrupted wait goes on to the same moment.
+fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> Result<u64> {
+    let private = op & PRIVATE;
+    let is_relative = op & !(PRIVATE | CLOCK_REALTIME) == WAIT;
+    let (clock, argument) = if timeout == 0 {
+        (0, FutexArg::None)
+    } else {
+        let [sec, nsec] = guest::read_value::<[i64; 2]>(timeout)?;
+        if sec < 0 || !(0..1_000_000_000).contains(&nsec) {
+            return Err(Errno::EINVAL);
+        }
+        if is_relative {
+            (0, absolute(task, sec, nsec))
+        } else {
+            (op & CLOCK_REALTIME, FutexArg::Timeout { sec, nsec })
+        }
+    };
+    match futex_guest(word, WAIT_BITSET | private | clock, val, argument, 0, mask) {
+        Err(Errno::EINTR) => Err(Errno::INTERRUPTED),
+        other => {
+            task.restart_deadline.store(0, Ordering::Relaxed);
+            other
+        }
+    }
+}
+
+fn absolute(task: &Task, sec: i64, nsec: i64) -> FutexArg {
+    let mut deadline = task.restart_deadline.load(Ordering::Relaxed);
+    if deadline == 0 {
+        let length = sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(nsec.cast_unsigned());
+        deadline = machine::clock::monotonic_ns().saturating_add(length);
+        task.restart_deadline.store(deadline, Ordering::Relaxed);
+    }
+    let deadline = deadline.min(i64::MAX.cast_unsigned());
+    FutexArg::Timeout {
+        sec: (deadline / 1_000_000_000).cast_signed(),
+        nsec: (deadline % 1_000_000_000).cast_signed(),
+    }
+}

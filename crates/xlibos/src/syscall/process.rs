@@ -1,0 +1,226 @@
+//! Processes and threads: clone(2), execve(2), _exit(2), wait4(2), setpgid(2) and their families.
+
+use super::args::UserPath;
+use crate::fs::fd_table::Fd;
+use crate::process::fork::{self, CloneFlags, Request};
+use crate::process::wait::{self, Found, Options, Which};
+use crate::process::{Pid, Task, exec, exit, session::Session, tree};
+use crate::signal::SIGCHLD;
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use machine::guest::{self, UserPtr};
+
+pub(super) fn getpid(task: &Task) -> Result<Pid> {
+    Ok(task.process.pid)
+}
+
+pub(super) fn gettid(task: &Task) -> Result<Pid> {
+    Ok(task.tid())
+}
+
+pub(super) fn getppid(task: &Task) -> Result<Pid> {
+    Ok(task.process.links().parent)
+}
+
+/// Creates a thread or process: clone(2), raw x86-64 order of arguments.
+pub(super) fn clone(task: &Task, flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> Result<Pid> {
+    let exit_signal = i32::try_from(flags & 0xff).map_err(|_| Errno::EINVAL)?;
+    let flags = CloneFlags::from_bits_truncate(flags & 0xffff_ff00);
+    if flags.contains(CloneFlags::PIDFD) {
+        return Err(Errno::EINVAL);
+    }
+    fork::clone(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls })
+}
+
+/// `struct clone_args`, first version.
+const CLONE_ARGS_MIN: u64 = 64;
+
+/// Creates a thread or process: clone3(2).
+pub(super) fn clone3(task: &Task, args: UserPtr<u64>, size: u64) -> Result<Pid> {
+    if size < CLONE_ARGS_MIN {
+        return Err(Errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    let [flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
+        guest::read_value::<[u64; 8]>(args.addr())?;
+    let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+    if exit_signal > 64 || (stack == 0) != (stack_size == 0) || flags.contains(CloneFlags::PIDFD) {
+        return Err(Errno::EINVAL);
+    }
+    let stack = stack.wrapping_add(stack_size);
+    let exit_signal = i32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?;
+    fork::clone(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls })
+}
+
+pub(super) fn fork(task: &Task) -> Result<Pid> {
+    fork::clone(task, fork::fork_request())
+}
+
+pub(super) fn vfork(task: &Task) -> Result<Pid> {
+    let flags = CloneFlags::VM | CloneFlags::VFORK;
+    fork::clone(task, Request { flags, exit_signal: SIGCHLD, ..fork::fork_request() })
+}
+
+pub(super) fn execve(task: &Task, path: UserPath, argv: u64, env: u64) -> Result<()> {
+    execveat(task, crate::fs::AT_FDCWD, path, argv, env, 0)
+}
+
+pub(super) fn execveat(task: &Task, dirfd: Fd, path: UserPath, argv: u64, env: u64, flags: u32) -> Result<()> {
+    if flags & !0x1100 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = path.read()?;
+    let mut total = path.len();
+    let argv = exec::read_strings(argv, &mut total)?;
+    let env = exec::read_strings(env, &mut total)?;
+    let plan = exec::prepare(task, dirfd, &path, flags, argv, env)?;
+    // The handler's borrow is the thread's own task, which lives until the thread ends.
+    let task = Task::current().ok_or(Errno::ESRCH)?;
+    exec::exec(task, plan)
+}
+
+/// Ends the calling thread: _exit(2).
+pub(super) fn exit(task: &Task, code: i32) -> Result<()> {
+    if task.process.thread_count() == 1 {
+        task.process.begin_exit(exit::exited(code));
+    }
+    task.must_exit.store(true, Ordering::SeqCst);
+    machine::cpu::current().mark_pending();
+    Ok(())
+}
+
+pub(super) fn exit_group(task: &Task, code: i32) -> Result<()> {
+    exit::exit_group(task, exit::exited(code));
+    Ok(())
+}
+
+/// `struct rusage` of which the times are known.
+fn write_rusage(to: UserPtr<u64>, cpu_ns: u64) -> Result<()> {
+    if to.is_null() {
+        return Ok(());
+    }
+    let mut usage = [0_u64; 18];
+    usage[0] = cpu_ns / 1_000_000_000;
+    usage[1] = cpu_ns % 1_000_000_000 / 1000;
+    guest::write_value(to.addr(), &usage)
+}
+
+pub(super) fn wait4(task: &Task, pid: Pid, status: UserPtr<i32>, options: u32, usage: UserPtr<u64>) -> Result<Pid> {
+    let known = Options::NOHANG | Options::STOPPED | Options::CONTINUED | Options::NOTHREAD | Options::ALL | Options::CLONE;
+    let options = Options::from_bits(options).filter(|o| known.contains(*o)).ok_or(Errno::EINVAL)?;
+    let which = match pid {
+        i32::MIN => return Err(Errno::ESRCH),
+        -1 => Which::Any,
+        0 => Which::Group(0),
+        pid if pid < 0 => Which::Group(-pid),
+        pid => Which::Pid(pid),
+    };
+    let Some(found) = wait::wait(task, which, options | Options::EXITED)? else { return Ok(0) };
+    status.write_optional(&found.change.wait_status())?;
+    write_rusage(usage, found.cpu_ns)?;
+    Ok(found.pid)
+}
+
+pub(super) fn waitid(task: &Task, kind: u32, id: Pid, info: UserPtr<u8>, options: u32, usage: UserPtr<u64>) -> Result<()> {
+    let options = Options::from_bits(options).ok_or(Errno::EINVAL)?;
+    if !options.intersects(Options::EXITED | Options::STOPPED | Options::CONTINUED) {
+        return Err(Errno::EINVAL);
+    }
+    let which = match kind {
+        0 => Which::Any,
+        1 if id > 0 => Which::Pid(id),
+        2 if id >= 0 => Which::Group(id),
+        3 => return Err(Errno::EBADF),
+        _ => return Err(Errno::EINVAL),
+    };
+    let found = wait::wait(task, which, options)?;
+    if !info.is_null() {
+        guest::write(info.addr(), &waitid_info(found))?;
+    }
+    found.map_or(Ok(()), |found| write_rusage(usage, found.cpu_ns))
+}
+
+fn waitid_info(found: Option<Found>) -> [u8; 128] {
+    let Some(found) = found else { return [0; 128] };
+    let (code, status) = found.change.code_and_status();
+    let value = u64::from(status.cast_unsigned());
+    crate::signal::SigInfo { signal: SIGCHLD, code, pid: found.pid, uid: 0, value }.to_bytes()
+}
+
+pub(super) fn setpgid(task: &Task, pid: Pid, pgid: Pid) -> Result<()> {
+    if pgid < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let tree = tree::lock();
+    let own = &task.process;
+    let target = if pid == 0 { Arc::clone(own) } else { tree.process(pid).ok_or(Errno::ESRCH)? };
+    let is_self = Arc::ptr_eq(&target, own);
+    if !is_self {
+        let links = target.links();
+        if links.parent != own.pid {
+            return Err(Errno::ESRCH);
+        }
+        if links.session.sid != own.links_of_other().1 {
+            return Err(Errno::EPERM);
+        }
+        if target.has_execed.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
+    }
+    let session = target.session();
+    if session.sid == target.pid {
+        return Err(Errno::EPERM);
+    }
+    let pgid = if pgid == 0 { target.pid } else { pgid };
+    if pgid != target.pid && !tree.group_in_session(pgid, &session) {
+        return Err(Errno::EPERM);
+    }
+    target.links().pgid = pgid;
+    Ok(())
+}
+
+fn find(task: &Task, pid: Pid) -> Result<Arc<crate::process::Process>> {
+    if pid == 0 { Ok(Arc::clone(&task.process)) } else { tree::process(pid).ok_or(Errno::ESRCH) }
+}
+
+pub(super) fn getpgid(task: &Task, pid: Pid) -> Result<Pid> {
+    Ok(find(task, pid)?.links_of_other().0)
+}
+
+pub(super) fn getpgrp(task: &Task) -> Result<Pid> {
+    getpgid(task, 0)
+}
+
+pub(super) fn getsid(task: &Task, pid: Pid) -> Result<Pid> {
+    Ok(find(task, pid)?.links_of_other().1)
+}
+
+pub(super) fn setsid(task: &Task) -> Result<Pid> {
+    let pid = task.process.pid;
+    let group = tree::collect_group(pid);
+    let _tree = tree::lock();
+    if !group.is_empty() {
+        return Err(Errno::EPERM);
+    }
+    let mut links = task.process.links();
+    links.session = Session::new(pid);
+    links.pgid = pid;
+    Ok(pid)
+}
+
+pub(super) fn set_tid_address(task: &Task, word: u64) -> Result<Pid> {
+    task.clear_child_tid.store(word, Ordering::Relaxed);
+    Ok(task.tid())
+}
+
+pub(super) fn set_robust_list(task: &Task, head: u64, len: u64) -> Result<()> {
+    if len != 24 {
+        return Err(Errno::EINVAL);
+    }
+    task.robust_list.store(head, Ordering::Relaxed);
+    Ok(())
+}
+
