@@ -1,2 +1,39 @@
-//! Placeholder.
-fn main() {}
+//! `xc`: programs of this machine, or of a directory, in containers on a library OS.
+
+mod args;
+mod container;
+mod features;
+mod report;
+mod streams;
+
+use args::{Command, Options};
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Our own failure, as podman has it.
+const OWN_FAILURE: u8 = 125;
+
+fn main() -> ExitCode {
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(OWN_FAILURE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::Do(Options { .. }) | Command::Run(_) => container::run(&arguments.command),
+        Command::Features => features::print(),
+        Command::Version => {
+            println!("xc {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("xc: {error:#}");
+            ExitCode::from(OWN_FAILURE)
+        }
+    }
+}

@@ -5,3 +5,5 @@ pub mod filter;
 pub mod loader;
 
 pub mod broker;
+pub mod sandbox;
+pub mod sys;

@@ -5,6 +5,13 @@
 
 pub mod args;
 mod futex;
+mod time;
+mod stat;
+mod rw;
+mod open;
+mod ids;
+mod dir;
+mod attr;
 mod process;
 mod signal;
 pub mod trace;

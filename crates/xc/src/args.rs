@@ -1,0 +1,82 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Runs unmodified Linux programs in containers on a library OS of their own.
+#[derive(Debug, Parser)]
+#[command(name = "xc", version, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `xc` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program of this machine in a throw-away container: writes stay in memory.
+    Do(Options),
+    /// Run a program on the root file system in a directory.
+    Run(Run),
+    /// Print host calls, broker requests and system calls as JSON.
+    Features,
+    /// Print the version.
+    Version,
+}
+
+/// Form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatsForm {
+    /// A table.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// Options of both commands, as podman spells them.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Set an environment variable: NAME=VALUE, or NAME to take the caller's.
+    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Working directory in the container.
+    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Host name of the container.
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Mount a directory or file of the host: SRC:DST[:ro].
+    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
+    pub volume: Vec<String>,
+    /// Mount an empty file system in memory.
+    #[arg(long, value_name = "DIR")]
+    pub tmpfs: Vec<String>,
+    /// Print what the LibOS counted, on standard error.
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    pub stats: Option<StatsForm>,
+    /// Trace system calls, on standard error.
+    #[arg(long)]
+    pub strace: bool,
+    /// Program and arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `xc run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Directory with the root file system.
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: PathBuf,
+    /// Refuse writes to the root file system.
+    #[arg(long)]
+    pub read_only: bool,
+    /// Keep standard input open.
+    #[arg(short = 'i', long)]
+    pub interactive: bool,
+    /// The rest.
+    #[command(flatten)]
+    pub options: Options,
+}

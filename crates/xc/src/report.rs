@@ -1,0 +1,69 @@
+//! The report of `--stats`.
+
+use crate::args::StatsForm;
+use abi::stats::Stats;
+use serde_json::json;
+
+/// Prints the report on standard error.
+pub fn print(stats: &Stats, form: StatsForm) {
+    match form {
+        StatsForm::Json => eprintln!("{}", as_json(stats)),
+        StatsForm::Text => print_text(stats),
+    }
+}
+
+fn host_name(number: u16) -> String {
+    let call = abi::hostcall::HOST_CALLS.iter().find(|call| call.number == u32::from(number));
+    call.map_or_else(|| number.to_string(), |call| call.name.to_string())
+}
+
+fn guest_name(number: u16) -> String {
+    let row = xlibos::syscall::TABLE.get(usize::from(number)).copied().flatten();
+    row.map_or_else(|| number.to_string(), |row| row.name.to_string())
+}
+
+fn request_name(kind: u8) -> String {
+    abi::broker::REQUEST_NAMES.get(usize::from(kind)).map_or_else(|| kind.to_string(), ToString::to_string)
+}
+
+fn as_json(stats: &Stats) -> serde_json::Value {
+    let map = |pairs: &[(u16, u64)], name: fn(u16) -> String| -> serde_json::Value {
+        pairs.iter().map(|&(number, count)| (name(number), json!(count))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let requests: serde_json::Map<_, _> =
+        stats.broker_requests.iter().map(|&(kind, count)| (request_name(kind), json!(count))).collect();
+    json!({
+        "jumps": stats.jumps,
+        "traps": stats.traps,
+        "withoutHostCall": stats.without_host_call,
+        "firstInstructionMs": stats.first_instruction_ns / 1000,
+        "firstInstructionNs": stats.first_instruction_ns,
+        "hostCalls": map(&stats.host_calls, host_name),
+        "guestCalls": map(&stats.guest_calls, guest_name),
+        "unimplemented": map(&stats.unimplemented, guest_name),
+        "brokerRequests": requests,
+        "brokerWaitUs": stats.broker_wait_us,
+        "forks": stats.forks,
+        "execs": stats.execs,
+    })
+}
+
+fn print_text(stats: &Stats) {
+    let calls = stats.jumps + stats.traps;
+    let micros = stats.first_instruction_ns / 1000;
+    eprintln!("calls                  {calls}");
+    eprintln!("  by jump              {}", stats.jumps);
+    eprintln!("  by trap              {}", stats.traps);
+    eprintln!("  without host call    {}", stats.without_host_call);
+    eprintln!("first instruction      {}.{:03} ms", micros / 1000, micros % 1000);
+    eprintln!("processes, programs    {}, {}", stats.forks, stats.execs);
+    let host: Vec<String> = stats.host_calls.iter().map(|&(n, c)| format!("{} {c}", host_name(n))).collect();
+    eprintln!("host calls             {}", host.join(", "));
+    let requests: Vec<String> =
+        stats.broker_requests.iter().map(|&(kind, c)| format!("{} {c}", request_name(kind))).collect();
+    eprintln!("broker requests        {} ({} us)", requests.join(", "), stats.broker_wait_us);
+    let missing: Vec<String> = stats.unimplemented.iter().map(|&(n, c)| format!("{} {c}", guest_name(n))).collect();
+    if !missing.is_empty() {
+        eprintln!("not implemented        {}", missing.join(", "));
+    }
+}

@@ -1,0 +1,213 @@
+//! Serving the channels: two threads wait for all of them and answer one request at a time.
+//!
+//! A channel is armed for one event at a time (EPOLLONESHOT), so that exactly one thread works on it.
+//! A reply that the container does not take waits in its channel, which is not read meanwhile: a
+//! container that stops reading stops only itself.
+
+use super::dispatch::Answer;
+use super::{Broker, BrokerError};
+use abi::broker::{Envelope, MAX_REQUEST, Reply};
+use rustix::buffer::spare_capacity;
+use rustix::cmsg_space;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// Threads that answer requests: one slow host call does not hold up the others.
+const THREADS: usize = 2;
+/// Epoll key of the descriptor that tells every thread to stop.
+const STOP: u64 = u64::MAX;
+
+/// The channels of one container, shared by its broker threads.
+struct Channels {
+    epoll: OwnedFd,
+    channels: Vec<Mutex<Channel>>,
+    /// How many are open; the last one to close stops the threads.
+    open: AtomicUsize,
+    stop: OwnedFd,
+}
+
+struct Channel {
+    socket: OwnedFd,
+    /// A reply that the container has not taken yet.
+    pending: Option<Answer>,
+}
+
+/// What a channel waits for next.
+enum Next {
+    Request,
+    Room,
+    Closed,
+}
+
+impl Broker {
+    /// Serves the channels on this thread and another; returns when all of them are closed.
+    ///
+    /// # Errors
+    /// [`BrokerError`] where the host refuses what serving needs (descriptors, a thread).
+    pub fn serve(self: &Arc<Self>, channels: Vec<OwnedFd>) -> Result<(), BrokerError> {
+        if channels.is_empty() {
+            return Ok(());
+        }
+        let channels = Channels::new(channels)?;
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for number in 1..THREADS {
+                let work = || channels.work(self);
+                let name = format!("broker-{number}");
+                workers.push(thread::Builder::new().name(name).spawn_scoped(scope, work)?);
+            }
+            channels.work(self)
+        })
+    }
+}
+
+impl Channels {
+    fn new(sockets: Vec<OwnedFd>) -> Result<Self, BrokerError> {
+        let failed = |step| move |errno| BrokerError::Serve { step, errno };
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
+        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+            .map_err(failed("eventfd2"))?;
+        let add = |fd: &OwnedFd, key, flags| {
+            epoll::add(&epoll, fd, EventData::new_u64(key), flags).map_err(failed("epoll_ctl"))
+        };
+        add(&stop, STOP, EventFlags::IN)?;
+        for (key, socket) in (0..).zip(&sockets) {
+            add(socket, key, EventFlags::IN | EventFlags::ONESHOT)?;
+        }
+        let open = AtomicUsize::new(sockets.len());
+        let channels = sockets.into_iter().map(|socket| Mutex::new(Channel { socket, pending: None })).collect();
+        Ok(Self { epoll, channels, open, stop })
+    }
+
+    fn work(&self, broker: &Broker) -> Result<(), BrokerError> {
+        let mut buffer = vec![0; MAX_REQUEST];
+        let mut events = Vec::with_capacity(1);
+        loop {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(BrokerError::Serve { step: "epoll_wait", errno }),
+            }
+            let Some(key) = events.first().map(|event: &epoll::Event| event.data.u64()) else {
+                continue;
+            };
+            if key == STOP {
+                return Ok(());
+            }
+            let channel = usize::try_from(key).ok().and_then(|index| self.channels.get(index));
+            if let Some(channel) = channel {
+                self.advance(broker, channel, key, &mut buffer);
+            }
+        }
+    }
+
+    fn advance(&self, broker: &Broker, channel: &Mutex<Channel>, key: u64, buffer: &mut [u8]) {
+        let mut channel = channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let flags = match channel.advance(broker, buffer) {
+            Next::Request => EventFlags::IN,
+            Next::Room => EventFlags::OUT,
+            Next::Closed => return self.closed(&channel),
+        };
+        let data = EventData::new_u64(key);
+        if epoll::modify(&self.epoll, &channel.socket, data, flags | EventFlags::ONESHOT).is_err() {
+            self.closed(&channel);
+        }
+    }
+
+    fn closed(&self, channel: &Channel) {
+        // Nobody can wait for this descriptor again; a failure leaves it disarmed all the same.
+        let _ = epoll::delete(&self.epoll, &channel.socket);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // An eventfd of our own that nobody else writes takes 1 without blocking.
+            let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Channel {
+    /// Does one step: sends what is pending, or answers one request.
+    fn advance(&mut self, broker: &Broker, buffer: &mut [u8]) -> Next {
+        if self.pending.is_none() {
+            let datagram = match receive(&self.socket, buffer) {
+                Ok(Received::Datagram(datagram)) => datagram,
+                Ok(Received::Truncated) => &[],
+                Ok(Received::Closed) => return Next::Closed,
+                Err(Errno::AGAIN | Errno::INTR) => return Next::Request,
+                Err(_) => return Next::Closed,
+            };
+            broker.bucket.take();
+            self.pending = broker.answer(datagram);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Next {
+        let Some(answer) = &self.pending else {
+            return Next::Request;
+        };
+        match send(&self.socket, answer) {
+            Ok(()) => {
+                self.pending = None;
+                Next::Request
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Next::Room,
+            // Too many descriptors in flight, or memory short: the asker hears of it without one.
+            Err(errno) if answer.descriptor.is_some() && errno != Errno::PIPE => {
+                self.pending = replace_by_failure(answer, errno);
+                self.flush()
+            }
+            Err(_) => Next::Closed,
+        }
+    }
+}
+
+enum Received<'a> {
+    Datagram(&'a [u8]),
+    Truncated,
+    Closed,
+}
+
+/// Receives one datagram. There is no control buffer: descriptors that the guest sends are dropped by
+/// the kernel and never exist here.
+fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Result<Received<'a>, Errno> {
+    let mut control = RecvAncillaryBuffer::default();
+    let message = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::DONTWAIT)?;
+    if message.flags.contains(ReturnFlags::TRUNC) {
+        return Ok(Received::Truncated);
+    }
+    // An empty datagram looks like the end of the stream; a LibOS never sends one.
+    match buffer.get(..message.bytes) {
+        Some(datagram) if !datagram.is_empty() => Ok(Received::Datagram(datagram)),
+        _ => Ok(Received::Closed),
+    }
+}
+
+fn send(socket: &OwnedFd, answer: &Answer) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = answer.descriptor.as_ref().map(|descriptor| [descriptor.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(socket, &[IoSlice::new(&answer.bytes)], &mut control, flags)?;
+    Ok(())
+}
+
+fn replace_by_failure(answer: &Answer, errno: Errno) -> Option<Answer> {
+    let sequence = abi::decode::<Envelope<Reply>>(&answer.bytes).ok()?.sequence;
+    let body = Reply::Failed(errno.raw_os_error());
+    let bytes = abi::encode(&Envelope { sequence, body }).ok()?;
+    Some(Answer { bytes, descriptor: None })
+}

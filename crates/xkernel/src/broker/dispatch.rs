@@ -1,0 +1,116 @@
+//! From a datagram to its answer.
+
+use super::export::Export;
+use super::{Broker, Control, walk};
+use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A reply datagram and the descriptor that travels with it.
+#[derive(Debug)]
+pub struct Answer {
+    /// An encoded `Envelope<Reply>`, at most [`MAX_REPLY`] bytes.
+    pub bytes: Vec<u8>,
+    /// Goes out by SCM_RIGHTS.
+    pub descriptor: Option<Arc<OwnedFd>>,
+}
+
+/// A reply before it is encoded.
+pub(super) struct Outcome {
+    reply: Reply,
+    descriptor: Option<Arc<OwnedFd>>,
+}
+
+impl Outcome {
+    /// A reply with a descriptor.
+    pub(super) fn with(reply: Reply, descriptor: impl Into<Arc<OwnedFd>>) -> Self {
+        Self { reply, descriptor: Some(descriptor.into()) }
+    }
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Self {
+        Self { reply, descriptor: None }
+    }
+}
+
+impl Broker {
+    /// Answers one datagram as the container sent it; `None` where the protocol has no answer.
+    ///
+    /// What is too long or malformed gets `Failed(EPROTO)` with sequence number 0.
+    pub fn answer(&self, datagram: &[u8]) -> Option<Answer> {
+        if datagram.len() > MAX_REQUEST {
+            return encode(0, Err(Errno::PROTO));
+        }
+        match abi::decode::<Envelope<Request<'_>>>(datagram) {
+            Ok(Envelope { sequence, body }) => match self.perform(body) {
+                Ok(None) => None,
+                Ok(Some(outcome)) => encode(sequence, Ok(outcome)),
+                Err(errno) => encode(sequence, Err(errno)),
+            },
+            Err(_) => encode(0, Err(Errno::PROTO)),
+        }
+    }
+
+    fn perform(&self, request: Request<'_>) -> Result<Option<Outcome>, Errno> {
+        let control = &self.options.control;
+        match request {
+            Request::Exit { status, stats } => control(Control::Exit { status, stats }),
+            Request::StartFailed { errno, what } => {
+                control(Control::StartFailed { errno, what: what.to_vec() });
+            }
+            Request::Quiesced { threads } => control(Control::Quiesced { threads }),
+            request => return self.perform_answered(request).map(Some),
+        }
+        Ok(None)
+    }
+
+    fn perform_answered(&self, request: Request<'_>) -> Result<Outcome, Errno> {
+        Ok(match request {
+            Request::Walk { export, from, path } => {
+                Reply::Nodes(walk::walk(self.export(export)?, from, path)?).into()
+            }
+            Request::ReadDir { export, path, from } => {
+                let (entries, more) = self.listings.read(export, self.export(export)?, path, from)?;
+                Reply::Entries { entries, more }.into()
+            }
+            Request::Open { export, path, writable } => {
+                let (file, attributes) = walk::open(self.export(export)?, path, writable)?;
+                Outcome::with(Reply::Node(attributes), file)
+            }
+            Request::Memory { size } => {
+                let (id, file) = self.memories.create(size)?;
+                Outcome::with(Reply::Memory { id }, file)
+            }
+            Request::ResizeMemory { id, size } => {
+                self.memories.resize(id, size)?;
+                Reply::Done.into()
+            }
+            Request::DropMemory { id } => {
+                self.memories.forget(id)?;
+                Reply::Done.into()
+            }
+            Request::Epoll => Outcome::with(Reply::Done, epoll::create(epoll::CreateFlags::CLOEXEC)?),
+            Request::Log { text } => {
+                (self.options.control)(Control::Log(text.to_vec()));
+                Reply::Done.into()
+            }
+            _ => return Err(Errno::OPNOTSUPP),
+        })
+    }
+
+    fn export(&self, number: u16) -> Result<&Export, Errno> {
+        self.exports.get(usize::from(number)).ok_or(Errno::NODEV)
+    }
+}
+
+fn encode(sequence: u32, outcome: Result<Outcome, Errno>) -> Option<Answer> {
+    let outcome = outcome.unwrap_or_else(|errno| Reply::Failed(errno.raw_os_error()).into());
+    let bytes = abi::encode(&Envelope { sequence, body: &outcome.reply }).ok()?;
+    if bytes.len() > MAX_REPLY {
+        return encode(sequence, Err(Errno::TOOBIG));
+    }
+    Some(Answer { bytes, descriptor: outcome.descriptor })
+}

@@ -1,0 +1,206 @@
+//! An export: one mount of the host, or one file of it, that a container may see.
+
+use super::{BrokerError, attributes, name};
+use abi::broker::Attributes;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstatfs, open, openat, openat2};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Magic numbers of the file systems whose files act on the host.
+const FORBIDDEN: [(u64, &str); 15] = [
+    (0x9fa0, "proc"),
+    (0x6265_6572, "sysfs"),
+    (0x0027_e0eb, "cgroup"),
+    (0x6367_7270, "cgroup2"),
+    (0xcafe_4a11, "bpf"),
+    (0x6462_6720, "debugfs"),
+    (0x7472_6163, "tracefs"),
+    (0x7363_6673, "securityfs"),
+    (0x6265_6570, "configfs"),
+    (0x1cd1, "devpts"),
+    (0xde5e_81e4, "efivarfs"),
+    (0x6165_676c, "pstore"),
+    (0x4249_4e4d, "binfmt_misc"),
+    (0x6573_5543, "fusectl"),
+    (0x0187, "autofs"),
+];
+
+/// How often a walk is begun again that a rename elsewhere disturbed.
+const RETRIES: usize = 32;
+
+/// What every opening carries.
+const BASE: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
+
+/// One mount of the host, or one file, and whether it may be written.
+#[derive(Debug)]
+pub struct Export {
+    root: OwnedFd,
+    read_only: bool,
+    is_directory: bool,
+}
+
+impl Export {
+    /// Opens a directory or a regular file of the host as an export. The path is the operator's and
+    /// may hold symbolic links.
+    ///
+    /// # Errors
+    /// [`BrokerError`] where the path cannot be opened, is of another kind, or lies in proc, sysfs,
+    /// devtmpfs, cgroup, bpf and their like.
+    pub fn open(path: &Path, read_only: bool) -> Result<Self, BrokerError> {
+        let failed = |errno| BrokerError::Open { path: path.into(), errno };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root = openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+        let attributes = attributes::of_descriptor(&root).map_err(failed)?;
+        let is_directory = match attributes::kind(&attributes) {
+            FileType::Directory => true,
+            FileType::RegularFile => false,
+            _ => return Err(BrokerError::Kind { path: path.into() }),
+        };
+        if let Some(filesystem) = forbidden(&root, &attributes).map_err(failed)? {
+            return Err(BrokerError::Forbidden { path: path.into(), filesystem });
+        }
+        Ok(Self { root, read_only, is_directory })
+    }
+
+    /// Fails with `EROFS` where nothing may be written.
+    pub(super) fn check_writable(&self) -> Result<(), Errno> {
+        if self.read_only { Err(Errno::ROFS) } else { Ok(()) }
+    }
+
+    /// The export's root, an O_PATH descriptor.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.root.as_fd()
+    }
+
+    /// An O_PATH descriptor of a node of any kind; a symbolic link is the node itself.
+    ///
+    /// # Errors
+    /// `EXDEV` where the path leads into another mount, `ELOOP` where it leads through a link.
+    pub(super) fn node(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH)
+    }
+
+    /// An O_PATH descriptor of a directory.
+    pub(super) fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// A directory opened for reading its entries.
+    pub(super) fn readable_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// The directory that holds a name, and the name.
+    pub(super) fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), Errno> {
+        let (parent, last) = name::split(path)?;
+        Ok((self.directory(parent)?, last))
+    }
+
+    /// Opens a regular file for reading or writing, with its attributes.
+    ///
+    /// # Errors
+    /// `EROFS` for writing a read-only export; `EISDIR`, `ELOOP`, `ENXIO` (FIFO, socket) and `EACCES`
+    /// (device) for what is no regular file: opening those would block or act.
+    pub(super) fn file(&self, path: &[u8], access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+        if access == Access::Write {
+            self.check_writable()?;
+        }
+        let node = self.node(path)?;
+        let attributes = attributes::of_descriptor(&node)?;
+        match attributes::kind(&attributes) {
+            FileType::RegularFile => reopen(&node, &attributes, access),
+            FileType::Directory => Err(Errno::ISDIR),
+            FileType::Symlink => Err(Errno::LOOP),
+            FileType::Fifo | FileType::Socket => Err(Errno::NXIO),
+            _ => Err(Errno::ACCESS),
+        }
+    }
+
+    fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        name::check_path(path)?;
+        if !path.is_empty() {
+            return below(self.root(), path, flags);
+        }
+        if self.is_directory {
+            return below(self.root(), b".", flags);
+        }
+        if flags.contains(OFlags::DIRECTORY) {
+            return Err(Errno::NOTDIR);
+        }
+        rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
+    }
+}
+
+/// Whether a handle can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// Opens a checked path below a directory: no link, no way up, no other mount.
+pub(super) fn below(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    create_below(directory, path, flags, Mode::empty())
+}
+
+/// The same for O_CREAT, with the mode of the new file.
+pub(super) fn create_below(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    // O_PATH goes with nothing but these two; openat2 refuses the rest.
+    let flags = if flags.contains(OFlags::PATH) {
+        flags | OFlags::CLOEXEC | OFlags::NOFOLLOW
+    } else {
+        flags | BASE
+    };
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    for _ in 0..RETRIES {
+        match openat2(directory, path, flags, mode, resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// The name under which a call that takes only paths reaches exactly this open node.
+pub(super) fn magic_path(node: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", node.as_raw_fd())
+}
+
+fn reopen(node: &OwnedFd, expected: &Attributes, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    let mode = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::RDWR,
+    };
+    // Without O_NOFOLLOW: the name is the host's own link to the node that was checked.
+    let flags = mode | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = open(magic_path(node), flags, Mode::empty())?;
+    let attributes = attributes::of_descriptor(&file)?;
+    if (attributes.device, attributes.inode) != (expected.device, expected.inode) {
+        return Err(Errno::STALE);
+    }
+    Ok((file, attributes))
+}
+
+fn forbidden(root: &OwnedFd, attributes: &Attributes) -> Result<Option<&'static str>, Errno> {
+    let magic = u64::try_from(fstatfs(root)?.f_type).unwrap_or(0) & 0xffff_ffff;
+    if let Some(&(_, filesystem)) = FORBIDDEN.iter().find(|&&(number, _)| number == magic) {
+        return Ok(Some(filesystem));
+    }
+    // devtmpfs answers with tmpfs's magic; it is the file system that holds the host's /dev/null.
+    let null = rustix::fs::lstat("/dev/null").ok();
+    let is_dev = null.is_some_and(|null| {
+        FileType::from_raw_mode(null.st_mode) == FileType::CharacterDevice
+            && null.st_dev == attributes.device
+    });
+    Ok((is_dev && magic == 0x0102_1994).then_some("devtmpfs"))
+}

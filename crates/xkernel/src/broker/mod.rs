@@ -1,0 +1,150 @@
+//! The broker: the only way in which a container asks the host for anything with a name.
+//!
+//! It serves [`abi::broker::Request`] datagrams on SOCK_SEQPACKET channels whose other ends belong to
+//! a hostile guest. [`Broker`] holds what all threads share; [`Export`] is one mount of the host that
+//! the container may see; [`Control`] carries what concerns the supervisor.
+//!
+//! Locks: each channel, the open listings, the memory table, the lock table and the flood limit have
+//! a mutex of their own. They are leaves except for the channel's, which is held while its request is
+//! answered; nobody else waits for it.
+
+mod attributes;
+mod bucket;
+mod channel;
+mod create;
+mod dispatch;
+mod export;
+mod listing;
+mod memory;
+mod name;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use dispatch::Answer;
+pub use export::Export;
+
+use abi::stats::Stats;
+use bucket::Bucket;
+use listing::Listings;
+use memory::Memories;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why the broker could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The path of an export cannot be opened.
+    #[error("cannot open {path}: {errno}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        errno: rustix::io::Errno,
+    },
+    /// The path is neither a directory nor a regular file.
+    #[error("{path} is neither a directory nor a regular file")]
+    Kind {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path lies in a file system that acts on the host when it is used.
+    #[error("{path} lies in {filesystem}, which is never given to a container")]
+    Forbidden {
+        /// The path.
+        path: PathBuf,
+        /// Type of the file system.
+        filesystem: &'static str,
+    },
+    /// A host call that serves the channels failed.
+    #[error("cannot serve the container: {step}: {errno}")]
+    Serve {
+        /// Which call.
+        step: &'static str,
+        /// Why.
+        errno: rustix::io::Errno,
+    },
+    /// A broker thread could not be made.
+    #[error("cannot start a broker thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a container says to its supervisor, unchecked: every field is the guest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The first guest process ended.
+    Exit {
+        /// Wait status as wait4(2) gives it.
+        status: i32,
+        /// The report.
+        stats: Stats,
+    },
+    /// The first program could not be started.
+    StartFailed {
+        /// errno of the failed step.
+        errno: i32,
+        /// What was at fault.
+        what: Vec<u8>,
+    },
+    /// Text for the caller's standard error.
+    Log(Vec<u8>),
+    /// Every thread stands at its entry frame.
+    Quiesced {
+        /// How many.
+        threads: u32,
+    },
+}
+
+/// Policy of one container's broker.
+pub struct Options {
+    /// Called on a broker thread with each control message; must not block for long.
+    pub control: Box<dyn Fn(Control) + Send + Sync>,
+    /// Bytes that all memfds of the container may have together.
+    pub memory_limit: u64,
+    /// Requests a second that pass without delay.
+    pub requests_per_second: u32,
+}
+
+impl Options {
+    /// Usual limits around a receiver of control messages.
+    pub fn new(control: impl Fn(Control) + Send + Sync + 'static) -> Self {
+        Self {
+            control: Box::new(control),
+            memory_limit: 64 << 30,
+            requests_per_second: 200_000,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("memory_limit", &self.memory_limit)
+            .field("requests_per_second", &self.requests_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One container's broker, shared by its threads.
+#[derive(Debug)]
+pub struct Broker {
+    exports: Vec<Export>,
+    options: Options,
+    bucket: Bucket,
+    listings: Listings,
+    memories: Memories,
+}
+
+impl Broker {
+    /// Makes a broker over its exports; an export's number is its index.
+    pub fn new(exports: Vec<Export>, options: Options) -> Self {
+        Self {
+            bucket: Bucket::new(options.requests_per_second),
+            memories: Memories::new(options.memory_limit),
+            listings: Listings::default(),
+            exports,
+            options,
+        }
+    }
+}

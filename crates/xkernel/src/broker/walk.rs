@@ -1,0 +1,61 @@
+//! Walk and Open: looking names up and opening files.
+
+use super::export::{Access, Export, below};
+use super::{attributes, name};
+use abi::broker::{Attributes, Node};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Attributes of each component of `path` below `from`; of `from` itself where `path` is empty.
+///
+/// A mount point shows the attributes of what is mounted there and is never descended into.
+///
+/// # Errors
+/// Those of opening `from`. A missing component only ends the list.
+pub(super) fn walk(export: &Export, from: &[u8], path: &[u8]) -> Result<Vec<Node>, Errno> {
+    name::check_path(path)?;
+    if path.is_empty() {
+        let node = export.node(from)?;
+        return Ok(vec![node_of(&node)?]);
+    }
+    let mut directory = export.directory(from)?;
+    let mut nodes = Vec::new();
+    let mut components = path.split(|&byte| byte == b'/').peekable();
+    while let Some(component) = components.next() {
+        let name = CString::new(component).map_err(|_| Errno::INVAL)?;
+        let node = match attributes::node_of_name(&directory, &name) {
+            Ok(node) => node,
+            Err(Errno::NOENT) => break,
+            // What was found so far is true and useful; the next request reports the rest.
+            Err(_) if !nodes.is_empty() => break,
+            Err(errno) => return Err(errno),
+        };
+        let descends = attributes::kind(&node.attributes) == FileType::Directory;
+        nodes.push(node);
+        if !descends || components.peek().is_none() {
+            break;
+        }
+        match below(directory.as_fd(), component, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(next) => directory = next,
+            Err(_) => break,
+        }
+    }
+    Ok(nodes)
+}
+
+/// A handle on a regular file and its attributes; see [`Export::file`] for the errors.
+pub(super) fn open(export: &Export, path: &[u8], writable: bool) -> Result<(OwnedFd, Attributes), Errno> {
+    let access = if writable { Access::Write } else { Access::Read };
+    export.file(path, access)
+}
+
+fn node_of(node: &OwnedFd) -> Result<Node, Errno> {
+    let attributes = attributes::of_descriptor(node)?;
+    let target = match attributes::kind(&attributes) {
+        FileType::Symlink => rustix::fs::readlinkat(node, c"", Vec::new())?.into_bytes(),
+        _ => Vec::new(),
+    };
+    Ok(Node { attributes, target })
+}

@@ -1,0 +1,137 @@
+//! The processes of one container: reaper (outside of the pid namespace), idle init and runner (inside).
+//!
+//! [`start`] is called while the supervisor has one thread. The reaper and everything below it die with the
+//! supervisor: reaper by its parent-death signal, init by the reaper's, the rest with the pid namespace.
+
+mod reaper;
+
+use crate::sys::{self, Side};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Why a container's processes could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A step failed on the host.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn failed<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> SandboxError {
+    move |error| SandboxError::Step { step, source: error.into() }
+}
+
+/// The supervisor's ends of a running container.
+#[derive(Debug)]
+pub struct Running {
+    /// Pid of the reaper.
+    pub reaper: i32,
+    /// Broker channels.
+    pub channels: Vec<OwnedFd>,
+    /// Event channel.
+    pub events: OwnedFd,
+}
+
+/// What the runner is given.
+pub(crate) struct Hand {
+    pub(crate) runner: OwnedFd,
+    pub(crate) arena: OwnedFd,
+    pub(crate) events: OwnedFd,
+    pub(crate) channels: Vec<OwnedFd>,
+    /// Which of the caller's standard streams are passed.
+    pub(crate) streams: [bool; 3],
+    /// Read once the ids are mapped.
+    pub(crate) ready: OwnedFd,
+}
+
+fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(failed("make a channel"))
+}
+
+/// Starts reaper, init and runner.
+///
+/// # Errors
+/// Fails where the host refuses namespaces or descriptors.
+pub fn start(memory: crate::loader::Memory, streams: [bool; 3]) -> Result<Running, SandboxError> {
+    let (events, runner_events) = packet_pair()?;
+    let mut channels = Vec::new();
+    let mut runner_channels = Vec::new();
+    for _ in 0..abi::boot::BROKER_CHANNELS {
+        let (ours, theirs) = packet_pair()?;
+        grow_buffers(&ours);
+        channels.push(ours);
+        runner_channels.push(theirs);
+    }
+    let (ready, child_ready) = packet_pair()?;
+    let hand = Hand {
+        runner: memory.runner,
+        arena: memory.arena,
+        events: runner_events,
+        channels: runner_channels,
+        streams,
+        ready: child_ready,
+    };
+    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+    match sys::fork_with(namespaces).map_err(failed("make user, mount, ipc, uts and network namespaces"))? {
+        Side::Child => {
+            drop((ready, channels));
+            reaper::run(hand, events)
+        }
+        Side::Parent(reaper) => {
+            drop(hand);
+            if let Err(error) = map_ids(reaper) {
+                sys::kill(reaper, libc::SIGKILL);
+                let _ = sys::reap(reaper);
+                return Err(error);
+            }
+            rustix::io::write(&ready, b"!").map_err(failed("start the reaper"))?;
+            Ok(Running { reaper, channels, events })
+        }
+    }
+}
+
+/// Replies are large datagrams.
+fn grow_buffers(socket: &OwnedFd) {
+    let size = abi::broker::MAX_REPLY * 2;
+    // Best effort: the default holds one reply.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, size);
+}
+
+/// The id that container processes have inside of their user namespace.
+pub(crate) const INNER_ID: u32 = 1000;
+
+/// Maps one id: of a range that nobody uses where we are root, else the caller's own.
+fn map_ids(pid: i32) -> Result<(), SandboxError> {
+    let uid = rustix::process::getuid().as_raw();
+    let gid = rustix::process::getgid().as_raw();
+    let (outer_uid, outer_gid) = if uid == 0 {
+        let id = 0x7000_0000 + (pid.unsigned_abs() & 0x00ff_ffff);
+        (id, id)
+    } else {
+        (uid, gid)
+    };
+    let write = |name: &str, text: String| {
+        std::fs::write(format!("/proc/{pid}/{name}"), text).map_err(failed("map the container's user"))
+    };
+    if uid != 0 {
+        write("setgroups", "deny".into())?;
+    }
+    write("uid_map", format!("{INNER_ID} {outer_uid} 1\n"))?;
+    write("gid_map", format!("{INNER_ID} {outer_gid} 1\n"))
+}
+
+/// Sends an event to the LibOS; a container that is gone hears nothing.
+pub fn send_event(events: &OwnedFd, event: &abi::event::Event) {
+    if let Ok(bytes) = abi::encode(event) {
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::net::send(events.as_fd(), &bytes, rustix::net::SendFlags::NOSIGNAL)
+        });
+    }
+}

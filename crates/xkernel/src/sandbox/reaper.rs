@@ -1,0 +1,158 @@
+//! The reaper: parent of every host process of the container, outside of their pid namespace.
+
+use super::{Hand, INNER_ID};
+use crate::sys::{self, Side};
+use abi::boot::{ARENA_FD, BROKER_FD, EVENT_FD, STDIO_FD};
+use abi::event::Event;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Deaths told by one event.
+const BATCH: usize = 64;
+/// Descriptors of a fresh runner lie below.
+const ABOVE: i32 = 100;
+
+/// The reaper's life. `events` is the supervisor's end of the event channel, shared with it.
+pub(super) fn run(hand: Hand, events: OwnedFd) -> ! {
+    sys::die_with_parent();
+    match prepare(hand) {
+        Ok((proc, init, runner)) => reap_all(&proc, init, runner, &events),
+        Err(error) => {
+            eprintln!("xc: cannot start the container: {error}");
+            sys::exit_now(125)
+        }
+    }
+}
+
+/// Becomes the container's user, leaves the host's file system, and makes init and runner.
+fn prepare(hand: Hand) -> io::Result<(OwnedFd, i32, i32)> {
+    let mut byte = [0];
+    if rustix::io::read(&hand.ready, &mut byte)? != 1 {
+        return Err(io::Error::other("the supervisor has gone"));
+    }
+    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    sys::set_ids(INNER_ID, INNER_ID)?;
+    sys::die_with_parent();
+    leave_file_system()?;
+    sys::unshare(libc::CLONE_NEWPID)?;
+    let init = match sys::fork_with(0)? {
+        Side::Child => {
+            sys::die_with_parent();
+            sys::close_from(0);
+            sys::sleep_for_ever()
+        }
+        Side::Parent(pid) => pid,
+    };
+    let runner = match sys::fork_with(0)? {
+        Side::Child => become_runner(&hand),
+        Side::Parent(pid) => pid,
+    };
+    sys::terminate_kills(init);
+    Ok((proc, init, runner))
+}
+
+/// An empty, read-only root for every process of the container.
+fn leave_file_system() -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    rustix::mount::mount("none", "/tmp", "tmpfs", flags, c"size=4k")?;
+    rustix::process::chdir("/tmp")?;
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// Lays the descriptors out and executes the LibOS's image.
+fn become_runner(hand: &Hand) -> ! {
+    let error = match lay_out(hand) {
+        Ok(runner) => {
+            let _ = rustix::thread::set_no_new_privs(true);
+            sys::exec_file(runner.as_fd())
+        }
+        Err(error) => error,
+    };
+    eprintln!("xc: cannot start the LibOS: {error}");
+    sys::exit_now(125)
+}
+
+fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
+    let _ = rustix::process::setsid();
+    let above = |fd: BorrowedFd<'_>| sys::duplicate_above(fd, ABOVE);
+    let runner = above(hand.runner.as_fd())?;
+    let arena = above(hand.arena.as_fd())?;
+    let events = above(hand.events.as_fd())?;
+    let channels = hand.channels.iter().map(|fd| above(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
+    let mut streams = Vec::new();
+    for (number, passed) in (0..).zip(hand.streams) {
+        let stream = if passed { sys::standard_stream(number) } else { None };
+        streams.push(stream.map(above).transpose()?);
+    }
+    sys::place(arena.as_fd(), ARENA_FD)?;
+    sys::place(events.as_fd(), EVENT_FD)?;
+    for (number, channel) in (BROKER_FD..).zip(&channels) {
+        sys::place(channel.as_fd(), number)?;
+    }
+    for (number, stream) in (STDIO_FD..).zip(&streams) {
+        if let Some(stream) = stream {
+            sys::place(stream.as_fd(), number)?;
+        }
+    }
+    close_gaps(&streams);
+    Ok(runner)
+}
+
+/// Whatever else lies among the runner's descriptors is closed; those above close themselves at exec.
+fn close_gaps(streams: &[Option<OwnedFd>]) {
+    let mut closed: Vec<i32> = (0..3).collect();
+    closed.push(abi::boot::CONSOLE_FD);
+    closed.extend((STDIO_FD..).zip(streams).filter(|(_, s)| s.is_none()).map(|(number, _)| number));
+    closed.extend(abi::boot::FIRST_FREE_FD..ABOVE);
+    for number in closed {
+        sys::close_one(number);
+    }
+}
+
+/// Reaps until nobody is left. The runner's death ends the container.
+fn reap_all(proc: &OwnedFd, init: i32, runner: i32, events: &OwnedFd) -> ! {
+    loop {
+        let mut deaths = Vec::new();
+        let mut ended = false;
+        loop {
+            match sys::wait_ended(!deaths.is_empty()) {
+                Ok(Some(pid)) => {
+                    let inner = inner_pid(proc, pid);
+                    let status = sys::reap(pid).unwrap_or(0);
+                    ended |= pid == runner || pid == init;
+                    deaths.extend(inner.map(|inner| (inner, status)));
+                }
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if deaths.is_empty() => sys::exit_now(0),
+                Err(_) => break,
+            }
+            if deaths.len() >= BATCH || ended {
+                break;
+            }
+        }
+        if ended {
+            sys::kill(init, libc::SIGKILL);
+        } else {
+            super::send_event(events, &Event::Died(deaths));
+        }
+    }
+}
+
+/// The pid of an ended child inside of the container's namespace: last number of `NSpid`.
+fn inner_pid(proc: &OwnedFd, pid: i32) -> Option<i32> {
+    let path = format!("{pid}/status");
+    let file = rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; 4096];
+    let count = rustix::io::read(&file, &mut buffer).ok()?;
+    let text = std::str::from_utf8(buffer.get(..count)?).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_whitespace().last()?.parse().ok()
+}

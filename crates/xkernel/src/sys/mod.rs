@@ -1,0 +1,227 @@
+//! Raw host calls that no safe wrapper offers: the only unsafe code of the host side. Invariant: processes
+//! are made only while the caller has one thread, so a child may allocate.
+#![expect(unsafe_code, reason = "the one place for raw host calls")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// Which side of a fork the caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The new process.
+    Child,
+    /// The old one, with the child's pid.
+    Parent(i32),
+}
+
+fn check(ret: i64) -> io::Result<i64> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// Forks with namespaces: clone(2) with SIGCHLD and `flags`. The caller has one thread.
+///
+/// # Errors
+/// The host's errno.
+pub fn fork_with(flags: i32) -> io::Result<Side> {
+    // SAFETY: no stack is given, so this is fork(2); the caller has one thread, so the child's heap is whole.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) })?;
+    Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).unwrap_or(i32::MAX)) })
+}
+
+/// unshare(2).
+///
+/// # Errors
+/// The host's errno.
+pub fn unshare(flags: i32) -> io::Result<()> {
+    // SAFETY: changes namespaces only.
+    check(i64::from(unsafe { libc::unshare(flags) })).map(|_| ())
+}
+
+/// Takes one user and group, and no supplementary groups where the host allows that.
+///
+/// # Errors
+/// The host's errno.
+pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: plain calls of the process itself; refused without setgroups, which is then denied anyway.
+    let _ = unsafe { libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) };
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(|_| ())
+}
+
+/// Dies when the parent dies.
+pub fn die_with_parent() {
+    // SAFETY: a setting of the process itself.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: RawFd) {
+    // SAFETY: the caller owns what it still needs below `first`.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Closes one descriptor number, open or not.
+pub fn close_one(fd: RawFd) {
+    // SAFETY: the caller lays out a fresh child's descriptors and owns all of them.
+    unsafe { libc::close(fd) };
+}
+
+/// Duplicates a descriptor to an exact number, without close-on-exec.
+///
+/// # Errors
+/// The host's errno.
+pub fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: the numbers are those that a fresh child lays out for itself.
+    check(i64::from(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(|_| ())
+}
+
+/// A duplicate at or above a number, out of the way of [`place`].
+///
+/// # Errors
+/// The host's errno.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<std::os::fd::OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC gives a new descriptor.
+    let new = check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }))?;
+    let new = RawFd::try_from(new).unwrap_or(-1);
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(new) })
+}
+
+/// Executes an open file with no arguments and an empty environment. Returns only on failure.
+pub fn exec_file(fd: BorrowedFd<'_>) -> io::Error {
+    let arguments = [c"".as_ptr(), std::ptr::null()];
+    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: NULL-terminated arrays of C strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Ends the process without running anything more.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sleeps for ever.
+pub fn sleep_for_ever() -> ! {
+    loop {
+        // SAFETY: waits for a signal.
+        unsafe { libc::pause() };
+    }
+}
+
+static INIT_PID: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+extern "C" fn on_terminate(_signal: i32) {
+    let pid = INIT_PID.load(std::sync::atomic::Ordering::Relaxed);
+    if pid > 0 {
+        // SAFETY: async-signal-safe.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// From now on SIGTERM kills the container's init, and with it the container.
+pub fn terminate_kills(init: i32) {
+    INIT_PID.store(init, std::sync::atomic::Ordering::Relaxed);
+    // SAFETY: the handler is async-signal-safe.
+    unsafe { libc::signal(libc::SIGTERM, on_terminate as *const () as usize) };
+}
+
+/// A child that has ended but is not reaped yet, or None where there are no children.
+///
+/// # Errors
+/// EINTR and the like.
+pub fn wait_ended(nonblocking: bool) -> io::Result<Option<i32>> {
+    let options = libc::WEXITED | libc::WNOWAIT | if nonblocking { libc::WNOHANG } else { 0 };
+    // SAFETY: an all-zero siginfo_t is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one siginfo_t.
+    check(i64::from(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }))?;
+    // SAFETY: waitid filled it (pid 0: nobody has ended yet).
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then_some(pid))
+}
+
+/// Reaps a child; returns its wait status.
+///
+/// # Errors
+/// The host's errno.
+pub fn reap(pid: i32) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: writes one int.
+        match check(i64::from(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) })) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|_| status),
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: no memory is touched.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Ignores a signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is no handler.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Flags of an open descriptor, None where it is closed.
+#[must_use]
+pub fn descriptor_flags(fd: RawFd) -> Option<i32> {
+    // SAFETY: F_GETFL touches no memory.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    (flags >= 0).then_some(flags)
+}
+
+/// One of the caller's standard streams.
+#[must_use]
+pub fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: checked to be open, and standard streams are never closed by us.
+    descriptor_flags(fd).map(|_| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
+///
+/// # Errors
+/// The host's errno.
+pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    // SAFETY: an all-zero sigset_t is valid to initialise.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: initialises the set.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for &signal in signals {
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: reads the set.
+    let ret = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    if ret != 0 {
+        return Err(io::Error::from_raw_os_error(ret));
+    }
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        loop {
+            let mut signal = 0;
+            // SAFETY: reads the set, writes one int.
+            if unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {
+                return;
+            }
+            deliver(signal);
+        }
+    })?;
+    Ok(())
+}

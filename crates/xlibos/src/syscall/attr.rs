@@ -1,0 +1,179 @@
+//! Changes of attributes: chmod(2), chown(2), utimensat(2), truncate(2).
+
+use super::args::UserPath;
+use crate::fs::fd_table::Fd;
+use crate::fs::inode::{Change, Kind, Time};
+use crate::fs::{AT_FDCWD, Path, access, pseudo, resolve_at};
+use crate::process::creds::CAP_CHOWN;
+use crate::{Errno, Result, Task};
+use machine::guest::{self, UserPtr};
+
+fn place_of(task: &Task, fd: Fd) -> Result<Path> {
+    Ok(pseudo::path_of(&*task.files().get(fd)?))
+}
+
+fn apply(place: &Path, change: &Change) -> Result<()> {
+    place.mount.check_writable()?;
+    place.inode().set_attributes(change)
+}
+
+fn set_mode(task: &Task, place: &Path, mode: u32) -> Result<()> {
+    access::check_owner(&place.inode().stat()?, &task.creds())?;
+    apply(place, &Change { mode: Some(mode & 0o7777), ..Change::default() })
+}
+
+pub(super) fn chmod(task: &Task, path: UserPath, mode: u32) -> Result<()> {
+    fchmodat(task, AT_FDCWD, path, mode)
+}
+
+pub(super) fn fchmod(task: &Task, fd: Fd, mode: u32) -> Result<()> {
+    set_mode(task, &place_of(task, fd)?, mode)
+}
+
+pub(super) fn fchmodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Result<()> {
+    set_mode(task, &resolve_at(task, dirfd, &path.read()?, 0)?, mode)
+}
+
+/// -1 leaves an id as it is.
+fn wanted(id: u32) -> Option<u32> {
+    (id != u32::MAX).then_some(id)
+}
+
+fn set_owner(task: &Task, place: &Path, uid: u32, gid: u32) -> Result<()> {
+    let creds = task.creds();
+    let stat = place.inode().stat()?;
+    let (uid, gid) = (wanted(uid), wanted(gid));
+    let may = creds.has(CAP_CHOWN)
+        || (creds.fsuid == stat.uid
+            && uid.is_none_or(|uid| uid == stat.uid)
+            && gid.is_none_or(|gid| gid == stat.gid || creds.is_in_group(gid)));
+    if !may {
+        return Err(Errno::EPERM);
+    }
+    apply(place, &Change { uid, gid, ..Change::default() })
+}
+
+pub(super) fn chown(task: &Task, path: UserPath, uid: u32, gid: u32) -> Result<()> {
+    fchownat(task, AT_FDCWD, path, uid, gid, 0)
+}
+
+pub(super) fn lchown(task: &Task, path: UserPath, uid: u32, gid: u32) -> Result<()> {
+    fchownat(task, AT_FDCWD, path, uid, gid, 0x100)
+}
+
+pub(super) fn fchown(task: &Task, fd: Fd, uid: u32, gid: u32) -> Result<()> {
+    set_owner(task, &place_of(task, fd)?, uid, gid)
+}
+
+pub(super) fn fchownat(task: &Task, dirfd: Fd, path: UserPath, uid: u32, gid: u32, flags: u32) -> Result<()> {
+    if flags & !0x1100 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    set_owner(task, &resolve_at(task, dirfd, &path.read()?, flags)?, uid, gid)
+}
+
+const UTIME_NOW: i64 = 0x3fff_ffff;
+const UTIME_OMIT: i64 = 0x3fff_fffe;
+
+fn now() -> Time {
+    let ns = machine::clock::realtime_ns();
+    let nsec = u32::try_from(ns % 1_000_000_000).unwrap_or(0);
+    Time { sec: (ns / 1_000_000_000).cast_signed(), nsec }
+}
+
+fn time_of(sec: i64, nsec: i64) -> Result<Option<Time>> {
+    match nsec {
+        UTIME_NOW => Ok(Some(now())),
+        UTIME_OMIT => Ok(None),
+        0..1_000_000_000 => Ok(Some(Time { sec, nsec: u32::try_from(nsec).unwrap_or(0) })),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub(super) fn utimensat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>, flags: u32) -> Result<()> {
+    let (atime, mtime, explicit) = match times.non_null() {
+        Some(times) => {
+            let [asec, ansec, msec, mnsec] = times.read()?;
+            let explicit = ansec != UTIME_NOW || mnsec != UTIME_NOW;
+            (time_of(asec, ansec)?, time_of(msec, mnsec)?, explicit)
+        }
+        None => (Some(now()), Some(now()), false),
+    };
+    let place = if path.0 == 0 { place_of(task, dirfd)? } else { resolve_at(task, dirfd, &path.read()?, flags)? };
+    if atime.is_none() && mtime.is_none() {
+        return Ok(());
+    }
+    let creds = task.creds();
+    let is_owner = access::check_owner(&place.inode().stat()?, &creds);
+    if explicit {
+        is_owner?;
+    } else if is_owner.is_err() {
+        access::check(&**place.inode(), &creds, access::WRITE)?;
+    }
+    apply(&place, &Change { atime, mtime, ..Change::default() })
+}
+
+fn set_size(place: &Path, size: i64) -> Result<()> {
+    let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
+    match place.inode().kind() {
+        Kind::File => apply(place, &Change { size: Some(size), ..Change::default() }),
+        Kind::Directory => Err(Errno::EISDIR),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub(super) fn truncate(task: &Task, path: UserPath, size: i64) -> Result<()> {
+    let place = resolve_at(task, AT_FDCWD, &path.read()?, 0)?;
+    access::check(&**place.inode(), &task.creds(), access::WRITE)?;
+    set_size(&place, size)
+}
+
+pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
+    let file = task.files().get(fd)?;
+    if !file.flags().is_writable() {
+        return Err(Errno::EINVAL);
+    }
+    set_size(&pseudo::path_of(&file), size)
+}
+
+pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -> Result<()> {
+    let file = task.files().get(fd)?;
+    if !file.flags().is_writable() {
+        return Err(Errno::EBADF);
+    }
+    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else { return Err(Errno::EINVAL) };
+    if len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    file.ops().allocate(&file, mode, offset, len)
+}
+
+pub(super) fn statfs(task: &Task, path: UserPath, to: u64) -> Result<()> {
+    write_statfs(&resolve_at(task, AT_FDCWD, &path.read()?, 0)?, to)
+}
+
+pub(super) fn fstatfs(task: &Task, fd: Fd, to: u64) -> Result<()> {
+    write_statfs(&place_of(task, fd)?, to)
+}
+
+fn write_statfs(place: &Path, to: u64) -> Result<()> {
+    let space = place.inode().file_system().stat_fs()?;
+    let words: [u64; 15] = [
+        space.kind,
+        space.block,
+        space.blocks,
+        space.free,
+        space.available,
+        space.inodes,
+        space.inodes_free,
+        0,
+        255,
+        space.block,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    guest::write_value(to, &words)
+}

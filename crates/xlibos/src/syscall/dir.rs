@@ -1,0 +1,221 @@
+//! Names and directories: getdents(2), mkdir(2), unlink(2), rename(2), link(2), symlink(2), readlink(2), chdir(2), umask(2).
+
+use super::args::UserPath;
+use crate::fs::change::{self, Side};
+use crate::fs::fd_table::Fd;
+use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
+use crate::fs::{AT_FDCWD, Follow, access, resolve, resolve_parent};
+use crate::{Errno, Result, Task};
+use alloc::vec::Vec;
+use machine::guest;
+
+pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
+    let fs = task.fs();
+    let mut path = fs.cwd().display(&fs.root());
+    path.push(0);
+    if (path.len() as u64) > size {
+        return Err(Errno::ERANGE);
+    }
+    guest::write(buffer, &path)?;
+    Ok(path.len())
+}
+
+pub(super) fn chdir(task: &Task, path: UserPath) -> Result<()> {
+    crate::fs::change_directory(task, &path.read()?)
+}
+
+pub(super) fn fchdir(task: &Task, fd: Fd) -> Result<()> {
+    let file = task.files().get(fd)?;
+    let place = file.path().ok_or(Errno::ENOTDIR)?;
+    if place.inode().kind() != Kind::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    access::check(&**place.inode(), &task.creds(), access::EXECUTE)?;
+    task.fs().set_cwd(place.clone());
+    Ok(())
+}
+
+pub(super) fn umask(task: &Task, mask: u32) -> Result<u32> {
+    Ok(task.fs().set_umask(mask & 0o777))
+}
+
+pub(super) fn mkdir(task: &Task, path: UserPath, mode: u32) -> Result<()> {
+    mkdirat(task, AT_FDCWD, path, mode)
+}
+
+pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Result<()> {
+    make(task, dirfd, path, NewKind::Directory, mode & 0o1777)
+}
+
+fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
+    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
+    let mode = mode & !task.fs().umask();
+    change::make(&dir, &last, &task.creds(), kind, mode).map(|_| ())
+}
+
+pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
+    mknodat(task, AT_FDCWD, path, mode, rdev)
+}
+
+pub(super) fn mknodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32, _rdev: u64) -> Result<()> {
+    let kind = match mode & 0o170_000 {
+        0o010_000 => NewKind::Fifo,
+        0o140_000 => NewKind::Socket,
+        0 | 0o100_000 => NewKind::File,
+        0o020_000 | 0o060_000 => return Err(Errno::EPERM),
+        _ => return Err(Errno::EINVAL),
+    };
+    make(task, dirfd, path, kind, mode & 0o7777)
+}
+
+pub(super) fn symlink(task: &Task, target: UserPath, path: UserPath) -> Result<()> {
+    symlinkat(task, target, AT_FDCWD, path)
+}
+
+pub(super) fn symlinkat(task: &Task, target: UserPath, dirfd: Fd, path: UserPath) -> Result<()> {
+    let target = target.read()?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
+    change::make(&dir, &last, &task.creds(), NewKind::Symlink(&target), 0o777).map(|_| ())
+}
+
+pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
+    readlinkat(task, AT_FDCWD, path, buffer, size)
+}
+
+pub(super) fn readlinkat(task: &Task, dirfd: Fd, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
+    let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
+    let path = path.read()?;
+    let place = if path.is_empty() {
+        task.files().get(dirfd)?.path().cloned().ok_or(Errno::ENOENT)?
+    } else {
+        resolve(task, dirfd, &path, Follow::No)?
+    };
+    if place.inode().kind() != Kind::Symlink {
+        return Err(Errno::EINVAL);
+    }
+    let target = place.inode().read_link()?;
+    let len = target.len().min(size);
+    guest::write(buffer, target.get(..len).unwrap_or(&target))?;
+    Ok(len)
+}
+
+pub(super) fn unlink(task: &Task, path: UserPath) -> Result<()> {
+    unlinkat(task, AT_FDCWD, path, 0)
+}
+
+pub(super) fn rmdir(task: &Task, path: UserPath) -> Result<()> {
+    unlinkat(task, AT_FDCWD, path, AT_REMOVEDIR)
+}
+
+const AT_REMOVEDIR: u32 = 0x200;
+
+pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<()> {
+    if flags & !AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
+    if flags & AT_REMOVEDIR != 0 {
+        change::rmdir(&dir, &last, &task.creds())
+    } else {
+        change::unlink(&dir, &last, &task.creds())
+    }
+}
+
+pub(super) fn link(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
+    linkat(task, AT_FDCWD, old, AT_FDCWD, new, 0)
+}
+
+pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: UserPath, flags: u32) -> Result<()> {
+    const AT_SYMLINK_FOLLOW: u32 = 0x400;
+    const AT_EMPTY_PATH: u32 = 0x1000;
+    if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let old = old.read()?;
+    let target = if old.is_empty() && flags & AT_EMPTY_PATH != 0 {
+        task.files().get(olddir)?.path().cloned().ok_or(Errno::ENOENT)?
+    } else {
+        resolve(task, olddir, &old, Follow::unless(flags & AT_SYMLINK_FOLLOW == 0))?
+    };
+    let (dir, last) = resolve_parent(task, newdir, &new.read()?)?;
+    change::link(&target, &dir, &last, &task.creds())
+}
+
+pub(super) fn rename(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
+    renameat2(task, AT_FDCWD, old, AT_FDCWD, new, 0)
+}
+
+pub(super) fn renameat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: UserPath) -> Result<()> {
+    renameat2(task, olddir, old, newdir, new, 0)
+}
+
+pub(super) fn renameat2(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: UserPath, flags: u32) -> Result<()> {
+    let mode = match flags {
+        0 => RenameMode::Replace,
+        1 => RenameMode::NoReplace,
+        2 => RenameMode::Exchange,
+        _ => return Err(Errno::EINVAL),
+    };
+    let (from_dir, from_last) = resolve_parent(task, olddir, &old.read()?)?;
+    let (to_dir, to_last) = resolve_parent(task, newdir, &new.read()?)?;
+    let from = Side { dir: &from_dir, last: &from_last };
+    let to = Side { dir: &to_dir, last: &to_last };
+    change::rename(&from, &to, mode, &task.creds())
+}
+
+/// Longest listing that one call gives.
+const LONGEST: u64 = 256 * 1024;
+
+/// Appends a `struct linux_dirent64`; false where it does not fit.
+fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>) -> bool {
+    let len = (19 + entry.name.len() + 1).next_multiple_of(8);
+    if out.len() + len > limit {
+        return false;
+    }
+    let end = out.len() + len;
+    out.extend_from_slice(&entry.ino.to_le_bytes());
+    out.extend_from_slice(&entry.next.to_le_bytes());
+    out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
+    out.push(entry.kind.entry_type());
+    out.extend_from_slice(entry.name);
+    out.resize(end, 0);
+    true
+}
+
+/// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
+pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<usize> {
+    let file = task.files().get(fd)?;
+    let place = file.path().cloned().ok_or(Errno::ENOTDIR)?;
+    let inode = place.inode();
+    if inode.kind() != Kind::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let limit = usize::try_from(u64::from(size).min(LONGEST)).unwrap_or(0);
+    let mut out = Vec::with_capacity(limit.min(32 * 1024));
+    let mut position = *file.position();
+    let mut full = false;
+    while position < 2 && !full {
+        let name: &[u8] = if position == 0 { b"." } else { b".." };
+        let dots = DirEntry { name, ino: inode.id().ino, kind: Kind::Directory, next: position + 1 };
+        full = !put_entry(&mut out, limit, &dots);
+        position += u64::from(!full);
+    }
+    if !full {
+        inode.read_dir(position - 2, &mut |entry| {
+            full = !put_entry(&mut out, limit, &DirEntry { next: entry.next + 2, ..*entry });
+            if !full {
+                position = entry.next + 2;
+            }
+            !full
+        })?;
+    }
+    if out.is_empty() && full {
+        return Err(Errno::EINVAL);
+    }
+    guest::write(buffer, &out)?;
+    *file.position() = position;
+    Ok(out.len())
+}
