@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! Builds, tests, checks and shows the project. `cargo xtask --help` lists the verbs.
+
+mod bench;
+mod build;
+mod command;
+mod demo;
+mod lint;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// One entry for people and for CI. Each verb installs what it needs and is missing: rustup's target and
+/// components, and, as root, Debian packages.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the release executables into target/dist/: first the LibOS image, then `xc` with the image inside
+    Build,
+    /// Run a bash script, a python3 program and a C program over this machine's root, each in an X-Container,
+    /// and report how their system calls were served
+    Demo,
+    /// Build, then run all tests: unit tests, conformance, programs and hostile guests
+    Test(test::Args),
+    /// Measure the costs that the design rests on
+    Bench,
+    /// Check formatting, clippy with warnings denied, and the budgets of CONTRIBUTING.md
+    Lint(lint::Args),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Build => build::run(),
+        Verb::Demo => demo::run(),
+        Verb::Test(args) => test::run(args),
+        Verb::Bench => bench::run(),
+        Verb::Lint(args) => lint::run(args),
+    }
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask build`: the LibOS image, then the executables that carry it.
+
+use crate::command;
+use crate::setup::{self, IMAGE_TARGET, Needs};
+use anyhow::{Context as _, Result};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds and says where the executables are.
+///
+/// # Errors
+/// When something is missing or does not compile.
+pub(crate) fn run() -> Result<ExitCode> {
+    setup::ensure(Needs::Build)?;
+    println!("{}", all()?.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds everything; the result is the path of `xc`.
+///
+/// # Errors
+/// When something does not compile.
+pub(crate) fn all() -> Result<PathBuf> {
+    let image = libos_image()?;
+    let xc = static_executable("xc", &image)?;
+    install(&xc, "xc")
+}
+
+/// Release builds have a directory of their own, so that they and `cargo test` do not undo each other's work.
+fn release_dir() -> PathBuf {
+    command::target_dir().join("release-build")
+}
+
+fn libos_image() -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--release", "--package", "xlibos-image", "--target", IMAGE_TARGET]);
+    command::run(cargo.arg("--target-dir").arg(release_dir()))?;
+    Ok(release_dir().join(IMAGE_TARGET).join("release/xlibos-image"))
+}
+
+/// Static, so that it starts in any root file system, and at any address.
+fn static_executable(package: &str, image: &Path) -> Result<PathBuf> {
+    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+    flags.push(OsString::from(" -C target-feature=+crt-static -C relocation-model=pie"));
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--release", "--package", package, "--target", HOST_TARGET]);
+    cargo.arg("--target-dir").arg(release_dir());
+    command::run(cargo.env("RUSTFLAGS", flags).env("XLIBOS_IMAGE", image))?;
+    Ok(release_dir().join(HOST_TARGET).join("release").join(package))
+}
+
+/// Copies beside the old file and renames: a running `xc` is never written over.
+fn install(built: &Path, name: &str) -> Result<PathBuf> {
+    let dist = command::root().join("target/dist");
+    std::fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
+    let (new, path) = (dist.join(format!(".{name}.new-{}", std::process::id())), dist.join(name));
+    std::fs::copy(built, &new).with_context(|| format!("cannot copy {}", built.display()))?;
+    std::fs::rename(&new, &path).with_context(|| format!("cannot replace {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask demo`: three programs that we did not write, each in an X-Container over this machine's root.
+
+use crate::build;
+use crate::command;
+use crate::setup::{self, Needs};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// One run: a title, and the command as `xc do` gets it, from the repository's root.
+struct Demo {
+    title: &'static str,
+    command: &'static [&'static str],
+}
+
+const DEMOS: &[Demo] = &[
+    Demo {
+        title: "bash: pipelines, here-documents, process substitution, traps and job control",
+        command: &["/bin/bash", "xtask/demo/shell.sh"],
+    },
+    Demo {
+        title: "python3: processes, threads and asyncio over TCP on loopback",
+        command: &["/usr/bin/python3", "xtask/demo/services.py"],
+    },
+    Demo {
+        title: "gcc: a C program compiled inside, and run",
+        command: &["/bin/sh", "-ec", "gcc -O2 -o /tmp/primes xtask/demo/primes.c -pthread; /tmp/primes"],
+    },
+];
+
+/// Builds and runs the demo.
+///
+/// # Errors
+/// When something is missing or does not compile, or `xc` cannot be started.
+pub(crate) fn run() -> Result<ExitCode> {
+    setup::ensure(Needs::Demo)?;
+    let xc = build::all()?;
+    let mut failed = 0u8;
+    let mut reports = Vec::new();
+    for demo in DEMOS {
+        println!("\n== {}", demo.title);
+        let (success, stats) = run_one(&xc, demo)?;
+        failed += u8::from(!success);
+        reports.push((demo, stats));
+    }
+    for (demo, stats) in &reports {
+        println!("\n-- {}", demo.title);
+        match stats {
+            Some(stats) => print_report(stats, 1),
+            None => println!("  no report came"),
+        }
+    }
+    println!("\n{} of {} ran well", DEMOS.len() - usize::from(failed), DEMOS.len());
+    Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+/// The program's output is shown as it comes; its report, the JSON object at the end of stderr, is kept.
+fn run_one(xc: &Path, demo: &Demo) -> Result<(bool, Option<Value>)> {
+    let mut command = Command::new(xc);
+    command.args(["do", "--stats=json", "--"]).args(demo.command).current_dir(command::root());
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start xc")?;
+    let mut report = Report::default();
+    if let Some(stderr) = child.stderr.take() {
+        command::each_line(stderr, |line| report.take(line))?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        println!("xc: {status}");
+    }
+    Ok((status.success(), report.stats))
+}
+
+/// Tells the report from what else comes on stderr.
+#[derive(Default)]
+struct Report {
+    text: String,
+    stats: Option<Value>,
+}
+
+impl Report {
+    /// A line with `{` at its start may open the report; until it is whole, lines are collected.
+    fn take(&mut self, line: &str) {
+        if self.text.is_empty() && !line.starts_with('{') {
+            eprintln!("{line}");
+            return;
+        }
+        self.text.push_str(line);
+        match serde_json::from_str(&self.text) {
+            Ok(stats) => self.stats = Some(stats),
+            Err(error) if error.is_eof() => return,
+            Err(_) => eprintln!("{}", self.text),
+        }
+        self.text.clear();
+    }
+}
+
+/// Prints whatever the report holds: a scalar a line, lists and objects below their name.
+fn print_report(value: &Value, depth: usize) {
+    let Value::Object(fields) = value else { return };
+    let margin = "  ".repeat(depth);
+    for (name, field) in fields {
+        let name = name.replace('_', " ");
+        match field {
+            Value::Object(inner) if !inner.is_empty() => {
+                println!("{margin}{name}");
+                print_report(field, depth + 1);
+            }
+            Value::Array(rows) if !rows.is_empty() => {
+                println!("{margin}{name}");
+                rows.iter().for_each(|row| println!("{margin}  {}", cell(row)));
+            }
+            Value::Object(_) | Value::Array(_) => {}
+            scalar => println!("{margin}{name:<width$} {}", cell(scalar), width = 36_usize.saturating_sub(2 * depth)),
+        }
+    }
+}
+
+/// One row of a list, on one line.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(cells) => cells.iter().map(cell).collect::<Vec<_>>().join("  "),
+        Value::Object(fields) => fields.iter().map(|(k, v)| format!("{k} {}", cell(v))).collect::<Vec<_>>().join("  "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_is_found_behind_other_lines_even_when_broken_over_lines() {
+        let mut report = Report::default();
+        for line in ["warning: something", "{", "  \"traps\": 3", "}"] {
+            report.take(line);
+        }
+        assert_eq!(report.stats, Some(serde_json::json!({ "traps": 3 })));
+    }
+
+    #[test]
+    fn text_that_only_looks_like_a_report_does_not_swallow_it() {
+        let mut report = Report::default();
+        report.take("{not json}");
+        report.take("{\"traps\": 3}");
+        assert_eq!(report.stats, Some(serde_json::json!({ "traps": 3 })));
+    }
+
+    #[test]
+    fn rows_fit_a_line() {
+        assert_eq!(cell(&serde_json::json!(["futex", 12])), "futex  12");
+        assert_eq!(cell(&serde_json::json!({ "name": "futex", "count": 12 })), "count 12  name futex");
+    }
+}

@@ -1,0 +1,133 @@
+//! Installs what a verb needs and this machine lacks. A second run costs one `dpkg-query`.
+
+use crate::command;
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What every build needs besides Rust: a linker and the C library's objects.
+const BUILD: &[&str] = &["gcc", "libc6-dev"];
+
+/// What the programs of the demo are.
+const DEMO: &[&str] = &["bash", "coreutils", "python3"];
+
+/// What tests/programs runs.
+const TEST: &[&str] = &[
+    "bash",
+    "busybox-static",
+    "coreutils",
+    "curl",
+    "dash",
+    "debootstrap",
+    "dpkg-dev",
+    "file",
+    "findutils",
+    "gawk",
+    "git",
+    "golang-go",
+    "grep",
+    "gzip",
+    "less",
+    "make",
+    "musl-tools",
+    "openssl",
+    "perl",
+    "procps",
+    "psmisc",
+    "python3",
+    "sed",
+    "sqlite3",
+    "tar",
+    "vim-tiny",
+    "xz-utils",
+];
+
+/// The target of the LibOS image.
+pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";
+
+/// A verb, as far as its needs differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Lint,
+    Build,
+    Demo,
+    Test,
+}
+
+/// Installs what the verb needs.
+///
+/// # Errors
+/// When something is missing and cannot be installed here.
+pub(crate) fn ensure(needs: Needs) -> Result<()> {
+    image_target()?;
+    match needs {
+        Needs::Lint => components(),
+        Needs::Build => packages(BUILD.iter()),
+        Needs::Demo => packages(BUILD.iter().chain(DEMO)),
+        Needs::Test => packages(BUILD.iter().chain(TEST)),
+    }
+}
+
+/// rust-toolchain.toml names the target; a toolchain that was there before may still lack it.
+fn image_target() -> Result<()> {
+    let query = ["--print", "target-libdir", "--target", IMAGE_TARGET];
+    let dir = command::output(Command::new("rustc").args(query).current_dir(command::root()))?;
+    if Path::new(dir.trim()).is_dir() {
+        return Ok(());
+    }
+    rustup(&["target", "add", IMAGE_TARGET])
+}
+
+fn components() -> Result<()> {
+    for (verb, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let mut probe = command::cargo();
+        probe.args([verb, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        if !command::status(&mut probe)?.success() {
+            rustup(&["component", "add", component])?;
+        }
+    }
+    Ok(())
+}
+
+fn rustup(args: &[&str]) -> Result<()> {
+    eprintln!("setup: rustup {}", args.join(" "));
+    command::run(Command::new("rustup").args(args).current_dir(command::root()))
+        .context("without rustup, install the target and the components of rust-toolchain.toml another way")
+}
+
+fn packages<'a>(wanted: impl Iterator<Item = &'a &'static str>) -> Result<()> {
+    let missing = missing_packages(&wanted.copied().collect::<Vec<_>>())?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root()? {
+        bail!("Debian packages are missing; as root: apt-get install {}", missing.join(" "));
+    }
+    eprintln!("setup: apt-get install {}", missing.join(" "));
+    command::run(&mut apt_get(&["update"]))?;
+    let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
+    command::run(install.args(&missing))
+}
+
+fn apt_get(args: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet=2").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Those of the packages that are not installed. Where there is no dpkg, the programs themselves will tell.
+fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${db:Status-Status} ${Package}\n"]).args(wanted);
+    let output = match query.output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context("cannot start dpkg-query"),
+    };
+    let installed: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+    Ok(wanted.iter().copied().filter(|name| !installed.contains(name)).collect())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(command::output(Command::new("id").arg("-u"))?.trim() == "0")
+}

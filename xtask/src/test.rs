@@ -1,0 +1,84 @@
+//! `cargo xtask test`: everything, in one run of `cargo test`, with the built `xc` at hand.
+
+use crate::build;
+use crate::command;
+use crate::setup::{self, Needs};
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// What follows `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Passed on to the test programs: filters, `--exact`, `--nocapture`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Builds, tests and counts.
+///
+/// # Errors
+/// When something is missing or does not compile.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    setup::ensure(Needs::Test)?;
+    let xc = build::all()?;
+    let mut tally = Tally::default();
+    let ok = count(&mut cargo_test(&xc, &args.rest), &mut tally)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    // A program that does not compile, or dies, leaves no count.
+    Ok(ExitCode::from(u8::from(!ok || tally.failed > 0)))
+}
+
+fn cargo_test(xc: &Path, rest: &[String]) -> Command {
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--workspace", "--exclude", "xlibos-image", "--no-fail-fast", "--"]).args(rest);
+    cargo.env("XC_BIN", xc);
+    cargo
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Adds what a test program says at its end: `test result: ok. 3 passed; 0 failed; …`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((n, "passed")) => self.passed += n.parse().unwrap_or(0),
+                Some((n, "failed")) => self.failed += n.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs the command, shows its output as it comes, and counts; true when it succeeded.
+fn count(command: &mut Command, tally: &mut Tally) -> Result<bool> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    if let Some(stdout) = child.stdout.take() {
+        command::each_line(stdout, |line| {
+            println!("{line}");
+            tally.add(line);
+        })?;
+    }
+    Ok(child.wait()?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_test_programs_are_added_up() {
+        let mut tally = Tally::default();
+        tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        tally.add("test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.add("12 passed; 12 failed");
+        assert_eq!(tally, Tally { passed: 43, failed: 2 });
+    }
+}
