@@ -1,13 +1,489 @@
-//! overlay (placeholder).
+//! overlay: a writable layer in memory above a directory that stays as it is.
+//!
+//! A directory is its lower one's names, without those that are hidden, and names of its own; what is made or
+//! moved is a name of its own. A regular file of the lower layer is copied to memory before its first change and keeps
+//! its identity. Whoever opened it for reading before that goes on reading the old bytes, as in Linux's overlayfs.
+//!
+//! Locks: a file's copy-up lock sleeps; the maps of a directory are leaves. The caller serialises a directory's changes.
 
-use super::inode::Inode;
-use crate::Result;
+use super::file::{File, FileOps, OpenFlags};
+use super::inode::{
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, Time,
+    XattrMode,
+};
+use super::sleep_lock::SleepLock;
+use super::tmpfs::TmpFs;
+use crate::uio::{Sink, Source};
+use crate::{Errno, Result};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+use machine::sync::Mutex;
+
+/// Bytes that copy-up moves at a time.
+const COPY_STEP: usize = 128 * 1024;
+
+/// The layer: where new inodes come from.
+struct OverlayFs {
+    upper: Arc<TmpFs>,
+}
+
+impl FileSystem for OverlayFs {
+    fn name(&self) -> &'static str {
+        "overlay"
+    }
+
+    fn dev(&self) -> u64 {
+        self.upper.dev()
+    }
+
+    fn stat_fs(&self) -> Result<StatFs> {
+        self.upper.stat_fs()
+    }
+}
 
 /// The root of a writable layer in memory above a directory that stays as it is.
 ///
 /// # Errors
 /// The lower directory's.
 pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
-    Ok(lower)
+    let fs = Arc::new(OverlayFs { upper: TmpFs::new(0) });
+    Ok(OverlayDir::over(&fs, lower))
+}
+
+fn now() -> Time {
+    let ns = machine::clock::realtime_ns();
+    Time { sec: (ns / 1_000_000_000).cast_signed(), nsec: u32::try_from(ns % 1_000_000_000).unwrap_or(0) }
+}
+
+/// Names of a directory.
+#[derive(Default)]
+struct Names {
+    /// Made or moved here, and lower ones that were looked up: they keep their inode.
+    own: BTreeMap<Vec<u8>, Arc<dyn Inode>>,
+    /// Which of those are not in the lower directory's listing.
+    added: BTreeSet<Vec<u8>>,
+    /// Lower names that are gone or replaced.
+    hidden: BTreeSet<Vec<u8>>,
+}
+
+/// A directory.
+struct OverlayDir {
+    fs: Arc<OverlayFs>,
+    lower: Option<Arc<dyn Inode>>,
+    /// Carries the attributes of a directory without lower one, or with changed attributes.
+    meta: Mutex<Option<Arc<dyn Inode>>>,
+    id: InodeId,
+    names: Mutex<Names>,
+}
+
+impl OverlayDir {
+    fn over(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
+        let id = lower.id();
+        Arc::new(OverlayDir {
+            fs: Arc::clone(fs),
+            lower: Some(lower),
+            meta: Mutex::new(None),
+            id,
+            names: Mutex::default(),
+        })
+    }
+
+    fn new(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
+        let id = meta.id();
+        let meta = Mutex::new(Some(meta));
+        Ok(Arc::new(OverlayDir { fs: Arc::clone(fs), lower: None, meta, id, names: Mutex::default() }))
+    }
+
+    /// The inode that carries the attributes, made from the lower one's at the first change.
+    fn meta(&self) -> Result<Arc<dyn Inode>> {
+        if let Some(meta) = self.meta.lock().clone() {
+            return Ok(meta);
+        }
+        let stat = self.stat()?;
+        let node = NewNode { kind: NewKind::Directory, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
+        let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
+        let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
+        fresh.set_attributes(&times)?;
+        let mut meta = self.meta.lock();
+        Ok(Arc::clone(meta.get_or_insert(fresh)))
+    }
+
+    fn touch(&self) {
+        if let Ok(meta) = self.meta() {
+            let _ = meta.set_attributes(&Change { mtime: Some(now()), ..Change::default() });
+        }
+    }
+
+    /// Puts an inode under a name; whatever had the name is gone.
+    fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
+        let old = {
+            let mut names = self.names.lock();
+            names.added.insert(name.to_vec());
+            if self.lower.is_some() {
+                names.hidden.insert(name.to_vec());
+            }
+            names.own.insert(name.to_vec(), inode)
+        };
+        drop(old);
+        self.touch();
+    }
+
+    /// Takes a name out.
+    fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        let inode = self.lookup(name)?;
+        {
+            let mut names = self.names.lock();
+            names.own.remove(name);
+            names.added.remove(name);
+            if self.lower.is_some() {
+                names.hidden.insert(name.to_vec());
+            }
+        }
+        self.touch();
+        Ok(inode)
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        let mut empty = true;
+        self.read_dir(0, &mut |_| {
+            empty = false;
+            false
+        })?;
+        Ok(empty)
+    }
+
+    /// All names with number and type, in a stable order: the lower directory's, then the added ones.
+    fn collect(&self) -> Result<Vec<(Vec<u8>, u64, Kind)>> {
+        let (hidden, added): (BTreeSet<Vec<u8>>, Vec<(Vec<u8>, u64, Kind)>) = {
+            let names = self.names.lock();
+            let own = names.added.iter().filter_map(|name| names.own.get_key_value(name));
+            let added = own.map(|(name, inode)| (name.clone(), inode.id().ino, inode.kind())).collect();
+            (names.hidden.clone(), added)
+        };
+        let mut all = Vec::new();
+        if let Some(lower) = &self.lower {
+            lower.read_dir(0, &mut |entry| {
+                if !hidden.contains(entry.name) {
+                    all.push((entry.name.to_vec(), entry.ino, entry.kind));
+                }
+                true
+            })?;
+        }
+        all.extend(added);
+        Ok(all)
+    }
+
+    fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
+        inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+    }
+}
+
+impl Inode for OverlayDir {
+    fn kind(&self) -> Kind {
+        Kind::Directory
+    }
+
+    fn id(&self) -> InodeId {
+        self.id
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        let meta = self.meta.lock().clone();
+        let stat = match (&meta, &self.lower) {
+            (Some(meta), _) => meta.stat()?,
+            (None, Some(lower)) => return lower.stat(),
+            (None, None) => return Err(Errno::EIO),
+        };
+        Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink: stat.nlink.max(1), ..stat })
+    }
+
+    fn file_system(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        self.meta()?.set_attributes(change)
+    }
+
+    fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(Arc::new(DirFile))
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        {
+            let names = self.names.lock();
+            if let Some(inode) = names.own.get(name) {
+                return Ok(Arc::clone(inode));
+            }
+            if names.hidden.contains(name) {
+                return Err(Errno::ENOENT);
+            }
+        }
+        let lower = self.lower.as_ref().ok_or(Errno::ENOENT)?.lookup(name)?;
+        let inode = match lower.kind() {
+            Kind::Directory => OverlayDir::over(&self.fs, lower),
+            Kind::File => OverlayFile::over(&self.fs, lower),
+            _ => lower,
+        };
+        let mut names = self.names.lock();
+        Ok(Arc::clone(names.own.entry(name.to_vec()).or_insert(inode)))
+    }
+
+    fn prefetch(&self, path: &[u8]) {
+        if let Some(lower) = &self.lower {
+            lower.prefetch(path);
+        }
+    }
+
+    fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let inode = if node.kind == NewKind::Directory {
+            OverlayDir::new(&self.fs, node)?
+        } else {
+            let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
+            OverlayFile::new(&self.fs, upper)
+        };
+        self.insert(name, Arc::clone(&inode));
+        Ok(inode)
+    }
+
+    fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
+        let file = OverlayFile::new(&self.fs, upper);
+        if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
+            file.links.store(0, Ordering::Relaxed);
+        }
+        Ok(file)
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
+            file.links.fetch_add(1, Ordering::Relaxed);
+        }
+        self.insert(name, Arc::clone(target));
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<()> {
+        let inode = self.take(name)?;
+        if let Some(file) = inode.as_any().downcast_ref::<OverlayFile>() {
+            let _ = file.links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        }
+        Ok(())
+    }
+
+    fn rmdir(&self, name: &[u8]) -> Result<()> {
+        let child = self.lookup(name)?;
+        if !OverlayDir::overlay(&child)?.is_empty()? {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.take(name).map(|_| ())
+    }
+
+    fn rename(&self, from: &[u8], to_dir: &Arc<dyn Inode>, to: &[u8], mode: RenameMode) -> Result<()> {
+        let target = OverlayDir::overlay(to_dir)?;
+        if mode == RenameMode::Exchange {
+            let (a, b) = (self.lookup(from)?, target.lookup(to)?);
+            self.insert(from, b);
+            target.insert(to, a);
+            return Ok(());
+        }
+        if let Ok(old) = target.lookup(to) {
+            if mode == RenameMode::NoReplace {
+                return Err(Errno::EEXIST);
+            }
+            if old.kind() == Kind::Directory && !OverlayDir::overlay(&old)?.is_empty()? {
+                return Err(Errno::ENOTEMPTY);
+            }
+            if old.kind() != Kind::Directory {
+                target.unlink(to)?;
+            }
+        }
+        let inode = self.take(from)?;
+        target.insert(to, inode);
+        Ok(())
+    }
+
+    fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
+        let skip = usize::try_from(from).unwrap_or(usize::MAX);
+        for (index, (name, ino, kind)) in self.collect()?.iter().enumerate().skip(skip) {
+            let entry = DirEntry { name, ino: *ino, kind: *kind, next: index as u64 + 1 };
+            if !emit(&entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// An open directory: its entries are read through the inode.
+struct DirFile;
+
+impl FileOps for DirFile {
+    fn read(&self, _file: &File, _to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EISDIR)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(i64::MAX.unsigned_abs())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Anything but a directory: of the lower layer, until it is copied, or in memory.
+struct OverlayFile {
+    fs: Arc<OverlayFs>,
+    lower: Option<Arc<dyn Inode>>,
+    upper: Mutex<Option<Arc<dyn Inode>>>,
+    copying: SleepLock,
+    id: InodeId,
+    kind: Kind,
+    links: AtomicU32,
+}
+
+impl OverlayFile {
+    fn over(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
+        let links = lower.stat().map_or(1, |stat| stat.nlink);
+        Arc::new(OverlayFile {
+            fs: Arc::clone(fs),
+            id: lower.id(),
+            kind: lower.kind(),
+            lower: Some(lower),
+            upper: Mutex::new(None),
+            copying: SleepLock::new(),
+            links: AtomicU32::new(links),
+        })
+    }
+
+    fn new(fs: &Arc<OverlayFs>, upper: Arc<dyn Inode>) -> Arc<dyn Inode> {
+        Arc::new(OverlayFile {
+            fs: Arc::clone(fs),
+            id: upper.id(),
+            kind: upper.kind(),
+            lower: None,
+            upper: Mutex::new(Some(upper)),
+            copying: SleepLock::new(),
+            links: AtomicU32::new(1),
+        })
+    }
+
+    /// The inode with the current bytes.
+    fn current(&self) -> Result<Arc<dyn Inode>> {
+        let upper = self.upper.lock().clone();
+        upper.or_else(|| self.lower.clone()).ok_or(Errno::EIO)
+    }
+
+    /// The inode in memory, copied from the lower one at the first change. `keep` bytes of the data are needed.
+    fn copy_up(&self, keep: u64) -> Result<Arc<dyn Inode>> {
+        let _copying = self.copying.lock();
+        if let Some(upper) = self.upper.lock().clone() {
+            return Ok(upper);
+        }
+        let lower = self.lower.clone().ok_or(Errno::EIO)?;
+        let stat = lower.stat()?;
+        let node = NewNode { kind: NewKind::File, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
+        let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
+        copy_data(&lower, &fresh, keep.min(stat.size))?;
+        let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
+        fresh.set_attributes(&times)?;
+        *self.upper.lock() = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+}
+
+/// Copies the first `len` bytes.
+fn copy_data(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>, len: u64) -> Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    let source = File::new(Arc::clone(from).open(OpenFlags::empty())?, OpenFlags::empty());
+    let target = File::new(Arc::clone(to).open(OpenFlags::RDWR)?, OpenFlags::RDWR);
+    let mut buffer = vec![0; COPY_STEP];
+    let mut at = 0;
+    while at < len {
+        let want = COPY_STEP.min(usize::try_from(len - at).unwrap_or(COPY_STEP));
+        let piece = buffer.get_mut(..want).ok_or(Errno::EIO)?;
+        let got = source.read_at(&mut Sink::kernel(piece), at)?;
+        if got == 0 {
+            break;
+        }
+        let mut rest = piece.get(..got).unwrap_or(&[]);
+        while !rest.is_empty() {
+            let written = target.write_at(&mut Source::kernel(rest), at)?;
+            rest = rest.get(written..).unwrap_or(&[]);
+            at += written as u64;
+        }
+    }
+    Ok(())
+}
+
+impl Inode for OverlayFile {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn id(&self) -> InodeId {
+        self.id
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        let stat = self.current()?.stat()?;
+        let nlink = self.links.load(Ordering::Relaxed);
+        Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat })
+    }
+
+    fn file_system(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        self.copy_up(change.size.unwrap_or(u64::MAX))?.set_attributes(change)
+    }
+
+    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        if flags.is_writable() { self.copy_up(u64::MAX)?.open(flags) } else { self.current()?.open(flags) }
+    }
+
+    fn read_link(&self) -> Result<Vec<u8>> {
+        self.current()?.read_link()
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.current()?.xattr(name)
+    }
+
+    fn list_xattrs(&self) -> Result<Vec<u8>> {
+        self.current()?.list_xattrs()
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.copy_up(u64::MAX)?.set_xattr(name, value, mode)
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        self.copy_up(u64::MAX)?.remove_xattr(name)
+    }
+
+    fn host_name(&self) -> Option<(u16, Vec<u8>)> {
+        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_name() }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
