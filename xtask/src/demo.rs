@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     for (demo, stats) in &reports {
         println!("\n-- {}", demo.title);
         match stats {
-            Some(stats) => print_report(stats, 1),
+            Some(stats) => print_report(stats),
             None => println!("  no report came"),
         }
     }
@@ -95,35 +95,53 @@ impl Report {
     }
 }
 
-/// Prints whatever the report holds: a scalar a line, lists and objects below their name.
-fn print_report(value: &Value, depth: usize) {
-    let Value::Object(fields) = value else { return };
-    let margin = "  ".repeat(depth);
-    for (name, field) in fields {
-        let name = name.replace('_', " ");
-        match field {
-            Value::Object(inner) if !inner.is_empty() => {
-                println!("{margin}{name}");
-                print_report(field, depth + 1);
-            }
-            Value::Array(rows) if !rows.is_empty() => {
-                println!("{margin}{name}");
-                rows.iter().for_each(|row| println!("{margin}  {}", cell(row)));
-            }
-            Value::Object(_) | Value::Array(_) => {}
-            scalar => println!("{margin}{name:<width$} {}", cell(scalar), width = 36_usize.saturating_sub(2 * depth)),
+/// Prints whatever the report holds, one name a line; what has parts goes behind its name, most frequent first.
+fn print_report(report: &Value) {
+    let fields = report.as_object().into_iter().flatten();
+    for (name, value) in fields.map(|(name, value)| (words(name), value)) {
+        let mut margin = format!("  {name:<24}");
+        for line in wrap(&parts(value), 90) {
+            println!("{margin} {line}");
+            margin = " ".repeat(26);
         }
     }
 }
 
-/// One row of a list, on one line.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(cells) => cells.iter().map(cell).collect::<Vec<_>>().join("  "),
-        Value::Object(fields) => fields.iter().map(|(k, v)| format!("{k} {}", cell(v))).collect::<Vec<_>>().join("  "),
-        other => other.to_string(),
+/// `brokerWaitUs` in words.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
     }
+    words
+}
+
+fn parts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|(_, count)| std::cmp::Reverse(count.as_u64()));
+            fields.into_iter().map(|(name, count)| format!("{name} {}", parts(count).join(" "))).collect()
+        }
+        Value::Array(rows) => rows.iter().map(|row| parts(row).join(" ")).collect(),
+        Value::String(text) => vec![text.clone()],
+        other => vec![other.to_string()],
+    }
+}
+
+/// Joins with commas into lines that are at most so wide, where a part allows it.
+fn wrap(parts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.len() + part.len() + 2 <= width => *line = format!("{line}, {part}"),
+            _ => lines.push(part.clone()),
+        }
+    }
+    if lines.is_empty() { vec!["none".to_owned()] } else { lines }
 }
 
 #[cfg(test)]
@@ -148,8 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_fit_a_line() {
-        assert_eq!(cell(&serde_json::json!(["futex", 12])), "futex  12");
-        assert_eq!(cell(&serde_json::json!({ "name": "futex", "count": 12 })), "count 12  name futex");
+    fn parts_come_most_frequent_first() {
+        assert_eq!(parts(&serde_json::json!({ "mmap": 2, "futex": 12 })), ["futex 12", "mmap 2"]);
+        assert_eq!(parts(&serde_json::json!([["libc.so.6", 4096, 3]])), ["libc.so.6 4096 3"]);
+        assert_eq!(words("brokerWaitUs"), "broker wait us");
+    }
+
+    #[test]
+    fn long_lists_are_broken_between_parts() {
+        let parts = ["one 1", "two 2", "three 3"].map(str::to_owned);
+        assert_eq!(wrap(&parts, 12), ["one 1, two 2", "three 3"]);
+        assert_eq!(wrap(&[], 12), ["none"]);
     }
 }
