@@ -428,6 +428,13 @@ impl TaskSignals {
         })
     }
 
+    /// Whether a signal is blocked now, or was until a call took another mask for its own length: such a
+    /// signal is queued even where it would be ignored (sigtimedwait(2) waits for it).
+    #[must_use]
+    pub fn blocks_or_did(&self, signal: i32) -> bool {
+        self.mask().has(signal) || self.saved.lock().is_some_and(|mask| mask.has(signal))
+    }
+
     /// Takes the mask that a handler's frame must restore.
     #[must_use]
     pub fn take_saved(&self) -> Option<SigSet> {

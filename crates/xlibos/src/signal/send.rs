@@ -67,12 +67,15 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
     if signal == SIGCONT || signal == SIGKILL {
         process.resume(signal == SIGCONT);
     }
+    // A blocked signal is queued even where it would be ignored: it may be waited for.
+    if process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {
+        return true;
+    }
     let first = process.pid == 1;
     if first && process.actions().get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
         // The container's init gets only what it has handlers for, but for SIGKILL and stops from outside;
         // those come through `from_outside`.
         return process.takes_outside_signal(signal);
     }
-    let blocked = process.tasks().iter().all(|task| task.signals.mask().has(signal));
-    blocked || !process.actions().ignores(signal)
+    !process.actions().ignores(signal)
 }

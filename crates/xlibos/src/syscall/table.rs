@@ -139,7 +139,7 @@ syscalls! {
     125 capget() Absent;
     126 capset() Absent;
     127 rt_sigpending(set: UserPtr<u8>, size: u64) -> () = super::signal::rt_sigpending, Full;
-    128 rt_sigtimedwait(set: UserPtr<u64>, info: UserPtr<u8>, timeout: UserPtr<[i64; 2]>, size: u64) -> i32 = super::signal::rt_sigtimedwait, Full, Restart::NoHandler;
+    128 rt_sigtimedwait(set: UserPtr<u64>, info: UserPtr<u8>, timeout: UserPtr<[i64; 2]>, size: u64) -> i32 = super::signal::rt_sigtimedwait, Full, Restart::Never;
     129 rt_sigqueueinfo(pid: Pid, signal: i32, info: UserPtr<u8>) -> () = super::signal::rt_sigqueueinfo, Full;
     130 rt_sigsuspend(mask: UserPtr<u64>, size: u64) -> () = super::signal::rt_sigsuspend, Full, Restart::NoHandler;
     131 sigaltstack(new: UserPtr<[u64; 3]>, old: UserPtr<[u64; 3]>) -> () = super::signal::sigaltstack, Full;
