@@ -5,8 +5,10 @@ use crate::fs::path::Path;
 use alloc::vec::Vec;
 
 /// Addresses of a program's parts, and its file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Info {
+    /// PR_SET_DUMPABLE.
+    pub dumpable: u8,
     /// Code, start and end.
     pub code: (u64, u64),
     /// Initialised data, start and end.
@@ -21,6 +23,21 @@ pub struct Info {
     pub auxv: Vec<u8>,
     /// The program's file.
     pub exe: Option<Path>,
+}
+
+impl Default for Info {
+    fn default() -> Self {
+        Info {
+            dumpable: 1,
+            code: (0, 0),
+            data: (0, 0),
+            stack_start: 0,
+            arguments: (0, 0),
+            environment: (0, 0),
+            auxv: Vec::new(),
+            exe: None,
+        }
+    }
 }
 
 impl Mm {

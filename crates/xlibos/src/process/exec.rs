@@ -205,6 +205,7 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
 
 /// What ends with the old program wherever the new one runs.
 fn leave_old_program(task: &Task) {
+    crate::syscall::prctl::undo_rseq(task);
     super::exit::release_memory_words(task);
 }
 
@@ -250,6 +251,7 @@ fn reset_task(task: &Task, plan: &Plan) {
     *task.name.lock() = plan.name;
     task.robust_list.store(0, Ordering::Relaxed);
     task.clear_child_tid.store(0, Ordering::Relaxed);
+    task.settings.lock().reset_for_exec();
     task.process.has_execed.store(true, Ordering::Relaxed);
 }
 

@@ -135,6 +135,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
     let tid = tree.allocate_pid()?;
     let process = if thread { Arc::clone(&task.process) } else { new_process(task, request, tid, kind)? };
     let child = Task::new(tid, Arc::clone(&process), area, parts, signals, name);
+    *child.settings.lock() = task.settings.lock().for_child(kind);
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         child.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
     }

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod process;
 pub mod robust;
 pub mod session;
+pub mod settings;
 pub mod stack;
 pub mod task;
 pub mod threads;

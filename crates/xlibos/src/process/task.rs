@@ -5,6 +5,7 @@ use crate::fs::FdTable;
 use crate::fs::context::FsContext;
 use crate::mm::Mm;
 use crate::process::process::Process;
+use crate::process::settings::Settings;
 use crate::signal::TaskSignals;
 use crate::syscall::Restart;
 use alloc::boxed::Box;
@@ -35,6 +36,8 @@ pub struct Task {
     pub signals: TaskSignals,
     /// What /proc/PID/comm shows, NUL padded.
     pub name: Mutex<[u8; 16]>,
+    /// Scheduling, priorities, prctl(2).
+    pub settings: Mutex<Settings>,
     /// CLONE_CHILD_CLEARTID, set_tid_address(2): zeroed and woken at the end; 0 for none.
     pub clear_child_tid: AtomicU64,
     /// set_robust_list(2).
@@ -89,6 +92,7 @@ impl Task {
             creds: Mutex::new(parts.creds),
             signals,
             name: Mutex::new(name),
+            settings: Mutex::default(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),

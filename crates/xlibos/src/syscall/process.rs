@@ -210,17 +210,3 @@ pub(super) fn setsid(task: &Task) -> Result<Pid> {
     links.pgid = pid;
     Ok(pid)
 }
-
-pub(super) fn set_tid_address(task: &Task, word: u64) -> Result<Pid> {
-    task.clear_child_tid.store(word, Ordering::Relaxed);
-    Ok(task.tid())
-}
-
-pub(super) fn set_robust_list(task: &Task, head: u64, len: u64) -> Result<()> {
-    if len != 24 {
-        return Err(Errno::EINVAL);
-    }
-    task.robust_list.store(head, Ordering::Relaxed);
-    Ok(())
-}
-

@@ -1,4 +1,4 @@
-//! Clocks and sleeps: clock_gettime(2), nanosleep(2), and getrandom(2), arch_prctl(2) beside them.
+//! Clocks and sleeps: clock_gettime(2), nanosleep(2), and getrandom(2) beside them.
 
 use crate::wait::{WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
@@ -108,22 +108,4 @@ pub(super) fn getrandom(_task: &Task, buffer: u64, len: u64, flags: u32) -> Resu
         }
     }
     Ok(done)
-}
-
-pub(super) fn arch_prctl(_task: &Task, code: u32, address: u64) -> Result<()> {
-    const USER_END: u64 = 0x7fff_ffff_f000;
-    match code {
-        0x1001 | 0x1002 if address >= USER_END => Err(Errno::EPERM),
-        0x1001 => {
-            machine::process::set_guest_gs(address);
-            Ok(())
-        }
-        0x1002 => {
-            machine::process::set_fs_base(address);
-            Ok(())
-        }
-        0x1003 => guest::write_value(address, &machine::process::fs_base()),
-        0x1004 => guest::write_value(address, &machine::process::guest_gs()),
-        _ => Err(Errno::EINVAL),
-    }
 }

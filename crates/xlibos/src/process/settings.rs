@@ -1,0 +1,95 @@
+//! What a task was told about itself and the kernel only keeps: scheduling, priorities, prctl(2).
+
+use alloc::boxed::Box;
+use machine::process::Kind;
+
+/// Words of an affinity mask: 1024 processors.
+pub const MASK_WORDS: usize = 16;
+
+/// A registration of restartable sequences: rseq(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rseq {
+    /// Address of the area.
+    pub area: u64,
+    /// Its length.
+    pub len: u32,
+    /// Signature in front of abort handlers.
+    pub signature: u32,
+}
+
+/// Settings of a task.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Nice value, -20 to 19.
+    pub nice: i32,
+    /// SCHED_* policy.
+    pub policy: u32,
+    /// Priority of FIFO and RR, else 0.
+    pub priority: u32,
+    /// SCHED_RESET_ON_FORK.
+    pub resets_on_fork: bool,
+    /// sched_setaffinity(2); None for all processors.
+    pub affinity: Option<Box<[u64; MASK_WORDS]>>,
+    /// ioprio_set(2).
+    pub io_priority: u32,
+    /// PR_SET_TIMERSLACK, in nanoseconds.
+    pub timer_slack_ns: u64,
+    /// What PR_SET_TIMERSLACK with 0 goes back to: the creator's at the creation.
+    pub default_timer_slack_ns: u64,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privs: bool,
+    /// Secure bits of capabilities(7); PR_SET_KEEPCAPS is one of them.
+    pub secure_bits: u32,
+    /// personality(2).
+    pub personality: u32,
+    /// rseq(2).
+    pub rseq: Option<Rseq>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            nice: 0,
+            policy: 0,
+            priority: 0,
+            resets_on_fork: false,
+            affinity: None,
+            io_priority: 0,
+            timer_slack_ns: 50_000,
+            default_timer_slack_ns: 50_000,
+            no_new_privs: false,
+            secure_bits: 0,
+            personality: 0,
+            rseq: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Those of a new task that this one makes.
+    #[must_use]
+    pub fn for_child(&self, kind: Kind) -> Settings {
+        let mut child = self.clone();
+        child.default_timer_slack_ns = self.timer_slack_ns;
+        // The host forgets the registration wherever memory is shared with the parent.
+        if kind != Kind::Fork {
+            child.rseq = None;
+        }
+        if self.resets_on_fork {
+            child.resets_on_fork = false;
+            if self.policy == 1 || self.policy == 2 {
+                child.policy = 0;
+                child.priority = 0;
+            }
+            child.nice = self.nice.max(0);
+        }
+        child
+    }
+
+    /// exec: PR_SET_KEEPCAPS ends, the rest stays.
+    pub fn reset_for_exec(&mut self) {
+        const KEEP_CAPS: u32 = 1 << 4;
+        self.secure_bits &= !KEEP_CAPS;
+        self.rseq = None;
+    }
+}
