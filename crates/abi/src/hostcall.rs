@@ -30,37 +30,21 @@ pub struct HostCall {
 }
 
 /// clone flags of a new thread: VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, PARENT_SETTID, CHILD_CLEARTID.
-pub const CLONE_THREAD_FLAGS: u64 =
-    0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x10_0000 | 0x20_0000;
+pub const CLONE_THREAD_FLAGS: u64 = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x10_0000 | 0x20_0000;
 /// clone flags of fork: FILES, PARENT, PARENT_SETTID.
 pub const CLONE_FORK_FLAGS: u64 = 0x400 | 0x8000 | 0x10_0000;
 /// clone flags of a vfork child: VM, FILES, PARENT, PARENT_SETTID.
 pub const CLONE_VFORK_FLAGS: u64 = 0x100 | 0x400 | 0x8000 | 0x10_0000;
 
-const fn call(
-    number: u32,
-    name: &'static str,
-    checks: &'static [Check],
-    why: &'static str,
-) -> HostCall {
-    HostCall {
-        number,
-        name,
-        checks,
-        why,
-    }
+const fn call(number: u32, name: &'static str, checks: &'static [Check], why: &'static str) -> HostCall {
+    HostCall { number, name, checks, why }
 }
 
 /// The table, ordered by number.
 pub const HOST_CALLS: &[HostCall] = &[
     call(3, "close", &[], "drop a handle"),
     call(5, "fstat", &[], "attributes of a held handle"),
-    call(
-        9,
-        "mmap",
-        &[Check::Without(3, 0x4_0000 | 0x2000)],
-        "guest memory and mapped files; no HUGETLB, no LOCKED",
-    ),
+    call(9, "mmap", &[Check::Without(3, 0x4_0000 | 0x2000)], "guest memory and mapped files; no HUGETLB, no LOCKED"),
     call(10, "mprotect", &[], "protection of guest memory"),
     call(11, "munmap", &[], "guest memory"),
     call(15, "rt_sigreturn", &[], "end of a host signal handler"),
@@ -68,12 +52,7 @@ pub const HOST_CALLS: &[HostCall] = &[
     call(
         28,
         "madvise",
-        &[Check::OneOf(
-            2,
-            &[
-                0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
-            ],
-        )],
+        &[Check::OneOf(2, &[0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])],
         "guest memory; no MERGEABLE, HWPOISON, SOFT_OFFLINE, REMOVE",
     ),
     call(
@@ -82,48 +61,21 @@ pub const HOST_CALLS: &[HostCall] = &[
         &[Check::Within(3, 0x40 | 0x4000 | 0x8000), Check::Zero(4)],
         "broker requests, console and host stream sockets; never with an address",
     ),
-    call(
-        47,
-        "recvmsg",
-        &[],
-        "broker replies with handles, events, host sockets",
-    ),
+    call(47, "recvmsg", &[], "broker replies with handles, events, host sockets"),
     call(
         56,
         "clone",
-        &[Check::OneOf(
-            0,
-            &[CLONE_THREAD_FLAGS, CLONE_FORK_FLAGS, CLONE_VFORK_FLAGS],
-        )],
+        &[Check::OneOf(0, &[CLONE_THREAD_FLAGS, CLONE_FORK_FLAGS, CLONE_VFORK_FLAGS])],
         "a host process or thread for each of the guest's",
     ),
     call(60, "exit", &[], "end of a thread"),
-    call(
-        131,
-        "sigaltstack",
-        &[],
-        "stack of the host signal handlers, per thread",
-    ),
-    call(
-        202,
-        "futex",
-        &[Check::MaskedOneOf(1, 0xffff_fe7f, &[0, 1, 3, 4, 5, 9, 10])],
-        "sleep and wake; no PI",
-    ),
-    call(
-        219,
-        "restart_syscall",
-        &[],
-        "the host re-enters sleeps after a stop",
-    ),
+    call(131, "sigaltstack", &[], "stack of the host signal handlers, per thread"),
+    call(202, "futex", &[Check::MaskedOneOf(1, 0xffff_fe7f, &[0, 1, 3, 4, 5, 9, 10])], "sleep and wake; no PI"),
+    call(219, "restart_syscall", &[], "the host re-enters sleeps after a stop"),
     call(
         228,
         "clock_gettime",
-        &[Check::MaskedOneOf(
-            0,
-            0x8000_0007,
-            &[2, 3, 0x8000_0002, 0x8000_0006],
-        )],
+        &[Check::MaskedOneOf(0, 0x8000_0007, &[2, 3, 0x8000_0002, 0x8000_0006])],
         "CPU clocks; the others come from the vDSO",
     ),
     call(231, "exit_group", &[], "end of a process"),

@@ -7,7 +7,7 @@ use crate::functions::Functions;
 use crate::plan::{Kind, Limits, Obstacle, PAGE, Plan, PlanError, Site, Stats};
 use crate::prove::{Proofs, Proven};
 use crate::select::{self, Choice};
-use crate::{holes, names, references, scan, verify};
+use crate::{discover, holes, names, references, scan, verify};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -26,10 +26,13 @@ pub fn plan(file: &[u8], limits: &Limits) -> Result<Plan, PlanError> {
     if occurrences.is_empty() {
         return Ok(plan);
     }
-    let functions = Functions::collect(&elf, limits)?;
+    let mut functions = Functions::collect(&elf, limits)?;
     let text_len = elf.text().map(|text| text.bytes.len() as u64).sum();
     let mut budget = Budget::new(text_len);
-    let proofs = Proofs::collect(&elf, &functions, &occurrences, &mut budget);
+    let mut proofs = Proofs::collect(&elf, &functions, &occurrences, &mut budget);
+    if proofs.stats.unproven > 0 && discover::by_calls(&elf, &mut functions, limits) > 0 {
+        proofs = Proofs::collect(&elf, &functions, &occurrences, &mut budget);
+    }
     plan.stats = proofs.stats;
     let choices = choices(&elf, &functions, &proofs, &mut budget);
     assemble(&elf, &proofs, &choices, &mut plan);
@@ -55,11 +58,9 @@ fn empty_plan(elf: &Elf<'_>) -> Result<Plan, PlanError> {
     })
 }
 
-
 /// The admissible rewrites of each site, best first.
 fn choices(elf: &Elf<'_>, functions: &Functions, proofs: &Proofs, budget: &mut Budget) -> Vec<Vec<Choice>> {
-    let mut all: Vec<_> =
-        proofs.sites.iter().map(|site| site_choices(elf, functions, proofs, site, budget)).collect();
+    let mut all: Vec<_> = proofs.sites.iter().map(|site| site_choices(elf, functions, proofs, site, budget)).collect();
     let doubtful = |choices: &&Vec<Choice>| !choices.first().is_some_and(select::is_certain);
     let questions = all.iter().filter(doubtful).flatten().flat_map(|choice| choice.interiors.iter().copied());
     let referenced = references::referenced(elf, functions, questions.collect(), budget);

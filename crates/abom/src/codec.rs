@@ -13,7 +13,7 @@ const VERSION: u16 = 1;
 
 const KINDS: [Kind; 2] = [Kind::Syscall, Kind::Cpuid];
 const MOVED_KINDS: [MovedKind; 4] = [MovedKind::Copy, MovedKind::Enter, MovedKind::Restore, MovedKind::Leave];
-const SOURCES: [Source; 4] = [Source::Frame, Source::Symbol, Source::Pclntab, Source::OpenSymbol];
+const SOURCES: [Source; 5] = [Source::Frame, Source::Symbol, Source::Pclntab, Source::OpenSymbol, Source::Call];
 const OBSTACLES: [Option<Obstacle>; 6] = [
     None,
     Some(Obstacle::NoRoom),

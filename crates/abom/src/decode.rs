@@ -30,6 +30,13 @@ pub(crate) enum Flow {
     Other,
 }
 
+impl Flow {
+    /// Whether control does not go on behind the instruction.
+    fn ends(self) -> bool {
+        matches!(self, Self::Jump(_) | Self::Indirect | Self::Return | Self::Stop | Self::Other)
+    }
+}
+
 /// One instruction of a decoded function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Insn {
@@ -58,11 +65,22 @@ pub(crate) struct Body {
     pub(crate) targets: Vec<u64>,
     /// Decoding ended exactly at the function's end.
     pub(crate) is_complete: bool,
+    /// By instruction: control reaches it from the function's start without an indirect jump.
+    is_reached: Vec<bool>,
 }
 
 impl Body {
-    /// Decodes `function`; `None` when its bytes are not there or the budget is used up.
+    /// Decodes `function`: all of it if its end is known, else what control reaches. `None` when its bytes are not
+    /// there, make no sense, or the budget is used up.
     pub(crate) fn decode(elf: &Elf<'_>, function: &Function, budget: &mut Budget) -> Option<Self> {
+        if function.is_open {
+            return Self::decode_reachable(elf, function, budget);
+        }
+        let body = Self::decode_linear(elf, function, budget)?;
+        if body.is_complete { Some(body) } else { Self::decode_reachable(elf, function, budget) }
+    }
+
+    fn decode_linear(elf: &Elf<'_>, function: &Function, budget: &mut Budget) -> Option<Self> {
         let range = function.start..function.end;
         let bytes = elf.text_at(range.start)?.slice(&range)?;
         budget.spend(bytes.len())?;
@@ -82,7 +100,56 @@ impl Body {
         targets.sort_unstable();
         targets.dedup();
         let is_complete = insns.last().is_some_and(|last| last.end() == range.end);
-        Some(Self { function: *function, insns, targets, is_complete })
+        let mut body =
+            Self { function: *function, is_reached: alloc::vec![false; insns.len()], insns, targets, is_complete };
+        body.reach();
+        Some(body)
+    }
+
+    /// Marks what control reaches from the start.
+    fn reach(&mut self) {
+        let mut pending = alloc::vec![0];
+        while let Some(mut index) = pending.pop() {
+            while let (Some(insn), Some(mark @ false)) = (self.insns.get(index), self.is_reached.get_mut(index)) {
+                *mark = true;
+                let flow = insn.flow;
+                if let Flow::Jump(target) | Flow::Branch(target) = flow {
+                    pending.extend(self.index_of(target));
+                }
+                if flow.ends() {
+                    break;
+                }
+                index += 1;
+            }
+        }
+    }
+
+    /// Whether the instruction at `index` is one for certain: control reaches it, or the function jumps to where
+    /// only a table or the unwinder knows and decodes without a break from its start to its end.
+    pub(crate) fn is_proven(&self, index: usize) -> bool {
+        let is_reached = self.is_reached.get(index).is_some_and(|is_reached| *is_reached);
+        let has_hidden = || self.function.has_landing_pads || self.insns.iter().any(|insn| insn.flow == Flow::Indirect);
+        is_reached || (self.is_complete && has_hidden())
+    }
+
+    /// Decodes only what control reaches from the function's start without an indirect jump: what lies behind a
+    /// return may be anything. `None` also if two readings overlap.
+    fn decode_reachable(elf: &Elf<'_>, function: &Function, budget: &mut Budget) -> Option<Self> {
+        let range = function.start..function.end;
+        let bytes = elf.text_at(range.start)?.slice(&range)?;
+        let mut flow = Reachable { bytes, start: range.start, lens: alloc::vec![0; bytes.len()], pending: Vec::new() };
+        let mut insns = Vec::new();
+        let mut targets = Vec::new();
+        flow.pending.push(range.start);
+        while let Some(at) = flow.pending.pop() {
+            flow.run(at, &mut insns, &mut targets, budget)?;
+        }
+        insns.sort_unstable_by_key(|insn: &Insn| insn.addr);
+        targets.sort_unstable();
+        targets.dedup();
+        let is_disjoint = insns.is_sorted_by(|first, second| first.end() <= second.addr);
+        let is_reached = alloc::vec![true; insns.len()];
+        is_disjoint.then_some(Self { function: *function, insns, targets, is_complete: false, is_reached })
     }
 
     /// Index of the instruction that starts at `addr`.
@@ -90,10 +157,15 @@ impl Body {
         self.insns.binary_search_by_key(&addr, |insn| insn.addr).ok()
     }
 
-    /// The instruction that covers `addr`, wherever it starts.
+    /// Index of the instruction that covers `addr`, wherever it starts.
+    pub(crate) fn index_covering(&self, addr: u64) -> Option<usize> {
+        let index = self.insns.partition_point(|insn| insn.addr <= addr).checked_sub(1)?;
+        (addr < self.insns.get(index)?.end()).then_some(index)
+    }
+
+    /// The instruction that covers `addr`.
     pub(crate) fn covering(&self, addr: u64) -> Option<&Insn> {
-        let after = self.insns.partition_point(|insn| insn.addr <= addr);
-        self.insns.get(after.checked_sub(1)?).filter(|insn| addr < insn.end())
+        self.insns.get(self.index_covering(addr)?)
     }
 
     /// Whether a direct branch of the function goes to an address in `range`.
@@ -108,6 +180,48 @@ impl Body {
     }
 }
 
+/// A walk along the control flow of one function.
+struct Reachable<'a> {
+    bytes: &'a [u8],
+    start: u64,
+    /// Length of the instruction that starts at each byte, 0 if none is known.
+    lens: Vec<u8>,
+    pending: Vec<u64>,
+}
+
+impl Reachable<'_> {
+    /// Decodes from `at` until control leaves or joins what is known.
+    fn run(&mut self, at: u64, insns: &mut Vec<Insn>, targets: &mut Vec<u64>, budget: &mut Budget) -> Option<()> {
+        let Some(mut index) = self.index(at) else { return Some(()) };
+        let mut decoder = decoder(self.bytes.get(index..)?, at);
+        let mut instruction = Instruction::default();
+        while decoder.can_decode() && self.lens.get(index) == Some(&0) {
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() {
+                break;
+            }
+            let insn = classify(&decoder, &instruction);
+            budget.spend(usize::from(insn.len))?;
+            *self.lens.get_mut(index)? = insn.len;
+            insns.push(insn);
+            index = index.checked_add(usize::from(insn.len))?;
+            targets.extend(direct_target(&instruction));
+            if let Flow::Jump(target) | Flow::Branch(target) = insn.flow {
+                self.pending.push(target);
+            }
+            if insn.flow.ends() {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    fn index(&self, at: u64) -> Option<usize> {
+        let index = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        (self.lens.get(index) == Some(&0)).then_some(index)
+    }
+}
+
 /// How many bytes may still be decoded for a file.
 pub(crate) struct Budget {
     left: u64,
@@ -117,6 +231,11 @@ impl Budget {
     /// Enough to decode `text` bytes a few times over.
     pub(crate) fn new(text: u64) -> Self {
         Self { left: text.saturating_mul(4).saturating_add(1 << 20) }
+    }
+
+    /// Enough for `left` bytes.
+    pub(crate) fn exactly(left: u64) -> Self {
+        Self { left }
     }
 
     fn spend(&mut self, bytes: usize) -> Option<()> {

@@ -59,6 +59,8 @@ pub(crate) struct Elf<'a> {
     pub(crate) sections: Option<SectionTable<'a, Header>>,
     /// Addresses of `.eh_frame_hdr`.
     pub(crate) frame_header: Option<Range<u64>>,
+    /// Where the program starts.
+    pub(crate) entry: u64,
     /// Linked to a fixed address, so code may hold absolute addresses.
     pub(crate) is_fixed: bool,
 }
@@ -99,7 +101,8 @@ impl<'a> Elf<'a> {
         }
         check_layout(&segments)?;
         let sections = header.sections(ENDIAN, file).ok();
-        Ok(Self { file, segments, sections, frame_header, is_fixed: kind == elf::ET_EXEC })
+        let entry = header.e_entry(ENDIAN);
+        Ok(Self { file, segments, sections, frame_header, entry, is_fixed: kind == elf::ET_EXEC })
     }
 
     /// The page-rounded addresses that the object takes.
@@ -139,7 +142,10 @@ pub(crate) const fn page_floor(value: u64) -> u64 {
     value & !(PAGE - 1)
 }
 
-fn load_segment<'a>(header: &elf::ProgramHeader64<LittleEndian>, file: &'a [u8]) -> Result<Option<Segment<'a>>, PlanError> {
+fn load_segment<'a>(
+    header: &elf::ProgramHeader64<LittleEndian>,
+    file: &'a [u8],
+) -> Result<Option<Segment<'a>>, PlanError> {
     let vaddr: u64 = header.p_vaddr(ENDIAN);
     let offset: u64 = header.p_offset(ENDIAN);
     let memory_len: u64 = header.p_memsz(ENDIAN);

@@ -103,7 +103,11 @@ fn common(section: &Reader<'_>, pos: usize) -> Option<Common> {
     let augmentation = reader.string(MAX_AUGMENTATION)?;
     reader.uleb()?;
     reader.uleb()?;
-    if version == 1 { u64::from(reader.u8()?) } else { reader.uleb()? };
+    if version == 1 {
+        u64::from(reader.u8()?)
+    } else {
+        reader.uleb()?
+    };
     let mut common =
         Common { pointer_encoding: 0, landing_encoding: OMIT, has_augmentation_data: false, is_signal_frame: false };
     let Some((b'z', rest)) = augmentation.split_first() else {

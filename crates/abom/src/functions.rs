@@ -28,6 +28,8 @@ pub(crate) struct Function {
     pub(crate) is_signal_frame: bool,
     /// It has exception landing pads, which are reached without a branch.
     pub(crate) has_landing_pads: bool,
+    /// Its end is a guess: no further than the next start.
+    pub(crate) is_open: bool,
     /// Go only: offset in the file of the function's record.
     pub(crate) record: u64,
 }
@@ -40,6 +42,7 @@ impl Function {
             source,
             is_signal_frame: false,
             has_landing_pads: false,
+            is_open: matches!(source, Source::OpenSymbol | Source::Call),
             record: 0,
         }
     }
@@ -77,17 +80,33 @@ impl Functions {
             text.is_some_and(|text| function.start <= function.end && function.end <= text.file_end())
         });
         list.sort_unstable_by_key(|function| (function.start, function.end, function.source));
-        close_open_symbols(elf, &mut list);
+        close_open(elf, &mut list);
         list.retain(|function| function.start < function.end);
         list.dedup_by(|later, first| (later.start, later.end) == (first.start, first.end));
         Ok(Self { list })
     }
 
-    /// A test's functions.
-    #[cfg(test)]
-    pub(crate) fn from_list(mut list: Vec<Function>) -> Self {
-        list.sort_unstable_by_key(|function| (function.start, function.end, function.source));
-        Self { list }
+    /// Adds functions that are known by their starts alone.
+    pub(crate) fn add_starts(&mut self, elf: &Elf<'_>, starts: &[u64]) {
+        self.list.extend(starts.iter().map(|start| Function::new(*start..*start, Source::Call)));
+        self.list.sort_unstable_by_key(|function| (function.start, function.end, function.source));
+        close_open(elf, &mut self.list);
+    }
+
+    /// All functions, sorted by start.
+    pub(crate) fn all(&self) -> &[Function] {
+        &self.list
+    }
+
+    /// The function whose code may run on to `vaddr`, which no function covers: some end before their last
+    /// instructions, where unwind information has to stop.
+    pub(crate) fn running_into(&self, elf: &Elf<'_>, vaddr: u64) -> Option<Function> {
+        let after = self.list.partition_point(|function| function.start <= vaddr);
+        let function = self.list.get(after.checked_sub(1)?)?;
+        let next = self.list.get(after).map_or(u64::MAX, |next| next.start);
+        let end = next.min(elf.text_at(vaddr)?.file_end());
+        let is_near = end.checked_sub(function.start)? <= MAX_OPEN_LEN && elf.text_at(function.start).is_some();
+        is_near.then_some(Function { end, is_open: true, ..*function })
     }
 
     /// The functions that cover `vaddr`, the most trusted first.
@@ -135,8 +154,8 @@ pub(crate) fn push(list: &mut Vec<Function>, function: Function, limit: usize) -
     Ok(())
 }
 
-/// Lets symbols without size reach to the next start.
-fn close_open_symbols(elf: &Elf<'_>, list: &mut [Function]) {
+/// Lets functions without a known end reach to the next start.
+fn close_open(elf: &Elf<'_>, list: &mut [Function]) {
     let mut next = u64::MAX;
     let mut current = u64::MAX;
     for function in list.iter_mut().rev() {
@@ -144,7 +163,7 @@ fn close_open_symbols(elf: &Elf<'_>, list: &mut [Function]) {
             next = current;
             current = function.start;
         }
-        if function.source == Source::OpenSymbol {
+        if function.is_open {
             let text_end = elf.text_at(function.start).map_or(function.start, |text| text.file_end());
             function.end = next.min(text_end).min(function.start.saturating_add(MAX_OPEN_LEN));
         }

@@ -25,13 +25,14 @@
 //!
 //! **Program counters.** A guest never sees a stub address, nor runs at an overwritten one: pass the first through
 //! [`Plan::original_pc`], the second through [`Plan::resume_pc`].
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
 mod build;
 mod codec;
 mod decode;
+mod discover;
 mod elf;
 mod emit;
 mod frames;

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 const MAGIC_1_16: u32 = 0xffff_fffa;
 const MAGIC_1_18: u32 = 0xffff_fff0;
 const MAGIC_1_20: u32 = 0xffff_fff1;
+const R_X86_64_RELATIVE: u64 = 8;
 const MAX_NAME: usize = 512;
 
 /// The header's fields in use.
@@ -69,8 +70,10 @@ fn locate<'a>(elf: &Elf<'a>) -> Option<Table<'a>> {
             return header(elf, section.bytes, section.offset);
         }
     }
-    // Sections stripped: the header is aligned and begins with the magic, two zero bytes, 1 and 8.
-    if elf.sections.as_ref().is_some_and(|sections| !sections.is_empty()) {
+    // Merged into another section by an external linker, or sections stripped: the header is aligned and begins
+    // with the magic, two zero bytes, 1 and 8.
+    let has_sections = elf.sections.as_ref().is_some_and(|sections| !sections.is_empty());
+    if has_sections && elf.section(".go.buildinfo").is_none() {
         return None;
     }
     elf.segments.iter().filter(|segment| !segment.is_text()).find_map(|segment| {
@@ -95,13 +98,33 @@ fn header<'a>(elf: &Elf<'_>, bytes: &'a [u8], file_offset: u64) -> Option<Table<
         MAGIC_1_16 => false,
         _ => return None,
     };
+    let text_start_pos = file_offset.checked_add(reader.pos() as u64)?;
     let mut text_start = if is_relative { reader.u64()? } else { 0 };
     if is_relative && text_start == 0 {
-        // Position-independent, or newer than Go 1.25: the runtime takes the section's start.
-        text_start = elf.section(".text")?.vaddr;
+        text_start = relocated(elf, text_start_pos).or_else(|| own_text(elf))?;
     }
     let names = reader.u64()?;
     let [_units, _files, _pctab, entries] = [reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?];
     let width = if is_relative { 4 } else { 8 };
     Some(Table { bytes, file_offset, functions, text_start, names, entries, width })
+}
+
+/// What the dynamic linker puts at `offset` in the file of a position-independent executable.
+fn relocated(elf: &Elf<'_>, offset: u64) -> Option<u64> {
+    let segment = elf
+        .segments
+        .iter()
+        .find(|segment| offset.checked_sub(segment.offset).is_some_and(|within| within < segment.bytes.len() as u64))?;
+    let vaddr = segment.vaddr.checked_add(offset - segment.offset)?;
+    let relocations = elf.section(".rela.dyn").or_else(|| elf.section(".rela"))?;
+    let mut entries = relocations.bytes.chunks_exact(24).map(|entry| Reader::new(entry, 0));
+    entries.find_map(|mut entry| {
+        let [place, info, addend] = [entry.u64()?, entry.u64()?, entry.u64()?];
+        (place == vaddr && info == R_X86_64_RELATIVE).then_some(addend)
+    })
+}
+
+/// Go's own linker puts the runtime first into the section.
+fn own_text(elf: &Elf<'_>) -> Option<u64> {
+    elf.section(".interp").is_none().then(|| elf.section(".text"))?.map(|section| section.vaddr)
 }

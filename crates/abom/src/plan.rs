@@ -198,6 +198,8 @@ pub enum Source {
     Pclntab,
     /// A function symbol without size (hand-written assembly): it reaches to the next known start.
     OpenSymbol,
+    /// A direct call from another function. It reaches to the next known start.
+    Call,
 }
 
 /// Why a proven site keeps trapping.

@@ -44,7 +44,10 @@ impl Proofs {
     }
 
     fn examine(&mut self, elf: &Elf<'_>, functions: &Functions, vaddr: u64, budget: &mut Budget) -> Option<Verdict> {
-        let covering = functions.covering(vaddr);
+        let mut covering = functions.covering(vaddr);
+        if covering.is_empty() {
+            covering.extend(functions.running_into(elf, vaddr));
+        }
         let (function, others) = covering.split_first()?;
         let index = self.body(elf, function, budget)?;
         let body = self.bodies.get(index)?;
@@ -53,15 +56,18 @@ impl Proofs {
         if others.iter().any(disagrees) {
             return None;
         }
-        let insn = body.covering(vaddr)?;
+        let index_in_body = body.index_covering(vaddr)?;
+        let insn = body.insns.get(index_in_body)?;
         let Flow::Site(kind) = insn.flow else { return Some(Verdict::Embedded) };
-        let insn_index = body.index_of(insn.addr)?;
-        let mut site = Proven { vaddr, kind, body: index, insn: insn_index, obstacle: None };
+        if !body.is_proven(index_in_body) {
+            return None;
+        }
+        let mut site = Proven { vaddr, kind, body: index, insn: index_in_body, obstacle: None };
         if insn.len != 2 {
             site.obstacle = Some(Obstacle::Prefixed);
         } else if body.has_target_in(vaddr.saturating_add(1)..insn.end()) {
             site.obstacle = Some(Obstacle::Overlap);
-        } else if is_signal_return(body, insn_index) && kind == Kind::Syscall {
+        } else if is_signal_return(body, index_in_body) && kind == Kind::Syscall {
             site.obstacle = Some(Obstacle::SignalReturn);
         }
         let bytes = elf.text_at(vaddr)?.slice(&(vaddr..vaddr.checked_add(2)?))?;

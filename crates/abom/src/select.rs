@@ -72,19 +72,29 @@ pub(crate) fn is_certain(choice: &Choice) -> bool {
 /// The earliest instruction from which control runs straight to the site and that may move.
 fn first_before(body: &Body, site: usize) -> usize {
     let limit = site.saturating_sub(MAX_BEFORE);
-    let run = body.get(limit..site).iter().rev().take_while(|insn| insn.is_movable);
-    site - run.count()
+    let mut next = body.insns.get(site).map_or(0, |insn| insn.addr);
+    let mut first = site;
+    for insn in body.get(limit..site).iter().rev() {
+        if !insn.is_movable || insn.end() != next {
+            break;
+        }
+        next = insn.addr;
+        first -= 1;
+    }
+    first
 }
 
 /// The last instruction that may move after the site: a return or jump ends the run, and padding behind it counts.
 fn last_after(body: &Body, site: usize) -> usize {
     let mut last = site;
     let mut has_ended = false;
-    for insn in body.get(site + 1..site + 1 + MAX_AFTER) {
+    let mut next = body.insns.get(site).map_or(0, Insn::end);
+    for insn in body.get(site + 1..(site + 1 + MAX_AFTER).min(body.insns.len())) {
         let may_join = if has_ended { insn.is_padding } else { insn.is_movable || is_movable_end(insn) };
-        if !may_join {
+        if !may_join || insn.addr != next {
             break;
         }
+        next = insn.end();
         has_ended |= is_movable_end(insn);
         last += 1;
     }

@@ -119,11 +119,7 @@ impl Checker<'_, '_> {
             Kind::Syscall => Code::Syscall,
             Kind::Cpuid => Code::Cpuid,
         };
-        if code == Some(expected) && (1..=4).contains(&site.tier) {
-            Ok(())
-        } else {
-            Err(VerifyError::Site(site.vaddr))
-        }
+        if code == Some(expected) && (1..=4).contains(&site.tier) { Ok(()) } else { Err(VerifyError::Site(site.vaddr)) }
     }
 
     fn check_untouched(&self, site: &Site) -> Result<(), VerifyError> {

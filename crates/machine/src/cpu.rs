@@ -344,8 +344,7 @@ pub fn libos_range() -> core::ops::Range<u64> {
 #[must_use]
 pub fn is_guest_range(addr: u64, len: u64) -> bool {
     let Some(end) = addr.checked_add(len) else { return false };
-    end <= USER_END
-        && (end <= LIBOS_START.load(Ordering::Relaxed) || addr >= LIBOS_END.load(Ordering::Relaxed))
+    end <= USER_END && (end <= LIBOS_START.load(Ordering::Relaxed) || addr >= LIBOS_END.load(Ordering::Relaxed))
 }
 
 /// The pool of areas.

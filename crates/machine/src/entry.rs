@@ -456,7 +456,11 @@ pub(crate) fn sleep_abort(rip: u64) -> Option<u64> {
 /// Where a fault at `rip` in a guest access goes on.
 pub(crate) fn fault_fixup(rip: u64) -> Option<u64> {
     let table = [
-        (xlibos_copy_words as unsafe extern "C" fn(), xlibos_copy_bytes as unsafe extern "C" fn(), xlibos_copy_bytes as unsafe extern "C" fn()),
+        (
+            xlibos_copy_words as unsafe extern "C" fn(),
+            xlibos_copy_bytes as unsafe extern "C" fn(),
+            xlibos_copy_bytes as unsafe extern "C" fn(),
+        ),
         (xlibos_copy_bytes, xlibos_copy_block, xlibos_copy_fault_bytes),
         (xlibos_copy_block, xlibos_copy_end, xlibos_copy_fault_block),
         (xlibos_cmpxchg_at, xlibos_cmpxchg_end, xlibos_fault_one),

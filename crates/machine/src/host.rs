@@ -418,14 +418,8 @@ pub struct EpollEvent {
 /// # Errors
 /// The host's errno.
 pub fn epoll_wait(set: RawFd, events: &mut [EpollEvent], timeout_ms: i32) -> Result<usize> {
-    let args = [
-        fd_arg(set),
-        events.as_mut_ptr() as u64,
-        events.len() as u64,
-        i64::from(timeout_ms).cast_unsigned(),
-        0,
-        0,
-    ];
+    let args =
+        [fd_arg(set), events.as_mut_ptr() as u64, events.len() as u64, i64::from(timeout_ms).cast_unsigned(), 0, 0];
     // SAFETY: the host writes at most `events.len()` events into the exclusive borrow.
     let ret = unsafe { raw_sleeping(nr::EPOLL_PWAIT, args) };
     check(ret).map(|n| n as usize)

@@ -157,8 +157,7 @@ fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
 fn wait_parked(word: &AtomicU32, deadline_ns: Option<u64>, interruptible: bool) -> crate::Result<u64> {
     let spec = deadline_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
     let timeout = spec.as_ref().map_or(0, |spec| spec.as_ptr() as u64);
-    let args =
-        [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(PARKED), timeout, 0, MATCH_ANY];
+    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(PARKED), timeout, 0, MATCH_ANY];
     if interruptible {
         // SAFETY: word and timeout live for the call, and the host only reads them.
         check(unsafe { raw_sleeping(nr::FUTEX, args) })

@@ -23,8 +23,21 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// File systems of the host that are never shown: they act, or the LibOS has its own.
 const HIDDEN: [&str; 15] = [
-    "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "bpf", "tracefs", "debugfs", "securityfs", "mqueue",
-    "hugetlbfs", "autofs", "configfs", "fusectl",
+    "proc",
+    "sysfs",
+    "devtmpfs",
+    "devpts",
+    "cgroup",
+    "cgroup2",
+    "bpf",
+    "tracefs",
+    "debugfs",
+    "securityfs",
+    "mqueue",
+    "hugetlbfs",
+    "autofs",
+    "configfs",
+    "fusectl",
 ];
 
 /// How a container ended.
@@ -111,9 +124,12 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>) -> Result<End> {
 /// Signals to `xc` go to the container's first process.
 fn forward_signals(events: &std::os::fd::OwnedFd) -> Result<()> {
     let events = events.try_clone().context("cannot keep the event channel")?;
-    xkernel::sys::on_signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2], move |signal| {
-        sandbox::send_event(&events, &Event::Signal(signal));
-    })
+    xkernel::sys::on_signals(
+        &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2],
+        move |signal| {
+            sandbox::send_event(&events, &Event::Signal(signal));
+        },
+    )
     .context("cannot forward signals")
 }
 
@@ -150,7 +166,10 @@ fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         }
         _ => {
             host_mounts(&mut exports, &mut mounts)?;
-            (std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect(), true)
+            (
+                std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect(),
+                true,
+            )
         }
     };
     let is_do = matches!(command, Command::Do(_));

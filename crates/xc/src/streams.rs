@@ -6,8 +6,7 @@ use std::os::fd::AsFd as _;
 
 /// Classifies one standard stream.
 pub fn classify(number: i32) -> Stdio {
-    let (Some(stream), Some(flags)) =
-        (xkernel::sys::standard_stream(number), xkernel::sys::descriptor_flags(number))
+    let (Some(stream), Some(flags)) = (xkernel::sys::standard_stream(number), xkernel::sys::descriptor_flags(number))
     else {
         return Stdio::Closed;
     };

@@ -216,8 +216,7 @@ fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) 
     let process = Process::new(pid, parts);
     let fs = crate::fs::context::FsContext::new(root.clone(), root, config.umask);
     let creds = Arc::new(Creds::new(config.uid, config.gid, config.groups.clone()));
-    let task =
-        Task::new(pid, Arc::clone(&process), area, Parts { files, fs, creds }, TaskSignals::default(), [0; 16]);
+    let task = Task::new(pid, Arc::clone(&process), area, Parts { files, fs, creds }, TaskSignals::default(), [0; 16]);
     process.add_task(Arc::clone(&task));
     tree.add_process(process);
     tree.add_task(Arc::clone(&task));
@@ -229,9 +228,8 @@ fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) 
 /// Looks the program up in the guest's PATH, as execvp(3) does.
 fn find_program(task: &Task, name: &[u8], config: &Config) -> Result<exec::Plan, StartError> {
     let with_name = |errno| (errno, name.to_vec());
-    let attempt = |path: &[u8]| {
-        exec::prepare(task, crate::fs::AT_FDCWD, path, 0, config.argv.clone(), config.env.clone())
-    };
+    let attempt =
+        |path: &[u8]| exec::prepare(task, crate::fs::AT_FDCWD, path, 0, config.argv.clone(), config.env.clone());
     if name.is_empty() {
         return Err(with_name(Errno::ENOENT));
     }

@@ -16,15 +16,14 @@ struct Generator {
     next: usize,
 }
 
-static GENERATOR: Mutex<Generator> =
-    Mutex::new(Generator { key: [0; 8], counter: 0, bytes: [0; BATCH], next: BATCH });
+static GENERATOR: Mutex<Generator> = Mutex::new(Generator { key: [0; 8], counter: 0, bytes: [0; BATCH], next: BATCH });
 
 /// Starts the generator from the seed of the boot block; later seeds are mixed in.
 pub fn seed(bytes: &[u8; 64]) {
     let mut generator = GENERATOR.lock();
-    let words = bytes.chunks_exact(4).map(|chunk| {
-        u32::from_le_bytes([byte(chunk, 0), byte(chunk, 1), byte(chunk, 2), byte(chunk, 3)])
-    });
+    let words = bytes
+        .chunks_exact(4)
+        .map(|chunk| u32::from_le_bytes([byte(chunk, 0), byte(chunk, 1), byte(chunk, 2), byte(chunk, 3)]));
     for (i, word) in words.enumerate() {
         if let Some(slot) = generator.key.get_mut(i % 8) {
             *slot = slot.rotate_left(7) ^ word;

@@ -156,11 +156,7 @@ pub type Deadline = Option<u64>;
 ///
 /// # Errors
 /// INTERRUPTED when something is pending for the thread; the call is then a restart point.
-pub fn wait_until<T>(
-    queues: &[&WaitQueue],
-    deadline: Deadline,
-    ready: impl FnMut() -> Option<T>,
-) -> Result<Option<T>> {
+pub fn wait_until<T>(queues: &[&WaitQueue], deadline: Deadline, ready: impl FnMut() -> Option<T>) -> Result<Option<T>> {
     wait_with(queues, deadline, false, ready)
 }
 
@@ -168,11 +164,7 @@ pub fn wait_until<T>(
 ///
 /// # Errors
 /// As [`wait_until`].
-pub fn wait_exclusive<T>(
-    queue: &WaitQueue,
-    deadline: Deadline,
-    ready: impl FnMut() -> Option<T>,
-) -> Result<Option<T>> {
+pub fn wait_exclusive<T>(queue: &WaitQueue, deadline: Deadline, ready: impl FnMut() -> Option<T>) -> Result<Option<T>> {
     wait_with(&[queue], deadline, true, ready)
 }
 

@@ -3,10 +3,10 @@
 use crate::report;
 use crate::sys::{self, Errno, Result, memory, signal, sys};
 use core::ffi::CStr;
-use std::ffi::CString;
 use core::fmt::Debug;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::ffi::CString;
 use std::time::Duration;
 
 /// The outcome of a case.

@@ -80,7 +80,9 @@ fn run(options: &Options) -> ExitCode {
         cases.for_each(|case| println!("{}", case.full_name()));
         return ExitCode::SUCCESS;
     }
-    if options.coverage && let Err(errno) = sys::coverage::start() {
+    if options.coverage
+        && let Err(errno) = sys::coverage::start()
+    {
         println!("--coverage: {errno:?}");
         return ExitCode::from(2);
     }

@@ -53,12 +53,17 @@ fn gcc_compiles_and_the_result_runs() {
 
 #[test]
 fn text_tools_agree_with_the_host() {
-    assert_same(&["bash", "-c", "seq 100 | sed 's/1/x/' | awk '{s+=length($1)} END {print s}'; grep -c root /etc/passwd; sort /etc/group | head -3"]);
+    assert_same(&[
+        "bash",
+        "-c",
+        "seq 100 | sed 's/1/x/' | awk '{s+=length($1)} END {print s}'; grep -c root /etc/passwd; sort /etc/group | head -3",
+    ]);
 }
 
 #[test]
 fn tar_and_gzip_round_trip() {
-    let (output, status) = script("cd /tmp && mkdir s && seq 1000 > s/f && tar czf s.tgz s && rm -r s && tar xzf s.tgz && md5sum < s/f");
+    let (output, status) =
+        script("cd /tmp && mkdir s && seq 1000 > s/f && tar czf s.tgz s && rm -r s && tar xzf s.tgz && md5sum < s/f");
     let host = programs::run(programs::on_host(&["bash", "-c", "seq 1000 | md5sum"]));
     assert_eq!((output.as_str(), status), (String::from_utf8_lossy(&host.stdout).as_ref(), Some(0)));
 }

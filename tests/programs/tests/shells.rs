@@ -19,7 +19,11 @@ fn here_documents_and_here_strings() {
 
 #[test]
 fn traps_and_signals() {
-    assert_same(&["bash", "-c", "trap 'echo trapped' USR1; kill -USR1 $$; trap 'echo bye' EXIT; kill -0 $$ && echo alive"]);
+    assert_same(&[
+        "bash",
+        "-c",
+        "trap 'echo trapped' USR1; kill -USR1 $$; trap 'echo bye' EXIT; kill -0 $$ && echo alive",
+    ]);
 }
 
 #[test]
@@ -39,7 +43,9 @@ fn large_pipes_arrive_whole() {
 
 #[test]
 fn writes_stay_in_the_container() {
-    let (output, status) = script("echo x > /tmp/xc-write-test && cat /tmp/xc-write-test && echo y >> /etc/hostname && tail -1 /etc/hostname");
+    let (output, status) = script(
+        "echo x > /tmp/xc-write-test && cat /tmp/xc-write-test && echo y >> /etc/hostname && tail -1 /etc/hostname",
+    );
     assert_eq!((output.as_str(), status), ("x\ny\n", Some(0)));
     assert!(!std::path::Path::new("/tmp/xc-write-test").exists());
     let hostname = std::fs::read_to_string("/etc/hostname").unwrap_or_default();

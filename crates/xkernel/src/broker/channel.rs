@@ -12,8 +12,7 @@ use rustix::cmsg_space;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -75,8 +74,7 @@ impl Channels {
     fn new(sockets: Vec<OwnedFd>) -> Result<Self, BrokerError> {
         let failed = |step| move |errno| BrokerError::Serve { step, errno };
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
-        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-            .map_err(failed("eventfd2"))?;
+        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(failed("eventfd2"))?;
         let add = |fd: &OwnedFd, key, flags| {
             epoll::add(&epoll, fd, EventData::new_u64(key), flags).map_err(failed("epoll_ctl"))
         };

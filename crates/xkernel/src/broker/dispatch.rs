@@ -1,7 +1,9 @@
 //! From a datagram to its answer.
 
-use super::export::Export;
-use super::{Broker, Control, walk};
+use super::create::Rights;
+use super::export::{Access, Export};
+use super::lock::Range;
+use super::{Broker, Control, change, create, walk, xattr};
 use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -18,14 +20,14 @@ pub struct Answer {
 }
 
 /// A reply before it is encoded.
-pub(super) struct Outcome {
+struct Outcome {
     reply: Reply,
     descriptor: Option<Arc<OwnedFd>>,
 }
 
 impl Outcome {
     /// A reply with a descriptor.
-    pub(super) fn with(reply: Reply, descriptor: impl Into<Arc<OwnedFd>>) -> Self {
+    fn with(reply: Reply, descriptor: impl Into<Arc<OwnedFd>>) -> Self {
         Self { reply, descriptor: Some(descriptor.into()) }
     }
 }
@@ -68,42 +70,74 @@ impl Broker {
     }
 
     fn perform_answered(&self, request: Request<'_>) -> Result<Outcome, Errno> {
-        Ok(match request {
+        match request {
             Request::Walk { export, from, path } => {
-                Reply::Nodes(walk::walk(self.export(export)?, from, path)?).into()
+                Ok(Reply::Nodes(walk::walk(self.export(export)?, from, path)?).into())
             }
             Request::ReadDir { export, path, from } => {
                 let (entries, more) = self.listings.read(export, self.export(export)?, path, from)?;
-                Reply::Entries { entries, more }.into()
+                Ok(Reply::Entries { entries, more }.into())
             }
             Request::Open { export, path, writable } => {
-                let (file, attributes) = walk::open(self.export(export)?, path, writable)?;
-                Outcome::with(Reply::Node(attributes), file)
+                let access = if writable { Access::Write } else { Access::Read };
+                let (file, attributes) = self.export(export)?.file(path, access)?;
+                Ok(Outcome::with(Reply::Node(attributes), file))
             }
+            Request::Space { export } => Ok(Reply::Space(change::space(self.export(export)?)?).into()),
             Request::Memory { size } => {
                 let (id, file) = self.memories.create(size)?;
-                Outcome::with(Reply::Memory { id }, file)
+                Ok(Outcome::with(Reply::Memory { id }, file))
             }
-            Request::ResizeMemory { id, size } => {
-                self.memories.resize(id, size)?;
-                Reply::Done.into()
-            }
-            Request::DropMemory { id } => {
-                self.memories.forget(id)?;
-                Reply::Done.into()
-            }
-            Request::Epoll => Outcome::with(Reply::Done, epoll::create(epoll::CreateFlags::CLOEXEC)?),
+            Request::ResizeMemory { id, size } => self.memories.resize(id, size).map(done),
+            Request::DropMemory { id } => self.memories.forget(id).map(done),
+            Request::Epoll => Ok(Outcome::with(Reply::Done, epoll::create(epoll::CreateFlags::CLOEXEC)?)),
             Request::Log { text } => {
                 (self.options.control)(Control::Log(text.to_vec()));
-                Reply::Done.into()
+                Ok(done(()))
             }
-            _ => return Err(Errno::OPNOTSUPP),
-        })
+            request => self.perform_change(request),
+        }
+    }
+
+    /// What changes files of an export, or its state on the host.
+    fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
+        match request {
+            Request::Create { export, path, kind, mode, owner } => {
+                let rights = Rights { mode, owner };
+                let (attributes, file) = create::create(self.export(export)?, path, kind, rights)?;
+                Ok(Outcome { reply: Reply::Node(attributes), descriptor: file.map(Arc::new) })
+            }
+            Request::Remove { export, path, directory } => {
+                create::remove(self.export(export)?, path, directory).map(done)
+            }
+            Request::Rename { export, from, to, flags } => {
+                create::rename(self.export(export)?, from, to, flags).map(done)
+            }
+            Request::Link { export, from, to } => create::link(self.export(export)?, from, to).map(done),
+            Request::SetAttributes { export, path, change } => {
+                Ok(Reply::Node(change::set_attributes(self.export(export)?, path, change)?).into())
+            }
+            Request::Xattr { export, path, operation } => {
+                Ok(xattr::perform(self.export(export)?, path, operation)?.into())
+            }
+            Request::Sync { export, path } => change::sync(self.export(export)?, path).map(done),
+            Request::Allocate { export, path, mode, offset, len } => {
+                change::allocate(self.export(export)?, path, mode, offset, len).map(done)
+            }
+            Request::Lock { export, path, owner, kind, start, len } => {
+                self.locks.apply(self.export(export)?, path, owner, Range { kind, start, len }).map(done)
+            }
+            _ => Err(Errno::OPNOTSUPP),
+        }
     }
 
     fn export(&self, number: u16) -> Result<&Export, Errno> {
         self.exports.get(usize::from(number)).ok_or(Errno::NODEV)
     }
+}
+
+fn done(_: ()) -> Outcome {
+    Reply::Done.into()
 }
 
 fn encode(sequence: u32, outcome: Result<Outcome, Errno>) -> Option<Answer> {

@@ -153,15 +153,9 @@ pub(super) fn create_below(
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
     // O_PATH goes with nothing but these two; openat2 refuses the rest.
-    let flags = if flags.contains(OFlags::PATH) {
-        flags | OFlags::CLOEXEC | OFlags::NOFOLLOW
-    } else {
-        flags | BASE
-    };
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
+    let flags = if flags.contains(OFlags::PATH) { flags | OFlags::CLOEXEC | OFlags::NOFOLLOW } else { flags | BASE };
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     for _ in 0..RETRIES {
         match openat2(directory, path, flags, mode, resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -199,8 +193,7 @@ fn forbidden(root: &OwnedFd, attributes: &Attributes) -> Result<Option<&'static 
     // devtmpfs answers with tmpfs's magic; it is the file system that holds the host's /dev/null.
     let null = rustix::fs::lstat("/dev/null").ok();
     let is_dev = null.is_some_and(|null| {
-        FileType::from_raw_mode(null.st_mode) == FileType::CharacterDevice
-            && null.st_dev == attributes.device
+        FileType::from_raw_mode(null.st_mode) == FileType::CharacterDevice && null.st_dev == attributes.device
     });
     Ok((is_dev && magic == 0x0102_1994).then_some("devtmpfs"))
 }

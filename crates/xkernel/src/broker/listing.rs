@@ -66,9 +66,9 @@ impl Listings {
             return None;
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = open.iter().position(|listing| {
-            listing.delivered == from && listing.export == export && listing.path == path
-        })?;
+        let index = open
+            .iter()
+            .position(|listing| listing.delivered == from && listing.export == export && listing.path == path)?;
         open.remove(index)
     }
 
@@ -86,14 +86,7 @@ impl Listing {
     fn open(number: u16, export: &Export, path: &[u8], from: u32) -> Result<Self, Errno> {
         let directory = export.readable_directory(path)?;
         let stream = Dir::read_from(&directory)?;
-        let mut listing = Self {
-            export: number,
-            path: path.to_vec(),
-            delivered: 0,
-            directory,
-            stream,
-            held: None,
-        };
+        let mut listing = Self { export: number, path: path.to_vec(), delivered: 0, directory, stream, held: None };
         while listing.delivered < from && listing.next()?.is_some() {
             listing.delivered += 1;
         }
@@ -141,11 +134,7 @@ impl Listing {
 }
 
 fn bare_node(entry: &DirEntry) -> Node {
-    let attributes = Attributes {
-        inode: entry.ino(),
-        mode: entry.file_type().as_raw_mode(),
-        ..Attributes::default()
-    };
+    let attributes = Attributes { inode: entry.ino(), mode: entry.file_type().as_raw_mode(), ..Attributes::default() };
     Node { attributes, target: Vec::new() }
 }
 

@@ -10,14 +10,17 @@
 
 mod attributes;
 mod bucket;
+mod change;
 mod channel;
 mod create;
 mod dispatch;
 mod export;
 mod listing;
+mod lock;
 mod memory;
 mod name;
 mod walk;
+mod xattr;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ pub use export::Export;
 use abi::stats::Stats;
 use bucket::Bucket;
 use listing::Listings;
+use lock::Locks;
 use memory::Memories;
 use std::fmt;
 use std::path::PathBuf;
@@ -109,11 +113,7 @@ pub struct Options {
 impl Options {
     /// Usual limits around a receiver of control messages.
     pub fn new(control: impl Fn(Control) + Send + Sync + 'static) -> Self {
-        Self {
-            control: Box::new(control),
-            memory_limit: 64 << 30,
-            requests_per_second: 200_000,
-        }
+        Self { control: Box::new(control), memory_limit: 64 << 30, requests_per_second: 200_000 }
     }
 }
 
@@ -133,6 +133,7 @@ pub struct Broker {
     options: Options,
     bucket: Bucket,
     listings: Listings,
+    locks: Locks,
     memories: Memories,
 }
 
@@ -143,6 +144,7 @@ impl Broker {
             bucket: Bucket::new(options.requests_per_second),
             memories: Memories::new(options.memory_limit),
             listings: Listings::default(),
+            locks: Locks::default(),
             exports,
             options,
         }

@@ -1,8 +1,8 @@
-//! Walk and Open: looking names up and opening files.
+//! Walk: looking up the components of a path.
 
-use super::export::{Access, Export, below};
+use super::export::{Export, below};
 use super::{attributes, name};
-use abi::broker::{Attributes, Node};
+use abi::broker::Node;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -43,12 +43,6 @@ pub(super) fn walk(export: &Export, from: &[u8], path: &[u8]) -> Result<Vec<Node
         }
     }
     Ok(nodes)
-}
-
-/// A handle on a regular file and its attributes; see [`Export::file`] for the errors.
-pub(super) fn open(export: &Export, path: &[u8], writable: bool) -> Result<(OwnedFd, Attributes), Errno> {
-    let access = if writable { Access::Write } else { Access::Read };
-    export.file(path, access)
 }
 
 fn node_of(node: &OwnedFd) -> Result<Node, Errno> {

@@ -51,8 +51,7 @@ pub(crate) struct Hand {
 }
 
 fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(failed("make a channel"))
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed("make a channel"))
 }
 
 /// Starts reaper, init and runner.
@@ -78,7 +77,8 @@ pub fn start(memory: crate::loader::Memory, streams: [bool; 3]) -> Result<Runnin
         streams,
         ready: child_ready,
     };
-    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+    let namespaces =
+        libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
     match sys::fork_with(namespaces).map_err(failed("make user, mount, ipc, uts and network namespaces"))? {
         Side::Child => {
             drop((ready, channels));
@@ -130,8 +130,7 @@ fn map_ids(pid: i32) -> Result<(), SandboxError> {
 /// Sends an event to the LibOS; a container that is gone hears nothing.
 pub fn send_event(events: &OwnedFd, event: &abi::event::Event) {
     if let Ok(bytes) = abi::encode(event) {
-        let _ = rustix::io::retry_on_intr(|| {
-            rustix::net::send(events.as_fd(), &bytes, rustix::net::SendFlags::NOSIGNAL)
-        });
+        let _ =
+            rustix::io::retry_on_intr(|| rustix::net::send(events.as_fd(), &bytes, rustix::net::SendFlags::NOSIGNAL));
     }
 }

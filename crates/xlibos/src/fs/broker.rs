@@ -51,9 +51,7 @@ impl Drop for Taken {
 }
 
 fn try_take() -> Option<usize> {
-    let taken = FREE.fetch_update(Ordering::Acquire, Ordering::Relaxed, |free| {
-        (free != 0).then(|| free & (free - 1))
-    });
+    let taken = FREE.fetch_update(Ordering::Acquire, Ordering::Relaxed, |free| (free != 0).then(|| free & (free - 1)));
     taken.ok().map(|free| free.trailing_zeros() as usize)
 }
 

@@ -70,4 +70,3 @@ pub fn change_directory(task: &Task, path: &[u8]) -> Result<()> {
     task.fs().set_cwd(place);
     Ok(())
 }
-

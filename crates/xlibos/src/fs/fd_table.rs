@@ -205,8 +205,6 @@ impl FdTable {
     pub fn collect(&self) -> Vec<(Fd, Arc<File>)> {
         let slots = self.slots.lock();
         let numbered = slots.slots.iter().enumerate();
-        numbered
-            .filter_map(|(i, slot)| Some((Fd(i32::try_from(i).ok()?), Arc::clone(&slot.as_ref()?.file))))
-            .collect()
+        numbered.filter_map(|(i, slot)| Some((Fd(i32::try_from(i).ok()?), Arc::clone(&slot.as_ref()?.file)))).collect()
     }
 }

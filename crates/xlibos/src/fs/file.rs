@@ -321,11 +321,8 @@ impl File {
     /// # Errors
     /// What the object refuses.
     pub fn set_status(&self, new: OpenFlags) -> Result<()> {
-        let changeable = OpenFlags::APPEND
-            | OpenFlags::ASYNC
-            | OpenFlags::DIRECT
-            | OpenFlags::NOATIME
-            | OpenFlags::NONBLOCK;
+        let changeable =
+            OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
         let flags = self.flags().difference(changeable) | new.intersection(changeable);
         self.ops.set_flags(self, flags)?;
         self.flags.store(flags.bits(), Ordering::Relaxed);
@@ -426,12 +423,7 @@ impl File {
     ///
     /// # Errors
     /// The transfer's; INTERRUPTED.
-    pub fn transfer<T>(
-        &self,
-        events: Events,
-        nonblocking: bool,
-        mut attempt: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
+    pub fn transfer<T>(&self, events: Events, nonblocking: bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let first = attempt();
         let (Err(Errno::EAGAIN), false, Some(queue)) = (&first, nonblocking, self.ops.wait_queue()) else {
             return first;

@@ -72,7 +72,9 @@ fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
         let is_file = names.peek().is_none() && made.root.inode().kind() != Kind::Directory;
         let mut walk = Walk::at(Arc::clone(&creds), root.clone(), place.clone(), Resolve::empty());
         place = match walk.resolve(name, Follow::Yes) {
-            Err(Errno::ENOENT) => make_mountpoint(&place, name, if is_file { NewKind::File } else { NewKind::Directory })?,
+            Err(Errno::ENOENT) => {
+                make_mountpoint(&place, name, if is_file { NewKind::File } else { NewKind::Directory })?
+            }
             found => found?,
         };
     }

@@ -31,8 +31,21 @@ const MAP_POPULATE: u32 = 0x8000;
 pub(crate) const MAP_HUGETLB: u32 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
 /// Flags that Linux knew before MAP_SHARED_VALIDATE: others are refused with it.
-const LEGACY: u32 = 0xf | 0x10 | 0x20 | 0x40 | 0x100 | 0x800 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000
-    | 0x2_0000 | 0x4_0000 | 0x400_0000 | 0x7c00_0000;
+const LEGACY: u32 = 0xf
+    | 0x10
+    | 0x20
+    | 0x40
+    | 0x100
+    | 0x800
+    | 0x1000
+    | 0x2000
+    | 0x4000
+    | 0x8000
+    | 0x1_0000
+    | 0x2_0000
+    | 0x4_0000
+    | 0x400_0000
+    | 0x7c00_0000;
 
 const CAP_IPC_LOCK: u32 = 14;
 
@@ -157,9 +170,8 @@ impl State {
     /// ENOMEM.
     pub(super) fn check_growth(&self, mapped: u64, data: u64) -> Result<()> {
         let totals = self.tree.totals();
-        let too_much = |now: u64, more: u64, resource: usize| {
-            more > 0 && now.saturating_add(more) > space::limit(resource)
-        };
+        let too_much =
+            |now: u64, more: u64, resource: usize| more > 0 && now.saturating_add(more) > space::limit(resource);
         if too_much(totals.mapped, mapped, LIMIT_AS) || too_much(totals.data, data, LIMIT_DATA) {
             return Err(Errno::ENOMEM);
         }
@@ -299,11 +311,8 @@ fn placement(flags: u32) -> Placement {
 }
 
 fn vma_flags(flags: u32) -> VmaFlags {
-    let pairs = [
-        (MAP_LOCKED, VmaFlags::LOCKED),
-        (MAP_NORESERVE, VmaFlags::NORESERVE),
-        (MAP_GROWSDOWN, VmaFlags::GROWSDOWN),
-    ];
+    let pairs =
+        [(MAP_LOCKED, VmaFlags::LOCKED), (MAP_NORESERVE, VmaFlags::NORESERVE), (MAP_GROWSDOWN, VmaFlags::GROWSDOWN)];
     pairs.iter().filter(|(bit, _)| flags & bit != 0).fold(VmaFlags::empty(), |all, (_, flag)| all | *flag)
 }
 

@@ -118,8 +118,7 @@ pub fn parse(head: &[u8], headers: &[u8]) -> Result<Elf> {
             _ => {}
         }
     }
-    let holds_headers =
-        |s: &&Segment| s.offset <= headers_at && headers_at - s.offset < s.file_len;
+    let holds_headers = |s: &&Segment| s.offset <= headers_at && headers_at - s.offset < s.file_len;
     if let Some(segment) = elf.segments.iter().find(holds_headers) {
         elf.headers = segment.vaddr.wrapping_add(headers_at - segment.offset);
     }

@@ -80,7 +80,14 @@ pub struct Parts {
 impl Task {
     /// A task that has not started.
     #[must_use]
-    pub fn new(tid: Pid, process: Arc<Process>, cpu: &'static Cpu, parts: Parts, signals: TaskSignals, name: [u8; 16]) -> Arc<Task> {
+    pub fn new(
+        tid: Pid,
+        process: Arc<Process>,
+        cpu: &'static Cpu,
+        parts: Parts,
+        signals: TaskSignals,
+        name: [u8; 16],
+    ) -> Arc<Task> {
         Arc::new(Task {
             tid: AtomicI32::new(tid),
             process,

@@ -20,8 +20,7 @@ pub struct Tree {
     last: Pid,
 }
 
-static TREE: Mutex<Tree> =
-    Mutex::new(Tree { processes: BTreeMap::new(), tasks: BTreeMap::new(), last: 0 });
+static TREE: Mutex<Tree> = Mutex::new(Tree { processes: BTreeMap::new(), tasks: BTreeMap::new(), last: 0 });
 
 /// Locks the tree.
 pub fn lock() -> MutexGuard<'static, Tree> {

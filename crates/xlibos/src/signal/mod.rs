@@ -235,9 +235,7 @@ pub fn default_action(signal: i32) -> Default_ {
         SIGCHLD | SIGURG | SIGWINCH => Default_::Ignore,
         SIGCONT => Default_::Continue,
         SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Default_::Stop,
-        SIGQUIT | SIGILL | SIGTRAP | SIGABRT | SIGBUS | SIGFPE | SIGSEGV | SIGXCPU | SIGXFSZ | SIGSYS => {
-            Default_::Core
-        }
+        SIGQUIT | SIGILL | SIGTRAP | SIGABRT | SIGBUS | SIGFPE | SIGSEGV | SIGXCPU | SIGXFSZ | SIGSYS => Default_::Core,
         _ => Default_::Terminate,
     }
 }

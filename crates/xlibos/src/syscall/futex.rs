@@ -65,8 +65,5 @@ fn absolute(task: &Task, sec: i64, nsec: i64) -> FutexArg {
         task.restart_deadline.store(deadline, Ordering::Relaxed);
     }
     let deadline = deadline.min(i64::MAX.cast_unsigned());
-    FutexArg::Timeout {
-        sec: (deadline / 1_000_000_000).cast_signed(),
-        nsec: (deadline % 1_000_000_000).cast_signed(),
-    }
+    FutexArg::Timeout { sec: (deadline / 1_000_000_000).cast_signed(), nsec: (deadline % 1_000_000_000).cast_signed() }
 }

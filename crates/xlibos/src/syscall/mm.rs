@@ -63,14 +63,7 @@ pub(super) fn brk(task: &Task, addr: u64) -> Result<u64> {
 ///
 /// # Errors
 /// Those of the man page.
-pub(super) fn mremap(
-    task: &Task,
-    addr: u64,
-    old_len: u64,
-    new_len: u64,
-    flags: u32,
-    new_addr: u64,
-) -> Result<u64> {
+pub(super) fn mremap(task: &Task, addr: u64, old_len: u64, new_len: u64, flags: u32, new_addr: u64) -> Result<u64> {
     task.mm().remap(addr, old_len, new_len, flags, new_addr)
 }
 

@@ -4,33 +4,33 @@
 //! dispatch ([`crate::kernel`]). Handlers check in the order in which Linux checks.
 
 pub mod args;
-mod futex;
-mod time;
-mod stat;
-mod rw;
-mod open;
-mod sched;
-mod creds;
-pub mod prctl;
-mod rlimit;
-mod dir;
 mod attr;
-mod process;
-mod signal;
-pub mod trace;
 mod control;
+mod creds;
+mod dir;
 mod epoll;
 mod event;
-mod mm;
+mod futex;
 mod inotify;
 mod message;
+mod mm;
+mod open;
 mod pipe;
 mod poll;
+pub mod prctl;
+mod process;
+mod rlimit;
+mod rw;
+mod sched;
+mod signal;
 mod socket;
+mod stat;
 pub mod system;
 pub mod table;
+mod time;
 pub mod timeout;
 mod timerfd;
+pub mod trace;
 
 use crate::{Result, Task};
 

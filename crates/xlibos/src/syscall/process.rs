@@ -109,7 +109,8 @@ fn write_rusage(to: UserPtr<u64>, cpu_ns: u64) -> Result<()> {
 }
 
 pub(super) fn wait4(task: &Task, pid: Pid, status: UserPtr<i32>, options: u32, usage: UserPtr<u64>) -> Result<Pid> {
-    let known = Options::NOHANG | Options::STOPPED | Options::CONTINUED | Options::NOTHREAD | Options::ALL | Options::CLONE;
+    let known =
+        Options::NOHANG | Options::STOPPED | Options::CONTINUED | Options::NOTHREAD | Options::ALL | Options::CLONE;
     let options = Options::from_bits(options).filter(|o| known.contains(*o)).ok_or(Errno::EINVAL)?;
     let which = match pid {
         i32::MIN => return Err(Errno::ESRCH),
@@ -124,7 +125,14 @@ pub(super) fn wait4(task: &Task, pid: Pid, status: UserPtr<i32>, options: u32, u
     Ok(found.pid)
 }
 
-pub(super) fn waitid(task: &Task, kind: u32, id: Pid, info: UserPtr<u8>, options: u32, usage: UserPtr<u64>) -> Result<()> {
+pub(super) fn waitid(
+    task: &Task,
+    kind: u32,
+    id: Pid,
+    info: UserPtr<u8>,
+    options: u32,
+    usage: UserPtr<u64>,
+) -> Result<()> {
     let options = Options::from_bits(options).ok_or(Errno::EINVAL)?;
     if !options.intersects(Options::EXITED | Options::STOPPED | Options::CONTINUED) {
         return Err(Errno::EINVAL);

@@ -15,7 +15,13 @@ fn check_size(size: u64) -> Result<()> {
     if size == 8 { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-pub(super) fn rt_sigaction(task: &Task, signal: i32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: u64) -> Result<()> {
+pub(super) fn rt_sigaction(
+    task: &Task,
+    signal: i32,
+    new: UserPtr<[u64; 4]>,
+    old: UserPtr<[u64; 4]>,
+    size: u64,
+) -> Result<()> {
     check_size(size)?;
     if !(1..=NSIG).contains(&signal) {
         return Err(Errno::EINVAL);
@@ -84,7 +90,13 @@ fn sleep_for_signal(task: &Task) -> Result<()> {
     }
 }
 
-pub(super) fn rt_sigtimedwait(task: &Task, set: UserPtr<u64>, info: UserPtr<u8>, timeout: UserPtr<[i64; 2]>, size: u64) -> Result<i32> {
+pub(super) fn rt_sigtimedwait(
+    task: &Task,
+    set: UserPtr<u64>,
+    info: UserPtr<u8>,
+    timeout: UserPtr<[i64; 2]>,
+    size: u64,
+) -> Result<i32> {
     check_size(size)?;
     let wanted = SigSet(set.read()?).without(UNBLOCKABLE);
     let deadline = match timeout.non_null() {

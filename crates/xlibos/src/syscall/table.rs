@@ -6,9 +6,9 @@
 
 use super::args::UserPath;
 use super::creds::CapHeader;
-use crate::process::Pid;
 use super::{Restart, syscalls};
 use crate::fs::fd_table::Fd;
+use crate::process::Pid;
 use machine::guest::UserPtr;
 
 syscalls! {

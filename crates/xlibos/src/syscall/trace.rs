@@ -9,7 +9,13 @@ pub fn enter(task: &Task, number: u64, row: Option<&Row>, arguments: &[u64; 6]) 
     let is_last = matches!(row.map(|row| row.name), Some("exit" | "exit_group" | "execve" | "rt_sigreturn"));
     if is_last {
         let name = row.map_or("?", |row| row.name);
-        write(&alloc::format!("[pid {}] {name}({:#x}, {:#x}, {:#x}) ...\n", task.tid(), arguments[0], arguments[1], arguments[2]));
+        write(&alloc::format!(
+            "[pid {}] {name}({:#x}, {:#x}, {:#x}) ...\n",
+            task.tid(),
+            arguments[0],
+            arguments[1],
+            arguments[2]
+        ));
     } else if row.is_none() {
         write(&alloc::format!("[pid {}] syscall_{number:#x}() = -1 ENOSYS\n", task.tid()));
     }

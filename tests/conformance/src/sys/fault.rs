@@ -78,9 +78,14 @@ pub(crate) fn registers_across_trap() -> ([u64; 6], [f64; 2]) {
     unsafe {
         asm!(
             "int3",
-            inout("rax") *a, inout("rcx") *b, inout("rdx") *c,
-            inout("r8") *d, inout("r11") *e, inout("r15") *f,
-            inout("xmm0") *x, inout("xmm15") *y,
+            inout("rax") * a,
+            inout("rcx") * b,
+            inout("rdx") * c,
+            inout("r8") * d,
+            inout("r11") * e,
+            inout("r15") * f,
+            inout("xmm0") * x,
+            inout("xmm15") * y,
         );
     }
     (ints, floats)

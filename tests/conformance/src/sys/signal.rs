@@ -145,12 +145,8 @@ pub(crate) fn value(info: &siginfo_t) -> usize {
 }
 
 fn install(signal: c_int, handler: usize, flags: c_int, mask: u64) -> Result<()> {
-    let mut action = libc::sigaction {
-        sa_sigaction: handler,
-        sa_mask: to_libc(mask),
-        sa_flags: flags,
-        sa_restorer: None,
-    };
+    let mut action =
+        libc::sigaction { sa_sigaction: handler, sa_mask: to_libc(mask), sa_flags: flags, sa_restorer: None };
     // SAFETY: the handler is a function of the right type, SIG_DFL or SIG_IGN.
     let done = unsafe { libc::sigaction(signal, &raw mut action, core::ptr::null_mut()) };
     match done {

@@ -1,0 +1,338 @@
+//! futex, robust lists, and threads that use them.
+
+use crate::kit::{Fail, assert_errno, assert_interrupted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
+use crate::sys::{Result, memory, sys};
+use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use libc as c;
+
+const WAIT: i32 = c::FUTEX_WAIT | c::FUTEX_PRIVATE_FLAG;
+const WAKE: i32 = c::FUTEX_WAKE | c::FUTEX_PRIVATE_FLAG;
+const LOCK_PI: i32 = c::FUTEX_LOCK_PI | c::FUTEX_PRIVATE_FLAG;
+const UNLOCK_PI: i32 = c::FUTEX_UNLOCK_PI | c::FUTEX_PRIVATE_FLAG;
+
+cases! { futex;
+    fn wait_with_another_value_is_eagain() {
+        let word = AtomicU32::new(1);
+        assert_errno(sys!(futex, &word, WAIT, 2, 0), c::EAGAIN);
+    }
+    fn wake_nobody() {
+        assert_eq!(sys!(futex, &AtomicU32::new(0), WAKE, 1)?, 0);
+    }
+    fn wait_times_out() {
+        let (word, begin) = (AtomicU32::new(0), now(c::CLOCK_MONOTONIC)?);
+        assert_errno(sys!(futex, &word, WAIT, 0, &ms(20)), c::ETIMEDOUT);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 20_000_000);
+        assert_errno(sys!(futex, &word, WAIT, 0, &ms(0)), c::ETIMEDOUT);
+    }
+    fn wait_until_an_absolute_time() {
+        let word = AtomicU32::new(0);
+        let end = now(c::CLOCK_MONOTONIC)? + 20_000_000;
+        let deadline = c::timespec { tv_sec: end / 1_000_000_000, tv_nsec: end % 1_000_000_000 };
+        let operation = c::FUTEX_WAIT_BITSET | c::FUTEX_PRIVATE_FLAG;
+        assert_errno(sys!(futex, &word, operation, 0, &deadline, 0, -1), c::ETIMEDOUT);
+        assert!(now(c::CLOCK_MONOTONIC)? >= end);
+        let past = ms(1);
+        let operation = operation | c::FUTEX_CLOCK_REALTIME;
+        assert_errno(sys!(futex, &word, operation, 0, &past, 0, -1), c::ETIMEDOUT);
+    }
+    fn argument_errors() {
+        let (word, bad) = (AtomicU32::new(0), c::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 });
+        assert_errno(sys!(futex, &word, WAIT, 0, &bad), c::EINVAL);
+        assert_errno(sys!(futex, &word, 0x7f, 0, 0), c::ENOSYS);
+        assert_errno(sys!(futex, (&raw const word).addr() + 1, WAIT, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex, memory::hole()?, WAIT, 0, 0), c::EFAULT);
+        assert_errno(sys!(futex, &word, WAIT, 0, memory::hole()?), c::EFAULT);
+        assert_errno(sys!(futex, &word, c::FUTEX_WAIT_BITSET, 0, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex, &word, c::FUTEX_WAKE_BITSET, 1, 0, 0, 0), c::EINVAL);
+    }
+    fn wait_is_interrupted() {
+        let word = AtomicU32::new(0);
+        assert_interrupted(|| sys!(futex, &word, WAIT, 0, 0))?;
+        assert_errno(pestered(0, || sys!(futex, &word, WAIT, 0, &ms(10_000)))?, c::EINTR);
+    }
+    fn wait_is_restarted() {
+        let word = AtomicU32::new(0);
+        let done = restarted(|| sys!(futex, &word, WAIT, 0, 0), || {
+            word.store(1, SeqCst);
+            let _ = sys!(futex, &word, WAKE, 1);
+        })?;
+        // A wake between two restarts finds nobody; the restarted wait then sees the new value.
+        assert!(matches!(done, Ok(0) | Err(crate::sys::Errno(c::EAGAIN))), "{done:?}");
+    }
+    fn timed_wait_restarted_keeps_its_deadline() {
+        let (word, begin) = (AtomicU32::new(0), now(c::CLOCK_MONOTONIC)?);
+        let result = pestered(c::SA_RESTART, || sys!(futex, &word, WAIT, 0, &ms(50)))?;
+        assert_errno(result, c::ETIMEDOUT);
+        let took = now(c::CLOCK_MONOTONIC)? - begin;
+        assert!((50_000_000..5_000_000_000).contains(&took), "{took} ns");
+    }
+    fn wake_counts_the_woken() {
+        let word = AtomicU32::new(0);
+        with_waiters(3, &word, || {
+            let mut woken = 0;
+            while woken < 3 {
+                let now = sys!(futex, &word, WAKE, 1)?;
+                assert!(now <= 1);
+                woken += now;
+            }
+            Ok(())
+        })?;
+    }
+    fn bitset_chooses_the_waiter() {
+        let word = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let waiters = [1u32, 2].map(|set| {
+                let word = &word;
+                scope.spawn(move || sys!(futex, word, c::FUTEX_WAIT_BITSET | c::FUTEX_PRIVATE_FLAG, 0, 0, 0, set).map(|_| set))
+            });
+            let wake = |set: u32| sys!(futex, &word, c::FUTEX_WAKE_BITSET | c::FUTEX_PRIVATE_FLAG, 9, 0, 0, set);
+            until(|| wake(2).is_ok_and(|n| n == 1));
+            assert_eq!(wake(2)?, 0);
+            until(|| wake(1).is_ok_and(|n| n == 1));
+            for waiter in waiters {
+                let Ok(Ok(_)) = waiter.join() else { panic!("a waiter failed") };
+            }
+            Ok::<(), Fail>(())
+        })?;
+    }
+    fn requeue_moves_waiters() {
+        let (from, to) = (AtomicU32::new(0), AtomicU32::new(0));
+        with_waiters(3, &from, || {
+            let operation = c::FUTEX_CMP_REQUEUE | c::FUTEX_PRIVATE_FLAG;
+            assert_errno(sys!(futex, &from, operation, 0, 9, &to, 1), c::EAGAIN);
+            let mut moved = 0;
+            while moved < 3 {
+                moved += sys!(futex, &from, operation, 0, 9, &to, 0)?;
+            }
+            assert_eq!(sys!(futex, &from, WAKE, 9)?, 0);
+            assert_eq!(sys!(futex, &to, WAKE, 9)?, 3);
+            Ok(())
+        })?;
+    }
+    fn requeue_wakes_and_moves() {
+        let (from, to) = (AtomicU32::new(0), AtomicU32::new(0));
+        with_waiters(2, &from, || {
+            let (mut total, operation) = (0, c::FUTEX_REQUEUE | c::FUTEX_PRIVATE_FLAG);
+            // Waiters may not sleep yet: each call wakes at most one and moves the rest.
+            until(|| {
+                total += sys!(futex, &from, operation, 0, 9, &to).unwrap_or(0);
+                total >= 2
+            });
+            assert_eq!(sys!(futex, &to, operation, 1, 9, &from)?, 2);
+            assert_eq!(sys!(futex, &from, WAKE, 9)?, 1);
+            Ok(())
+        })?;
+    }
+    fn wake_op_changes_and_wakes() {
+        let (a, b) = (AtomicU32::new(0), AtomicU32::new(5));
+        let add_three_if_it_was_five = (c::FUTEX_OP_ADD << 28) | (c::FUTEX_OP_CMP_EQ << 24) | (3 << 12) | 5;
+        let operation = c::FUTEX_WAKE_OP | c::FUTEX_PRIVATE_FLAG;
+        assert_eq!(sys!(futex, &a, operation, 1, 1, &b, add_three_if_it_was_five)?, 0);
+        assert_eq!(b.load(SeqCst), 8);
+    }
+    fn shared_word_between_processes() {
+        let words = shared()?;
+        let waiter = child(|| {
+            while words[0].load(SeqCst) == 0 {
+                let _ = sys!(futex, &words[0], c::FUTEX_WAIT, 0, 0);
+            }
+            Ok(())
+        })?;
+        words[0].store(1, SeqCst);
+        sys!(futex, &words[0], c::FUTEX_WAKE, 1)?;
+        waiter.succeeds()?;
+    }
+    fn shared_word_in_a_file_mapped_twice() {
+        let fd = crate::kit::file(c"f", &[0; 4096])?;
+        let a = memory::atomic(memory::map(4096, memory::RW, c::MAP_SHARED, fd)?);
+        let b = memory::atomic(memory::map(4096, memory::RW, c::MAP_SHARED, fd)?);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| sys!(futex, a, c::FUTEX_WAIT, 0, 0));
+            until(|| sys!(futex, b, c::FUTEX_WAKE, 1).is_ok_and(|n| n == 1));
+            let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
+        });
+    }
+    fn private_word_is_not_shared_with_a_forked_child() {
+        let page = memory::pages(1)?;
+        let word = memory::atomic(page);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| sys!(futex, word, WAIT, 0, &ms(10_000)));
+            child(|| {
+                assert_eq!(sys!(futex, word, WAKE, 9)?, 0);
+                Ok(())
+            })?.succeeds()?;
+            until(|| sys!(futex, word, WAKE, 9).is_ok_and(|n| n == 1));
+            let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
+            Ok::<(), Fail>(())
+        })?;
+    }
+    fn priority_inheritance_lock() {
+        let word = AtomicU32::new(0);
+        sys!(futex, &word, LOCK_PI, 0, 0)?;
+        assert_eq!(word.load(SeqCst), tid()?.cast_unsigned());
+        assert_errno(sys!(futex, &word, LOCK_PI, 0, 0), c::EDEADLK);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                assert_errno(sys!(futex, &word, UNLOCK_PI, 0, 0), c::EPERM);
+                assert_errno(sys!(futex, &word, c::FUTEX_TRYLOCK_PI | c::FUTEX_PRIVATE_FLAG, 0, 0), c::EAGAIN);
+                sys!(futex, &word, LOCK_PI, 0, 0)?;
+                let mine = i64::from(word.load(SeqCst) & c::FUTEX_TID_MASK) == sys!(gettid)?;
+                sys!(futex, &word, UNLOCK_PI, 0, 0)?;
+                Ok::<bool, crate::sys::Errno>(mine)
+            });
+            until(|| word.load(SeqCst) & c::FUTEX_WAITERS != 0);
+            sys!(futex, &word, UNLOCK_PI, 0, 0)?;
+            let Ok(Ok(true)) = other.join() else { panic!("the other thread did not get the lock") };
+            Ok::<(), Fail>(())
+        })?;
+        assert_eq!(word.load(SeqCst) & c::FUTEX_TID_MASK, 0);
+    }
+    fn priority_inheritance_lock_times_out() {
+        let word = AtomicU32::new(0);
+        sys!(futex, &word, LOCK_PI, 0, 0)?;
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let past = c::timespec { tv_sec: 1, tv_nsec: 0 };
+                sys!(futex, &word, LOCK_PI, 0, &past)
+            });
+            let Ok(result) = other.join() else { panic!("the thread failed") };
+            assert_errno(result, c::ETIMEDOUT);
+        });
+    }
+    fn robust_list_marks_locks_of_the_dead() {
+        let page = memory::pages(1)?;
+        let (head, node, word) = (page, page + 64, page + 128);
+        std::thread::scope(|scope| {
+            let owner = scope.spawn(|| {
+                memory::poke(head, [node as u64, (word - node) as u64, 0]);
+                memory::poke(node, head as u64);
+                sys!(set_robust_list, head, 24)?;
+                let mine = sys!(gettid)?;
+                memory::atomic(word).store(u32::try_from(mine).unwrap_or(0) | c::FUTEX_WAITERS, SeqCst);
+                sys!(exit, 0)
+            });
+            until(|| memory::atomic(word).load(SeqCst) & c::FUTEX_OWNER_DIED != 0);
+            // The thread left without a word to its library: nobody can join it.
+            core::mem::forget(owner);
+            crate::sys::process::exit(0);
+        });
+    }
+    fn robust_list_errors() {
+        assert_errno(sys!(set_robust_list, 0, 23), c::EINVAL);
+        let (mut head, mut len) = (0usize, 0usize);
+        sys!(get_robust_list, 0, &mut head, &mut len)?;
+        assert_eq!(len, 24);
+        assert_errno(sys!(get_robust_list, 999_999_999, &mut head, &mut len), c::ESRCH);
+        assert_errno(sys!(get_robust_list, 0, memory::hole()?, &mut len), c::EFAULT);
+    }
+    fn cleared_thread_id_wakes() {
+        let page = memory::pages(1)?;
+        let word = memory::atomic(page);
+        word.store(1, SeqCst);
+        let set = || sys!(set_tid_address, page);
+        assert_eq!(set()?, i64::from(tid()?));
+        let places = crate::sys::process::Places { child_tid: page, ..Default::default() };
+        let flags = c::CLONE_VM | c::CLONE_CHILD_CLEARTID | c::CLONE_CHILD_SETTID | c::SIGCHLD;
+        let pid = crate::sys::process::clone(flags, nothing, 0, places)?;
+        while word.load(SeqCst) != 0 {
+            let value = word.load(SeqCst);
+            let _ = sys!(futex, page, c::FUTEX_WAIT, value, 0);
+        }
+        crate::kit::wait(pid, 0)?;
+    }
+    fn waitv_waits_for_many() {
+        let words = [AtomicU32::new(0), AtomicU32::new(0)];
+        let entry = |w: &AtomicU32| [0u64, (&raw const *w).addr() as u64, 2 | 128];
+        let both = [entry(&words[0]), entry(&words[1])];
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| sys!(futex_waitv, &both, 2, 0, 0, 0));
+            let woken = || sys!(futex, &words[1], WAKE, 1).is_ok_and(|n| n == 1);
+            until(|| woken() || waiter.is_finished());
+            match waiter.join() {
+                Ok(Err(crate::sys::Errno(c::ENOSYS))) => crate::kit::skip("no futex_waitv"),
+                Ok(result) => {
+                    assert_eq!(result, Ok(1));
+                    Ok(())
+                }
+                Err(_) => panic!("the waiter failed"),
+            }
+        })?;
+    }
+    fn mutexes_of_threads_exclude() {
+        let total = std::sync::Mutex::new(0u64);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        let Ok(mut guard) = total.lock() else { panic!("poisoned") };
+                        *guard += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner().unwrap_or(0), 20_000);
+    }
+    fn condition_variables_pass_a_turn() {
+        let state = (std::sync::Mutex::new(0u32), std::sync::Condvar::new());
+        std::thread::scope(|scope| {
+            for turn in 0..3u32 {
+                let state = &state;
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let Ok(guard) = state.0.lock() else { panic!("poisoned") };
+                        let Ok(mut now) = state.1.wait_while(guard, |n| *n % 3 != turn) else { panic!("poisoned") };
+                        *now += 1;
+                        state.1.notify_all();
+                    }
+                });
+            }
+        });
+        assert_eq!(state.0.into_inner().unwrap_or(0), 600);
+    }
+    fn two_hundred_threads_come_and_go() {
+        let count = AtomicU32::new(0);
+        for _ in 0..20 {
+            std::thread::scope(|scope| {
+                for _ in 0..10 {
+                    scope.spawn(|| count.fetch_add(1, SeqCst));
+                }
+            });
+        }
+        assert_eq!(count.load(SeqCst), 200);
+    }
+    fn thread_local_storage_is_of_the_thread() {
+        std::thread_local! { static VALUE: core::cell::Cell<u32> = const { core::cell::Cell::new(7) }; }
+        VALUE.set(8);
+        let seen = std::thread::spawn(|| VALUE.get()).join();
+        assert_eq!((seen.ok(), VALUE.get()), (Some(7), 8));
+    }
+    fn fork_with_other_threads_has_one() {
+        let stop = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| while stop.load(SeqCst) == 0 { let _ = sys!(futex, &stop, WAIT, 0, 0); });
+            let only = child(|| {
+                assert_eq!(tid()?, pid()?);
+                Ok(())
+            });
+            stop.store(1, SeqCst);
+            sys!(futex, &stop, WAKE, 9)?;
+            only?.succeeds()
+        })?;
+    }
+}
+
+extern "C" fn nothing(_: *mut core::ffi::c_void) -> i32 {
+    0
+}
+
+/// Threads that wait on the word until a wake; `f` has to wake them all.
+fn with_waiters(count: usize, word: &AtomicU32, f: impl FnOnce() -> Result<()>) -> crate::kit::Case {
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> = (0..count).map(|_| scope.spawn(|| sys!(futex, word, WAIT, 0, 0))).collect();
+        f()?;
+        for waiter in waiters {
+            assert!(matches!(waiter.join(), Ok(Ok(0))), "a waiter failed");
+        }
+        Ok(())
+    })
+}
