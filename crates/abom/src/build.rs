@@ -12,6 +12,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+/// One in so many occurrences without a function makes the search for more functions worth its time.
+const UNPROVEN_SHARE: usize = 32;
+
 /// Analyses an ELF file (all its bytes) and says how to turn its sites into jumps.
 ///
 /// Pure and deterministic: the same bytes give the same plan. The plan has passed [`verify`].
@@ -30,7 +33,10 @@ pub fn plan(file: &[u8], limits: &Limits) -> Result<Plan, PlanError> {
     let text_len = elf.text().map(|text| text.bytes.len() as u64).sum();
     let mut budget = Budget::new(text_len);
     let mut proofs = Proofs::collect(&elf, &functions, &occurrences, &mut budget);
-    if proofs.stats.unproven > 0 && discover::by_calls(&elf, &mut functions, limits) > 0 {
+    // Calls are followed only where it pays: a few left are data or stray bytes.
+    let unproven = usize::try_from(proofs.stats.unproven).unwrap_or(usize::MAX);
+    let is_sparse = unproven.saturating_mul(UNPROVEN_SHARE) > occurrences.len();
+    if is_sparse && discover::by_calls(&elf, &mut functions, limits) > 0 {
         proofs = Proofs::collect(&elf, &functions, &occurrences, &mut budget);
     }
     plan.stats = proofs.stats;
