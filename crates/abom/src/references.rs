@@ -17,10 +17,14 @@ const SHORT_REACH: u64 = 130;
 /// Most entries read of all offset tables together.
 const MAX_TABLE_ENTRIES: usize = 1 << 22;
 
-/// A set of addresses with a filter that rejects almost everything by its low bits.
+/// Bytes looked at together for a rare pattern.
+const BLOCK: usize = 32;
+const FILTER_WORDS: usize = 1 << 10;
+
+/// A set of addresses with a filter on their low 16 bits, which rejects almost everything.
 struct Wanted {
     sorted: Vec<u64>,
-    filter: Vec<u64>,
+    filter: [u64; FILTER_WORDS],
     hit: Vec<bool>,
 }
 
@@ -28,22 +32,24 @@ impl Wanted {
     fn new(mut addresses: Vec<u64>) -> Self {
         addresses.sort_unstable();
         addresses.dedup();
-        let mut filter = alloc::vec![0_u64; 1 << 10];
+        let mut filter = [0; FILTER_WORDS];
         for address in &addresses {
-            if let Some(word) = filter.get_mut(usize::from(low(*address) >> 6)) {
-                *word |= 1 << (address & 63);
+            let low = low(*address);
+            if let Some(word) = filter.get_mut(usize::from(low >> 6)) {
+                *word |= 1 << (low & 63);
             }
         }
         let hit = alloc::vec![false; addresses.len()];
         Self { sorted: addresses, filter, hit }
     }
 
-    fn may_have(&self, address: u64) -> bool {
-        self.filter.get(usize::from(low(address) >> 6)).is_some_and(|word| word >> (address & 63) & 1 != 0)
+    #[inline]
+    fn may_have(&self, low: u16) -> bool {
+        self.filter.get(usize::from(low >> 6)).is_some_and(|word| word >> (low & 63) & 1 != 0)
     }
 
     fn mark(&mut self, address: u64) {
-        if !self.may_have(address) {
+        if !self.may_have(low(address)) {
             return;
         }
         if let Ok(index) = self.sorted.binary_search(&address)
@@ -67,7 +73,11 @@ pub(crate) fn referenced(elf: &Elf<'_>, functions: &Functions, addresses: Vec<u6
     }
     let mut bases = Vec::new();
     for text in elf.text() {
-        scan_text(text, elf.is_fixed, &mut wanted, &mut bases);
+        scan_relative(text, &mut wanted);
+        scan_bases(text, &mut bases);
+        if elf.is_fixed {
+            scan_absolute(text, &mut wanted);
+        }
     }
     scan_words(elf.file, &mut wanted);
     bases.sort_unstable();
@@ -78,23 +88,49 @@ pub(crate) fn referenced(elf: &Elf<'_>, functions: &Functions, addresses: Vec<u6
     marks.filter(|(_, hit)| **hit).map(|(address, _)| *address).collect()
 }
 
-/// Displacements from the next byte, absolute 32-bit addresses, and the bases that `lea` takes.
-fn scan_text(text: &Segment<'_>, is_fixed: bool, wanted: &mut Wanted, bases: &mut Vec<u64>) {
+/// Four bytes that are the distance from behind them to an address. This loop runs once a byte of text.
+fn scan_relative(text: &Segment<'_>, wanted: &mut Wanted) {
+    let mut behind = low(text.vaddr.wrapping_add(4));
     for (index, window) in text.bytes.windows(4).enumerate() {
         let [a, b, c, d] = *window else { continue };
-        let value = i32::from_le_bytes([a, b, c, d]);
-        let target = text.vaddr.wrapping_add(index as u64 + 4).wrapping_add_signed(i64::from(value));
-        if wanted.may_have(target) {
-            wanted.mark(target);
+        if wanted.may_have(behind.wrapping_add(u16::from_le_bytes([a, b]))) {
+            let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
+            wanted.mark(text.vaddr.wrapping_add(index as u64 + 4).wrapping_add_signed(distance));
         }
-        if is_fixed {
-            wanted.mark(u64::from(value.cast_unsigned()));
-        }
-        // 48 or 4c, 8d, then a modrm of [rip + displacement], right before.
-        if a & 0xfb == 0x48 && b == 0x8d && c & 0xc7 == 0x05 {
-            bases.extend(lea_target(text, index));
+        behind = behind.wrapping_add(1);
+    }
+}
+
+/// Four bytes that are an address, in code that is linked to a fixed place.
+fn scan_absolute(text: &Segment<'_>, wanted: &mut Wanted) {
+    for window in text.bytes.windows(4) {
+        let [a, b, c, d] = *window else { continue };
+        if wanted.may_have(u16::from_le_bytes([a, b])) {
+            wanted.mark(u64::from(u32::from_le_bytes([a, b, c, d])));
         }
     }
+}
+
+/// The addresses that `lea` takes relative to rip.
+fn scan_bases(text: &Segment<'_>, bases: &mut Vec<u64>) {
+    let opcodes = text.bytes.get(1..).unwrap_or_default();
+    for (block, chunk) in opcodes.chunks(BLOCK).enumerate() {
+        // Branch-free first, so that the compiler uses vectors.
+        let count: u8 = chunk.iter().map(|byte| u8::from(*byte == 0x8d)).sum();
+        if count == 0 {
+            continue;
+        }
+        let start = block * BLOCK;
+        let windows = text.bytes.get(start..).unwrap_or_default().windows(3).take(chunk.len()).enumerate();
+        let hits = windows.filter(|(_, window)| matches!(window, [a, b, c] if is_lea(*a, *b, *c)));
+        bases.extend(hits.filter_map(|(index, _)| lea_target(text, start + index)));
+    }
+}
+
+/// 48 or 4c, 8d, then a modrm of [rip + displacement].
+#[inline]
+fn is_lea(rex: u8, opcode: u8, modrm: u8) -> bool {
+    (rex & 0xfb == 0x48) & (opcode == 0x8d) & (modrm & 0xc7 == 0x05)
 }
 
 fn lea_target(text: &Segment<'_>, index: usize) -> Option<u64> {
