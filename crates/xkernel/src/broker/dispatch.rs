@@ -127,6 +127,10 @@ impl Broker {
             Request::Lock { export, path, owner, kind, start, len } => {
                 self.locks.apply(self.export(export)?, path, owner, Range { kind, start, len }).map(done)
             }
+            Request::Image { export, path } => {
+                self.export(export)?.file(path, Access::Read)?;
+                Err(Errno::NOEXEC)
+            }
             _ => Err(Errno::OPNOTSUPP),
         }
     }

@@ -1,0 +1,161 @@
+//! The channels: order, descriptors, floods and containers that stop reading.
+
+use super::Fixture;
+use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use rustix::cmsg_space;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+struct Served {
+    ends: Vec<OwnedFd>,
+    server: JoinHandle<()>,
+}
+
+/// Serves `count` channels on threads of their own.
+fn serve(fixture: &Fixture, count: usize) -> Served {
+    let pair = |_| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("pair");
+    let (ours, ends) = (0..count).map(pair).unzip();
+    let broker = Arc::clone(&fixture.broker);
+    let server = std::thread::spawn(move || broker.serve(ours).expect("serve"));
+    Served { ends, server }
+}
+
+impl Served {
+    fn finish(self) {
+        drop(self.ends);
+        self.server.join().expect("server ends");
+    }
+}
+
+fn ask(socket: &OwnedFd, sequence: u32, body: Request<'_>) {
+    let bytes = abi::encode(&Envelope { sequence, body }).expect("encode");
+    send(socket, &bytes, SendFlags::NOSIGNAL).expect("send");
+}
+
+fn hear(socket: &OwnedFd) -> (Envelope<Reply>, Option<OwnedFd>) {
+    let mut buffer = vec![0; MAX_REPLY];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::empty()).expect("recv");
+    let mut descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptor = descriptors.next().and_then(|mut descriptors| descriptors.next());
+    (abi::decode(&buffer[..message.bytes]).expect("decode"), descriptor)
+}
+
+#[test]
+fn requests_are_answered_with_their_number_and_descriptor() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 2);
+    ask(&served.ends[0], 41, Request::Open { export: 0, path: b"file", writable: false });
+    ask(&served.ends[1], 42, Request::Epoll);
+    let (reply, file) = hear(&served.ends[0]);
+    assert!(matches!(reply, Envelope { sequence: 41, body: Reply::Node(_) }) && file.is_some());
+    let (reply, epoll) = hear(&served.ends[1]);
+    assert_eq!(reply, Envelope { sequence: 42, body: Reply::Done });
+    assert!(epoll.is_some());
+    served.finish();
+}
+
+#[test]
+fn truncated_messages_get_a_protocol_error_and_the_channel_lives_on() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 1);
+    send(&served.ends[0], &vec![0; MAX_REQUEST + 1], SendFlags::empty()).expect("send");
+    send(&served.ends[0], &[0xff; 9], SendFlags::empty()).expect("send");
+    for _ in 0..2 {
+        let (reply, _) = hear(&served.ends[0]);
+        assert_eq!(reply, Envelope { sequence: 0, body: Reply::Failed(libc::EPROTO) });
+    }
+    ask(&served.ends[0], 3, Request::Log { text: b"" });
+    assert_eq!(hear(&served.ends[0]).0, Envelope { sequence: 3, body: Reply::Done });
+    served.finish();
+}
+
+#[test]
+fn descriptors_that_a_guest_sends_never_arrive() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 1);
+    let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+    let bytes = abi::encode(&Envelope { sequence: 1, body: Request::Log { text: b"" } }).expect("encode");
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [writer.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(&served.ends[0], &[IoSlice::new(&bytes)], &mut control, SendFlags::empty()).expect("send");
+    assert_eq!(hear(&served.ends[0]).0.body, Reply::Done);
+    drop(writer);
+    // Were the write end held anywhere, this would wait for ever.
+    assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
+    served.finish();
+}
+
+#[test]
+fn a_container_that_stops_reading_loses_nothing_and_stops_nobody() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("big")).expect("mkdir");
+    for number in 0..2000 {
+        std::fs::write(fixture.path("big").join(format!("{number:0>60}")), b"").expect("write");
+    }
+    let served = serve(&fixture, 2);
+    // More replies than the socket holds.
+    for sequence in 0..8 {
+        ask(&served.ends[0], sequence, Request::ReadDir { export: 0, path: b"big", from: 0 });
+    }
+    ask(&served.ends[1], 99, Request::Log { text: b"" });
+    assert_eq!(hear(&served.ends[1]).0.sequence, 99);
+    for sequence in 0..8 {
+        assert_eq!(hear(&served.ends[0]).0.sequence, sequence);
+    }
+    served.finish();
+}
+
+#[test]
+fn closing_every_channel_ends_the_service_whatever_is_pending() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 3);
+    for sequence in 0..20 {
+        ask(&served.ends[1], sequence, Request::Epoll);
+    }
+    served.finish();
+    let served = serve(&fixture, 1);
+    send(&served.ends[0], &[], SendFlags::empty()).expect("send");
+    let closed = recv(&served.ends[0], &mut [0u8; 1], RecvFlags::empty());
+    assert!(matches!(closed, Ok((_, 0))));
+    served.finish();
+}
+
+#[test]
+fn eight_channels_at_once_get_their_own_answers() {
+    let fixture = Fixture::new();
+    for number in 0..8 {
+        std::fs::write(fixture.path(&format!("f{number}")), vec![0; number]).expect("write");
+    }
+    let served = serve(&fixture, 8);
+    std::thread::scope(|scope| {
+        for (number, socket) in served.ends.iter().enumerate() {
+            scope.spawn(move || stress(socket, number));
+        }
+    });
+    served.finish();
+}
+
+fn stress(socket: &OwnedFd, number: usize) {
+    let path = format!("f{number}");
+    for sequence in 0..500 {
+        ask(socket, sequence, Request::Open { export: 0, path: path.as_bytes(), writable: false });
+        let (reply, file) = hear(socket);
+        assert_eq!(reply.sequence, sequence);
+        let Reply::Node(attributes) = reply.body else { panic!("{reply:?}") };
+        assert_eq!((attributes.size, file.is_some()), (u64::try_from(number).expect("small"), true));
+    }
+}

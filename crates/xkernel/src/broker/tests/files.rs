@@ -1,0 +1,162 @@
+//! Walk, ReadDir, Open and Space.
+
+use super::Fixture;
+use abi::broker::{Entry, Reply, Request};
+use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, symlink};
+
+fn read_directory(fixture: &Fixture, path: &str) -> (Vec<Entry>, usize) {
+    let (mut all, mut replies) = (Vec::new(), 0);
+    loop {
+        let from = u32::try_from(all.len()).expect("few");
+        let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from });
+        let Reply::Entries { entries, more } = reply else { panic!("{reply:?}") };
+        all.extend(entries);
+        replies += 1;
+        if !more {
+            return (all, replies);
+        }
+    }
+}
+
+#[test]
+fn walk_gives_the_attributes_of_each_component() {
+    let fixture = Fixture::new();
+    std::fs::create_dir_all(fixture.path("a/b")).expect("mkdir");
+    std::fs::write(fixture.path("a/b/c"), b"12345").expect("write");
+    let nodes = fixture.walk("", "a/b/c");
+    assert_eq!(nodes.len(), 3);
+    let host = std::fs::symlink_metadata(fixture.path("a/b/c")).expect("stat");
+    let last = nodes[2].attributes;
+    assert_eq!((last.device, last.inode, last.mode, last.size), (host.dev(), host.ino(), host.mode(), 5));
+    assert_eq!((last.mtime.sec, i64::from(last.mtime.nsec)), (host.mtime(), host.mtime_nsec()));
+    assert_eq!(fixture.walk("a", "b/c"), nodes[1..]);
+}
+
+#[test]
+fn walk_of_the_empty_path_gives_the_start_itself() {
+    let fixture = Fixture::new();
+    let host = std::fs::metadata(fixture.directory.path()).expect("stat");
+    let nodes = fixture.walk("", "");
+    assert_eq!((nodes.len(), nodes[0].attributes.inode), (1, host.ino()));
+}
+
+#[test]
+fn walk_stops_at_what_is_missing_and_at_what_is_no_directory() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("a")).expect("mkdir");
+    symlink("a", fixture.path("link")).expect("symlink");
+    assert_eq!(fixture.walk("", "a/missing/x").len(), 1);
+    assert_eq!(fixture.walk("", "missing/x").len(), 0);
+    assert_eq!(fixture.walk("", "file/x").len(), 1);
+    let nodes = fixture.walk("", "link/x");
+    assert_eq!((nodes.len(), nodes[0].target.as_slice()), (1, &b"a"[..]));
+    assert_eq!(fixture.errno(Request::Walk { export: 0, from: b"link", path: b"x" }), libc::ENOTDIR);
+    assert_eq!(fixture.errno(Request::Walk { export: 0, from: b"missing", path: b"x" }), libc::ENOENT);
+}
+
+#[test]
+fn readdir_gives_entries_with_attributes_and_targets() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    symlink("some/where", fixture.path("link")).expect("symlink");
+    let (mut entries, _) = read_directory(&fixture, "");
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_slice()).collect();
+    assert_eq!(names, [&b"dir"[..], b"file", b"link"]);
+    assert_eq!(entries[1].node.attributes.size, 7);
+    assert_eq!(entries[2].node.target, b"some/where");
+    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"file", from: 0 }), libc::ENOTDIR);
+    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"link", from: 0 }), libc::ENOTDIR);
+}
+
+#[test]
+fn a_big_directory_comes_in_chunks_each_entry_once() {
+    let fixture = Fixture::new();
+    let directory = fixture.path("big");
+    std::fs::create_dir(&directory).expect("mkdir");
+    for number in 0..5000 {
+        std::fs::write(directory.join(format!("name-{number:05}")), b"").expect("write");
+    }
+    let (entries, replies) = read_directory(&fixture, "big");
+    let names: BTreeSet<_> = entries.iter().map(|entry| entry.name.clone()).collect();
+    assert_eq!((entries.len(), names.len()), (5000, 5000));
+    assert!(replies > 1);
+    // From a position that no stream stands at.
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999 });
+    assert_eq!(reply, Reply::Entries { entries: entries[4999..].to_vec(), more: false });
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999 });
+    assert_eq!(reply, Reply::Entries { entries: Vec::new(), more: false });
+}
+
+#[test]
+fn open_gives_handles_for_reading_and_writing() {
+    let fixture = Fixture::new();
+    let mut text = String::new();
+    fixture.open(1, "file", false).expect("open").read_to_string(&mut text).expect("read");
+    assert_eq!(text, "content");
+    let mut reader = fixture.open(0, "file", false).expect("open");
+    assert!(reader.write(b"x").is_err());
+    fixture.open(0, "file", true).expect("open").write_all(b"CON").expect("write");
+    assert_eq!(std::fs::read(fixture.path("file")).expect("read"), b"CONtent");
+    assert_eq!(fixture.open(1, "file", true).err(), Some(Errno::ROFS));
+    assert_eq!(fixture.open(0, "missing", false).err(), Some(Errno::NOENT));
+    assert_eq!(fixture.open(9, "file", false).err(), Some(Errno::NODEV));
+}
+
+#[test]
+fn an_export_of_one_file_is_its_own_root() {
+    let fixture = Fixture::new();
+    let mut text = String::new();
+    fixture.open(2, "", false).expect("open").read_to_string(&mut text).expect("read");
+    assert_eq!(text, "content");
+    let (reply, _) = fixture.ask(Request::Walk { export: 2, from: b"", path: b"" });
+    assert!(matches!(reply, Reply::Nodes(nodes) if nodes[0].attributes.size == 7));
+    assert_eq!(fixture.open(2, "x", false).err(), Some(Errno::NOTDIR));
+    assert_eq!(fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0 }), libc::ENOTDIR);
+}
+
+#[test]
+fn only_regular_files_are_opened_and_nothing_blocks() {
+    let fixture = Fixture::new();
+    let root = open(fixture.directory.path(), OFlags::PATH, Mode::empty()).expect("root");
+    mkfifoat(&root, "fifo", Mode::RWXU).expect("fifo");
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    symlink("file", fixture.path("link")).expect("symlink");
+    let _listener = std::os::unix::net::UnixListener::bind(fixture.path("socket")).expect("bind");
+    for (name, errno) in [
+        ("fifo", Errno::NXIO),
+        ("socket", Errno::NXIO),
+        ("dir", Errno::ISDIR),
+        ("link", Errno::LOOP),
+        ("", Errno::ISDIR),
+    ] {
+        for writable in [false, true] {
+            assert_eq!(fixture.open(0, name, writable).err(), Some(errno), "{name}");
+        }
+    }
+    assert_eq!(FileType::from_raw_mode(fixture.attributes("fifo").mode), FileType::Fifo);
+}
+
+#[test]
+fn devices_are_shown_and_never_opened() {
+    let fixture = Fixture::new();
+    let root = open(fixture.directory.path(), OFlags::PATH, Mode::empty()).expect("root");
+    let device = rustix::fs::makedev(1, 3);
+    if rustix::fs::mknodat(&root, "null", FileType::CharacterDevice, Mode::RWXU, device).is_err() {
+        eprintln!("skipped: no right to make device nodes");
+        return;
+    }
+    assert_eq!(fixture.open(0, "null", false).err(), Some(Errno::ACCESS));
+    assert_eq!(fixture.attributes("null").rdev, device);
+}
+
+#[test]
+fn space_is_the_file_systems() {
+    let fixture = Fixture::new();
+    let Reply::Space(space) = fixture.ask(Request::Space { export: 0 }).0 else { panic!("no space") };
+    assert!(space.block > 0 && space.blocks >= space.free && space.free >= space.available);
+}

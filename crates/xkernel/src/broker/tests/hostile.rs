@@ -1,0 +1,173 @@
+//! What a container must not reach, whatever it sends.
+
+use super::Fixture;
+use crate::broker::{Broker, BrokerError, Control, Export, Options};
+use abi::broker::{Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, XattrOperation};
+use abi::stats::Stats;
+use proptest::prelude::{any, prop};
+use proptest::proptest;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Every request that carries a path, with this one.
+fn requests(path: &[u8]) -> Vec<Request<'_>> {
+    let export = 0;
+    vec![
+        Request::Walk { export, from: b"", path },
+        Request::Walk { export, from: path, path: b"a" },
+        Request::ReadDir { export, path, from: 0 },
+        Request::Open { export, path, writable: false },
+        Request::Open { export, path, writable: true },
+        Request::Create { export, path, kind: NewNode::File, mode: 0, owner: (0, 0) },
+        Request::Remove { export, path, directory: false },
+        Request::Rename { export, from: path, to: b"new", flags: 0 },
+        Request::Rename { export, from: b"file", to: path, flags: 0 },
+        Request::Link { export, from: path, to: b"new" },
+        Request::Link { export, from: b"file", to: path },
+        Request::SetAttributes { export, path, change: Change { mode: Some(0), ..Change::default() } },
+        Request::Xattr { export, path, operation: XattrOperation::List },
+        Request::Sync { export, path },
+        Request::Allocate { export, path, mode: 0, offset: 0, len: 1 },
+        Request::Lock { export, path, owner: 1, kind: 2, start: 0, len: 0 },
+        Request::Image { export, path },
+    ]
+}
+
+#[test]
+fn names_that_lead_out_are_refused_by_every_request() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    for path in ["..", "../x", "dir/../../x", ".", "/etc/passwd", "dir//x", "dir/", "file\0", "dir/./x"] {
+        for request in requests(path.as_bytes()) {
+            let description = format!("{request:?}");
+            assert_eq!(fixture.errno(request), libc::EINVAL, "{description}");
+        }
+    }
+}
+
+#[test]
+fn links_on_the_way_are_refused_by_every_request() {
+    let fixture = Fixture::new();
+    let outside = tempfile::tempdir().expect("outside");
+    std::fs::write(outside.path().join("secret"), b"secret").expect("secret");
+    symlink(outside.path(), fixture.path("out")).expect("symlink");
+    symlink("/proc/self/root", fixture.path("magic")).expect("symlink");
+    for path in ["out/secret", "magic/etc"] {
+        for request in requests(path.as_bytes()) {
+            let description = format!("{request:?}");
+            match fixture.ask(request) {
+                (Reply::Failed(libc::ELOOP | libc::ENOTDIR), None) => {}
+                // Walk reports the link itself and stops there.
+                (Reply::Nodes(nodes), None) => assert_eq!(nodes.len(), 1),
+                other => panic!("{description}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(std::fs::read(outside.path().join("secret")).expect("read"), b"secret");
+}
+
+#[test]
+fn file_systems_that_act_are_no_exports() {
+    for path in ["/proc", "/proc/self", "/sys", "/dev", "/dev/pts"] {
+        if Path::new(path).exists() {
+            let result = Export::open(Path::new(path), true);
+            assert!(matches!(result, Err(BrokerError::Forbidden { .. })), "{path}: {result:?}");
+        }
+    }
+    assert!(matches!(Export::open(Path::new("/dev/null"), true), Err(BrokerError::Kind { .. })));
+    assert!(matches!(Export::open(Path::new("/no/such/thing"), true), Err(BrokerError::Open { .. })));
+}
+
+#[test]
+fn other_mounts_below_an_export_are_empty_directories() {
+    // The root has /proc mounted wherever these tests run; no mount of our own is needed.
+    let root = Export::open(Path::new("/"), true).expect("root");
+    let broker = Broker::new(vec![root], Options::new(|_| {}));
+    let ask = |body| {
+        let bytes = abi::encode(&Envelope { sequence: 1, body }).expect("encode");
+        let answer = broker.answer(&bytes).expect("answer");
+        abi::decode::<Envelope<Reply>>(&answer.bytes).expect("decode").body
+    };
+    let Reply::Nodes(nodes) = ask(Request::Walk { export: 0, from: b"", path: b"proc/self/status" }) else {
+        panic!("no nodes")
+    };
+    assert_eq!(nodes.len(), 1);
+    let entries = ask(Request::ReadDir { export: 0, path: b"proc", from: 0 });
+    assert_eq!(entries, Reply::Entries { entries: Vec::new(), more: false });
+    for request in [
+        Request::ReadDir { export: 0, path: b"proc/sys", from: 0 },
+        Request::Open { export: 0, path: b"proc/version", writable: false },
+        Request::Walk { export: 0, from: b"proc", path: b"version" },
+        Request::Open { export: 0, path: b"dev/null", writable: false },
+    ] {
+        let reply = ask(request);
+        assert_eq!(reply, Reply::Failed(libc::EXDEV));
+    }
+}
+
+#[test]
+fn malformed_messages_are_answered_with_a_protocol_error() {
+    let fixture = Fixture::new();
+    let valid = abi::encode(&Envelope { sequence: 300, body: Request::Walk { export: 0, from: b"", path: b"file" } })
+        .expect("encode");
+    for len in 0..valid.len() {
+        let answer = fixture.broker.answer(&valid[..len]).expect("answer");
+        let envelope: Envelope<Reply> = abi::decode(&answer.bytes).expect("decode");
+        assert_eq!((envelope.sequence, envelope.body), (0, Reply::Failed(libc::EPROTO)));
+    }
+    assert!(fixture.broker.answer(&[0; MAX_REQUEST + 1]).is_some());
+}
+
+#[test]
+fn control_messages_reach_the_supervisor_and_have_no_answer() {
+    let fixture = Fixture::new();
+    let messages = [
+        (Request::Exit { status: 9, stats: Stats::default() }, Control::Exit { status: 9, stats: Stats::default() }),
+        (Request::StartFailed { errno: 2, what: b"x" }, Control::StartFailed { errno: 2, what: b"x".to_vec() }),
+        (Request::Quiesced { threads: 3 }, Control::Quiesced { threads: 3 }),
+    ];
+    for (request, expected) in messages {
+        let bytes = abi::encode(&Envelope { sequence: 1, body: request }).expect("encode");
+        assert!(fixture.broker.answer(&bytes).is_none());
+        assert_eq!(fixture.control.lock().expect("control").pop(), Some(expected));
+    }
+    assert_eq!(fixture.errno(Request::Log { text: b"line\n" }), 0);
+    assert_eq!(fixture.control.lock().expect("control").pop(), Some(Control::Log(b"line\n".to_vec())));
+}
+
+#[test]
+fn memory_is_bounded_and_sealed() {
+    let fixture = Fixture::new();
+    let (reply, file) = fixture.ask(Request::Memory { size: 1 << 20 });
+    let Reply::Memory { id } = reply else { panic!("{reply:?}") };
+    let file = file.expect("memfd");
+    assert!(rustix::fs::fcntl_add_seals(&*file, rustix::fs::SealFlags::WRITE).is_err());
+    assert_eq!(rustix::fs::fstat(&*file).expect("stat").st_size, 1 << 20);
+    assert_eq!(fixture.errno(Request::Memory { size: 1 }), libc::ENOMEM);
+    assert_eq!(fixture.errno(Request::Memory { size: u64::MAX }), libc::ENOMEM);
+    assert_eq!(fixture.errno(Request::ResizeMemory { id, size: 1 << 21 }), libc::ENOMEM);
+    assert_eq!(fixture.errno(Request::ResizeMemory { id, size: 4096 }), 0);
+    assert_eq!(rustix::fs::fstat(&*file).expect("stat").st_size, 4096);
+    assert_eq!(fixture.errno(Request::ResizeMemory { id: id + 1, size: 0 }), libc::EBADF);
+    assert_eq!(fixture.errno(Request::DropMemory { id }), 0);
+    assert_eq!(fixture.errno(Request::DropMemory { id }), libc::EBADF);
+    for _ in 0..4096 {
+        assert!(matches!(fixture.ask(Request::Memory { size: 0 }).0, Reply::Memory { .. }));
+    }
+    assert_eq!(fixture.errno(Request::Memory { size: 0 }), libc::ENFILE);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let broker = Broker::new(Vec::new(), Options::new(|_| {}));
+        let _ = broker.answer(&bytes);
+    }
+
+    #[test]
+    fn random_paths_never_leave(path in "[a./\\x00]{0,12}") {
+        let fixture = Fixture::new();
+        let (reply, file) = fixture.ask(Request::Open { export: 1, path: path.as_bytes(), writable: false });
+        assert!(matches!(reply, Reply::Failed(_)) && file.is_none());
+    }
+}
