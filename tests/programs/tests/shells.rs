@@ -18,6 +18,20 @@ fn here_documents_and_here_strings() {
 }
 
 #[test]
+fn process_substitution_goes_through_dev_fd() {
+    assert_same(&["bash", "-c", "cat <(echo sub) <(echo two); diff <(seq 3) <(seq 4); echo $?"]);
+}
+
+#[test]
+fn proc_self_names_the_program_and_its_directory() {
+    assert_same(&[
+        "bash",
+        "-c",
+        "cd /usr; readlink /proc/self/exe /proc/self/cwd; cat /proc/$$/comm; ls /proc/self/fd",
+    ]);
+}
+
+#[test]
 fn traps_and_signals() {
     assert_same(&[
         "bash",

@@ -23,7 +23,7 @@ pub use map::MapRequest;
 pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
 pub use place::{USER_END, reserve_host_page};
 pub use space::{Mm, MmGuard};
-pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags, VmaTree};
+pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
