@@ -5,5 +5,6 @@ pub mod filter;
 pub mod loader;
 
 pub mod broker;
+pub mod images;
 pub mod sandbox;
 pub mod sys;

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 /// Attributes of an open node, of whatever kind.
-pub(super) fn of_descriptor(node: impl AsFd) -> Result<Attributes, Errno> {
+pub(crate) fn of_descriptor(node: impl AsFd) -> Result<Attributes, Errno> {
     read(node, c"", AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)
 }
 

@@ -83,6 +83,11 @@ impl Broker {
                 let (file, attributes) = self.export(export)?.file(path, access)?;
                 Ok(Outcome::with(Reply::Node(attributes), file))
             }
+            Request::Image { export, path } => {
+                let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
+                let image = self.images.patched(&file, &attributes)?;
+                Ok(Outcome::with(Reply::Image(image.layout.clone()), Arc::clone(&image.file)))
+            }
             Request::Space { export } => Ok(Reply::Space(change::space(self.export(export)?)?).into()),
             Request::Memory { size } => {
                 let (id, file) = self.memories.create(size)?;
@@ -126,10 +131,6 @@ impl Broker {
             }
             Request::Lock { export, path, owner, kind, start, len } => {
                 self.locks.apply(self.export(export)?, path, owner, Range { kind, start, len }).map(done)
-            }
-            Request::Image { export, path } => {
-                self.export(export)?.file(path, Access::Read)?;
-                Err(Errno::NOEXEC)
             }
             _ => Err(Errno::OPNOTSUPP),
         }

@@ -25,9 +25,12 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use attributes::of_descriptor as attributes_of;
 pub use dispatch::Answer;
 pub use export::Export;
 
+use crate::images::{self, Images};
 use abi::stats::Stats;
 use bucket::Bucket;
 use listing::Listings;
@@ -106,6 +109,8 @@ pub struct Options {
     pub control: Box<dyn Fn(Control) + Send + Sync>,
     /// Bytes that all memfds of the container may have together.
     pub memory_limit: u64,
+    /// Directory where patched images outlive the container; `None` keeps them in memory alone.
+    pub images: Option<PathBuf>,
     /// Requests a second that pass without delay.
     pub requests_per_second: u32,
 }
@@ -113,7 +118,12 @@ pub struct Options {
 impl Options {
     /// Usual limits around a receiver of control messages.
     pub fn new(control: impl Fn(Control) + Send + Sync + 'static) -> Self {
-        Self { control: Box::new(control), memory_limit: 64 << 30, requests_per_second: 200_000 }
+        Self {
+            control: Box::new(control),
+            memory_limit: 64 << 30,
+            images: images::default_directory(),
+            requests_per_second: 200_000,
+        }
     }
 }
 
@@ -135,6 +145,7 @@ pub struct Broker {
     listings: Listings,
     locks: Locks,
     memories: Memories,
+    images: Images,
 }
 
 impl Broker {
@@ -145,6 +156,7 @@ impl Broker {
             memories: Memories::new(options.memory_limit),
             listings: Listings::default(),
             locks: Locks::default(),
+            images: Images::new(options.images.clone()),
             exports,
             options,
         }

@@ -160,3 +160,18 @@ fn space_is_the_file_systems() {
     let Reply::Space(space) = fixture.ask(Request::Space { export: 0 }).0 else { panic!("no space") };
     assert!(space.block > 0 && space.blocks >= space.free && space.free >= space.available);
 }
+
+#[test]
+fn the_image_of_a_program_comes_with_its_descriptor() {
+    let fixture = Fixture::new();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let line = maps.lines().find(|line| line.contains("/libc.so") || line.contains("/libc-")).expect("a dynamic libc");
+    std::fs::copy(&line[line.find('/').expect("path")..], fixture.path("libc")).expect("copy");
+    let (reply, image) = fixture.ask(Request::Image { export: 1, path: b"libc" });
+    let Reply::Image(layout) = reply else { panic!("{reply:?}") };
+    let len = rustix::fs::fstat(&*image.expect("a descriptor")).expect("stat").st_size;
+    assert!(u64::try_from(len).expect("positive") >= layout.stub_offset + layout.stub_len);
+    for (path, errno) in [(&b"file"[..], libc::ENOEXEC), (b"", libc::EISDIR), (b"missing", libc::ENOENT)] {
+        assert_eq!(fixture.errno(Request::Image { export: 1, path }), errno);
+    }
+}

@@ -32,6 +32,7 @@ impl Fixture {
         let sink = Arc::clone(&control);
         let mut options = Options::new(move |message| sink.lock().expect("control").push(message));
         options.memory_limit = 1 << 20;
+        options.images = None;
         let broker = Arc::new(Broker::new(vec![open(false), open(true), file], options));
         Self { directory, broker, control }
     }
