@@ -92,8 +92,8 @@ fn site_choices(
     let Some(body) = proofs.bodies.get(site.body) else { return Vec::new() };
     let Some(insn) = body.insns.get(site.insn).filter(|_| site.obstacle.is_none()) else { return Vec::new() };
     let range = body.function.start..body.function.end;
-    let entries: Vec<_> = functions.starting_in(range).iter().map(|function| function.start).collect();
-    let mut found = select::choices(body, site.insn, site.kind, &entries);
+    let entries = functions.starts_in(range);
+    let mut found = select::choices(body, site.insn, site.kind, entries);
     if !found.first().is_some_and(select::is_certain) {
         let holes = holes::near(elf, functions, body, site.vaddr, budget);
         found.extend(holes.into_iter().filter_map(|hole| select::by_hole(insn, site.insn, hole)));

@@ -7,6 +7,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
+/// Most bytes decoded for one file. What is kept of them takes some 12 times as much memory.
+const MAX_DECODED: u64 = 24 << 20;
+const MAX_RESERVED: usize = 1 << 14;
+
 /// Where control goes after an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
@@ -65,6 +69,8 @@ pub(crate) struct Body {
     pub(crate) targets: Vec<u64>,
     /// Decoding ended exactly at the function's end.
     pub(crate) is_complete: bool,
+    /// Control may arrive from a table or the unwinder.
+    has_hidden_flow: bool,
     /// By instruction: control reaches it from the function's start without an indirect jump.
     is_reached: Vec<bool>,
 }
@@ -84,7 +90,7 @@ impl Body {
         let range = function.start..function.end;
         let bytes = elf.text_at(range.start)?.slice(&range)?;
         budget.spend(bytes.len())?;
-        let mut insns = Vec::with_capacity(bytes.len() / 4);
+        let mut insns = Vec::with_capacity((bytes.len() / 4).min(MAX_RESERVED));
         let mut targets = Vec::new();
         let mut decoder = decoder(bytes, range.start);
         let mut instruction = Instruction::default();
@@ -100,8 +106,9 @@ impl Body {
         targets.sort_unstable();
         targets.dedup();
         let is_complete = insns.last().is_some_and(|last| last.end() == range.end);
-        let mut body =
-            Self { function: *function, is_reached: alloc::vec![false; insns.len()], insns, targets, is_complete };
+        let has_hidden_flow = function.has_landing_pads || insns.iter().any(|insn| insn.flow == Flow::Indirect);
+        let is_reached = alloc::vec![false; insns.len()];
+        let mut body = Self { function: *function, insns, targets, is_complete, has_hidden_flow, is_reached };
         body.reach();
         Some(body)
     }
@@ -128,8 +135,7 @@ impl Body {
     /// only a table or the unwinder knows and decodes without a break from its start to its end.
     pub(crate) fn is_proven(&self, index: usize) -> bool {
         let is_reached = self.is_reached.get(index).is_some_and(|is_reached| *is_reached);
-        let has_hidden = || self.function.has_landing_pads || self.insns.iter().any(|insn| insn.flow == Flow::Indirect);
-        is_reached || (self.is_complete && has_hidden())
+        is_reached || (self.is_complete && self.has_hidden_flow)
     }
 
     /// Decodes only what control reaches from the function's start without an indirect jump: what lies behind a
@@ -149,7 +155,14 @@ impl Body {
         targets.dedup();
         let is_disjoint = insns.is_sorted_by(|first, second| first.end() <= second.addr);
         let is_reached = alloc::vec![true; insns.len()];
-        is_disjoint.then_some(Self { function: *function, insns, targets, is_complete: false, is_reached })
+        is_disjoint.then_some(Self {
+            function: *function,
+            insns,
+            targets,
+            is_complete: false,
+            has_hidden_flow: false,
+            is_reached,
+        })
     }
 
     /// Index of the instruction that starts at `addr`.
@@ -228,9 +241,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Enough to decode `text` bytes a few times over.
+    /// Enough to decode `text` bytes a few times over, within what memory allows.
     pub(crate) fn new(text: u64) -> Self {
-        Self { left: text.saturating_mul(4).saturating_add(1 << 20) }
+        Self { left: text.saturating_mul(4).saturating_add(1 << 20).min(MAX_DECODED) }
     }
 
     /// Enough for `left` bytes.

@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 
 /// Most bytes decoded for this: beyond it, a file that hides its functions keeps some traps.
 const MAX_DECODED: u64 = 8 << 20;
+/// Longest chain of calls followed.
+const MAX_ROUNDS: usize = 32;
 
 /// Adds the functions that known ones call, and those that these call; returns how many.
 pub(crate) fn by_calls(elf: &Elf<'_>, functions: &mut Functions, limits: &Limits) -> usize {
@@ -19,7 +21,10 @@ pub(crate) fn by_calls(elf: &Elf<'_>, functions: &mut Functions, limits: &Limits
         functions.add_starts(elf, &[elf.entry]);
     }
     let mut round: Vec<Function> = functions.all().to_vec();
-    while !round.is_empty() {
+    for _ in 0..MAX_ROUNDS {
+        if round.is_empty() {
+            break;
+        }
         let mut starts = Vec::new();
         for function in &round {
             let Some(body) = Body::decode(elf, function, &mut budget) else { continue };

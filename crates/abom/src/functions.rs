@@ -51,6 +51,8 @@ impl Function {
 /// All functions, sorted by start, duplicates merged.
 pub(crate) struct Functions {
     list: Vec<Function>,
+    /// Their starts, each once.
+    starts: Vec<u64>,
 }
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -83,7 +85,8 @@ impl Functions {
         close_open(elf, &mut list);
         list.retain(|function| function.start < function.end);
         list.dedup_by(|later, first| (later.start, later.end) == (first.start, first.end));
-        Ok(Self { list })
+        let starts = starts(&list);
+        Ok(Self { list, starts })
     }
 
     /// Adds functions that are known by their starts alone.
@@ -91,6 +94,7 @@ impl Functions {
         self.list.extend(starts.iter().map(|start| Function::new(*start..*start, Source::Call)));
         self.list.sort_unstable_by_key(|function| (function.start, function.end, function.source));
         close_open(elf, &mut self.list);
+        self.starts = self::starts(&self.list);
     }
 
     /// All functions, sorted by start.
@@ -125,11 +129,24 @@ impl Functions {
         self.list.get(first..after).unwrap_or_default()
     }
 
+    /// Starts of functions in `range`, each once.
+    pub(crate) fn starts_in(&self, range: Range<u64>) -> &[u64] {
+        let first = self.starts.partition_point(|start| *start < range.start);
+        let after = self.starts.partition_point(|start| *start < range.end);
+        self.starts.get(first..after).unwrap_or_default()
+    }
+
     /// The start of the first function at or after `vaddr`.
     pub(crate) fn next_start(&self, vaddr: u64) -> Option<u64> {
         let index = self.list.partition_point(|function| function.start < vaddr);
         self.list.get(index).map(|function| function.start)
     }
+}
+
+fn starts(list: &[Function]) -> Vec<u64> {
+    let mut starts: Vec<_> = list.iter().map(|function| function.start).collect();
+    starts.dedup();
+    starts
 }
 
 fn collect_symbols(elf: &Elf<'_>, limit: usize, list: &mut Vec<Function>) -> Result<(), PlanError> {

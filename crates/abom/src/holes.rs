@@ -14,6 +14,8 @@ const REACH: u64 = 130;
 const MAX_NEIGHBOURS: usize = 8;
 /// Longest function decoded only for the padding in it or behind it.
 const MAX_NEIGHBOUR_LEN: u64 = 16 << 10;
+/// Instructions of padding looked at behind one end.
+const MAX_PADDING: usize = 64;
 /// Holes offered for one site.
 const MAX_HOLES: usize = 6;
 
@@ -43,7 +45,7 @@ fn in_body(elf: &Elf<'_>, functions: &Functions, body: &Body, reach: &Range<u64>
     let ends = (first.saturating_sub(1)..last).filter(|index| body.insns.get(*index).is_some_and(ends_flow));
     for end in ends {
         let behind = body.get(end + 1..body.insns.len());
-        let padding = behind.iter().take_while(|insn| insn.is_padding).count();
+        let padding = behind.iter().take(MAX_PADDING).take_while(|insn| insn.is_padding).count();
         let Some(start) = body.insns.get(end).map(Insn::end) else { continue };
         let mut stop = behind.get(..padding).and_then(<[Insn]>::last).map_or(start, Insn::end);
         if body.is_complete && end + padding + 1 == body.insns.len() {

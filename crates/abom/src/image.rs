@@ -2,6 +2,7 @@
 
 use crate::elf::{Elf, page_floor};
 use crate::plan::{Limits, PAGE, Plan, PlanError};
+use crate::verify;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -39,6 +40,7 @@ impl Plan {
     pub fn apply(&self, file: &[u8]) -> Result<PatchedImage<'_>, PlanError> {
         let elf = Elf::parse(file, &Limits { max_file_len: u64::MAX, ..Limits::default() })?;
         let file_len = file.len() as u64;
+        verify::check_patches(&elf, self).map_err(PlanError::Verify)?;
         let text = elf.text().map(|text| {
             let end = text.offset.saturating_add(text.bytes.len() as u64).next_multiple_of(PAGE);
             page_floor(text.offset)..end.min(file_len)

@@ -1,41 +1,52 @@
 //! Names of the functions that hold sites, for reports.
 
 use crate::elf::Elf;
-use crate::functions::{is_function, symbol_tables};
+use crate::functions::{Functions, is_function, symbol_tables};
+use crate::pclntab;
 use crate::plan::{Name, Site, Source};
-use crate::{functions, pclntab};
+use core::ops::Range;
 use object::LittleEndian;
 use object::elf;
 use object::read::elf::{SectionHeader as _, Sym as _};
 
 const ENDIAN: LittleEndian = LittleEndian;
 const MAX_NAME: usize = 512;
+const MAX_ALIASES: usize = 16;
+/// Most names given, so that symbols that all cover everything cost bounded time.
+const MAX_WORK: usize = 1 << 20;
 
 /// Fills in the names of `sites`, which are sorted.
-pub(crate) fn resolve(elf: &Elf<'_>, functions: &functions::Functions, sites: &mut [Site]) {
-    for site in sites.iter_mut().filter(|site| site.source == Source::Pclntab) {
-        let start = functions.starting_in(site.function..site.function.saturating_add(1));
-        let record = start.iter().find(|function| function.source == Source::Pclntab).map(|function| function.record);
-        site.name = record.and_then(|record| pclntab::name(elf, record));
+pub(crate) fn resolve(elf: &Elf<'_>, functions: &Functions, sites: &mut [Site]) {
+    if let Some(table) = pclntab::locate(elf) {
+        for site in sites.iter_mut().filter(|site| site.source == Source::Pclntab) {
+            let starting = functions.starting_in(site.function..site.function.saturating_add(1));
+            let function = starting.iter().take(MAX_ALIASES).find(|function| function.source == Source::Pclntab);
+            site.name = function.and_then(|function| pclntab::name(&table, function.record));
+        }
     }
+    let mut work = MAX_WORK;
     for table in symbol_tables(elf) {
         let strings = strings_offset(elf, table.string_section().0);
         for symbol in table.iter().filter(|symbol| is_function(symbol)) {
             let start: u64 = symbol.st_value(ENDIAN);
             let size: u64 = symbol.st_size(ENDIAN);
             let name = strings.and_then(|strings| strings.checked_add(u64::from(symbol.st_name(ENDIAN))));
-            assign(elf.file, sites, start, start.saturating_add(size), name);
+            assign(elf.file, sites, start..start.saturating_add(size), name, &mut work);
         }
     }
 }
 
-/// Gives `name` to the sites from `start` to `end`, and to those of the function that starts there.
-fn assign(file: &[u8], sites: &mut [Site], start: u64, end: u64, name: Option<u64>) {
-    let first = sites.partition_point(|site| site.vaddr < start);
+/// Gives `name` to the sites in `range`, and to those of the function that starts there. Of several names, one
+/// without leading underscores is what people know.
+fn assign(file: &[u8], sites: &mut [Site], range: Range<u64>, name: Option<u64>, work: &mut usize) {
+    let first = sites.partition_point(|site| site.vaddr < range.start);
     let Some(sites) = sites.get_mut(first..) else { return };
-    let covered = sites.iter_mut().take_while(|site| site.vaddr < end || site.function == start);
-    for site in covered.filter(|site| site.name.is_none()) {
-        site.name = name.and_then(|offset| name_at(file, offset));
+    let covered = sites.iter_mut().take_while(|site| site.vaddr < range.end || site.function == range.start);
+    for site in covered.take(*work) {
+        *work = work.saturating_sub(1);
+        let is_poor = site.name(file).is_none_or(|name| name.starts_with('_'));
+        let better = name.filter(|_| is_poor).and_then(|offset| name_at(file, offset));
+        site.name = better.or(site.name);
     }
 }
 

@@ -10,10 +10,12 @@ const MAGIC_1_16: u32 = 0xffff_fffa;
 const MAGIC_1_18: u32 = 0xffff_fff0;
 const MAGIC_1_20: u32 = 0xffff_fff1;
 const R_X86_64_RELATIVE: u64 = 8;
+/// Places that look like a header and are tried.
+const MAX_CANDIDATES: usize = 16;
 const MAX_NAME: usize = 512;
 
 /// The header's fields in use.
-struct Table<'a> {
+pub(crate) struct Table<'a> {
     bytes: &'a [u8],
     file_offset: u64,
     functions: u64,
@@ -48,8 +50,7 @@ pub(crate) fn collect(elf: &Elf<'_>, limit: usize, list: &mut Vec<Function>) -> 
 }
 
 /// The name of the function whose record lies at `record` in the file.
-pub(crate) fn name(elf: &Elf<'_>, record: u64) -> Option<Name> {
-    let table = locate(elf)?;
+pub(crate) fn name(table: &Table<'_>, record: u64) -> Option<Name> {
     let at = usize::try_from(record.checked_sub(table.file_offset)?).ok()?;
     let mut reader = Reader::new(table.bytes, 0);
     // A record opens with the entry again (as wide as in the table), then the name's offset.
@@ -64,7 +65,8 @@ fn field(reader: &mut Reader<'_>, width: usize) -> Option<u64> {
     if width == 8 { reader.u64() } else { reader.u32().map(u64::from) }
 }
 
-fn locate<'a>(elf: &Elf<'a>) -> Option<Table<'a>> {
+/// Finds the table.
+pub(crate) fn locate<'a>(elf: &Elf<'a>) -> Option<Table<'a>> {
     for name in [".gopclntab", ".data.rel.ro.gopclntab"] {
         if let Some(section) = elf.section(name) {
             return header(elf, section.bytes, section.offset);
@@ -76,14 +78,15 @@ fn locate<'a>(elf: &Elf<'a>) -> Option<Table<'a>> {
     if has_sections && elf.section(".go.buildinfo").is_none() {
         return None;
     }
-    elf.segments.iter().filter(|segment| !segment.is_text()).find_map(|segment| {
-        let mut chunks = segment.bytes.chunks_exact(8).enumerate();
-        chunks.find_map(|(index, chunk)| {
-            let is_magic = matches!(chunk, [0xfa | 0xf0 | 0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8]);
-            let start = index.checked_mul(8).filter(|_| is_magic)?;
-            let offset = segment.offset.checked_add(start as u64)?;
-            header(elf, segment.bytes.get(start..)?, offset)
-        })
+    let segments = elf.segments.iter().filter(|segment| !segment.is_text());
+    let places = segments.flat_map(|segment| {
+        let chunks = segment.bytes.chunks_exact(8).enumerate();
+        let is_magic = |chunk: &[u8]| matches!(chunk, [0xfa | 0xf0 | 0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8]);
+        chunks.filter(move |(_, chunk)| is_magic(chunk)).map(move |(index, _)| (segment, index.saturating_mul(8)))
+    });
+    places.take(MAX_CANDIDATES).find_map(|(segment, start)| {
+        let offset = segment.offset.checked_add(start as u64)?;
+        header(elf, segment.bytes.get(start..)?, offset)
     })
 }
 

@@ -20,7 +20,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_file_len: 1 << 30, max_functions: 1 << 22, max_occurrences: 1 << 16 }
+        Self { max_file_len: 1 << 30, max_functions: 1 << 21, max_occurrences: 1 << 16 }
     }
 }
 

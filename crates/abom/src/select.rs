@@ -10,6 +10,10 @@ pub(crate) const JUMP_LEN: u64 = 5;
 /// Most instructions moved on either side of a site.
 const MAX_BEFORE: usize = 8;
 const MAX_AFTER: usize = 4;
+/// One instruction in the straight run before the site.
+const RANK_CERTAIN: u8 = 0;
+/// Padding; what ranks behind it is in [`window`].
+const RANK_HOLE: u8 = 1;
 
 /// One way to rewrite a site.
 #[derive(Clone, Debug)]
@@ -29,7 +33,7 @@ pub(crate) struct Choice {
     rank: u8,
 }
 
-/// The ways for the site at index `site` of `body`, best first. `entries` are other known entry points.
+/// The ways for the site at index `site` of `body`, best first. `entries` are known entry points, sorted.
 pub(crate) fn choices(body: &Body, site: usize, kind: Kind, entries: &[u64]) -> Vec<Choice> {
     let mut found = Vec::new();
     let first = first_before(body, site);
@@ -55,7 +59,7 @@ pub(crate) fn by_hole(site: &Insn, index: usize, hole: u64) -> Option<Choice> {
         after: index + 1..index + 1,
         hole: Some(hole),
         interiors: (hole..hole.checked_add(JUMP_LEN)?).collect(),
-        rank: 2,
+        rank: RANK_HOLE,
     })
 }
 
@@ -66,7 +70,7 @@ pub(crate) fn sort(choices: &mut [Choice]) {
 
 /// Whether the choice needs nothing but the straight run in front of the site.
 pub(crate) fn is_certain(choice: &Choice) -> bool {
-    choice.interiors.is_empty() && choice.rank < 2
+    choice.rank == RANK_CERTAIN
 }
 
 /// The earliest instruction from which control runs straight to the site and that may move.
@@ -117,7 +121,8 @@ fn window(body: &Body, site: usize, range: Range<usize>, kind: Kind, entries: &[
         return None;
     }
     let interiors: Vec<_> = rest.iter().map(|insn| insn.addr).collect();
-    let is_entered = |address: &u64| body.targets.binary_search(address).is_ok() || entries.contains(address);
+    let is_entered =
+        |address: &u64| body.targets.binary_search(address).is_ok() || entries.binary_search(address).is_ok();
     if interiors.iter().any(is_entered) || (!interiors.is_empty() && body.function.has_landing_pads) {
         return None;
     }
@@ -131,17 +136,19 @@ fn window(body: &Body, site: usize, range: Range<usize>, kind: Kind, entries: &[
     // Whoever jumps between the patch and the site runs the original and traps.
     let is_partial = !covers_site && {
         let behind = overwritten.start.checked_add(1)?..site_insn.end();
-        body.has_target_in(behind.clone()) || entries.iter().any(|entry| behind.contains(entry))
+        body.has_target_in(behind.clone())
+            || entries
+                .get(entries.partition_point(|entry| *entry < behind.start))
+                .is_some_and(|entry| behind.contains(entry))
     };
     let is_number = range.len() == 1 && head.is_number.is_some() && kind == Kind::Syscall;
-    let rank = match (covers_site, range.start == site, is_partial, interiors.is_empty(), is_number) {
-        (false, _, false, true, true) => 0,
-        (false, _, false, true, false) => 1,
-        (true, true, ..) => 3,
-        (false, _, false, false, _) => 4,
-        (false, _, true, true, _) => 5,
-        (false, _, true, false, _) => 6,
-        (true, false, ..) => 7,
+    let rank = match (covers_site, range.start == site, is_partial, interiors.is_empty()) {
+        (false, _, false, true) => RANK_CERTAIN,
+        (true, true, ..) => RANK_HOLE + 1,
+        (false, _, false, false) => RANK_HOLE + 2,
+        (false, _, true, true) => RANK_HOLE + 3,
+        (false, _, true, false) => RANK_HOLE + 4,
+        (true, false, ..) => RANK_HOLE + 5,
     };
     let after_end = if covers_site { range.end } else { site + 1 };
     Some(Choice {

@@ -63,7 +63,8 @@ fn check_layout(elf: &Elf<'_>, plan: &Plan) -> Result<(), VerifyError> {
     if is_laid_out { Ok(()) } else { Err(VerifyError::Layout) }
 }
 
-fn check_patches(elf: &Elf<'_>, plan: &Plan) -> Result<(), VerifyError> {
+/// Patches are sorted, disjoint, in text, and at the offsets that belong to their addresses.
+pub(crate) fn check_patches(elf: &Elf<'_>, plan: &Plan) -> Result<(), VerifyError> {
     let mut last_end = 0;
     for patch in &plan.patches {
         let range = patch.range();
