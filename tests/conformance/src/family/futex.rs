@@ -1,6 +1,6 @@
 //! futex, robust lists, and threads that use them.
 
-use crate::kit::{Fail, assert_errno, assert_interrupted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
+use crate::kit::{Fail, assert_errno, assert_interrupted, assert_never_restarted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
 use crate::sys::{Result, memory, sys};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use libc as c;
@@ -59,12 +59,25 @@ cases! { futex;
         // A wake between two restarts finds nobody; the restarted wait then sees the new value.
         assert!(matches!(done, Ok(0) | Err(crate::sys::Errno(c::EAGAIN))), "{done:?}");
     }
-    fn timed_wait_restarted_keeps_its_deadline() {
-        let (word, begin) = (AtomicU32::new(0), now(c::CLOCK_MONOTONIC)?);
-        let result = pestered(c::SA_RESTART, || sys!(futex, &word, WAIT, 0, &ms(50)))?;
-        assert_errno(result, c::ETIMEDOUT);
-        let took = now(c::CLOCK_MONOTONIC)? - begin;
-        assert!((50_000_000..5_000_000_000).contains(&took), "{took} ns");
+    fn timed_wait_is_not_restarted_after_a_handler() {
+        let word = AtomicU32::new(0);
+        assert_never_restarted(|| sys!(futex, &word, WAIT, 0, &ms(10_000)))?;
+    }
+    fn timed_wait_goes_on_after_a_stop() {
+        let word = AtomicU32::new(0);
+        let sleeper = child(|| {
+            let begin = now(c::CLOCK_MONOTONIC)?;
+            assert_errno(sys!(futex, &word, WAIT, 0, &ms(100)), c::ETIMEDOUT);
+            assert!(now(c::CLOCK_MONOTONIC)? - begin >= 100_000_000);
+            Ok(())
+        })?;
+        for _ in 0..3 {
+            sleeper.kill(c::SIGSTOP)?;
+            crate::kit::wait(sleeper.pid, c::WUNTRACED)?;
+            sleeper.kill(c::SIGCONT)?;
+            crate::kit::wait(sleeper.pid, c::WCONTINUED)?;
+        }
+        sleeper.succeeds()?;
     }
     fn wake_counts_the_woken() {
         let word = AtomicU32::new(0);

@@ -24,7 +24,7 @@ macro_rules! families {
     };
 }
 
-families! { file dir attr fd pipe process exec signal fault futex mm }
+families! { file dir attr fd pipe process exec signal fault futex mm poll epoll event time }
 
 /// All cases, family by family.
 pub(crate) fn all() -> impl Iterator<Item = CaseRow> {

@@ -1,0 +1,239 @@
+//! epoll.
+
+use crate::kit::{assert_errno, assert_never_restarted, cases, child, close, file, int, now, open, or_skip, pid, pipe, read, socket_pair, write};
+use crate::sys::{self, Result, memory, signal, sys};
+use libc as c;
+
+const IN: u32 = c::EPOLLIN as u32;
+const OUT: u32 = c::EPOLLOUT as u32;
+const HUP: u32 = c::EPOLLHUP as u32;
+const RDHUP: u32 = c::EPOLLRDHUP as u32;
+const EDGE: u32 = c::EPOLLET as u32;
+const ONCE: u32 = c::EPOLLONESHOT as u32;
+const EXCLUSIVE: u32 = c::EPOLLEXCLUSIVE as u32;
+
+cases! { epoll;
+    fn create_flags_and_errors() {
+        let ep = int(sys!(epoll_create1, c::EPOLL_CLOEXEC)?);
+        assert_eq!(sys!(fcntl, ep, c::F_GETFD)?, 1);
+        assert_errno(sys!(epoll_create1, 1), c::EINVAL);
+        assert_errno(sys!(epoll_create, 0), c::EINVAL);
+        sys!(epoll_create, 1)?;
+    }
+    fn level_triggered_reports_again() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN, 77)?;
+        assert_eq!(wait(ep, 0)?, []);
+        write(ends[1], b"x")?;
+        assert_eq!(wait(ep, -1)?, [(IN, 77)]);
+        assert_eq!(wait(ep, -1)?, [(IN, 77)]);
+        read(ends[0], 1)?;
+        assert_eq!(wait(ep, 0)?, []);
+    }
+    fn edge_triggered_reports_once_a_change() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN | EDGE, 1)?;
+        write(ends[1], b"x")?;
+        assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+        assert_eq!(wait(ep, 0)?, []);
+        write(ends[1], b"y")?;
+        assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+        read(ends[0], 1)?;
+        assert_eq!(wait(ep, 0)?, []);
+    }
+    fn oneshot_has_to_be_armed_again() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN | ONCE, 1)?;
+        write(ends[1], b"x")?;
+        assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+        assert_eq!(wait(ep, 0)?, []);
+        control(ep, c::EPOLL_CTL_MOD, ends[0], IN | ONCE, 2)?;
+        assert_eq!(wait(ep, -1)?, [(IN, 2)]);
+    }
+    fn modify_and_delete() {
+        let (ep, ends) = (create()?, socket_pair(c::SOCK_STREAM)?);
+        add(ep, ends[0], IN, 1)?;
+        assert_eq!(wait(ep, 0)?, []);
+        control(ep, c::EPOLL_CTL_MOD, ends[0], OUT, 2)?;
+        assert_eq!(wait(ep, -1)?, [(OUT, 2)]);
+        sys!(epoll_ctl, ep, c::EPOLL_CTL_DEL, ends[0], 0)?;
+        assert_eq!(wait(ep, 0)?, []);
+    }
+    fn control_errors() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN, 1)?;
+        assert_errno(add(ep, ends[0], IN, 1), c::EEXIST);
+        assert_errno(control(ep, c::EPOLL_CTL_MOD, ends[1], IN, 1), c::ENOENT);
+        assert_errno(control(ep, c::EPOLL_CTL_DEL, ends[1], IN, 1), c::ENOENT);
+        assert_errno(add(ep, 899, IN, 1), c::EBADF);
+        assert_errno(add(899, ends[0], IN, 1), c::EBADF);
+        assert_errno(add(ep, ep, IN, 1), c::EINVAL);
+        assert_errno(add(ends[0], ends[1], IN, 1), c::EINVAL);
+        assert_errno(control(ep, 99, ends[1], IN, 1), c::EINVAL);
+        assert_errno(add(ep, file(c"f", b"")?, IN, 1), c::EPERM);
+        assert_errno(add(ep, open(c".", c::O_RDONLY, 0)?, IN, 1), c::EPERM);
+        assert_errno(sys!(epoll_ctl, ep, c::EPOLL_CTL_ADD, ends[1], memory::hole()?), c::EFAULT);
+    }
+    fn wait_errors() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        let mut events = [0u32; 12];
+        assert_errno(sys!(epoll_wait, ep, &mut events, 0, 0), c::EINVAL);
+        assert_errno(sys!(epoll_wait, ep, &mut events, -1, 0), c::EINVAL);
+        assert_errno(sys!(epoll_wait, ends[0], &mut events, 1, 0), c::EINVAL);
+        assert_errno(sys!(epoll_wait, 899, &mut events, 1, 0), c::EBADF);
+        add(ep, ends[1], OUT, 1)?;
+        assert_errno(sys!(epoll_wait, ep, memory::hole()?, 1, 0), c::EFAULT);
+    }
+    fn hangup_needs_no_asking() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], 0, 1)?;
+        close(ends[1])?;
+        assert_eq!(wait(ep, -1)?, [(HUP, 1)]);
+    }
+    fn shut_down_peer() {
+        let (ep, ends) = (create()?, socket_pair(c::SOCK_STREAM)?);
+        add(ep, ends[0], IN | RDHUP, 1)?;
+        sys!(shutdown, ends[1], c::SHUT_WR)?;
+        assert_eq!(wait(ep, -1)?, [(IN | RDHUP, 1)]);
+    }
+    fn close_of_the_last_descriptor_removes() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        write(ends[1], b"x")?;
+        let copy = int(sys!(dup, ends[0])?);
+        add(ep, ends[0], IN, 1)?;
+        close(ends[0])?;
+        assert_eq!(wait(ep, 0)?, [(IN, 1)]);
+        close(copy)?;
+        assert_eq!(wait(ep, 0)?, []);
+    }
+    fn the_same_file_under_two_numbers() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        let copy = int(sys!(dup, ends[0])?);
+        add(ep, ends[0], IN, 1)?;
+        add(ep, copy, IN, 2)?;
+        write(ends[1], b"x")?;
+        let mut found = wait(ep, -1)?;
+        found.sort_unstable();
+        assert_eq!(found, [(IN, 1), (IN, 2)]);
+    }
+    fn few_places_take_turns() {
+        let ep = create()?;
+        let pipes = (0..5).map(|_| pipe(0)).collect::<Result<Vec<_>>>()?;
+        for (number, ends) in (0..).zip(&pipes) {
+            add(ep, ends[0], IN, number)?;
+            write(ends[1], b"x")?;
+        }
+        let mut seen: Vec<u64> = Vec::new();
+        for _ in 0..5 {
+            let mut event = [0u8; 12];
+            assert_eq!(sys!(epoll_wait, ep, &mut event, 1, -1)?, 1);
+            seen.push(sys::read_plain(&event[4..]));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+    fn wakes_when_another_process_writes() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN, 1)?;
+        let writer = child(|| Ok(write(ends[1], b"x")?))?;
+        assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+        writer.succeeds()?;
+    }
+    fn added_while_another_thread_waits() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        write(ends[1], b"x")?;
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(ep, -1));
+            add(ep, ends[0], IN, 9)?;
+            let Ok(Ok(found)) = waiter.join() else { panic!("the waiter failed") };
+            assert_eq!(found, [(IN, 9)]);
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+    }
+    fn times_out() {
+        let (ep, begin) = (create()?, now(c::CLOCK_MONOTONIC)?);
+        assert_eq!(wait(ep, 20)?, []);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 20_000_000);
+    }
+    fn is_never_restarted() {
+        let ep = create()?;
+        assert_never_restarted(|| wait(ep, -1))?;
+    }
+    fn pwait_swaps_the_mask() {
+        let ep = create()?;
+        signal::record(c::SIGUSR1, 0)?;
+        signal::mask(c::SIG_BLOCK, signal::bit(c::SIGUSR1))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        let mut events = [0u32; 3];
+        assert_errno(sys!(epoll_pwait, ep, &mut events, 1, -1, &0u64, 8), c::EINTR);
+        assert_eq!(signal::count(c::SIGUSR1), 1);
+        assert_errno(sys!(epoll_pwait, ep, &mut events, 1, -1, &0u64, 4), c::EINVAL);
+    }
+    fn pwait2_has_a_fine_timeout() {
+        let (ep, begin) = (create()?, now(c::CLOCK_MONOTONIC)?);
+        let mut events = [0u32; 3];
+        let limit = c::timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+        assert_eq!(or_skip(sys!(epoll_pwait2, ep, &mut events, 1, &limit, 0, 8), &[c::ENOSYS], "epoll_pwait2")?, 0);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 5_000_000);
+        let bad = c::timespec { tv_sec: 0, tv_nsec: -1 };
+        assert_errno(sys!(epoll_pwait2, ep, &mut events, 1, &bad, 0, 8), c::EINVAL);
+    }
+    fn nested() {
+        let (inner, outer, ends) = (create()?, create()?, pipe(0)?);
+        add(inner, ends[0], IN, 1)?;
+        add(outer, inner, IN, 2)?;
+        assert_eq!(wait(outer, 0)?, []);
+        write(ends[1], b"x")?;
+        assert_eq!(wait(outer, -1)?, [(IN, 2)]);
+        assert_errno(add(inner, outer, IN, 3), c::ELOOP);
+        let mut poll = c::pollfd { fd: outer, events: c::POLLIN, revents: 0 };
+        assert_eq!(sys!(poll, &mut poll, 1, -1)?, 1);
+    }
+    fn exclusive() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN | EXCLUSIVE, 1)?;
+        assert_errno(control(ep, c::EPOLL_CTL_MOD, ends[0], IN, 1), c::EINVAL);
+        write(ends[1], b"x")?;
+        assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+        assert_errno(add(ep, ends[1], OUT | EXCLUSIVE | ONCE, 1), c::EINVAL);
+    }
+    fn survives_fork() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN, 1)?;
+        child(|| {
+            write(ends[1], b"x")?;
+            assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(wait(ep, 0)?, [(IN, 1)]);
+    }
+    fn edge_of_a_writer_comes_when_there_is_room() {
+        let (ep, ends) = (create()?, pipe(c::O_NONBLOCK)?);
+        add(ep, ends[1], OUT | EDGE, 1)?;
+        assert_eq!(wait(ep, -1)?, [(OUT, 1)]);
+        while sys!(write, ends[1], &[0u8; 4096], 4096).is_ok() {}
+        assert_eq!(wait(ep, 0)?, []);
+        while read(ends[0], 65536).is_ok() {}
+        assert_eq!(wait(ep, -1)?, [(OUT, 1)]);
+    }
+}
+
+fn create() -> Result<i32> {
+    sys!(epoll_create1, 0).map(int)
+}
+
+fn control(ep: i32, operation: i32, fd: i32, events: u32, data: u64) -> Result<()> {
+    let event = c::epoll_event { events, u64: data };
+    sys!(epoll_ctl, ep, operation, fd, &event).map(drop)
+}
+
+fn add(ep: i32, fd: i32, events: u32, data: u64) -> Result<()> {
+    control(ep, c::EPOLL_CTL_ADD, fd, events, data)
+}
+
+/// Events and data of all that is ready.
+fn wait(ep: i32, timeout: i32) -> Result<Vec<(u32, u64)>> {
+    let mut events = [c::epoll_event { events: 0, u64: 0 }; 16];
+    let count = sys!(epoll_wait, ep, &mut events, 16, timeout)?;
+    Ok(events[..crate::kit::size(count)].iter().map(|e| (e.events, e.u64)).collect())
+}
