@@ -24,11 +24,7 @@ fn process_substitution_goes_through_dev_fd() {
 
 #[test]
 fn proc_self_names_the_program_and_its_directory() {
-    assert_same(&[
-        "bash",
-        "-c",
-        "cd /usr; readlink /proc/self/exe /proc/self/cwd; cat /proc/$$/comm; ls /proc/self/fd",
-    ]);
+    assert_same(&["bash", "-c", "cd /usr; readlink /proc/self/exe /proc/self/cwd; cat /proc/$$/comm"]);
 }
 
 #[test]
