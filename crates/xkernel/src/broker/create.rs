@@ -102,7 +102,8 @@ fn finish(node: &OwnedFd, kind: NewNode<'_>, mode: u32, owner: (u32, u32)) -> Re
     let mut attributes = attributes::of_descriptor(node)?;
     if (attributes.uid, attributes.gid) != owner {
         match set_owner(node, Some(owner.0), Some(owner.1)) {
-            Ok(()) | Err(Errno::PERM) => {}
+            // INVAL: the id means nothing in the user namespace that we run in.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
             Err(errno) => return Err(errno),
         }
         attributes = attributes::of_descriptor(node)?;

@@ -2,9 +2,11 @@
 
 use super::{BrokerError, attributes, name};
 use abi::broker::Attributes;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstatfs, open, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
+};
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Magic numbers of the file systems whose files act on the host.
@@ -25,6 +27,9 @@ const FORBIDDEN: [(u64, &str); 15] = [
     (0x6573_5543, "fusectl"),
     (0x0187, "autofs"),
 ];
+
+/// Magic number of tmpfs.
+const TMPFS: u64 = 0x0102_1994;
 
 /// How often a walk is begun again that a rename elsewhere disturbed.
 const RETRIES: usize = 32;
@@ -57,7 +62,7 @@ impl Export {
             FileType::RegularFile => false,
             _ => return Err(BrokerError::Kind { path: path.into() }),
         };
-        if let Some(filesystem) = forbidden(&root, &attributes).map_err(failed)? {
+        if let Some(filesystem) = forbidden(&root).map_err(failed)? {
             return Err(BrokerError::Forbidden { path: path.into(), filesystem });
         }
         Ok(Self { root, read_only, is_directory })
@@ -70,7 +75,6 @@ impl Export {
 
     /// The export's root, an O_PATH descriptor.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.root.as_fd()
     }
 
@@ -185,15 +189,20 @@ fn reopen(node: &OwnedFd, expected: &Attributes, access: Access) -> Result<(Owne
     Ok((file, attributes))
 }
 
-fn forbidden(root: &OwnedFd, attributes: &Attributes) -> Result<Option<&'static str>, Errno> {
+fn forbidden(root: &OwnedFd) -> Result<Option<&'static str>, Errno> {
     let magic = u64::try_from(fstatfs(root)?.f_type).unwrap_or(0) & 0xffff_ffff;
     if let Some(&(_, filesystem)) = FORBIDDEN.iter().find(|&&(number, _)| number == magic) {
         return Ok(Some(filesystem));
     }
-    // devtmpfs answers with tmpfs's magic; it is the file system that holds the host's /dev/null.
-    let null = rustix::fs::lstat("/dev/null").ok();
-    let is_dev = null.is_some_and(|null| {
-        FileType::from_raw_mode(null.st_mode) == FileType::CharacterDevice && null.st_dev == attributes.device
-    });
-    Ok((is_dev && magic == 0x0102_1994).then_some("devtmpfs"))
+    // devtmpfs answers with tmpfs's magic; only the table of mounts tells.
+    Ok((magic == TMPFS && is_devtmpfs(root)?).then_some("devtmpfs"))
+}
+
+fn is_devtmpfs(root: &OwnedFd) -> Result<bool, Errno> {
+    let id = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id.to_string();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|_| Errno::ACCESS)?;
+    Ok(mounts.lines().any(|line| {
+        line.split(' ').next() == Some(id.as_str())
+            && line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("devtmpfs "))
+    }))
 }

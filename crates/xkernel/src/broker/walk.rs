@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// A mount point shows the attributes of what is mounted there and is never descended into.
 ///
 /// # Errors
-/// Those of opening `from`. A missing component only ends the list.
+/// Those of opening `from`, and of components that exist but cannot be reached. A missing one only ends
+/// the list.
 pub(super) fn walk(export: &Export, from: &[u8], path: &[u8]) -> Result<Vec<Node>, Errno> {
     name::check_path(path)?;
     if path.is_empty() {
@@ -28,8 +29,6 @@ pub(super) fn walk(export: &Export, from: &[u8], path: &[u8]) -> Result<Vec<Node
         let node = match attributes::node_of_name(&directory, &name) {
             Ok(node) => node,
             Err(Errno::NOENT) => break,
-            // What was found so far is true and useful; the next request reports the rest.
-            Err(_) if !nodes.is_empty() => break,
             Err(errno) => return Err(errno),
         };
         let descends = attributes::kind(&node.attributes) == FileType::Directory;
@@ -39,7 +38,9 @@ pub(super) fn walk(export: &Export, from: &[u8], path: &[u8]) -> Result<Vec<Node
         }
         match below(directory.as_fd(), component, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(next) => directory = next,
-            Err(_) => break,
+            // Another mount, or no directory any more.
+            Err(Errno::XDEV | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break,
+            Err(errno) => return Err(errno),
         }
     }
     Ok(nodes)

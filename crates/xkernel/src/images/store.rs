@@ -100,7 +100,13 @@ impl Store {
         if !self.is_executable || !self.afford(len) {
             return None;
         }
-        self.keep(&image_name(name), write).ok()?;
+        let written = |file: &OwnedFd| {
+            write(file)?;
+            // A name whose data a power cut could still take would be a program full of zeros. Records
+            // carry a checksum instead.
+            fdatasync(file)
+        };
+        self.keep(&image_name(name), written).ok()?;
         self.image(name, len)
     }
 
@@ -117,8 +123,6 @@ impl Store {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = openat(&self.directory, ".", flags, Mode::RUSR | Mode::WUSR)?;
         write(&file)?;
-        // A name whose data a power cut could still take would be a program full of zeros.
-        fdatasync(&file)?;
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = || linkat(CWD, &source, &self.directory, name, AtFlags::SYMLINK_FOLLOW);
         match link() {
