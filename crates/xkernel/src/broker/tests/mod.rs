@@ -2,6 +2,7 @@
 
 mod changes;
 mod channels;
+mod corpus;
 mod files;
 mod hostile;
 
