@@ -7,6 +7,7 @@
 //! Locks: each channel, the open listings, the memory table, the lock table and the flood limit have
 //! a mutex of their own. They are leaves except for the channel's, which is held while its request is
 //! answered; nobody else waits for it.
+#![forbid(unsafe_code)]
 
 mod attributes;
 mod bucket;

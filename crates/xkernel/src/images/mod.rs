@@ -8,6 +8,7 @@
 //!
 //! Locks: `known` is a leaf. `building` is held while a file is read whole and planned, so that one
 //! container holds the memory for one file at a time; `known` is taken inside.
+#![forbid(unsafe_code)]
 
 mod build;
 mod record;
