@@ -1,0 +1,153 @@
+//! The conformance program: every family on the host's Linux, then in a container of its own.
+
+use super::Tally;
+use crate::command;
+use anyhow::{Context as _, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Longer than any family takes; a family that hangs ends here, and its unfinished cases have failed.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Cases that do not pass in a container yet, one a line; `#` begins a comment.
+const PENDING: &str = "tests/conformance/pending.txt";
+
+/// Runs the cases whose name contains one of the filters, or all.
+///
+/// # Errors
+/// When the program does not compile or cannot be started.
+pub(super) fn run(xc: &Path, filters: &[String], tally: &mut Tally) -> Result<()> {
+    command::run(command::cargo().args(["build", "--quiet", "--package", "conformance"]))?;
+    let program = command::target_dir().join("debug/conformance");
+    let listed = command::output(Command::new(&program).arg("--list").args(filters))?;
+    let pending = std::fs::read_to_string(command::root().join(PENDING)).unwrap_or_default();
+    let pending: BTreeSet<&str> = pending.lines().filter_map(|line| line.split('#').next()).map(str::trim).collect();
+    for (family, cases) in &families(&listed) {
+        println!("conformance {family}, on the host");
+        let found = outcomes(Command::new(&program).args(exactly(cases)))?;
+        tally_cases(cases, &found, &BTreeSet::new(), tally);
+        println!("conformance {family}, in a container");
+        let found = outcomes(Command::new(xc).args(["do", "--"]).arg(&program).args(exactly(cases)))?;
+        tally_cases(cases, &found, &pending, tally);
+    }
+    Ok(())
+}
+
+/// `family::case`, a line each, by family.
+fn families(list: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut families: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in list.lines() {
+        families.entry(name.split("::").next().unwrap_or(name)).or_default().push(name);
+    }
+    families
+}
+
+fn exactly<'a>(cases: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    cases.iter().flat_map(|case| ["--exact", case])
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped,
+    Failed,
+}
+
+/// Reads `ok NAME`, `skip NAME: why` and `FAIL NAME: why`.
+fn outcome(line: &str) -> Option<(&str, Outcome)> {
+    let (word, rest) = line.split_once(' ')?;
+    let outcome = match word {
+        "ok" => Outcome::Passed,
+        "skip" => Outcome::Skipped,
+        "FAIL" => Outcome::Failed,
+        _ => return None,
+    };
+    Some((rest.split_once(": ").map_or(rest, |(name, _)| name), outcome))
+}
+
+/// Runs the program until its end or the deadline; shows what did not pass.
+fn outcomes(command: &mut Command) -> Result<BTreeMap<String, Outcome>> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start conformance")?;
+    let (sender, lines) = mpsc::channel();
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        // The receiver is gone only when nobody wants the rest.
+        stdout.map(|stdout| command::each_line(stdout, |line| drop(sender.send(line.to_owned()))))
+    });
+    let end = Instant::now() + DEADLINE;
+    let mut found = BTreeMap::new();
+    loop {
+        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => note(&line, &mut found),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                println!("not done after {} s", DEADLINE.as_secs());
+                child.kill()?;
+                break;
+            }
+        }
+    }
+    child.wait()?;
+    if let Ok(Some(read)) = reader.join() {
+        read?;
+    }
+    Ok(found)
+}
+
+fn note(line: &str, found: &mut BTreeMap<String, Outcome>) {
+    let Some((name, outcome)) = outcome(line) else { return };
+    if outcome != Outcome::Passed {
+        println!("{line}");
+    }
+    found.insert(name.to_owned(), outcome);
+}
+
+fn tally_cases(cases: &[&str], found: &BTreeMap<String, Outcome>, pending: &BTreeSet<&str>, tally: &mut Tally) {
+    for case in cases {
+        match found.get(*case) {
+            Some(Outcome::Skipped) => {}
+            Some(Outcome::Passed) => {
+                tally.passed += 1;
+                if pending.contains(case) {
+                    println!("{case} passes; {PENDING} need not list it");
+                }
+            }
+            _ if pending.contains(case) => tally.pending += 1,
+            Some(Outcome::Failed) => tally.failed += 1,
+            None => {
+                println!("FAIL {case}: was not finished");
+                tally.failed += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_runner_are_read() {
+        assert_eq!(outcome("ok file::open"), Some(("file::open", Outcome::Passed)));
+        assert_eq!(outcome("FAIL file::open: a.rs:1: EIO"), Some(("file::open", Outcome::Failed)));
+        assert_eq!(outcome("skip file::open: no disk"), Some(("file::open", Outcome::Skipped)));
+        assert_eq!(outcome("3 passed, 0 failed"), None);
+    }
+
+    #[test]
+    fn a_case_that_was_not_finished_has_failed_unless_it_is_pending() {
+        let found = BTreeMap::from([("a::one".to_owned(), Outcome::Passed), ("a::two".to_owned(), Outcome::Failed)]);
+        let mut tally = Tally::default();
+        tally_cases(&["a::one", "a::two", "a::three"], &found, &BTreeSet::from(["a::two"]), &mut tally);
+        assert_eq!(tally, Tally { passed: 1, failed: 1, pending: 1 });
+    }
+
+    #[test]
+    fn families_are_what_stands_before_the_colons() {
+        assert_eq!(families("a::x\nb::y\na::z\n"), BTreeMap::from([("a", vec!["a::x", "a::z"]), ("b", vec!["b::y"])]));
+    }
+}
