@@ -148,6 +148,7 @@ pub fn on_child(cpu: &'static Cpu) {
 pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     crate::random::seed(&boot.seed);
     VDSO.store(boot.vdso, Ordering::Relaxed);
+    crate::mm::reserve_host_page(boot.vdso);
     STARTED.store(boot.started_ns, Ordering::Relaxed);
     #[cfg(target_os = "none")]
     let bytes = machine::boot::boot_bytes(boot.config_addr, boot.config_len);

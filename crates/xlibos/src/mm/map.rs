@@ -47,6 +47,9 @@ const LEGACY: u32 = 0xf
     | 0x400_0000
     | 0x7c00_0000;
 
+/// vm.max_map_count; the host, too, has no more.
+const MAX_MAPPINGS: usize = 65_530;
+
 const CAP_IPC_LOCK: u32 = 14;
 
 /// A mapping that is asked for.
@@ -117,6 +120,9 @@ impl Mm {
     /// Host mapping and tree entry, together.
     fn map_planned(&self, plan: &Plan) -> Result<(u64, Vec<Vma>)> {
         let mut state = self.state();
+        if state.tree.count() >= MAX_MAPPINGS {
+            return Err(Errno::ENOMEM);
+        }
         state.check_limits(plan)?;
         let flags = plan.flags | state.default_flags;
         let (addr, removed) = match plan.wish.placement {

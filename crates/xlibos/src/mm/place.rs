@@ -43,8 +43,8 @@ pub(super) fn random_base() -> u64 {
 }
 
 /// A soft limit of a task's process.
-pub(super) fn limit_of(_task: &Task, _resource: usize) -> u64 {
-    u64::MAX
+pub(super) fn limit_of(task: &Task, resource: usize) -> u64 {
+    task.process.limits.get(resource).map_or(u64::MAX, |limit| limit.current)
 }
 
 /// Checks an address that the caller insists on.

@@ -252,6 +252,7 @@ fn reset_task(task: &Task, plan: &Plan) {
     task.robust_list.store(0, Ordering::Relaxed);
     task.clear_child_tid.store(0, Ordering::Relaxed);
     task.settings.lock().reset_for_exec();
+    task.process.alarms.clear_for_exec();
     task.process.has_execed.store(true, Ordering::Relaxed);
 }
 

@@ -106,6 +106,7 @@ pub fn release_memory_words(task: &Task) {
 fn end_process(process: &Arc<Process>) {
     let status = process.exit_status().unwrap_or(0);
     release_vfork_parent(process);
+    process.alarms.clear();
     process.set_mm(crate::mm::Mm::new());
     end_session(process);
     let (orphans, groups) = {

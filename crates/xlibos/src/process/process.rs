@@ -84,6 +84,8 @@ pub struct Process {
     pub children_cpu_ns: AtomicU64,
     /// Resource limits.
     pub limits: super::limits::Limits,
+    /// Timers: timer_create(2), setitimer(2).
+    pub alarms: crate::time::alarm::Alarms,
     /// Next signal from outside of the container: init takes it without a handler.
     outside_signals: AtomicU64,
 }
@@ -133,6 +135,7 @@ impl Process {
             ended_cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
             limits: parts.limits,
+            alarms: crate::time::alarm::Alarms::default(),
             outside_signals: AtomicU64::new(0),
         })
     }

@@ -4,6 +4,7 @@
 use super::args::read_iovecs;
 use crate::fs::OpenFlags;
 use crate::fs::fd_table::Fd;
+use crate::fs::file::Sharing;
 use crate::mm::{Backing, Locking, MAP_ANONYMOUS, MAP_HUGETLB, MapRequest, PAGE, USER_END, VmaFlags, is_offset};
 use crate::{Errno, Result, Task};
 use machine::guest;
@@ -76,10 +77,10 @@ pub(super) fn madvise(task: &Task, addr: u64, len: u64, advice: u32) -> Result<(
 }
 
 /// Writes shared mappings to their files: msync(2). Mapping and file are one on the host, so readers see the
-/// writes already.
+/// writes already; MS_SYNC waits for the disk.
 ///
 /// # Errors
-/// EINVAL, ENOMEM for a hole, EBUSY for MS_INVALIDATE of locked memory.
+/// EINVAL, ENOMEM for a hole, EBUSY for MS_INVALIDATE of locked memory, EIO.
 pub(super) fn msync(task: &Task, addr: u64, len: u64, flags: u32) -> Result<()> {
     const ASYNC: u32 = 1;
     const INVALIDATE: u32 = 2;
@@ -90,6 +91,16 @@ pub(super) fn msync(task: &Task, addr: u64, len: u64, flags: u32) -> Result<()> 
     let (vmas, covered) = task.mm().vmas_in(addr, len)?;
     if flags & INVALIDATE != 0 && vmas.iter().any(|vma| vma.flags.contains(VmaFlags::LOCKED)) {
         return Err(Errno::EBUSY);
+    }
+    if flags & SYNC != 0 {
+        vmas.iter().try_for_each(|vma| match &vma.backing {
+            Backing::File { file, sharing: Sharing::Shared, .. } => match file.ops().sync() {
+                // Nothing to write to.
+                Err(Errno::EINVAL) => Ok(()),
+                other => other,
+            },
+            _ => Ok(()),
+        })?;
     }
     if covered { Ok(()) } else { Err(Errno::ENOMEM) }
 }

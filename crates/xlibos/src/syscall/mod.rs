@@ -29,8 +29,10 @@ pub mod system;
 pub mod table;
 mod time;
 pub mod timeout;
+mod timer;
 mod timerfd;
 pub mod trace;
+mod usage;
 
 use crate::{Result, Task};
 

@@ -1,19 +1,474 @@
-//! Scheduling: sched_yield(2), sched_getaffinity(2).
+//! Scheduling: sched(7), nice and I/O priorities. The host schedules all threads alike; policies, priorities and masks
+//! are kept, checked and inherited as Linux does.
 
-use crate::process::{Pid, Task};
+use crate::process::creds::{CAP_SYS_NICE, Creds};
+use crate::process::settings::MASK_WORDS;
+use crate::process::{Pid, Task, tree};
 use crate::{Errno, Result};
-use machine::guest;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+use machine::guest::{self, UserPtr};
 
+const OTHER: u32 = 0;
+const FIFO: u32 = 1;
+const RR: u32 = 2;
+const BATCH: u32 = 3;
+const IDLE: u32 = 5;
+const DEADLINE: u32 = 6;
+const RESET_ON_FORK: u32 = 0x4000_0000;
+/// RLIMIT_NICE and RLIMIT_RTPRIO.
+const LIMIT_NICE: usize = 13;
+const LIMIT_RTPRIO: usize = 14;
+
+/// Lets others run: sched_yield(2). The host has no such call for us; it preempts by itself.
 pub(super) fn sched_yield(_task: &Task) -> Result<()> {
     core::hint::spin_loop();
     Ok(())
 }
 
-pub(super) fn sched_getaffinity(_task: &Task, _pid: Pid, len: u32, mask: u64) -> Result<u64> {
-    let cpus = crate::kernel::config().map_or(1, |config| config.cpus).clamp(1, 64);
-    if len < 8 || len % 8 != 0 {
+/// How many processors the container may use.
+fn processors() -> usize {
+    let cpus = crate::kernel::config().map_or(1, |config| config.cpus);
+    usize::try_from(cpus).unwrap_or(1).clamp(1, MASK_WORDS * 64)
+}
+
+/// The mask of all processors.
+fn all_processors() -> [u64; MASK_WORDS] {
+    let mut mask = [0; MASK_WORDS];
+    let mut left = processors();
+    for word in &mut mask {
+        let bits = left.min(64);
+        *word = if bits == 0 { 0 } else { u64::MAX >> (64 - bits) };
+        left -= bits;
+    }
+    mask
+}
+
+/// Runs `then` on the task that is meant; 0 is the caller.
+fn with_task<T>(task: &Task, tid: Pid, then: impl FnOnce(&Task) -> Result<T>) -> Result<T> {
+    if tid == 0 || tid == task.tid() {
+        return then(task);
+    }
+    then(&*tree::task(tid).ok_or(Errno::ESRCH)?)
+}
+
+/// Whether the caller may change another's scheduling.
+fn check_owner(task: &Task, other: &Task) -> Result<()> {
+    let (ours, theirs) = (task.creds(), other.creds());
+    let same = ours.euid == theirs.uid || ours.euid == theirs.euid;
+    if same || ours.has(CAP_SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Processors that a thread may use: sched_getaffinity(2). Answers how many bytes the mask has.
+///
+/// # Errors
+/// EINVAL for too small a mask, ESRCH, EFAULT.
+pub(super) fn sched_getaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> Result<u64> {
+    let bytes = u64::try_from(processors().div_ceil(64) * 8).unwrap_or(8);
+    if u64::from(len) * 8 < processors() as u64 || len % 8 != 0 {
         return Err(Errno::EINVAL);
     }
-    guest::write_value(mask, &(u64::MAX >> (64 - cpus)))?;
-    Ok(8)
+    let words = with_task(task, tid, |other| {
+        Ok(other.settings.lock().affinity.as_ref().map_or_else(all_processors, |mask| **mask))
+    })?;
+    let step = bytes.min(u64::from(len));
+    let flat: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let part = usize::try_from(step).ok().and_then(|n| flat.get(..n)).ok_or(Errno::EINVAL)?;
+    guest::write(mask, part)?;
+    Ok(step)
+}
+
+/// Sets the processors that a thread may use: sched_setaffinity(2).
+///
+/// # Errors
+/// EINVAL where no processor is left, ESRCH, EPERM, EFAULT.
+pub(super) fn sched_setaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> Result<()> {
+    let mut bytes = [0_u8; MASK_WORDS * 8];
+    let len = usize::try_from(len).unwrap_or(bytes.len()).min(bytes.len());
+    guest::read(mask, bytes.get_mut(..len).unwrap_or(&mut []))?;
+    let mut words = all_processors();
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        let mut raw = [0; 8];
+        raw.copy_from_slice(chunk);
+        *word &= u64::from_le_bytes(raw);
+    }
+    with_task(task, tid, |other| {
+        check_owner(task, other)?;
+        if words == [0; MASK_WORDS] {
+            return Err(Errno::EINVAL);
+        }
+        let is_all = words == all_processors();
+        other.settings.lock().affinity = if is_all { None } else { Some(Box::new(words)) };
+        Ok(())
+    })
+}
+
+/// Whether a priority fits a policy.
+fn check_priority(policy: u32, priority: i32) -> Result<u32> {
+    let allowed = match policy {
+        FIFO | RR => 1..=99,
+        OTHER | BATCH | IDLE => 0..=0,
+        _ => return Err(Errno::EINVAL),
+    };
+    if !allowed.contains(&priority) {
+        return Err(Errno::EINVAL);
+    }
+    u32::try_from(priority).map_err(|_| Errno::EINVAL)
+}
+
+/// Whether the caller may give that policy.
+fn check_policy(task: &Task, other: &Task, policy: u32, priority: u32) -> Result<()> {
+    let ours = task.creds();
+    if ours.has(CAP_SYS_NICE) {
+        return Ok(());
+    }
+    let now = (other.settings.lock().policy, other.settings.lock().priority);
+    let limit = other.process.limits.get(LIMIT_RTPRIO).map_or(0, |limit| limit.current);
+    let real_time = policy == FIFO || policy == RR;
+    let changes_policy = real_time && policy != now.0 && limit == 0;
+    let raises = real_time && priority > now.1 && u64::from(priority) > limit;
+    if changes_policy || raises { Err(Errno::EPERM) } else { check_owner(task, other) }
+}
+
+/// Sets policy and priority: sched_setscheduler(2).
+///
+/// # Errors
+/// EINVAL, EPERM, ESRCH, EFAULT.
+pub(super) fn sched_setscheduler(task: &Task, tid: Pid, policy: i32, param: UserPtr<i32>) -> Result<()> {
+    let policy = u32::try_from(policy).map_err(|_| Errno::EINVAL)?;
+    if tid < 0 || param.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let priority = param.read()?;
+    set_policy(task, tid, Some(policy), priority)
+}
+
+/// Sets the priority within the policy: sched_setparam(2).
+///
+/// # Errors
+/// As [`sched_setscheduler`].
+pub(super) fn sched_setparam(task: &Task, tid: Pid, param: UserPtr<i32>) -> Result<()> {
+    if tid < 0 || param.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let priority = param.read()?;
+    set_policy(task, tid, None, priority)
+}
+
+fn set_policy(task: &Task, tid: Pid, policy: Option<u32>, priority: i32) -> Result<()> {
+    with_task(task, tid, |other| {
+        let (old, resets) = {
+            let settings = other.settings.lock();
+            (settings.policy, settings.resets_on_fork)
+        };
+        let resets = policy.map_or(resets, |policy| policy & RESET_ON_FORK != 0);
+        let policy = policy.map_or(old, |policy| policy & !RESET_ON_FORK);
+        let priority = check_priority(policy, priority)?;
+        check_policy(task, other, policy, priority)?;
+        let mut settings = other.settings.lock();
+        settings.policy = policy;
+        settings.priority = priority;
+        settings.resets_on_fork = resets;
+        Ok(())
+    })
+}
+
+/// The policy: sched_getscheduler(2).
+///
+/// # Errors
+/// EINVAL, ESRCH.
+pub(super) fn sched_getscheduler(task: &Task, tid: Pid) -> Result<u32> {
+    if tid < 0 {
+        return Err(Errno::EINVAL);
+    }
+    with_task(task, tid, |other| {
+        let settings = other.settings.lock();
+        Ok(settings.policy | if settings.resets_on_fork { RESET_ON_FORK } else { 0 })
+    })
+}
+
+/// The priority within the policy: sched_getparam(2).
+///
+/// # Errors
+/// EINVAL, ESRCH, EFAULT.
+pub(super) fn sched_getparam(task: &Task, tid: Pid, param: UserPtr<u32>) -> Result<()> {
+    if tid < 0 || param.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let priority = with_task(task, tid, |other| Ok(other.settings.lock().priority))?;
+    param.write(&priority)
+}
+
+/// Highest priority of a policy: sched_get_priority_max(2).
+///
+/// # Errors
+/// EINVAL.
+pub(super) fn sched_get_priority_max(_task: &Task, policy: u32) -> Result<u32> {
+    priority_bound(policy, 99)
+}
+
+/// Lowest priority of a policy: sched_get_priority_min(2).
+///
+/// # Errors
+/// EINVAL.
+pub(super) fn sched_get_priority_min(_task: &Task, policy: u32) -> Result<u32> {
+    priority_bound(policy, 1)
+}
+
+fn priority_bound(policy: u32, real_time: u32) -> Result<u32> {
+    match policy {
+        FIFO | RR => Ok(real_time),
+        OTHER | BATCH | IDLE | DEADLINE => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The time slice of a thread: sched_rr_get_interval(2).
+///
+/// # Errors
+/// EINVAL, ESRCH, EFAULT.
+pub(super) fn sched_rr_get_interval(task: &Task, tid: Pid, to: UserPtr<[u64; 2]>) -> Result<()> {
+    if tid < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let slice_ns = with_task(task, tid, |other| {
+        Ok(match other.settings.lock().policy {
+            FIFO => 0,
+            RR => 100_000_000,
+            _ => 3_000_000,
+        })
+    })?;
+    to.write(&[0, slice_ns])
+}
+
+/// Words of struct sched_attr: size and policy, flags, nice and priority, runtime, deadline, period.
+const ATTR_WORDS: usize = 6;
+const ATTR_SIZE: u32 = 48;
+
+fn pack(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+fn unpack(word: u64) -> (u32, u32) {
+    let half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
+    (half(word), half(word >> 32))
+}
+
+/// Policy with all its parameters: sched_getattr(2).
+///
+/// # Errors
+/// EINVAL, ESRCH, EFAULT.
+pub(super) fn sched_getattr(task: &Task, tid: Pid, to: u64, size: u32, flags: u32) -> Result<()> {
+    if tid < 0 || to == 0 || flags != 0 || size < ATTR_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let words = with_task(task, tid, |other| {
+        let settings = other.settings.lock();
+        let nice = if matches!(settings.policy, FIFO | RR) { 0 } else { settings.nice.cast_unsigned() };
+        Ok([
+            pack(ATTR_SIZE, settings.policy),
+            u64::from(settings.resets_on_fork),
+            pack(nice, settings.priority),
+            0,
+            0,
+            0,
+        ])
+    })?;
+    guest::write_value(to, &words)
+}
+
+/// Sets the policy with all its parameters: sched_setattr(2).
+///
+/// # Errors
+/// EINVAL, E2BIG, EPERM, ESRCH, EFAULT.
+pub(super) fn sched_setattr(task: &Task, tid: Pid, from: u64, flags: u32) -> Result<()> {
+    const KEEP_POLICY: u64 = 8;
+    const KEEP_PARAMETERS: u64 = 16;
+    if tid < 0 || from == 0 || flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let size: u32 = guest::read_value(from)?;
+    if size != 0 && !(ATTR_SIZE..=4096).contains(&size) {
+        guest::write_value(from, &ATTR_SIZE)?;
+        return Err(Errno::E2BIG);
+    }
+    let words: [u64; ATTR_WORDS] = guest::read_value(from)?;
+    let (policy, (nice, priority)) = (unpack(words[0]).1, unpack(words[2]));
+    if words[1] & !0x7f != 0 || policy > DEADLINE {
+        return Err(Errno::EINVAL);
+    }
+    if policy == DEADLINE {
+        return Err(Errno::EPERM);
+    }
+    with_task(task, tid, |other| {
+        let (old_policy, old_priority) = {
+            let settings = other.settings.lock();
+            (settings.policy, settings.priority)
+        };
+        let policy = if words[1] & KEEP_POLICY != 0 { old_policy } else { policy };
+        let keeps = words[1] & KEEP_PARAMETERS != 0;
+        let priority = if keeps { old_priority } else { priority };
+        let priority = check_priority(policy, i32::try_from(priority).map_err(|_| Errno::EINVAL)?)?;
+        check_policy(task, other, policy, priority)?;
+        let nice = nice.cast_signed().clamp(-20, 19);
+        if !keeps && matches!(policy, OTHER | BATCH) {
+            set_nice(task, other, nice)?;
+        }
+        let mut settings = other.settings.lock();
+        settings.policy = policy;
+        settings.priority = priority;
+        settings.resets_on_fork = words[1] & 1 != 0;
+        Ok(())
+    })
+}
+
+/// Whom getpriority, setpriority and the I/O priorities mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Thread,
+    Group,
+    User,
+}
+
+/// Calls `each` for the threads that are meant, until it breaks.
+///
+/// # Errors
+/// ESRCH for nobody; what `each` broke with.
+fn for_each(task: &Task, whose: Whose, who: i32, mut each: impl FnMut(&Task) -> ControlFlow<Errno>) -> Result<()> {
+    if whose == Whose::Thread {
+        return with_task(task, who, |other| match each(other) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(errno) => Err(errno),
+        });
+    }
+    let processes = if whose == Whose::Group {
+        tree::collect_group(if who == 0 { task.process.links_of_other().0 } else { who })
+    } else {
+        tree::collect_processes()
+    };
+    let uid = if who == 0 { task.creds().uid } else { who.cast_unsigned() };
+    let tasks: Vec<Arc<Task>> = processes.iter().flat_map(|process| process.tasks()).collect();
+    let meant = tasks.iter().filter(|other| whose == Whose::Group || other.creds().uid == uid);
+    let mut any = false;
+    for other in meant {
+        any = true;
+        if let ControlFlow::Break(errno) = each(other) {
+            return Err(errno);
+        }
+    }
+    if any { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+fn whose(which: u32) -> Result<Whose> {
+    match which {
+        0 => Ok(Whose::Thread),
+        1 => Ok(Whose::Group),
+        2 => Ok(Whose::User),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Highest nice priority of the threads that are meant: getpriority(2); the kernel answers 20 - nice.
+///
+/// # Errors
+/// EINVAL, ESRCH.
+pub(super) fn getpriority(task: &Task, which: u32, who: i32) -> Result<i32> {
+    let mut best = i32::MIN;
+    for_each(task, whose(which)?, who, |other| {
+        best = best.max(20 - other.settings.lock().nice);
+        ControlFlow::Continue(())
+    })?;
+    Ok(best)
+}
+
+/// Sets the nice value of threads: setpriority(2).
+///
+/// # Errors
+/// EINVAL, ESRCH, EPERM, EACCES.
+pub(super) fn setpriority(task: &Task, which: u32, who: i32, nice: i32) -> Result<()> {
+    let nice = nice.clamp(-20, 19);
+    let mut refused = None;
+    for_each(task, whose(which)?, who, |other| {
+        if let Err(errno) = check_owner(task, other).and_then(|()| set_nice(task, other, nice)) {
+            refused = Some(errno);
+        }
+        ControlFlow::Continue(())
+    })?;
+    refused.map_or(Ok(()), Err)
+}
+
+fn set_nice(task: &Task, other: &Task, nice: i32) -> Result<()> {
+    let ours = task.creds();
+    let limit = other.process.limits.get(LIMIT_NICE).map_or(0, |limit| limit.current);
+    let mut settings = other.settings.lock();
+    if nice < settings.nice && !may_raise(&ours, nice, limit) {
+        return Err(Errno::EACCES);
+    }
+    settings.nice = nice;
+    Ok(())
+}
+
+/// RLIMIT_NICE allows down to 20 - limit.
+fn may_raise(ours: &Creds, nice: i32, limit: u64) -> bool {
+    ours.has(CAP_SYS_NICE) || u64::try_from(20 - nice).is_ok_and(|wanted| wanted <= limit)
+}
+
+/// I/O priority: ioprio_get(2). The highest of those meant; 0 where none was set.
+///
+/// # Errors
+/// EINVAL, ESRCH.
+pub(super) fn ioprio_get(task: &Task, which: u32, who: i32) -> Result<u32> {
+    let mut best: Option<u32> = None;
+    for_each(task, io_whose(which)?, who, |other| {
+        let value = other.settings.lock().io_priority;
+        best = Some(best.map_or(value, |old| old.min(value)));
+        ControlFlow::Continue(())
+    })?;
+    Ok(best.unwrap_or(0))
+}
+
+fn io_whose(which: u32) -> Result<Whose> {
+    whose(which.wrapping_sub(1))
+}
+
+/// Sets the I/O priority: ioprio_set(2).
+///
+/// # Errors
+/// EINVAL, EPERM, ESRCH.
+pub(super) fn ioprio_set(task: &Task, which: u32, who: i32, priority: u32) -> Result<()> {
+    let (class, level) = (priority >> 13 & 7, priority & 7);
+    match class {
+        0 if level != 0 => return Err(Errno::EINVAL),
+        1 if !task.creds().has(CAP_SYS_NICE) => return Err(Errno::EPERM),
+        0..=3 => {}
+        _ => return Err(Errno::EINVAL),
+    }
+    for_each(task, io_whose(which)?, who, |other| match check_owner(task, other) {
+        Ok(()) => {
+            other.settings.lock().io_priority = priority & 0xffff;
+            ControlFlow::Continue(())
+        }
+        Err(errno) => ControlFlow::Break(errno),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all_processors, check_priority};
+    use crate::Errno;
+
+    #[test]
+    fn priorities_belong_to_policies() {
+        assert_eq!(check_priority(1, 0), Err(Errno::EINVAL));
+        assert_eq!(check_priority(2, 99), Ok(99));
+        assert_eq!(check_priority(0, 0), Ok(0));
+        assert_eq!(check_priority(4, 0), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn the_mask_has_a_bit_for_each_processor() {
+        assert_eq!(all_processors()[0], 1);
+    }
 }

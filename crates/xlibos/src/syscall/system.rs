@@ -1,4 +1,5 @@
-//! The system as a whole: uname(2), sethostname(2).
+//! The system as a whole: uname(2), sethostname(2), sysinfo(2), getrandom(2), and calls that need a privilege that no
+//! container has.
 
 use crate::process::creds::CAP_SYS_ADMIN;
 use crate::{Errno, Result, Task};
@@ -65,4 +66,89 @@ pub(super) fn setdomainname(task: &Task, name: u64, len: i32) -> Result<()> {
     let name = read_name(task, name, len)?;
     UTS.lock().domain = name;
     Ok(())
+}
+
+/// Random bytes: getrandom(2). The generator is seeded at boot, so nothing ever waits for it.
+///
+/// # Errors
+/// EINVAL, EFAULT.
+pub(super) fn getrandom(task: &Task, buffer: u64, len: u64, flags: u32) -> Result<u64> {
+    const NONBLOCK: u32 = 1;
+    const RANDOM: u32 = 2;
+    const INSECURE: u32 = 4;
+    if flags & !(NONBLOCK | RANDOM | INSECURE) != 0 || flags & (RANDOM | INSECURE) == RANDOM | INSECURE {
+        return Err(Errno::EINVAL);
+    }
+    let len = len.min(i32::MAX.unsigned_abs().into());
+    let mut chunk = [0; 256];
+    let mut done = 0;
+    // Long requests end early when something is pending, as on Linux.
+    while done < len && (done < 256 || !task.cpu().is_pending()) {
+        let step = usize::try_from(len - done).unwrap_or(chunk.len()).min(chunk.len());
+        let piece = chunk.get_mut(..step).ok_or(Errno::EFAULT)?;
+        crate::random::fill(piece);
+        match guest::write(buffer.wrapping_add(done), piece) {
+            Ok(()) => done += step as u64,
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+/// Bytes of memory that the container may use.
+#[must_use]
+pub fn memory_total() -> u64 {
+    /// Where no limit was set and the host's size is not told.
+    const UNKNOWN: u64 = 4 << 30;
+    let limit = crate::kernel::config().map_or(0, |config| config.memory_limit);
+    if limit == 0 { UNKNOWN } else { limit }
+}
+
+/// Uptime, memory, processes: sysinfo(2). Free memory is what the guests' private writable mappings leave.
+///
+/// # Errors
+/// EFAULT.
+pub(super) fn sysinfo(_task: &Task, to: UserPtr<[u64; 14]>) -> Result<()> {
+    let processes = crate::process::tree::collect_processes();
+    let used: u64 = processes.iter().map(|process| process.mm().totals().data).fold(0, u64::saturating_add);
+    let total = memory_total();
+    let mut words = [0_u64; 14];
+    words[0] = machine::clock::read_ns(7) / 1_000_000_000;
+    words[4] = total;
+    words[5] = total.saturating_sub(used).max(total / 16);
+    let threads: usize = processes.iter().map(|process| process.thread_count()).sum();
+    words[10] = u64::try_from(threads.min(0xffff)).unwrap_or(0);
+    // mem_unit: bytes.
+    words[13] = 1;
+    to.write(&words)
+}
+
+/// The processor that the thread runs on: getcpu(2).
+///
+/// # Errors
+/// EFAULT.
+pub(super) fn getcpu(_task: &Task, cpu: UserPtr<u32>, node: UserPtr<u32>) -> Result<()> {
+    let (number, its_node) = machine::clock::processor();
+    cpu.write_optional(&number)?;
+    node.write_optional(&its_node)
+}
+
+/// The kernel's log: syslog(2), as for a caller without CAP_SYSLOG where dmesg_restrict is set.
+///
+/// # Errors
+/// EINVAL, EPERM.
+pub(super) fn syslog(_task: &Task, action: u32, buffer: u64, len: i32) -> Result<u64> {
+    if action > 10 || matches!(action, 2..=4) && (buffer == 0 || len < 0) {
+        return Err(Errno::EINVAL);
+    }
+    Err(Errno::EPERM)
+}
+
+/// A call that needs a privilege over the machine, which no container has.
+///
+/// # Errors
+/// EPERM.
+pub(super) fn privileged(_task: &Task) -> Result<()> {
+    Err(Errno::EPERM)
 }

@@ -1,111 +1,193 @@
-//! Clocks and sleeps: clock_gettime(2), nanosleep(2), and getrandom(2) beside them.
+//! Clocks and sleeps: clock_gettime(2), nanosleep(2), adjtimex(2).
 
-use crate::wait::{WaitQueue, wait_until};
+use super::timeout::{read_timespec, to_timespec, with_kept_deadline};
+use crate::time::clock::{Clock, wait_ns};
+use crate::wait::{Deadline, wait_until};
 use crate::{Errno, Result, Task};
-use core::sync::atomic::Ordering;
-use machine::guest::{self, UserPtr};
+use machine::clock::monotonic_ns;
+use machine::guest::UserPtr;
 
 const SECOND: u64 = 1_000_000_000;
+/// CAP_WAKE_ALARM.
+const CAP_WAKE_ALARM: u32 = 35;
 
-fn clock_ns(task: &Task, clock: u32) -> Result<u64> {
-    match clock {
-        0 | 1 | 5 | 6 | 7 | 11 => Ok(machine::clock::read_ns(clock)),
-        4 => Ok(machine::clock::read_ns(1)),
-        8 | 9 => Ok(machine::clock::read_ns(if clock == 8 { 0 } else { 7 })),
-        2 => {
-            let ended = task.process.ended_cpu_ns.load(Ordering::Relaxed);
-            machine::host::cpu_clock_ns(2).map(|ns| ns.max(ended))
-        }
-        3 => machine::host::cpu_clock_ns(3),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn spec(ns: u64) -> [u64; 2] {
-    [ns / SECOND, ns % SECOND]
-}
-
-fn read_spec(addr: u64) -> Result<u64> {
-    let [sec, nsec] = guest::read_value::<[i64; 2]>(addr)?;
-    if sec < 0 || !(0..1_000_000_000).contains(&nsec) {
-        return Err(Errno::EINVAL);
-    }
-    Ok(sec.cast_unsigned().saturating_mul(SECOND).saturating_add(nsec.cast_unsigned()))
-}
-
+/// The time on a clock: clock_gettime(2).
+///
+/// # Errors
+/// EINVAL, EFAULT.
 pub(super) fn clock_gettime(task: &Task, clock: u32, to: UserPtr<[u64; 2]>) -> Result<()> {
-    to.write(&spec(clock_ns(task, clock)?))
+    let ns = Clock::of_id(task, clock)?.read_ns()?;
+    to.write(&[ns / SECOND, ns % SECOND])
 }
 
+/// The resolution of a clock: clock_getres(2).
+///
+/// # Errors
+/// EINVAL, EFAULT.
 pub(super) fn clock_getres(task: &Task, clock: u32, to: UserPtr<[u64; 2]>) -> Result<()> {
-    clock_ns(task, clock)?;
-    let resolution = if clock == 5 || clock == 6 { 4_000_000 } else { 1 };
+    let resolution = Clock::of_id(task, clock)?.resolution_ns();
     to.write_optional(&[0, resolution])
 }
 
+/// Sets a clock: clock_settime(2). Only the host may set REALTIME; the others cannot be set.
+///
+/// # Errors
+/// EINVAL, EFAULT, EPERM.
+pub(super) fn clock_settime(task: &Task, clock: u32, time: UserPtr<[i64; 2]>) -> Result<()> {
+    let is_cpu = Clock::of_id(task, clock)?.is_cpu();
+    if clock != 0 && !is_cpu {
+        return Err(Errno::EINVAL);
+    }
+    super::timeout::timespec_ns(time.read()?)?;
+    Err(Errno::EPERM)
+}
+
+/// The time of day: gettimeofday(2). The time zone is UTC.
+///
+/// # Errors
+/// EFAULT.
 pub(super) fn gettimeofday(_task: &Task, to: UserPtr<[u64; 2]>, zone: UserPtr<u64>) -> Result<()> {
     let ns = machine::clock::realtime_ns();
     to.write_optional(&[ns / SECOND, ns % SECOND / 1000])?;
     zone.write_optional(&0)
 }
 
+/// Sets the time of day: settimeofday(2).
+///
+/// # Errors
+/// EINVAL, EFAULT, EPERM.
+pub(super) fn settimeofday(_task: &Task, time: UserPtr<[i64; 2]>, zone: UserPtr<u64>) -> Result<()> {
+    if let Some(time) = time.non_null() {
+        super::timer::timeval_ns(time.read()?)?;
+    }
+    if let Some(zone) = zone.non_null() {
+        let _ = zone.read()?;
+    }
+    Err(Errno::EPERM)
+}
+
+/// Seconds since the epoch: time(2).
+///
+/// # Errors
+/// EFAULT.
 pub(super) fn time(_task: &Task, to: UserPtr<u64>) -> Result<u64> {
     let sec = machine::clock::realtime_ns() / SECOND;
     to.write_optional(&sec)?;
     Ok(sec)
 }
 
-pub(super) fn nanosleep(task: &Task, wanted: u64, left: UserPtr<[u64; 2]>) -> Result<()> {
-    let length = read_spec(wanted)?;
+/// Sleeps for a length: nanosleep(2).
+///
+/// # Errors
+/// EFAULT, EINVAL, EINTR with what is left.
+pub(super) fn nanosleep(task: &Task, wanted: UserPtr<[i64; 2]>, left: UserPtr<[i64; 2]>) -> Result<()> {
+    let length = read_timespec(wanted)?.ok_or(Errno::EFAULT)?;
     sleep(task, length, left)
 }
 
-/// Sleeps for a length; an interrupted sleep goes on to the same moment, or tells what is left.
-fn sleep(task: &Task, length: u64, left: UserPtr<[u64; 2]>) -> Result<()> {
-    let kept = task.restart_deadline.swap(0, Ordering::Relaxed);
-    let deadline = if kept != 0 { kept } else { machine::clock::monotonic_ns().saturating_add(length) };
-    let slept = sleep_until(deadline);
-    if slept.is_err() {
-        task.restart_deadline.store(deadline, Ordering::Relaxed);
-        left.write_optional(&spec(deadline.saturating_sub(machine::clock::monotonic_ns())))?;
-    }
-    slept
+/// Sleeps for a length; an interrupted sleep goes on to the same moment, and tells what is left.
+fn sleep(task: &Task, length: u64, left: UserPtr<[i64; 2]>) -> Result<()> {
+    with_kept_deadline(task, Some(length), |deadline| {
+        let slept = sleep_until(deadline);
+        if slept.is_err() {
+            let rest = deadline.unwrap_or(0).saturating_sub(monotonic_ns());
+            left.write_optional(&to_timespec(rest))?;
+        }
+        slept
+    })
 }
 
-fn sleep_until(deadline: u64) -> Result<()> {
-    let queue = WaitQueue::new();
-    wait_until::<()>(&[&queue], Some(deadline), || None).map(|_| ())
+fn sleep_until(deadline: Deadline) -> Result<()> {
+    wait_until::<()>(&[], deadline, || None).map(|_| ())
 }
 
-pub(super) fn clock_nanosleep(task: &Task, clock: u32, flags: u32, wanted: u64, left: UserPtr<[u64; 2]>) -> Result<()> {
+/// Sleeps on a clock: clock_nanosleep(2).
+///
+/// # Errors
+/// EINVAL, EOPNOTSUPP for a clock without sleeps, EPERM, EFAULT, EINTR.
+pub(super) fn clock_nanosleep(
+    task: &Task,
+    id: u32,
+    flags: u32,
+    wanted: UserPtr<[i64; 2]>,
+    left: UserPtr<[i64; 2]>,
+) -> Result<()> {
     const TIMER_ABSTIME: u32 = 1;
-    if !matches!(clock, 0 | 1 | 7 | 11) {
-        return Err(if clock == 2 { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+    let clock = sleep_clock(task, id)?;
+    let length = read_timespec(wanted)?.ok_or(Errno::EFAULT)?;
+    let is_absolute = flags & TIMER_ABSTIME != 0;
+    if clock.is_cpu() {
+        return sleep_on_cpu_clock(&clock, length, is_absolute);
     }
-    let length = read_spec(wanted)?;
-    if flags & TIMER_ABSTIME == 0 {
+    if !is_absolute {
         return sleep(task, length, left);
     }
-    let ahead = length.saturating_sub(machine::clock::read_ns(clock));
-    if ahead == 0 { Ok(()) } else { sleep_until(machine::clock::monotonic_ns().saturating_add(ahead)) }
+    let ahead = length.saturating_sub(clock.read_ns()?);
+    if ahead == 0 { Ok(()) } else { sleep_until(Some(monotonic_ns().saturating_add(ahead))) }
 }
 
-pub(super) fn getrandom(_task: &Task, buffer: u64, len: u64, flags: u32) -> Result<u64> {
-    if flags & !7 != 0 || flags & 6 == 6 {
-        return Err(Errno::EINVAL);
+/// The clock of a sleep, if it has sleeps.
+fn sleep_clock(task: &Task, id: u32) -> Result<Clock> {
+    let clock = Clock::of_id(task, id)?;
+    match (id, &clock) {
+        // The caller's CPU clock, MONOTONIC_RAW and the coarse clocks.
+        (3..=6, _) => Err(Errno::EOPNOTSUPP),
+        (8 | 9, _) if !task.creds().has(CAP_WAKE_ALARM) => Err(Errno::EPERM),
+        (_, Clock::Caller) => Err(Errno::EINVAL),
+        (_, Clock::Thread(other)) if core::ptr::eq(&raw const **other, task) => Err(Errno::EINVAL),
+        _ => Ok(clock),
     }
-    let len = len.min(32 << 20);
-    let mut chunk = [0; 256];
-    let mut done = 0;
-    while done < len {
-        let step = (len - done).min(256);
-        let piece = chunk.get_mut(..usize::try_from(step).unwrap_or(0)).ok_or(Errno::EFAULT)?;
-        crate::random::fill(piece);
-        match guest::write(buffer.wrapping_add(done), piece) {
-            Ok(()) => done += step,
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => break,
+}
+
+/// CPU time cannot be waited for: the clock is looked at when it may have come that far.
+fn sleep_on_cpu_clock(clock: &Clock, length: u64, is_absolute: bool) -> Result<()> {
+    let target = if is_absolute { length } else { clock.read_ns()?.saturating_add(length) };
+    loop {
+        let shown = clock.read_ns()?;
+        if shown >= target {
+            return Ok(());
         }
+        sleep_until(Some(monotonic_ns().saturating_add(wait_ns(clock, shown, target))))?;
     }
-    Ok(done)
+}
+
+/// Words of struct timex.
+type Timex = [u64; 26];
+
+/// How the clock is steered: adjtimex(2), to be read only. Answers TIME_ERROR: nobody here steers it.
+///
+/// # Errors
+/// EPERM for any change, EFAULT.
+pub(super) fn adjtimex(_task: &Task, to: UserPtr<Timex>) -> Result<u32> {
+    const TIME_ERROR: u32 = 5;
+    const STA_UNSYNC: u64 = 0x40;
+    const ADJ_OFFSET_SS_READ: u64 = 0xa001;
+    let modes = to.read()?[0] & u64::from(u32::MAX);
+    if modes != 0 && modes != ADJ_OFFSET_SS_READ {
+        return Err(Errno::EPERM);
+    }
+    let now = machine::clock::realtime_ns();
+    let mut words = [0; 26];
+    words[0] = modes;
+    // maxerror, esterror, status, constant, precision, tolerance, time, tick.
+    words[3] = 16_000_000;
+    words[4] = 16_000_000;
+    words[5] = STA_UNSYNC;
+    words[6] = 2;
+    words[7] = 1;
+    words[8] = 32_768_000;
+    words[9] = now / SECOND;
+    words[10] = now % SECOND / 1000;
+    words[11] = 10_000;
+    to.write(&words)?;
+    Ok(TIME_ERROR)
+}
+
+/// As [`adjtimex`], for a clock: clock_adjtime(2).
+///
+/// # Errors
+/// EINVAL, EOPNOTSUPP for a clock that cannot be steered, EPERM, EFAULT.
+pub(super) fn clock_adjtime(task: &Task, clock: u32, to: UserPtr<Timex>) -> Result<u32> {
+    let _ = Clock::of_id(task, clock)?;
+    if clock == 0 { adjtimex(task, to) } else { Err(Errno::EOPNOTSUPP) }
 }
