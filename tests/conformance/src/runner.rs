@@ -75,15 +75,17 @@ fn run_in_process(case: &CaseRow, dir: &Path) -> Result<Verdict, Errno> {
     let mut ends = [0i32; 2];
     sys!(pipe2, &mut ends, libc::O_CLOEXEC)?;
     let old_mask = signal::mask(libc::SIG_BLOCK, signal::bit(libc::SIGCHLD))?;
+    // A kernel without it only leaves more to whoever started us.
+    let _ = sys!(prctl, libc::PR_SET_CHILD_SUBREAPER, 1);
     let pid = sys::process::fork()?;
     if pid == 0 {
         be_the_case(case, dir, ends);
     }
     sys!(close, ends[1])?;
     let status = wait_for(pid)?;
-    let left = kill_group(pid);
+    let left = kill_rest(pid)?;
     signal::mask(libc::SIG_SETMASK, old_mask)?;
-    let message = read_to_end(ends[0])?;
+    let message = read_report(ends[0])?;
     sys!(close, ends[0])?;
     Ok(verdict(status, left, &message))
 }
@@ -134,16 +136,45 @@ fn wait_for_sigchld(left: Duration) -> Result<(), Errno> {
     }
 }
 
-/// Kills what the case left in its group; true when there was something.
-fn kill_group(pid: i32) -> bool {
-    sys!(kill, -pid, libc::SIGKILL).is_ok()
+/// Kills and reaps what the case left, in whatever session; true when something was alive.
+///
+/// As a subreaper the runner is the parent of all that the case left; without that call it reaches
+/// the case's group only.
+fn kill_rest(pid: i32) -> Result<bool, Errno> {
+    let mut alive = false;
+    loop {
+        match sys!(wait4, -1, 0, libc::WNOHANG | libc::__WALL, 0) {
+            Err(Errno(libc::ECHILD)) => return Ok(alive | sys!(kill, -pid, libc::SIGKILL).is_ok()),
+            Err(other) => return Err(other),
+            Ok(0) => {
+                alive = true;
+                orphans().into_iter().for_each(|orphan| drop(sys!(kill, orphan, libc::SIGKILL)));
+                sys!(sched_yield)?;
+            }
+            Ok(_) => {}
+        }
+    }
 }
 
-fn read_to_end(fd: i32) -> Result<String, Errno> {
+/// Our children, by /proc.
+fn orphans() -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let is_ours = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, tail)| tail.split(' ').nth(1)) == Some(own.as_str())
+    };
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+}
+
+/// What was reported so far: a process that outlives its case may still hold the other end.
+fn read_report(fd: i32) -> Result<String, Errno> {
+    sys!(fcntl, fd, libc::F_SETFL, libc::O_NONBLOCK)?;
     let (mut all, mut part) = (Vec::new(), [0u8; 4096]);
     loop {
-        match usize::try_from(sys!(read, fd, &mut part, part.len())?) {
-            Ok(count) if count > 0 => all.extend_from_slice(&part[..count]),
+        match sys!(read, fd, &mut part, part.len()).map(usize::try_from) {
+            Ok(Ok(count)) if count > 0 => all.extend_from_slice(&part[..count]),
+            Err(Errno(errno)) if errno != libc::EAGAIN => return Err(Errno(errno)),
             _ => return Ok(String::from_utf8_lossy(&all).trim_end().replace('\n', "; ")),
         }
     }

@@ -24,7 +24,10 @@ macro_rules! families {
     };
 }
 
-families! { file dir attr fd pipe process exec signal fault futex mm poll epoll event time }
+families! {
+    file dir attr fd pipe process exec signal fault futex mm poll epoll event time tty cred
+    sched proc sysv
+}
 
 /// All cases, family by family.
 pub(crate) fn all() -> impl Iterator<Item = CaseRow> {

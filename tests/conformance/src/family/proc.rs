@@ -1,0 +1,296 @@
+//! Files of /proc and /dev.
+
+use crate::kit::{assert_errno, cases, child, close, file, fstat, int, open, pid, pipe, read, read_all, text, wait, write};
+use crate::sys::{self, Result, memory, sys};
+use libc as c;
+
+cases! { proc;
+    fn self_is_the_reader() {
+        assert_eq!(link("/proc/self")?, pid()?.to_string());
+        assert_eq!(link("/proc/thread-self")?, format!("{0}/task/{0}", pid()?));
+        child(|| {
+            assert_eq!(link("/proc/self")?, pid()?.to_string());
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn status_has_its_lines() {
+        let status = text(c"/proc/self/status")?;
+        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("none").trim();
+        assert_eq!(field("Pid:"), pid()?.to_string());
+        assert_eq!(field("PPid:"), sys!(getppid)?.to_string());
+        assert_eq!(field("Tgid:"), pid()?.to_string());
+        assert_eq!(field("Threads:"), "1");
+        assert_eq!(field("Umask:"), "0022");
+        assert!(field("State:").starts_with('R'), "{}", field("State:"));
+        assert_eq!(field("SigBlk:"), "0000000000000000");
+        let uid = sys!(getuid)?;
+        assert_eq!(field("Uid:"), format!("{uid}\t{uid}\t{uid}\t{uid}"));
+        for name in ["Name:", "VmRSS:", "VmSize:", "FDSize:", "Groups:", "SigIgn:", "SigCgt:", "CapEff:", "Seccomp:"] {
+            assert_ne!(field(name), "none", "{name}");
+        }
+    }
+    fn stat_has_its_fields() {
+        let all = text(c"/proc/self/stat")?;
+        let (head, tail) = all.rsplit_once(") ").unwrap_or_default();
+        assert!(head.starts_with(&format!("{} (", pid()?)), "{all}");
+        let fields: Vec<&str> = tail.split_whitespace().collect();
+        assert_eq!(fields.len(), 50);
+        assert_eq!((fields[0], fields[1]), ("R", sys!(getppid)?.to_string().as_str()));
+        assert_eq!((fields[2], fields[3]), (sys!(getpgrp)?.to_string().as_str(), sys!(getsid, 0)?.to_string().as_str()));
+        assert_eq!(fields[17], "1");
+    }
+    fn stat_of_stopped_and_dead_children() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        victim.kill(c::SIGSTOP)?;
+        wait(victim.pid, c::WUNTRACED)?;
+        assert_eq!(state(victim.pid)?, 'T');
+        victim.kill(c::SIGKILL)?;
+        let mut info: c::siginfo_t = sys::zeroed();
+        sys!(waitid, c::P_PID, victim.pid, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
+        assert_eq!(state(victim.pid)?, 'Z');
+        victim.dies_of(c::SIGKILL)?;
+        assert_errno(state(victim.pid), c::ENOENT);
+    }
+    fn cmdline_environ_and_comm() {
+        let cmdline = text(c"/proc/self/cmdline")?;
+        let args: Vec<String> = std::env::args().collect();
+        assert_eq!(cmdline, args.join("\0") + "\0");
+        let environ = text(c"/proc/self/environ")?;
+        assert_eq!(environ.split_terminator('\0').count(), std::env::vars().count());
+        write(open(c"/proc/self/comm", c::O_WRONLY, 0)?, b"new name")?;
+        assert_eq!(text(c"/proc/self/comm")?, "new name\n");
+    }
+    fn links_exe_cwd_root() {
+        let here = std::env::current_dir().map_or(String::new(), |p| p.display().to_string());
+        assert_eq!(link("/proc/self/cwd")?, here);
+        assert_eq!(link("/proc/self/root")?, "/");
+        assert!(link("/proc/self/exe")?.starts_with('/'));
+        let mut magic = [0u8; 4];
+        sys!(read, open(c"/proc/self/exe", c::O_RDONLY, 0)?, &mut magic, 4)?;
+        assert_eq!(&magic, b"\x7fELF");
+        close(file(c"f", b"here")?)?;
+        assert_eq!(text(c"/proc/self/cwd/f")?, "here");
+    }
+    fn fd_lists_and_reopens() {
+        let fd = file(c"f", b"hello")?;
+        let here = link("/proc/self/cwd")?;
+        assert_eq!(link(&format!("/proc/self/fd/{fd}"))?, format!("{here}/f"));
+        let names = list("/proc/self/fd")?;
+        assert!(names.contains(&fd.to_string()) && !names.contains(&"899".to_owned()), "{names:?}");
+        let again = open(&crate::kit::name(&format!("/proc/self/fd/{fd}")), c::O_RDONLY, 0)?;
+        read(again, 3)?;
+        assert_eq!(sys!(lseek, fd, 0, c::SEEK_CUR)?, 0);
+        sys!(unlink, c"f")?;
+        assert_eq!(link(&format!("/proc/self/fd/{fd}"))?, format!("{here}/f (deleted)"));
+        assert_eq!(read_all(open(&crate::kit::name(&format!("/proc/self/fd/{fd}")), c::O_RDONLY, 0)?)?, b"hello");
+    }
+    fn fd_of_pipes_and_others() {
+        let ends = pipe(0)?;
+        let ino = fstat(ends[0])?.st_ino;
+        assert_eq!(link(&format!("/proc/self/fd/{}", ends[0]))?, format!("pipe:[{ino}]"));
+        let event = sys!(eventfd2, 0, 0)?;
+        assert_eq!(link(&format!("/proc/self/fd/{event}"))?, "anon_inode:[eventfd]");
+        let ep = sys!(epoll_create1, 0)?;
+        assert_eq!(link(&format!("/proc/self/fd/{ep}"))?, "anon_inode:[eventpoll]");
+        let writer = open(&crate::kit::name(&format!("/proc/self/fd/{}", ends[0])), c::O_WRONLY, 0)?;
+        write(writer, b"x")?;
+        assert_eq!(read(ends[0], 1)?, b"x");
+    }
+    fn fdinfo_tells_offset_and_flags() {
+        let fd = file(c"f", b"hello")?;
+        read(fd, 3)?;
+        let info = text(&crate::kit::name(&format!("/proc/self/fdinfo/{fd}")))?;
+        assert!(info.lines().any(|l| l.strip_prefix("pos:").is_some_and(|v| v.trim() == "3")), "{info}");
+        assert!(info.contains("flags:"));
+    }
+    fn maps_list_what_is_mapped() {
+        let fd = file(c"mapped", b"x")?;
+        let addr = memory::map(memory::PAGE, c::PROT_READ, c::MAP_SHARED, fd)?;
+        let maps = text(c"/proc/self/maps")?;
+        let line = maps.lines().find(|l| l.ends_with("/mapped")).unwrap_or("none");
+        let wanted = format!("{addr:x}-{:x} r--s 00000000", addr + memory::PAGE);
+        assert!(line.starts_with(&wanted), "{line}");
+        assert!(maps.contains("[stack]") && maps.contains("[vdso]"));
+        let parts: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(parts[4], fstat(fd)?.st_ino.to_string());
+    }
+    fn maps_show_holes_and_protection() {
+        let addr = memory::pages(3)?;
+        sys!(mprotect, addr + memory::PAGE, memory::PAGE, c::PROT_NONE)?;
+        let maps = text(c"/proc/self/maps")?;
+        let middle = format!("{:x}-{:x} ---p", addr + memory::PAGE, addr + 2 * memory::PAGE);
+        assert!(maps.lines().any(|l| l.starts_with(&middle)), "{maps}");
+        sys!(munmap, addr, 3 * memory::PAGE)?;
+        assert!(!text(c"/proc/self/maps")?.contains(&middle));
+    }
+    fn mem_reads_and_writes_memory() {
+        let addr = memory::pages(1)?;
+        memory::poke(addr, *b"hello");
+        let fd = open(c"/proc/self/mem", c::O_RDWR, 0)?;
+        let mut got = [0u8; 5];
+        assert_eq!(sys!(pread64, fd, &mut got, 5, addr)?, 5);
+        sys!(pwrite64, fd, b"J", 1, addr)?;
+        assert_eq!((&got, memory::peek::<u8>(addr)), (b"hello", b'J'));
+        assert_errno(sys!(pread64, fd, &mut got, 5, memory::hole()?), c::EIO);
+    }
+    fn tasks_are_listed() {
+        let gate = crate::kit::Gate::new()?;
+        std::thread::scope(|scope| {
+            let (ready, wait) = (pipe(0)?, &gate);
+            scope.spawn(move || {
+                let own = sys!(gettid)?;
+                write(ready[1], &own.to_ne_bytes())?;
+                wait.pass()
+            });
+            let other: i64 = sys::read_plain(&read(ready[0], 8)?);
+            let tasks = list("/proc/self/task")?;
+            gate.open()?;
+            assert!(tasks.contains(&other.to_string()) && tasks.contains(&pid()?.to_string()), "{tasks:?}");
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+    }
+    fn processes_are_listed() {
+        let one = child(|| loop { sys!(pause).ok(); })?;
+        let names = list("/proc")?;
+        one.end()?;
+        for name in [one.pid.to_string(), pid()?.to_string(), "meminfo".into(), "self".into(), "sys".into()] {
+            assert!(names.contains(&name), "{name}");
+        }
+        assert!(!list("/proc")?.contains(&one.pid.to_string()));
+    }
+    fn figures_of_the_system() {
+        let meminfo = text(c"/proc/meminfo")?;
+        for name in ["MemTotal:", "MemFree:", "MemAvailable:", "Cached:", "SwapTotal:"] {
+            assert!(meminfo.lines().any(|l| l.starts_with(name) && l.ends_with(" kB")), "{name}");
+        }
+        let cpus = text(c"/proc/cpuinfo")?.lines().filter(|l| l.starts_with("processor")).count();
+        assert!(cpus >= 1);
+        let stat = text(c"/proc/stat")?;
+        assert!(stat.starts_with("cpu  ") && stat.contains("\ncpu0 ") && stat.contains("\nbtime "), "{stat}");
+        let uptime = text(c"/proc/uptime")?;
+        assert_eq!(uptime.split_whitespace().filter(|w| w.parse::<f64>().is_ok()).count(), 2);
+        assert_eq!(text(c"/proc/loadavg")?.split_whitespace().count(), 5);
+        assert!(text(c"/proc/version")?.starts_with("Linux version "));
+        assert!(text(c"/proc/filesystems")?.contains("nodev\tproc"));
+    }
+    fn mounts_have_root_and_proc() {
+        let mounts = text(c"/proc/self/mounts")?;
+        assert!(mounts.lines().any(|l| l.split(' ').nth(1) == Some("/")), "{mounts}");
+        assert!(mounts.lines().any(|l| l.split(' ').nth(1) == Some("/proc")), "{mounts}");
+        assert_eq!(text(c"/proc/mounts")?, mounts);
+        let info = text(c"/proc/self/mountinfo")?;
+        assert!(info.lines().all(|l| l.contains(" - ")), "{info}");
+    }
+    fn kernel_settings() {
+        let pid_max = text(c"/proc/sys/kernel/pid_max")?;
+        assert!(pid_max.trim().parse::<u32>().is_ok_and(|v| v > 300));
+        for (path, name) in [(c"/proc/sys/kernel/ostype", "Linux\n")] {
+            assert_eq!(text(path)?, name);
+        }
+        let mut uts: c::utsname = sys::zeroed();
+        sys!(uname, &mut uts)?;
+        let hostname: String = uts.nodename.iter().take_while(|b| **b != 0).map(|b| char::from(b.cast_unsigned())).collect();
+        assert_eq!(text(c"/proc/sys/kernel/hostname")?.trim(), hostname);
+        assert!(text(c"/proc/sys/kernel/random/boot_id")?.len() == 37);
+        assert_ne!(text(c"/proc/sys/kernel/random/uuid")?, text(c"/proc/sys/kernel/random/uuid")?);
+        assert!(text(c"/proc/sys/fs/pipe-max-size")?.trim().parse::<u32>().is_ok());
+    }
+    fn limits_and_small_files() {
+        let limits = text(c"/proc/self/limits")?;
+        assert!(limits.lines().any(|l| l.starts_with("Max open files")), "{limits}");
+        assert_eq!(text(c"/proc/self/statm")?.split_whitespace().count(), 7);
+        assert!(text(c"/proc/self/oom_score_adj")?.trim().parse::<i32>().is_ok());
+        assert!(text(c"/proc/self/cgroup")?.contains(':'));
+        assert!(text(c"/proc/self/auxv").is_ok_and(|a| !a.is_empty()));
+    }
+    fn reading_in_small_pieces_gives_the_same() {
+        let fd = open(c"/proc/self/limits", c::O_RDONLY, 0)?;
+        let mut all = Vec::new();
+        loop {
+            let part = read(fd, 7)?;
+            if part.is_empty() {
+                break;
+            }
+            all.extend(part);
+        }
+        assert_eq!(String::from_utf8_lossy(&all), text(c"/proc/self/limits")?);
+    }
+    fn proc_cannot_be_changed() {
+        assert!(sys!(mkdir, c"/proc/x", 0o755).is_err());
+        assert!(open(c"/proc/x", c::O_CREAT | c::O_WRONLY, 0o600).is_err());
+        assert_errno(sys!(unlink, c"/proc/meminfo"), c::EPERM);
+        assert_errno(open(c"/proc/999999999", c::O_RDONLY, 0), c::ENOENT);
+        assert_errno(open(c"/proc/self/none", c::O_RDONLY, 0), c::ENOENT);
+    }
+    fn null_swallows() {
+        let fd = open(c"/dev/null", c::O_RDWR, 0)?;
+        assert_eq!(sys!(write, fd, &[0u8; 1000], 1000)?, 1000);
+        assert_eq!(read(fd, 9)?, b"");
+        assert_eq!(fstat(fd)?.st_rdev, 0x103);
+        assert_eq!(sys!(lseek, fd, 100, c::SEEK_SET)?, 0);
+        // Linux does not look at what is thrown away.
+        assert_eq!(sys!(write, fd, memory::hole()?, 10)?, 10);
+    }
+    fn zero_and_full() {
+        let fd = open(c"/dev/zero", c::O_RDWR, 0)?;
+        assert_eq!(read(fd, 1000)?, [0; 1000]);
+        write(fd, b"x")?;
+        assert_errno(sys!(read, fd, memory::hole()?, 10), c::EFAULT);
+        let fd = open(c"/dev/full", c::O_RDWR, 0)?;
+        assert_errno(write(fd, b"x"), c::ENOSPC);
+        assert_eq!(read(fd, 10)?, [0; 10]);
+    }
+    fn random_devices() {
+        for path in [c"/dev/urandom", c"/dev/random"] {
+            let fd = open(path, c::O_RDONLY, 0)?;
+            let (a, b) = (read(fd, 32)?, read(fd, 32)?);
+            assert_eq!((a.len(), b.len()), (32, 32));
+            assert_ne!(a, b);
+        }
+        let fd = open(c"/dev/urandom", c::O_RDONLY, 0)?;
+        assert_eq!(read(fd, 100_000)?.len(), 100_000);
+    }
+    fn devices_for_descriptors() {
+        let fd = file(c"f", b"hello")?;
+        sys!(dup2, fd, 0)?;
+        let again = open(c"/dev/stdin", c::O_RDONLY, 0)?;
+        assert_eq!(read(again, 9)?, b"hello");
+        let by_number = open(&crate::kit::name(&format!("/dev/fd/{fd}")), c::O_RDONLY, 0)?;
+        assert_eq!(read(by_number, 9)?, b"hello");
+    }
+    fn no_controlling_terminal_is_enxio() {
+        child(|| {
+            sys!(setsid)?;
+            assert_errno(open(c"/dev/tty", c::O_RDWR, 0), c::ENXIO);
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn shared_memory_directory() {
+        let name = crate::kit::name(&format!("/dev/shm/conformance-{}", pid()?));
+        let fd = open(&name, c::O_CREAT | c::O_EXCL | c::O_RDWR, 0o600)?;
+        sys!(unlink, name.as_c_str())?;
+        sys!(ftruncate, fd, 4096)?;
+        let addr = memory::map(4096, memory::RW, c::MAP_SHARED, fd)?;
+        child(|| {
+            memory::poke(addr, 5u8);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!((memory::peek::<u8>(addr), int(sys!(pread64, fd, &mut [0u8; 1], 1, 0)?)), (5, 1));
+    }
+}
+
+fn link(path: &str) -> Result<String> {
+    let mut buffer = [0u8; 4096];
+    let len = sys!(readlink, crate::kit::name(path).as_c_str(), &mut buffer, 4096)?;
+    Ok(String::from_utf8_lossy(&buffer[..crate::kit::size(len)]).into_owned())
+}
+
+fn list(path: &str) -> core::result::Result<Vec<String>, crate::kit::Fail> {
+    let entries = std::fs::read_dir(path).map_err(|e| crate::kit::Fail::Broken(format!("{path}: {e}")))?;
+    Ok(entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+}
+
+fn state(pid: i32) -> Result<char> {
+    let all = text(&crate::kit::name(&format!("/proc/{pid}/stat")))?;
+    Ok(all.rsplit_once(") ").and_then(|(_, tail)| tail.chars().next()).unwrap_or('?'))
+}

@@ -1,0 +1,219 @@
+//! Scheduling, limits, and the calls that runtimes make of their threads.
+
+use crate::kit::{as_nobody, assert_errno, cases, child, file, int, need_root, or_skip, pid, pipe, tid};
+use crate::sys::{self, Result, memory, process, signal, sys};
+use libc as c;
+
+cases! { sched;
+    fn yield_and_cpu_number() {
+        assert_eq!(sys!(sched_yield)?, 0);
+        let (mut cpu, mut node) = (u32::MAX, u32::MAX);
+        sys!(getcpu, &mut cpu, &mut node, 0)?;
+        assert!(cpu < 4096 && node < 1024);
+        sys!(getcpu, 0, 0, 0)?;
+        assert_errno(sys!(getcpu, memory::hole()?, 0, 0), c::EFAULT);
+    }
+    fn affinity_round_trip() {
+        let mut all = [0u64; 16];
+        let len = sys!(sched_getaffinity, 0, 128, &mut all)?;
+        assert!(len > 0 && len % 8 == 0);
+        let first = all.iter().position(|w| *w != 0).unwrap_or(0);
+        let mut one = [0u64; 16];
+        one[first] = 1 << all[first].trailing_zeros();
+        sys!(sched_setaffinity, 0, 128, &one)?;
+        let mut now = [0u64; 16];
+        sys!(sched_getaffinity, tid()?, 128, &mut now)?;
+        assert_eq!(now, one);
+        let mut cpu = 0u32;
+        sys!(getcpu, &mut cpu, 0, 0)?;
+        assert_eq!(usize::try_from(cpu).unwrap_or(0), first * 64 + one[first].trailing_zeros() as usize);
+    }
+    fn affinity_errors() {
+        let mut set = [0u64; 16];
+        assert_errno(sys!(sched_setaffinity, 0, 128, &set), c::EINVAL);
+        assert_errno(sys!(sched_getaffinity, 999_999_999, 128, &mut set), c::ESRCH);
+        assert_errno(sys!(sched_getaffinity, 0, 3, &mut set), c::EINVAL);
+        assert_errno(sys!(sched_getaffinity, 0, 128, memory::hole()?), c::EFAULT);
+    }
+    fn parameters_of_ordinary_processes() {
+        let mut value = 9i32;
+        sys!(sched_getparam, 0, &mut value)?;
+        assert_eq!((sys!(sched_getscheduler, 0)?, value), (0, 0));
+        assert_eq!(sys!(sched_get_priority_max, c::SCHED_OTHER)?, 0);
+        assert_eq!(sys!(sched_get_priority_max, c::SCHED_FIFO)?, 99);
+        assert_eq!(sys!(sched_get_priority_min, c::SCHED_RR)?, 1);
+        assert_errno(sys!(sched_get_priority_max, 99), c::EINVAL);
+        assert_errno(sys!(sched_getparam, 999_999_999, &mut value), c::ESRCH);
+        assert_errno(sys!(sched_getparam, -1, &mut value), c::EINVAL);
+        assert_errno(sys!(sched_getscheduler, -1), c::EINVAL);
+        assert_errno(sys!(sched_setscheduler, 0, 99, &0i32), c::EINVAL);
+        assert_errno(sys!(sched_setscheduler, 0, c::SCHED_OTHER, &5i32), c::EINVAL);
+        sys!(sched_setscheduler, 0, c::SCHED_BATCH, &0i32)?;
+        assert_eq!(sys!(sched_getscheduler, 0)?, i64::from(c::SCHED_BATCH));
+    }
+    fn real_time_interval() {
+        let mut time = crate::kit::ms(0);
+        sys!(sched_rr_get_interval, 0, &mut time)?;
+        assert_errno(sys!(sched_rr_get_interval, -1, &mut time), c::EINVAL);
+        assert_errno(sys!(sched_rr_get_interval, 0, memory::hole()?), c::EFAULT);
+    }
+    fn scheduling_attributes() {
+        let mut attributes = [0u64; 8];
+        sys!(sched_getattr, 0, &mut attributes, 56, 0)?;
+        assert_eq!(attributes[0] >> 32, 0);
+        assert_errno(sys!(sched_getattr, 0, &mut attributes, 8, 0), c::EINVAL);
+        assert_errno(sys!(sched_getattr, 0, 0, 56, 0), c::EINVAL);
+        assert_errno(sys!(sched_getattr, 999_999_999, &mut attributes, 56, 0), c::ESRCH);
+    }
+    fn nice_values() {
+        let base = 20 - sys!(getpriority, c::PRIO_PROCESS, 0)?;
+        sys!(setpriority, c::PRIO_PROCESS, 0, base + 3)?;
+        assert_eq!(20 - sys!(getpriority, c::PRIO_PROCESS, pid()?)?, base + 3);
+        child(|| {
+            assert_eq!(20 - sys!(getpriority, c::PRIO_PROCESS, 0)?, base + 3);
+            Ok(())
+        })?.succeeds()?;
+        assert_errno(sys!(getpriority, 9, 0), c::EINVAL);
+        assert_errno(sys!(getpriority, c::PRIO_PROCESS, 999_999_999), c::ESRCH);
+        assert_errno(sys!(setpriority, c::PRIO_PROCESS, 999_999_999, 0), c::ESRCH);
+        sys!(setpriority, c::PRIO_PROCESS, 0, 1000)?;
+        assert_eq!(sys!(getpriority, c::PRIO_PROCESS, 0)?, 1);
+        as_nobody(|| {
+            assert_errno(sys!(setpriority, c::PRIO_PROCESS, 0, 0), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn limits_are_read_and_set() {
+        let (mut old, mut new) = ([0u64; 2], [0u64; 2]);
+        sys!(getrlimit, c::RLIMIT_NOFILE, &mut old)?;
+        assert!(old[0] <= old[1] && old[0] > 100);
+        sys!(setrlimit, c::RLIMIT_NOFILE, &[old[0] - 1, old[1]])?;
+        sys!(prlimit64, 0, c::RLIMIT_NOFILE, 0, &mut new)?;
+        assert_eq!(new, [old[0] - 1, old[1]]);
+        for resource in 0..16 {
+            sys!(prlimit64, pid()?, resource, 0, &mut new)?;
+        }
+    }
+    fn limit_errors() {
+        let mut value = [0u64; 2];
+        assert_errno(sys!(getrlimit, 99, &mut value), c::EINVAL);
+        assert_errno(sys!(setrlimit, 99, &value), c::EINVAL);
+        assert_errno(sys!(setrlimit, c::RLIMIT_CORE, &[2u64, 1]), c::EINVAL);
+        assert_errno(sys!(getrlimit, c::RLIMIT_CORE, memory::hole()?), c::EFAULT);
+        assert_errno(sys!(setrlimit, c::RLIMIT_CORE, memory::hole()?), c::EFAULT);
+        assert_errno(sys!(prlimit64, 999_999_999, 0, 0, &mut value), c::ESRCH);
+        as_nobody(|| {
+            sys!(setrlimit, c::RLIMIT_CORE, &[0u64, 5])?;
+            assert_errno(sys!(setrlimit, c::RLIMIT_CORE, &[0u64, 6]), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn limits_are_inherited() {
+        sys!(setrlimit, c::RLIMIT_FSIZE, &[12345u64, 54321])?;
+        child(|| {
+            let mut mine = [0u64; 2];
+            sys!(getrlimit, c::RLIMIT_FSIZE, &mut mine)?;
+            assert_eq!(mine, [12345, 54321]);
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn limit_of_another_process() {
+        let victim = child(|| loop { sys!(pause).ok(); })?;
+        let mut old = [0u64; 2];
+        sys!(prlimit64, victim.pid, c::RLIMIT_CORE, &[0u64, 77], 0)?;
+        sys!(prlimit64, victim.pid, c::RLIMIT_CORE, 0, &mut old)?;
+        victim.end()?;
+        assert_eq!(old, [0, 77]);
+    }
+    fn file_size_limit_sends_sigxfsz() {
+        let fd = file(c"f", b"")?;
+        sys!(setrlimit, c::RLIMIT_FSIZE, &[100u64, 100])?;
+        signal::record(c::SIGXFSZ, 0)?;
+        assert_eq!(sys!(write, fd, &[0u8; 200], 200)?, 100);
+        assert_errno(sys!(write, fd, b"x", 1), c::EFBIG);
+        assert_eq!(signal::count(c::SIGXFSZ), 1);
+        assert_errno(sys!(ftruncate, fd, 101), c::EFBIG);
+    }
+    fn processor_time_limit_sends_sigxcpu() {
+        let victim = child(|| {
+            sys!(setrlimit, c::RLIMIT_CORE, &[0u64; 2])?;
+            sys!(setrlimit, c::RLIMIT_CPU, &[1u64, 2])?;
+            loop { core::hint::spin_loop(); }
+        })?;
+        victim.dies_of(c::SIGXCPU)?;
+    }
+    fn process_limit() {
+        need_root()?;
+        as_nobody(|| {
+            sys!(setrlimit, c::RLIMIT_NPROC, &[1u64, 1])?;
+            let refused = process::fork();
+            if let Ok(0) = refused {
+                process::exit(0);
+            }
+            match refused {
+                // Others may run as nobody too; then even the first is too many.
+                Err(errno) => assert_eq!(errno.0, c::EAGAIN),
+                Ok(pid) => { crate::kit::wait(pid, 0)?; }
+            }
+            Ok(())
+        })?;
+    }
+    fn membarrier_commands() {
+        let commands = or_skip(sys!(membarrier, 0, 0), &[c::ENOSYS], "membarrier")?;
+        assert_ne!(commands & 1, 0);
+        assert_errno(sys!(membarrier, 8, 0).or_else(|e| if e.0 == c::EPERM { Err(e) } else { Ok(0) }), c::EPERM);
+        sys!(membarrier, 16, 0)?;
+        sys!(membarrier, 8, 0)?;
+        assert_errno(sys!(membarrier, 1 << 30, 0), c::EINVAL);
+        assert_errno(sys!(membarrier, 0, 1), c::EINVAL);
+    }
+    fn restartable_sequences() {
+        let page = memory::pages(1)?;
+        let other = std::thread::spawn(move || {
+            // libc may have registered one for this thread; then ours is refused.
+            match sys!(rseq, page, 32, 0, 0x5305_3053) {
+                Err(sys::Errno(c::EINVAL | c::EBUSY | c::EPERM)) => Ok(None),
+                Err(errno) => Err(errno),
+                Ok(_) => {
+                    sys!(sched_yield)?;
+                    let cpu = memory::peek::<u32>(page + 4);
+                    sys!(rseq, page, 32, 1, 0x5305_3053)?;
+                    Ok(Some(cpu))
+                }
+            }
+        });
+        match other.join() {
+            Ok(Ok(Some(cpu))) => assert!(cpu < 4096),
+            Ok(Ok(None)) => {}
+            Ok(Err(sys::Errno(c::ENOSYS))) => return crate::kit::skip("no rseq"),
+            failed => panic!("{failed:?}"),
+        }
+        assert_errno(sys!(rseq, page + 1, 32, 0, 1), c::EINVAL);
+        assert_errno(sys!(rseq, page, 32, 99, 1), c::EINVAL);
+    }
+    fn priority_of_input_and_output() {
+        or_skip(sys!(ioprio_get, 1, 0), &[c::ENOSYS], "ioprio_get")?;
+        sys!(ioprio_set, 1, 0, (2 << 13) | 5)?;
+        assert_eq!(sys!(ioprio_get, 1, 0)?, (2 << 13) | 5);
+        assert_errno(sys!(ioprio_get, 99, 0), c::EINVAL);
+        assert_errno(sys!(ioprio_set, 1, 0, 7 << 13), c::EINVAL);
+    }
+    fn personality() {
+        let old = sys!(personality, 0xffff_ffff_u32)?;
+        assert_eq!(sys!(personality, old)?, old);
+    }
+    fn keyed_and_obsolete_calls_are_absent_or_refused() {
+        assert_errno(sys!(_sysctl, 0), c::ENOSYS);
+        assert_errno(sys!(uselib, c"x"), c::ENOSYS);
+        assert_errno(sys!(nfsservctl, 0), c::ENOSYS);
+        assert_errno(sys!(epoll_ctl_old, 0), c::ENOSYS);
+    }
+    fn kcmp_tells_same_from_different() {
+        let (a, b) = (pipe(0)?, pipe(0)?);
+        let copy = int(sys!(dup, a[0])?);
+        let compare = |x: i32, y: i32| -> Result<i64> { sys!(kcmp, sys!(getpid)?, sys!(getpid)?, 0, x, y) };
+        assert_eq!(or_skip(compare(a[0], copy), &[c::ENOSYS, c::EPERM], "kcmp")?, 0);
+        assert_ne!(compare(a[0], b[0])?, 0);
+        assert_errno(compare(a[0], 899), c::EBADF);
+    }
+}

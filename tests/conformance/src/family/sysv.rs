@@ -1,0 +1,308 @@
+//! System V shared memory, semaphores and message queues; POSIX message queues.
+
+use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, int, ms, now, or_skip, pid, restarted};
+use crate::sys::{self, Result, memory, sys};
+use libc as c;
+
+const GETVAL: i32 = 12;
+const GETPID: i32 = 11;
+const GETALL: i32 = 13;
+const GETNCNT: i32 = 14;
+const SETVAL: i32 = 16;
+const SETALL: i32 = 17;
+const WAIT_FOR_ZERO: i16 = 0;
+
+cases! { sysv;
+    fn shared_memory_between_processes() {
+        let segment = Segment::new(10_000)?;
+        let addr = segment.attach(0)?;
+        child(|| {
+            memory::poke(segment.attach(0)?, 42u8);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(memory::peek::<u8>(addr), 42);
+        let mut info: c::shmid_ds = sys::zeroed();
+        sys!(shmctl, segment.0, c::IPC_STAT, &mut info)?;
+        assert_eq!((info.shm_segsz, info.shm_nattch, info.shm_cpid), (10_000, 1, pid()?));
+        sys!(shmdt, addr)?;
+        sys!(shmctl, segment.0, c::IPC_STAT, &mut info)?;
+        assert_eq!(info.shm_nattch, 0);
+    }
+    fn removed_segment_lives_while_attached() {
+        let segment = Segment::new(4096)?;
+        let addr = segment.attach(0)?;
+        sys!(shmctl, segment.0, c::IPC_RMID, 0)?;
+        memory::poke(addr, 1u8);
+        child(|| {
+            assert_eq!(memory::peek::<u8>(addr), 1);
+            Ok(())
+        })?.succeeds()?;
+        sys!(shmdt, addr)?;
+        assert_errno(segment.attach(0), c::EINVAL);
+    }
+    fn read_only_attachment() {
+        let segment = Segment::new(4096)?;
+        let addr = segment.attach(c::SHM_RDONLY)?;
+        assert_errno(sys!(read, crate::kit::file(c"f", b"x")?, addr, 1), c::EFAULT);
+    }
+    fn attachment_at_an_address() {
+        let segment = Segment::new(4096)?;
+        let hole = memory::hole()?;
+        assert_eq!(crate::kit::size(sys!(shmat, segment.0, hole, 0)?), hole);
+        assert_errno(sys!(shmat, segment.0, hole, 0), c::EINVAL);
+        assert_errno(sys!(shmat, segment.0, hole + 1, 0), c::EINVAL);
+        sys!(shmat, segment.0, hole + 1, c::SHM_RND | c::SHM_REMAP)?;
+    }
+    fn shared_memory_errors() {
+        let segment = Segment::new(4096)?;
+        assert_errno(sys!(shmget, c::IPC_PRIVATE, 0, 0o600), c::EINVAL);
+        assert_errno(sys!(shmget, 0x7e57_0001, 4096, 0), c::ENOENT);
+        assert_errno(sys!(shmat, 0x7fff_fff0, 0, 0), c::EINVAL);
+        assert_errno(sys!(shmdt, memory::hole()?), c::EINVAL);
+        assert_errno(sys!(shmctl, segment.0, 99, 0), c::EINVAL);
+        assert_errno(sys!(shmctl, segment.0, c::IPC_STAT, memory::hole()?), c::EFAULT);
+        as_nobody(|| {
+            assert_errno(segment.attach(0), c::EACCES);
+            assert_errno(sys!(shmctl, segment.0, c::IPC_RMID, 0), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn segments_by_key() {
+        let key = 0x4300_0000 | pid()?;
+        let first = Segment(int(available(sys!(shmget, key, 4096, c::IPC_CREAT | c::IPC_EXCL | 0o600))?));
+        assert_eq!(int(sys!(shmget, key, 100, 0)?), first.0);
+        assert_errno(sys!(shmget, key, 4096, c::IPC_CREAT | c::IPC_EXCL | 0o600), c::EEXIST);
+        assert_errno(sys!(shmget, key, 8192, 0), c::EINVAL);
+    }
+    fn semaphores_count() {
+        let set = Semaphores::new(3)?;
+        set.control(0, SETVAL, 5)?;
+        set.operate(&[(0, -2, 0), (1, 7, 0)])?;
+        assert_eq!((set.control(0, GETVAL, 0)?, set.control(1, GETVAL, 0)?), (3, 7));
+        assert_eq!(set.control(0, GETPID, 0)?, pid()?.into());
+        let mut all = [0u16; 3];
+        sys!(semctl, set.0, 0, GETALL, &mut all)?;
+        assert_eq!(all, [3, 7, 0]);
+        sys!(semctl, set.0, 0, SETALL, &[1u16, 2, 3])?;
+        assert_eq!(set.control(2, GETVAL, 0)?, 3);
+    }
+    fn semaphore_operations_are_all_or_nothing() {
+        let set = Semaphores::new(2)?;
+        assert_errno(set.operate(&[(0, 1, 0), (1, -1, c::IPC_NOWAIT)]), c::EAGAIN);
+        assert_eq!(set.control(0, GETVAL, 0)?, 0);
+        set.operate(&[(0, WAIT_FOR_ZERO, 0)])?;
+        set.operate(&[(0, 1, 0)])?;
+        assert_errno(set.operate(&[(0, WAIT_FOR_ZERO, c::IPC_NOWAIT)]), c::EAGAIN);
+    }
+    fn semaphore_wait_between_processes() {
+        let set = Semaphores::new(1)?;
+        let other = child(|| Ok(set.operate(&[(0, 1, 0)])?))?;
+        set.operate(&[(0, -1, 0)])?;
+        other.succeeds()?;
+    }
+    fn semaphore_undo_at_exit() {
+        let set = Semaphores::new(1)?;
+        set.control(0, SETVAL, 3)?;
+        child(|| {
+            set.operate(&[(0, -2, c::SEM_UNDO)])?;
+            assert_eq!(set.control(0, GETVAL, 0)?, 1);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(set.control(0, GETVAL, 0)?, 3);
+    }
+    fn semaphore_removed_while_waiting() {
+        let set = Semaphores::new(1)?;
+        let other = child(|| {
+            match set.operate(&[(0, -1, 0)]) {
+                Err(sys::Errno(c::EIDRM | c::EINVAL)) => Ok(()),
+                result => panic!("{result:?}"),
+            }
+        })?;
+        crate::kit::until(|| set.control(0, GETNCNT, 0).is_ok_and(|n| n == 1));
+        sys!(semctl, set.0, 0, c::IPC_RMID, 0)?;
+        other.succeeds()?;
+        assert_errno(set.operate(&[(0, 1, 0)]), c::EINVAL);
+    }
+    fn semaphore_waits_end() {
+        let set = Semaphores::new(1)?;
+        assert_never_restarted(|| set.operate(&[(0, -1, 0)]))?;
+        let begin = now(c::CLOCK_MONOTONIC)?;
+        let take = [0u16, u16::MAX, 0];
+        assert_errno(sys!(semtimedop, set.0, &take, 1, &ms(20)), c::EAGAIN);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 20_000_000);
+    }
+    fn semaphore_errors() {
+        let set = Semaphores::new(2)?;
+        assert_errno(set.operate(&[(5, 1, 0)]), c::EFBIG);
+        assert_errno(set.operate(&[(0, 32_767, 0), (0, 1, 0)]), c::ERANGE);
+        assert_errno(set.operate(&[]), c::EINVAL);
+        assert_errno(set.control(9, GETVAL, 0), c::EINVAL);
+        assert_errno(set.control(0, SETVAL, 40_000), c::ERANGE);
+        assert_errno(sys!(semget, c::IPC_PRIVATE, 0, 0o600), c::EINVAL);
+        assert_errno(sys!(semget, 0x7e57_0002, 1, 0), c::ENOENT);
+        assert_errno(sys!(semop, set.0, memory::hole()?, 1), c::EFAULT);
+        as_nobody(|| {
+            assert_errno(set.operate(&[(0, 1, 0)]), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn messages_by_type() {
+        let queue = Queue::new()?;
+        for (kind, content) in [(1, "one"), (3, "three"), (2, "two"), (1, "uno")] {
+            queue.send(kind, content, 0)?;
+        }
+        assert_eq!(queue.receive(3, 99, 0)?, (3, "three".into()));
+        assert_eq!(queue.receive(-2, 99, 0)?, (1, "one".into()));
+        assert_eq!(queue.receive(0, 99, 0)?, (2, "two".into()));
+        assert_eq!(queue.receive(5, 99, c::MSG_EXCEPT)?, (1, "uno".into()));
+        assert_errno(queue.receive(0, 99, c::IPC_NOWAIT), c::ENOMSG);
+    }
+    fn message_waits_and_is_interrupted() {
+        let queue = Queue::new()?;
+        let other = child(|| Ok(queue.send(7, "hello", 0)?))?;
+        assert_eq!(queue.receive(0, 99, 0)?, (7, "hello".into()));
+        other.succeeds()?;
+        assert_never_restarted(|| queue.receive(0, 99, 0))?;
+    }
+    fn message_errors() {
+        let queue = Queue::new()?;
+        assert_errno(queue.send(0, "x", 0), c::EINVAL);
+        queue.send(1, "long", 0)?;
+        assert_errno(queue.receive(0, 2, 0), c::E2BIG);
+        assert_eq!(queue.receive(0, 2, c::MSG_NOERROR)?, (1, "lo".into()));
+        assert_errno(sys!(msgget, 0x7e57_0003, 0), c::ENOENT);
+        assert_errno(sys!(msgsnd, queue.0, memory::hole()?, 1, 0), c::EFAULT);
+        assert_errno(sys!(msgctl, queue.0, 99, 0), c::EINVAL);
+        let mut info: c::msqid_ds = sys::zeroed();
+        sys!(msgctl, queue.0, c::IPC_STAT, &mut info)?;
+        assert_eq!((info.msg_qnum, info.msg_lspid), (0, pid()?));
+        while queue.send(1, &"x".repeat(4000), c::IPC_NOWAIT).is_ok() {}
+        assert_errno(queue.send(1, &"x".repeat(4000), c::IPC_NOWAIT), c::EAGAIN);
+    }
+    fn posix_queue_by_priority() {
+        let queue = PosixQueue::new(c::O_RDWR)?;
+        queue.send("low", 1)?;
+        queue.send("high", 9)?;
+        queue.send("lower", 0)?;
+        assert_eq!(queue.receive()?, ("high".into(), 9));
+        assert_eq!((queue.receive()?.0, queue.receive()?.0), ("low".to_owned(), "lower".to_owned()));
+        let mut attributes = [0i64; 8];
+        sys!(mq_getsetattr, queue.0, 0, &mut attributes)?;
+        assert_eq!(attributes[1..4], [4, 64, 0]);
+    }
+    fn posix_queue_limits_and_waits() {
+        let queue = PosixQueue::new(c::O_RDWR)?;
+        for _ in 0..4 {
+            queue.send("x", 0)?;
+        }
+        assert_errno(sys!(mq_timedsend, queue.0, b"x", 1, 0, &ms(1)), c::ETIMEDOUT);
+        assert_errno(sys!(mq_timedsend, queue.0, &[0u8; 65], 65, 0, 0), c::EMSGSIZE);
+        assert_errno(sys!(mq_timedsend, queue.0, b"x", 1, 40_000, 0), c::EINVAL);
+        assert_errno(sys!(mq_timedreceive, queue.0, &mut [0u8; 8], 8, 0, 0), c::EMSGSIZE);
+        for _ in 0..4 {
+            queue.receive()?;
+        }
+        assert_interrupted(|| queue.receive())?;
+        let got = restarted(|| queue.receive(), || { let _ = queue.send("late", 0); })??;
+        assert_eq!(got.0, "late");
+        assert_errno(sys!(mq_open, c"none-such", c::O_RDWR, 0, 0), c::ENOENT);
+        assert_errno(sys!(mq_unlink, c"none-such"), c::ENOENT);
+    }
+}
+
+/// Kernels without System V IPC, or ours while it has none, skip.
+fn available(result: Result<i64>) -> core::result::Result<i64, Fail> {
+    or_skip(result, &[c::ENOSYS], "System V IPC")
+}
+
+struct Segment(i32);
+
+impl Segment {
+    fn new(size: usize) -> core::result::Result<Self, Fail> {
+        available(sys!(shmget, c::IPC_PRIVATE, size, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
+    }
+
+    fn attach(&self, flags: i32) -> Result<usize> {
+        sys!(shmat, self.0, 0, flags).map(crate::kit::size)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let _ = sys!(shmctl, self.0, c::IPC_RMID, 0);
+    }
+}
+
+struct Semaphores(i32);
+
+impl Semaphores {
+    fn new(count: i32) -> core::result::Result<Self, Fail> {
+        available(sys!(semget, c::IPC_PRIVATE, count, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
+    }
+
+    fn control(&self, number: i32, command: i32, value: i32) -> Result<i64> {
+        sys!(semctl, self.0, number, command, value)
+    }
+
+    fn operate(&self, operations: &[(u16, i16, i32)]) -> Result<()> {
+        let list: Vec<[i16; 3]> = operations
+            .iter()
+            .map(|(number, change, flags)| [number.cast_signed(), *change, i16::try_from(*flags).unwrap_or(0)])
+            .collect();
+        sys!(semop, self.0, &list[..], list.len()).map(drop)
+    }
+}
+
+impl Drop for Semaphores {
+    fn drop(&mut self) {
+        let _ = sys!(semctl, self.0, 0, c::IPC_RMID, 0);
+    }
+}
+
+struct Queue(i32);
+
+impl Queue {
+    fn new() -> core::result::Result<Self, Fail> {
+        available(sys!(msgget, c::IPC_PRIVATE, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
+    }
+
+    fn send(&self, kind: i64, content: &str, flags: i32) -> Result<()> {
+        let message = [&kind.to_ne_bytes()[..], content.as_bytes()].concat();
+        sys!(msgsnd, self.0, &message[..], content.len(), flags).map(drop)
+    }
+
+    fn receive(&self, kind: i64, limit: usize, flags: i32) -> Result<(i64, String)> {
+        let mut message = vec![0u8; 8 + limit];
+        let len = crate::kit::size(sys!(msgrcv, self.0, &mut message[..], limit, kind, flags)?);
+        Ok((sys::read_plain(&message), String::from_utf8_lossy(&message[8..8 + len]).into_owned()))
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let _ = sys!(msgctl, self.0, c::IPC_RMID, 0);
+    }
+}
+
+struct PosixQueue(i32);
+
+impl PosixQueue {
+    fn new(flags: i32) -> core::result::Result<Self, Fail> {
+        let name = crate::kit::name(&format!("conformance-{}", pid()?));
+        let attributes = [0i64, 4, 64, 0, 0, 0, 0, 0];
+        let open = sys!(mq_open, name.as_c_str(), flags | c::O_CREAT | c::O_EXCL, 0o600, &attributes);
+        let fd = or_skip(open, &[c::ENOSYS], "POSIX message queues")?;
+        sys!(mq_unlink, name.as_c_str())?;
+        Ok(Self(int(fd)))
+    }
+
+    fn send(&self, content: &str, priority: u32) -> Result<()> {
+        sys!(mq_timedsend, self.0, content.as_bytes(), content.len(), priority, 0).map(drop)
+    }
+
+    fn receive(&self) -> Result<(String, u32)> {
+        let (mut buffer, mut priority) = ([0u8; 64], 0u32);
+        let len = crate::kit::size(sys!(mq_timedreceive, self.0, &mut buffer, 64, &mut priority, 0)?);
+        Ok((String::from_utf8_lossy(&buffer[..len]).into_owned(), priority))
+    }
+}
