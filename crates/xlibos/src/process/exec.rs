@@ -57,12 +57,14 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
     let name = comm_of(path);
     let mut argv = argv;
     let mut file = crate::fs::open_for_exec(task, dirfd, path, flags)?;
+    // A script's interpreter may be a script: each is named to its own interpreter.
+    let mut script = filename.clone();
     for _ in 0..MAX_INTERPRETERS {
         let head = read_head(&file)?;
         if let Some(rest) = head.strip_prefix(b"#!") {
-            let script = if path.is_empty() || !argv_names_script(&argv) { filename.clone() } else { filename.clone() };
             let interpreter = script_arguments(rest, &script, &mut argv)?;
             file = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &interpreter, 0)?;
+            script = interpreter;
             continue;
         }
         let elf = read_elf(&file, &head)?;
@@ -70,10 +72,6 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
         return Ok(Plan { file, elf, interpreter, argv, env, filename, name });
     }
     Err(Errno::ELOOP)
-}
-
-fn argv_names_script(argv: &[Vec<u8>]) -> bool {
-    !argv.is_empty()
 }
 
 fn filename_of(dirfd: Fd, path: &[u8]) -> Vec<u8> {
