@@ -6,6 +6,7 @@
 mod family;
 mod helper;
 mod kit;
+mod net;
 mod report;
 mod runner;
 mod sys;

@@ -25,7 +25,8 @@ macro_rules! families {
 }
 
 families! {
-    file dir attr fd pipe process exec signal fault futex mm poll epoll event time tty cred
+    file dir attr fd pipe process exec signal fault futex mm poll epoll event time unix_socket unix_message inet
+    tty cred
     sched proc sysv
 }
 

@@ -1,0 +1,448 @@
+//! TCP and UDP on loopback, IPv4 and IPv6.
+
+use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, cases, child, close, int, pestered, pipe, read, read_all, restarted, skip, write};
+use crate::net::{option, recv, send, set_option};
+use crate::sys::{Errno, Result, memory, signal, sys};
+use libc as c;
+
+cases! { inet;
+    fn tcp_echo() {
+        let server = Listener::new(5)?;
+        let client = child(|| {
+            let fd = server.connect()?;
+            write(fd, b"hello")?;
+            assert_eq!(read(fd, 9)?, b"hello");
+            Ok(())
+        })?;
+        let peer = server.accept()?;
+        write(peer, &read(peer, 9)?)?;
+        client.succeeds()?;
+        assert_eq!(read(peer, 9)?, b"");
+    }
+    fn tcp_over_ipv6() {
+        let fd = match sys!(socket, c::AF_INET6, c::SOCK_STREAM, 0) {
+            Ok(fd) => int(fd),
+            Err(errno) => return skip(&format!("no IPv6: {errno:?}")),
+        };
+        let mut any = [0u8; 28];
+        (any[0], any[23]) = (10, 1);
+        if let Err(errno) = sys!(bind, fd, &any, 28) {
+            return skip(&format!("no ::1: {errno:?}"));
+        }
+        sys!(listen, fd, 1)?;
+        let mut len = 28u32;
+        sys!(getsockname, fd, &mut any, &mut len)?;
+        assert_eq!(len, 28);
+        let client = int(sys!(socket, c::AF_INET6, c::SOCK_STREAM, 0)?);
+        sys!(connect, client, &any, 28)?;
+        let peer = int(sys!(accept, fd, 0, 0)?);
+        write(client, b"six")?;
+        assert_eq!(read(peer, 9)?, b"six");
+    }
+    fn addresses_of_both_sides() {
+        let (a, b) = tcp_pair()?;
+        assert_eq!((name(a, Side::Own)?, name(a, Side::Peer)?), (name(b, Side::Peer)?, name(b, Side::Own)?));
+        assert_eq!(name(a, Side::Own)?.0, c::INADDR_LOOPBACK);
+        let fresh = tcp()?;
+        assert_errno(name(fresh, Side::Peer), c::ENOTCONN);
+        assert_eq!(name(fresh, Side::Own)?, (0, 0));
+        assert_errno(sys!(getsockname, a, memory::hole()?, &mut 16u32), c::EFAULT);
+    }
+    fn accept_tells_the_peer() {
+        let server = Listener::new(1)?;
+        let client = server.connect()?;
+        let (mut address, mut len) = ([0u8; 16], 16u32);
+        let peer = int(sys!(accept4, server.fd, &mut address, &mut len, c::SOCK_NONBLOCK | c::SOCK_CLOEXEC)?);
+        assert_eq!((len, parse(&address)), (16, name(client, Side::Own)?));
+        assert_errno(read(peer, 1), c::EAGAIN);
+        assert_eq!(sys!(fcntl, peer, c::F_GETFD)?, 1);
+        assert_errno(sys!(accept4, server.fd, 0, 0, 1), c::EINVAL);
+    }
+    fn socket_errors() {
+        assert_errno(sys!(socket, 999, c::SOCK_STREAM, 0), c::EAFNOSUPPORT);
+        assert_errno(sys!(socket, c::AF_INET, 99, 0), c::EINVAL);
+        assert_errno(sys!(socket, c::AF_INET, c::SOCK_STREAM, c::IPPROTO_UDP), c::EPROTONOSUPPORT);
+        let fd = int(sys!(socket, c::AF_INET, c::SOCK_STREAM | c::SOCK_CLOEXEC | c::SOCK_NONBLOCK, c::IPPROTO_TCP)?);
+        assert_eq!(sys!(fcntl, fd, c::F_GETFD)?, 1);
+        assert_eq!(int(sys!(fcntl, fd, c::F_GETFL)?) & c::O_NONBLOCK, c::O_NONBLOCK);
+    }
+    fn bind_errors() {
+        let server = Listener::new(1)?;
+        assert_errno(bind(tcp()?, server.port), c::EADDRINUSE);
+        assert_errno(bind(server.fd, 0), c::EINVAL);
+        assert_errno(sys!(bind, tcp()?, &address(0x0808_0808, 0), 16), c::EADDRNOTAVAIL);
+        assert_errno(sys!(bind, tcp()?, &address(0, 0), 8), c::EINVAL);
+        assert_errno(sys!(bind, tcp()?, memory::hole()?, 16), c::EFAULT);
+        assert_errno(sys!(bind, 899, &address(0, 0), 16), c::EBADF);
+        assert_errno(sys!(bind, pipe(0)?[0], &address(0, 0), 16), c::ENOTSOCK);
+        as_nobody(|| {
+            match bind(tcp()?, 1) {
+                Ok(()) => skip("low ports are open to all"),
+                refused => { assert_errno(refused, c::EACCES); Ok(()) }
+            }
+        })?;
+    }
+    fn connect_errors() {
+        let fd = tcp()?;
+        let unused = Unused::new()?;
+        assert_errno(connect(fd, unused.port), c::ECONNREFUSED);
+        let server = Listener::new(1)?;
+        connect(fd, server.port)?;
+        assert_errno(connect(fd, server.port), c::EISCONN);
+        assert_errno(connect(899, server.port), c::EBADF);
+        let mut wrong = address(c::INADDR_LOOPBACK, server.port);
+        wrong[0] = 99;
+        assert_errno(sys!(connect, tcp()?, &wrong, 16), c::EAFNOSUPPORT);
+        assert_errno(sys!(connect, tcp()?, &wrong, 3), c::EINVAL);
+    }
+    fn unconnected_sockets() {
+        let fd = tcp()?;
+        assert_errno(read(fd, 1), c::ENOTCONN);
+        assert_errno(send(fd, b"x", c::MSG_NOSIGNAL), c::EPIPE);
+        assert_errno(sys!(shutdown, fd, c::SHUT_RDWR), c::ENOTCONN);
+        assert_errno(sys!(accept, fd, 0, 0), c::EINVAL);
+    }
+    fn nonblocking_connect() {
+        let (server, unused) = (Listener::new(1)?, Unused::new()?);
+        let outcome = |port: u16| -> core::result::Result<i32, Fail> {
+            let fd = int(sys!(socket, c::AF_INET, c::SOCK_STREAM | c::SOCK_NONBLOCK, 0)?);
+            match connect(fd, port) {
+                Err(Errno(c::EINPROGRESS)) => {}
+                // Linux may answer at once on loopback.
+                other => return Ok(other.err().map_or(0, |e| e.0)),
+            }
+            let mut poll = c::pollfd { fd, events: c::POLLOUT, revents: 0 };
+            sys!(poll, &mut poll, 1, -1)?;
+            Ok(option(fd, c::SOL_SOCKET, c::SO_ERROR)?)
+        };
+        assert_eq!((outcome(server.port)?, outcome(unused.port)?), (0, c::ECONNREFUSED));
+    }
+    fn close_ends_the_stream() {
+        let (a, b) = tcp_pair()?;
+        write(a, b"last")?;
+        close(a)?;
+        assert_eq!(read_all(b)?, b"last");
+    }
+    fn shutdown_half() {
+        let (a, b) = tcp_pair()?;
+        sys!(shutdown, a, c::SHUT_WR)?;
+        assert_eq!(read(b, 9)?, b"");
+        assert_errno(send(a, b"x", c::MSG_NOSIGNAL), c::EPIPE);
+        write(b, b"answer")?;
+        assert_eq!(read(a, 9)?, b"answer");
+    }
+    fn write_to_the_dead_is_a_reset_then_sigpipe() {
+        let (a, b) = tcp_pair()?;
+        write(a, b"unread")?;
+        assert_eq!(recv(b, 1, c::MSG_PEEK)?, b"u");
+        close(b)?;
+        assert_errno(read(a, 1), c::ECONNRESET);
+        signal::record(c::SIGPIPE, 0)?;
+        assert_errno(write(a, b"x"), c::EPIPE);
+        assert_eq!(signal::count(c::SIGPIPE), 1);
+    }
+    fn linger_zero_resets() {
+        let (a, b) = tcp_pair()?;
+        set_option(a, c::SOL_SOCKET, c::SO_LINGER, &[1i32, 0])?;
+        close(a)?;
+        assert_errno(read(b, 1), c::ECONNRESET);
+    }
+    fn peek_waitall_dontwait() {
+        let (a, b) = tcp_pair()?;
+        assert_errno(recv(b, 1, c::MSG_DONTWAIT), c::EAGAIN);
+        write(a, b"abc")?;
+        assert_eq!(recv(b, 2, c::MSG_PEEK)?, b"ab");
+        let writer = child(|| Ok(write(a, b"def")?))?;
+        assert_eq!(recv(b, 6, c::MSG_WAITALL)?, b"abcdef");
+        writer.succeeds()?;
+    }
+    fn truncating_receive_drops() {
+        let (a, b) = tcp_pair()?;
+        write(a, b"abcdef")?;
+        let mut buffer = [b'#'; 4];
+        assert_eq!(sys!(recvfrom, b, &mut buffer, 4, c::MSG_TRUNC | c::MSG_WAITALL, 0, 0)?, 4);
+        assert_eq!((&buffer, read(b, 9)?), (b"####", b"ef".to_vec()));
+    }
+    fn out_of_band_byte() {
+        let (a, b) = tcp_pair()?;
+        write(a, b"in")?;
+        send(a, b"!", c::MSG_OOB)?;
+        let mut poll = c::pollfd { fd: b, events: c::POLLPRI, revents: 0 };
+        sys!(poll, &mut poll, 1, -1)?;
+        assert_eq!(poll.revents, c::POLLPRI);
+        assert_eq!(recv(b, 9, c::MSG_OOB)?, b"!");
+        assert_eq!(read(b, 9)?, b"in");
+    }
+    fn a_megabyte_arrives() {
+        let server = Listener::new(1)?;
+        let data: Vec<u8> = (0..1_000_000u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
+        let client = child(|| Ok(write(server.connect()?, &data)?))?;
+        let peer = server.accept()?;
+        assert!(read_all(peer)? == data, "other data arrived");
+        client.succeeds()?;
+    }
+    fn full_buffers_are_eagain_and_poll_tells() {
+        let (a, b) = tcp_pair()?;
+        while send(a, &[0; 65536], c::MSG_DONTWAIT).is_ok() {}
+        let mut poll = c::pollfd { fd: a, events: c::POLLOUT, revents: 0 };
+        assert_eq!(sys!(poll, &mut poll, 1, 0)?, 0);
+        let reader = child(|| {
+            close(a)?;
+            Ok(read_all(b).map(drop)?)
+        })?;
+        assert_eq!(sys!(poll, &mut poll, 1, -1)?, 1);
+        close(a)?;
+        reader.succeeds()?;
+    }
+    fn recv_and_accept_are_interrupted_and_restarted() {
+        let server = Listener::new(1)?;
+        assert_interrupted(|| server.accept())?;
+        let (client, peer) = (server.connect()?, server.accept()?);
+        assert_interrupted(|| recv(peer, 1, 0))?;
+        let got = restarted(|| recv(peer, 9, 0), || { let _ = write(client, b"x"); })??;
+        assert_eq!(got, b"x");
+        let accepted = restarted(|| server.accept(), || { let _ = server.connect(); })?;
+        close(accepted?)?;
+    }
+    fn send_is_interrupted() {
+        let (a, _b) = tcp_pair()?;
+        while send(a, &[0; 65536], c::MSG_DONTWAIT).is_ok() {}
+        let data = vec![0; 1 << 22];
+        let mut result = Ok(0);
+        // What the first signal comes to may still find a little room.
+        while result.is_ok() {
+            result = pestered(0, || send(a, &data, 0))?;
+        }
+        assert_errno(result, c::EINTR);
+    }
+    fn timeouts() {
+        let (a, _b) = tcp_pair()?;
+        set_option(a, c::SOL_SOCKET, c::SO_RCVTIMEO, &[0i64, 20_000])?;
+        assert_errno(read(a, 1), c::EAGAIN);
+        let mut value = [0i64; 2];
+        sys!(getsockopt, a, c::SOL_SOCKET, c::SO_RCVTIMEO, &mut value, &mut 16u32)?;
+        assert!(value[0] == 0 && (20_000..=30_000).contains(&value[1]));
+    }
+    fn socket_options() {
+        let fd = tcp()?;
+        for name in [c::SO_REUSEADDR, c::SO_REUSEPORT, c::SO_KEEPALIVE, c::SO_BROADCAST] {
+            assert_eq!(option(fd, c::SOL_SOCKET, name)?, 0);
+            set_option(fd, c::SOL_SOCKET, name, &1i32)?;
+            assert_eq!(option(fd, c::SOL_SOCKET, name)?, 1);
+        }
+        let tcp_values = [(c::TCP_NODELAY, 1), (c::TCP_CORK, 1), (c::TCP_KEEPIDLE, 60), (c::TCP_KEEPINTVL, 10), (c::TCP_KEEPCNT, 5)];
+        for (name, value) in tcp_values {
+            set_option(fd, c::IPPROTO_TCP, name, &value)?;
+            assert_eq!(option(fd, c::IPPROTO_TCP, name)?, value);
+        }
+        assert_eq!(option(fd, c::SOL_SOCKET, c::SO_TYPE)?, c::SOCK_STREAM);
+        assert_eq!(option(fd, c::SOL_SOCKET, c::SO_PROTOCOL)?, c::IPPROTO_TCP);
+        assert_errno(option(fd, c::SOL_SOCKET, 9999), c::ENOPROTOOPT);
+        assert_errno(set_option(fd, c::IPPROTO_TCP, 9999, &1i32), c::ENOPROTOOPT);
+    }
+    fn reuse_of_an_address() {
+        let server = Listener::new(1)?;
+        // Both the old connection and the new listener have to ask for it.
+        set_option(server.fd, c::SOL_SOCKET, c::SO_REUSEADDR, &1i32)?;
+        let (a, b) = (server.connect()?, server.accept()?);
+        close(b)?;
+        assert_eq!(read(a, 1)?, b"");
+        close(a)?;
+        close(server.fd)?;
+        let again = tcp()?;
+        set_option(again, c::SOL_SOCKET, c::SO_REUSEADDR, &1i32)?;
+        bind(again, server.port)?;
+        sys!(listen, again, 1)?;
+    }
+    fn listener_without_bind_gets_a_port() {
+        let fd = tcp()?;
+        sys!(listen, fd, 1)?;
+        assert_ne!(name(fd, Side::Own)?.1, 0);
+        assert_eq!(option(fd, c::SOL_SOCKET, c::SO_ACCEPTCONN)?, 1);
+    }
+    fn closing_a_listener_resets_the_waiting() {
+        let server = Listener::new(5)?;
+        let client = server.connect()?;
+        close(server.fd)?;
+        assert_errno(read(client, 1), c::ECONNRESET);
+        assert_errno(server.connect(), c::ECONNREFUSED);
+    }
+    fn connection_survives_fork_and_close_in_the_parent() {
+        let (a, b) = tcp_pair()?;
+        let echo = child(|| {
+            close(a)?;
+            write(b, &read(b, 9)?)?;
+            Ok(())
+        })?;
+        close(b)?;
+        write(a, b"hello")?;
+        assert_eq!(read_all(a)?, b"hello");
+        echo.succeeds()?;
+    }
+    fn wildcard_listener_takes_loopback() {
+        let fd = tcp()?;
+        sys!(bind, fd, &address(0, 0), 16)?;
+        sys!(listen, fd, 1)?;
+        connect(tcp()?, name(fd, Side::Own)?.1)?;
+        let peer = int(sys!(accept, fd, 0, 0)?);
+        assert_eq!(name(peer, Side::Own)?.0, c::INADDR_LOOPBACK);
+    }
+    fn shutdown_wakes_accept() {
+        let server = Listener::new(1)?;
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| server.accept());
+            sys!(shutdown, server.fd, c::SHUT_RDWR)?;
+            let Ok(result) = waiter.join() else { panic!("the thread failed") };
+            assert_errno(result, c::EINVAL);
+            Ok::<(), Fail>(())
+        })?;
+    }
+    fn udp_by_address() {
+        let (a, b) = (udp()?, udp()?);
+        let (to, from) = (name(b, Side::Own)?, name(a, Side::Own)?);
+        assert_eq!(sys!(sendto, a, b"hello", 5, 0, &address(to.0, to.1), 16)?, 5);
+        let (mut buffer, mut sender, mut len) = ([0u8; 9], [0u8; 16], 16u32);
+        assert_eq!(sys!(recvfrom, b, &mut buffer, 9, 0, &mut sender, &mut len)?, 5);
+        assert_eq!((parse(&sender), len, &buffer[..5]), (from, 16, &b"hello"[..]));
+    }
+    fn udp_keeps_borders_and_truncates() {
+        let (a, b) = udp_pair()?;
+        write(a, b"one")?;
+        write(a, b"")?;
+        write(a, b"three")?;
+        assert_eq!((read(b, 9)?, read(b, 9)?), (b"one".to_vec(), vec![]));
+        let mut buffer = [0u8; 2];
+        assert_eq!(sys!(recvfrom, b, &mut buffer, 2, c::MSG_TRUNC, 0, 0)?, 5);
+        assert_errno(recv(b, 9, c::MSG_DONTWAIT), c::EAGAIN);
+    }
+    fn udp_connected_takes_only_its_peer() {
+        let (a, b) = udp_pair()?;
+        let (stranger, to) = (udp()?, name(a, Side::Own)?);
+        sys!(sendto, stranger, b"spam", 4, 0, &address(to.0, to.1), 16)?;
+        write(b, b"good")?;
+        assert_eq!(read(a, 9)?, b"good");
+        assert_errno(recv(a, 9, c::MSG_DONTWAIT), c::EAGAIN);
+    }
+    fn udp_errors() {
+        let fd = udp()?;
+        assert_errno(write(fd, b"x"), c::EDESTADDRREQ);
+        assert_errno(sys!(listen, fd, 1), c::EOPNOTSUPP);
+        assert_errno(sys!(accept, fd, 0, 0), c::EOPNOTSUPP);
+        connect(fd, name(udp()?, Side::Own)?.1)?;
+        assert_errno(write(fd, &vec![0u8; 70_000]), c::EMSGSIZE);
+        // A port that was ours a moment ago; ephemeral ports are not given out again so soon.
+        let (lonely, gone) = (udp()?, udp()?);
+        let port = name(gone, Side::Own)?.1;
+        close(gone)?;
+        connect(lonely, port)?;
+        write(lonely, b"x")?;
+        assert_errno(read(lonely, 1), c::ECONNREFUSED);
+    }
+    fn udp_disconnects() {
+        let (a, _b) = udp_pair()?;
+        sys!(connect, a, &[0u16; 8], 16)?;
+        assert_errno(name(a, Side::Peer), c::ENOTCONN);
+        assert_errno(write(a, b"x"), c::EDESTADDRREQ);
+    }
+    fn udp_is_interrupted() {
+        let fd = udp()?;
+        assert_interrupted(|| recv(fd, 1, 0))?;
+    }
+}
+
+enum Side {
+    Own,
+    Peer,
+}
+
+fn tcp() -> Result<i32> {
+    sys!(socket, c::AF_INET, c::SOCK_STREAM, 0).map(int)
+}
+
+/// A UDP socket with a port of its own.
+fn udp() -> Result<i32> {
+    let fd = int(sys!(socket, c::AF_INET, c::SOCK_DGRAM, 0)?);
+    bind(fd, 0)?;
+    Ok(fd)
+}
+
+fn udp_pair() -> Result<(i32, i32)> {
+    let (a, b) = (udp()?, udp()?);
+    connect(a, name(b, Side::Own)?.1)?;
+    connect(b, name(a, Side::Own)?.1)?;
+    Ok((a, b))
+}
+
+fn address(ip: u32, port: u16) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[0] = 2;
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&ip.to_be_bytes());
+    bytes
+}
+
+fn parse(bytes: &[u8; 16]) -> (u32, u16) {
+    assert_eq!(bytes[..2], [2, 0]);
+    (u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]), u16::from_be_bytes([bytes[2], bytes[3]]))
+}
+
+fn bind(fd: i32, port: u16) -> Result<()> {
+    sys!(bind, fd, &address(c::INADDR_LOOPBACK, port), 16).map(drop)
+}
+
+fn connect(fd: i32, port: u16) -> Result<()> {
+    sys!(connect, fd, &address(c::INADDR_LOOPBACK, port), 16).map(drop)
+}
+
+fn name(fd: i32, side: Side) -> Result<(u32, u16)> {
+    let (mut bytes, mut len) = ([0u8; 16], 16u32);
+    match side {
+        Side::Own => sys!(getsockname, fd, &mut bytes, &mut len)?,
+        Side::Peer => sys!(getpeername, fd, &mut bytes, &mut len)?,
+    };
+    Ok(parse(&bytes))
+}
+
+/// A port on which nobody listens: a socket that does not has it.
+struct Unused {
+    port: u16,
+}
+
+impl Unused {
+    fn new() -> Result<Self> {
+        let fd = tcp()?;
+        bind(fd, 0)?;
+        Ok(Self { port: name(fd, Side::Own)?.1 })
+    }
+}
+
+struct Listener {
+    fd: i32,
+    port: u16,
+}
+
+impl Listener {
+    fn new(backlog: i32) -> Result<Self> {
+        let fd = tcp()?;
+        bind(fd, 0)?;
+        sys!(listen, fd, backlog)?;
+        Ok(Self { fd, port: name(fd, Side::Own)?.1 })
+    }
+
+    fn connect(&self) -> Result<i32> {
+        let fd = tcp()?;
+        connect(fd, self.port)?;
+        Ok(fd)
+    }
+
+    fn accept(&self) -> Result<i32> {
+        sys!(accept, self.fd, 0, 0).map(int)
+    }
+}
+
+fn tcp_pair() -> Result<(i32, i32)> {
+    let server = Listener::new(1)?;
+    let pair = (server.connect()?, server.accept()?);
+    close(server.fd)?;
+    Ok(pair)
+}
