@@ -7,6 +7,7 @@ mod family;
 mod helper;
 mod kit;
 mod net;
+mod pty;
 mod report;
 mod runner;
 mod sys;

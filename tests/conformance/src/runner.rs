@@ -148,7 +148,10 @@ fn kill_rest(pid: i32) -> Result<bool, Errno> {
             Err(other) => return Err(other),
             Ok(0) => {
                 alive = true;
-                orphans().into_iter().for_each(|orphan| drop(sys!(kill, orphan, libc::SIGKILL)));
+                for orphan in orphans() {
+                    // It may be gone already.
+                    let _ = sys!(kill, orphan, libc::SIGKILL);
+                }
                 sys!(sched_yield)?;
             }
             Ok(_) => {}

@@ -26,7 +26,7 @@ macro_rules! families {
 
 families! {
     file dir attr fd pipe process exec signal fault futex mm poll epoll event time unix_socket unix_message inet
-    tty cred
+    tty jobs cred
     sched proc sysv
 }
 

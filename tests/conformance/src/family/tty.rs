@@ -1,13 +1,14 @@
-//! Terminals: pseudo-terminal pairs, line discipline, job control.
+//! Terminals: pseudo-terminal pairs and the line discipline.
 
-use crate::kit::{Child, Fail, Gate, assert_errno, assert_interrupted, cases, child, close, int, open, or_skip, pid, pipe, read, restarted, until, wait, write};
-use crate::sys::{self, Result, memory, signal, sys};
+use crate::kit::{assert_errno, assert_interrupted, cases, child, close, fstat, int, need_root, now, or_skip, read, restarted, until, write};
+use crate::pty::{Pty, number, open_master, poll, slave, zeros};
+use crate::sys::{self, memory, sys};
 use libc as c;
 
 cases! { tty;
     fn pair_opens_and_is_a_terminal() {
         let pty = Pty::new()?;
-        let st = crate::kit::fstat(pty.slave)?;
+        let st = fstat(pty.slave)?;
         assert_eq!(st.st_mode & c::S_IFMT, c::S_IFCHR);
         assert_eq!(st.st_rdev >> 8, 136);
         sys!(ioctl, pty.slave, c::TCGETS, &mut zeros())?;
@@ -25,7 +26,7 @@ cases! { tty;
     fn slave_by_the_master() {
         let pty = Pty::new()?;
         let fd = int(sys!(ioctl, pty.master, c::TIOCGPTPEER, c::O_RDWR | c::O_NOCTTY)?);
-        assert_eq!(crate::kit::fstat(fd)?.st_rdev, crate::kit::fstat(pty.slave)?.st_rdev);
+        assert_eq!(fstat(fd)?.st_rdev, fstat(pty.slave)?.st_rdev);
     }
     fn first_settings_are_the_usual_ones() {
         let settings = Pty::new()?.settings()?;
@@ -114,9 +115,9 @@ cases! { tty;
         pty.raw(0, 0)?;
         assert_eq!(read(pty.slave, 9)?, b"");
         pty.raw(0, 1)?;
-        let begin = crate::kit::now(c::CLOCK_MONOTONIC)?;
+        let begin = now(c::CLOCK_MONOTONIC)?;
         assert_eq!(read(pty.slave, 9)?, b"");
-        assert!(crate::kit::now(c::CLOCK_MONOTONIC)? - begin >= 90_000_000);
+        assert!(now(c::CLOCK_MONOTONIC)? - begin >= 90_000_000);
         pty.raw(3, 0)?;
         write(pty.master, b"ab")?;
         let writer = child(|| Ok(write(pty.master, b"c")?))?;
@@ -137,205 +138,6 @@ cases! { tty;
         sys!(ioctl, pty.slave, c::TCFLSH, c::TCIOFLUSH)?;
         assert_errno(sys!(ioctl, pty.slave, c::TCFLSH, 99), c::EINVAL);
         assert_errno(sys!(ioctl, pty.slave, c::TCGETS, memory::hole()?), c::EFAULT);
-    }
-    fn window_size_and_its_signal() {
-        let pty = Pty::new()?;
-        let ready = Gate::new()?;
-        let shell = pty.session(|_| {
-            signal::record(c::SIGWINCH, 0)?;
-            ready.open()?;
-            until(|| signal::count(c::SIGWINCH) > 0);
-            assert_eq!(size_of_window(0)?, (50, 132));
-            Ok(())
-        })?;
-        ready.pass()?;
-        assert_eq!(size_of_window(pty.master)?, (0, 0));
-        let size = c::winsize { ws_row: 50, ws_col: 132, ws_xpixel: 0, ws_ypixel: 0 };
-        sys!(ioctl, pty.master, c::TIOCSWINSZ, &size)?;
-        shell.succeeds()?;
-    }
-    fn session_leader_gets_a_controlling_terminal() {
-        let pty = Pty::new()?;
-        pty.session(|_| {
-            assert_eq!(int(sys!(ioctl, 0, c::TIOCGSID, &mut 0i32).map(|_| 0)?), 0);
-            let mut session = 0i32;
-            sys!(ioctl, 0, c::TIOCGSID, &mut session)?;
-            assert_eq!((session, foreground(0)?), (pid()?, pid()?));
-            let tty = open(c"/dev/tty", c::O_RDWR, 0)?;
-            write(tty, b"hello")?;
-            Ok(())
-        })?.succeeds()?;
-        assert_eq!(pty.output(5)?, b"hello");
-    }
-    fn opening_gives_a_leader_its_terminal() {
-        let pty = Pty::new()?;
-        child(|| {
-            sys!(setsid)?;
-            assert_errno(open(c"/dev/tty", c::O_RDWR, 0), c::ENXIO);
-            let fd = slave_with(pty.number, c::O_RDWR)?;
-            close(open(c"/dev/tty", c::O_RDWR, 0)?)?;
-            // A leader that gives its terminal up hangs its foreground up.
-            signal::record(c::SIGHUP, 0)?;
-            sys!(ioctl, fd, c::TIOCNOTTY)?;
-            assert_eq!(signal::count(c::SIGHUP), 1);
-            assert_errno(open(c"/dev/tty", c::O_RDWR, 0), c::ENXIO);
-            Ok(())
-        })?.succeeds()?;
-    }
-    fn interrupt_and_quit_characters() {
-        for (byte, number) in [(3u8, c::SIGINT), (0x1c, c::SIGQUIT)] {
-            let pty = Pty::new()?;
-            let ready = Gate::new()?;
-            let shell = pty.session(|_| {
-                sys!(setrlimit, c::RLIMIT_CORE, &[0u64; 2])?;
-                ready.open()?;
-                loop { sys!(pause).ok(); }
-            })?;
-            ready.pass()?;
-            write(pty.master, &[byte])?;
-            shell.dies_of(number)?;
-        }
-    }
-    fn interrupt_goes_to_the_foreground_group_only() {
-        let pty = Pty::new()?;
-        let ready = Gate::new()?;
-        let shell = pty.session(|_| {
-            signal::record(c::SIGINT, 0)?;
-            let job = job(|| {
-                signal::default(c::SIGINT, 0)?;
-                ready.open()?;
-                loop { sys!(pause).ok(); }
-            })?;
-            set_foreground(job.pid)?;
-            assert_eq!(foreground(0)?, job.pid);
-            job.dies_of(c::SIGINT)?;
-            assert_eq!(signal::count(c::SIGINT), 0);
-            set_foreground(pid()?)
-        })?;
-        ready.pass()?;
-        // The shell may not have moved the job to the foreground yet; then it takes the signal itself.
-        until(|| sys!(ioctl, pty.master, c::TIOCGPGRP, &mut 0i32).is_ok() && foreground(pty.master).is_ok_and(|g| g != shell.pid));
-        write(pty.master, b"\x03")?;
-        shell.succeeds()?;
-    }
-    fn interrupt_flushes_the_line() {
-        let pty = Pty::new()?;
-        let ready = Gate::new()?;
-        let shell = pty.session(|_| {
-            signal::record(c::SIGINT, c::SA_RESTART)?;
-            ready.open()?;
-            assert_eq!(read(0, 99)?, b"new\n");
-            Ok(())
-        })?;
-        ready.pass()?;
-        write(pty.master, b"old\x03new\n")?;
-        shell.succeeds()?;
-    }
-    fn suspend_character_stops_the_job() {
-        let pty = Pty::new()?;
-        let (ready, stopped) = (Gate::new()?, Gate::new()?);
-        let shell = pty.session(|_| {
-            signal::ignore(c::SIGTTOU)?;
-            let job = job(|| {
-                signal::default(c::SIGTTOU, 0)?;
-                until(|| foreground(0).is_ok_and(|g| sys!(getpgrp).is_ok_and(|own| own == i64::from(g))));
-                ready.open()?;
-                assert_eq!(read(0, 99)?, b"after\n");
-                Ok(())
-            })?;
-            set_foreground(job.pid)?;
-            assert_eq!(wait(job.pid, c::WUNTRACED)?, c::SIGTSTP << 8 | 0x7f);
-            set_foreground(pid()?)?;
-            stopped.open()?;
-            set_foreground(job.pid)?;
-            job.kill(c::SIGCONT)?;
-            job.succeeds()?;
-            set_foreground(pid()?)
-        })?;
-        ready.pass()?;
-        write(pty.master, b"\x1a")?;
-        stopped.pass()?;
-        write(pty.master, b"after\n")?;
-        shell.succeeds()?;
-    }
-    fn background_read_stops() {
-        Pty::new()?.session(|_| {
-            let job = job(|| {
-                read(0, 9)?;
-                Ok(())
-            })?;
-            assert_eq!(wait(job.pid, c::WUNTRACED)?, c::SIGTTIN << 8 | 0x7f);
-            job.end()
-        })?.succeeds()?;
-    }
-    fn background_read_with_the_signal_ignored_is_eio() {
-        Pty::new()?.session(|_| {
-            job(|| {
-                signal::ignore(c::SIGTTIN)?;
-                assert_errno(read(0, 9), c::EIO);
-                Ok(())
-            })?.succeeds()
-        })?.succeeds()?;
-    }
-    fn background_write_stops_only_with_tostop() {
-        let pty = Pty::new()?;
-        pty.session(|_| {
-            job(|| Ok(write(1, b"x")?))?.succeeds()?;
-            pty.change(|t| t.c_lflag |= c::TOSTOP)?;
-            let job = job(|| Ok(write(1, b"y")?))?;
-            assert_eq!(wait(job.pid, c::WUNTRACED)?, c::SIGTTOU << 8 | 0x7f);
-            job.end()
-        })?.succeeds()?;
-        assert_eq!(pty.output(1)?, b"x");
-    }
-    fn background_change_of_settings_stops() {
-        let pty = Pty::new()?;
-        pty.session(|_| {
-            let job = job(|| Ok(pty.change(|t| t.c_lflag &= !c::ECHO)?))?;
-            assert_eq!(wait(job.pid, c::WUNTRACED)?, c::SIGTTOU << 8 | 0x7f);
-            job.end()
-        })?.succeeds()?;
-    }
-    fn foreground_errors() {
-        let pty = Pty::new()?;
-        assert_errno(sys!(ioctl, pty.slave, c::TIOCSPGRP, &pid()?), c::ENOTTY);
-        pty.session(|_| {
-            assert_errno(sys!(ioctl, 0, c::TIOCSPGRP, &999_999_999i32), c::ESRCH);
-            assert_errno(sys!(ioctl, 0, c::TIOCSPGRP, &-1i32), c::EINVAL);
-            assert_errno(sys!(ioctl, 0, c::TIOCSPGRP, &int(sys!(getppid)?)), c::EPERM);
-            Ok(())
-        })?.succeeds()?;
-        assert_errno(sys!(ioctl, pipe(0)?[0], c::TIOCGPGRP, &mut 0i32), c::ENOTTY);
-    }
-    fn hangup_when_the_master_closes() {
-        let pty = Pty::new()?;
-        let ready = Gate::new()?;
-        let shell = pty.session(|_| {
-            close(pty.master)?;
-            signal::record(c::SIGHUP, 0)?;
-            ready.open()?;
-            until(|| signal::count(c::SIGHUP) > 0);
-            assert_eq!(read(0, 9)?, b"");
-            assert_errno(write(1, b"x"), c::EIO);
-            Ok(())
-        })?;
-        ready.pass()?;
-        close(pty.slave)?;
-        close(pty.master)?;
-        shell.succeeds()?;
-    }
-    fn leader_ends_and_the_foreground_is_hung_up() {
-        sys!(prctl, c::PR_SET_CHILD_SUBREAPER, 1)?;
-        let pty = Pty::new()?;
-        pty.session(|_| {
-            let ready = Gate::new()?;
-            let _same_group = child(|| {
-                ready.open()?;
-                loop { sys!(pause).ok(); }
-            })?;
-            Ok(ready.pass()?)
-        })?.succeeds()?;
-        assert_eq!(wait(-1, 0)?, c::SIGHUP);
     }
     fn master_reads_eio_when_the_slave_is_gone() {
         let pty = Pty::new()?;
@@ -380,133 +182,11 @@ cases! { tty;
         assert_eq!(read(pty.master, 99)?, b"\0data");
     }
     fn pushed_input_is_read() {
-        crate::kit::need_root()?;
+        need_root()?;
         let pty = Pty::new()?;
         for byte in b"ab\n" {
             or_skip(sys!(ioctl, pty.slave, c::TIOCSTI, byte), &[c::EIO, c::EPERM], "TIOCSTI")?;
         }
         assert_eq!(read(pty.slave, 9)?, b"ab\n");
-    }
-}
-
-struct Pty {
-    master: i32,
-    slave: i32,
-    number: i32,
-}
-
-fn open_master() -> core::result::Result<i32, Fail> {
-    or_skip(open(c"/dev/ptmx", c::O_RDWR | c::O_NOCTTY, 0), &[c::ENOENT, c::EACCES], "/dev/ptmx")
-}
-
-fn number(master: i32) -> Result<i32> {
-    let mut number = -1i32;
-    sys!(ioctl, master, c::TIOCGPTN, &mut number)?;
-    Ok(number)
-}
-
-fn slave(number: i32) -> Result<i32> {
-    slave_with(number, c::O_RDWR | c::O_NOCTTY)
-}
-
-fn slave_with(number: i32, flags: i32) -> Result<i32> {
-    open(&crate::kit::name(&format!("/dev/pts/{number}")), flags, 0)
-}
-
-fn zeros() -> c::termios {
-    sys::zeroed()
-}
-
-fn size_of_window(fd: i32) -> Result<(u16, u16)> {
-    let mut size: c::winsize = sys::zeroed();
-    sys!(ioctl, fd, c::TIOCGWINSZ, &mut size)?;
-    Ok((size.ws_row, size.ws_col))
-}
-
-fn foreground(fd: i32) -> Result<i32> {
-    let mut group = 0i32;
-    sys!(ioctl, fd, c::TIOCGPGRP, &mut group)?;
-    Ok(group)
-}
-
-/// As a shell does it: SIGTTOU is blocked, for the shell may be in the background itself.
-fn set_foreground(group: i32) -> crate::kit::Case {
-    let old = signal::mask(c::SIG_BLOCK, signal::bit(c::SIGTTOU))?;
-    sys!(ioctl, 0, c::TIOCSPGRP, &group)?;
-    signal::mask(c::SIG_SETMASK, old)?;
-    Ok(())
-}
-
-/// A child in a group of its own, in the background until it is moved.
-fn job(body: impl FnOnce() -> crate::kit::Case) -> Result<Child> {
-    let one = child(|| {
-        sys!(setpgid, 0, 0)?;
-        body()
-    })?;
-    // Both sides set it, so that it is set for whoever looks first.
-    let _ = sys!(setpgid, one.pid, one.pid);
-    Ok(one)
-}
-
-fn poll(fd: i32) -> Result<i16> {
-    let mut poll = c::pollfd { fd, events: c::POLLIN, revents: 0 };
-    sys!(poll, &mut poll, 1, 0)?;
-    Ok(poll.revents)
-}
-
-impl Pty {
-    fn new() -> core::result::Result<Self, Fail> {
-        let master = open_master()?;
-        sys!(ioctl, master, c::TIOCSPTLCK, &0i32)?;
-        let number = number(master)?;
-        Ok(Self { master, slave: slave(number)?, number })
-    }
-
-    /// The kernel's termios is shorter than libc's, whose first fields are the same.
-    fn settings(&self) -> Result<c::termios> {
-        let mut settings = zeros();
-        sys!(ioctl, self.slave, c::TCGETS, &mut settings)?;
-        Ok(settings)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut c::termios)) -> Result<()> {
-        let mut settings = self.settings()?;
-        change(&mut settings);
-        sys!(ioctl, self.slave, c::TCSETS, &settings).map(drop)
-    }
-
-    fn raw(&self, minimum: u8, tenths: u8) -> Result<()> {
-        self.change(|t| {
-            t.c_lflag &= !(c::ICANON | c::ECHO | c::ISIG | c::IEXTEN);
-            t.c_iflag &= !(c::ICRNL | c::IXON);
-            (t.c_cc[c::VMIN], t.c_cc[c::VTIME]) = (minimum, tenths);
-        })
-    }
-
-    /// Linux passes input on in the background; this waits until so much of it is readable.
-    fn wait_for_input(&self, bytes: i32) {
-        let mut count = 0i32;
-        until(|| sys!(ioctl, self.slave, c::FIONREAD, &mut count).is_ok() && count == bytes);
-    }
-
-    /// The next `count` bytes at the master.
-    fn output(&self, count: usize) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        while all.len() < count {
-            all.extend(read(self.master, count - all.len())?);
-        }
-        Ok(all)
-    }
-
-    /// A child that leads a session on the slave, which is its descriptors 0 to 2.
-    fn session(&self, body: impl FnOnce(&Self) -> crate::kit::Case) -> Result<Child> {
-        child(|| {
-            sys!(setsid)?;
-            sys!(ioctl, self.slave, c::TIOCSCTTY, 0)?;
-            for fd in 0..3 {
-                sys!(dup2, self.slave, fd)?;
-            }
-            body(self)
-        })
     }
 }

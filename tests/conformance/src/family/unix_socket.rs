@@ -280,6 +280,7 @@ cases! { unix_socket;
 /// The name that getsockname or getpeername gives.
 fn name_of(fd: i32, call: c::c_long) -> Result<Vec<u8>> {
     let (mut bytes, mut len) = ([0u8; 110], 110u32);
-    sys::call(call, [size(fd.into()), sys::Arg::word(&mut bytes), sys::Arg::word(&mut len), 0, 0, 0])?;
+    let (to, to_len) = ((&raw mut bytes).expose_provenance(), (&raw mut len).expose_provenance());
+    sys::call(call, [size(fd.into()), to, to_len, 0, 0, 0])?;
     Ok(bytes[2..size(len.into())].to_vec())
 }
