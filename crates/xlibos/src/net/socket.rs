@@ -63,7 +63,7 @@ impl Type {
             2 => Type::Datagram,
             3 => Type::Raw,
             5 => Type::SeqPacket,
-            4 | 6 | 10 => return Err(Errno::ESOCKTNOSUPPORT),
+            0 | 4 | 6..=10 => return Err(Errno::ESOCKTNOSUPPORT),
             _ => return Err(Errno::EINVAL),
         })
     }
