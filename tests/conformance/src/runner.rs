@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a killed process may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Where a case finds the pipe: above the numbers that cases use.
 const REPORT_FD: i32 = 900;
 
@@ -83,11 +85,11 @@ fn run_in_process(case: &CaseRow, dir: &Path) -> Result<Verdict, Errno> {
     }
     sys!(close, ends[1])?;
     let status = wait_for(pid)?;
-    let left = kill_rest(pid)?;
+    let rest = kill_rest(pid)?;
     signal::mask(libc::SIG_SETMASK, old_mask)?;
     let message = read_report(ends[0])?;
     sys!(close, ends[0])?;
-    Ok(verdict(status, left, &message))
+    Ok(verdict(status, &rest, &message))
 }
 
 fn be_the_case(case: &CaseRow, dir: &Path, ends: [i32; 2]) -> ! {
@@ -111,7 +113,15 @@ fn prepare(dir: &Path, ends: [i32; 2]) -> Case {
 
 /// The wait status, or `None` when the time was over and the case was killed.
 fn wait_for(pid: i32) -> Result<Option<i32>, Errno> {
-    let end = Instant::now() + TIMEOUT;
+    let status = wait_until(pid, Instant::now() + TIMEOUT)?;
+    if status.is_none() {
+        sys!(kill, pid, libc::SIGKILL)?;
+        wait_until(pid, Instant::now() + PATIENCE)?;
+    }
+    Ok(status)
+}
+
+fn wait_until(pid: i32, end: Instant) -> Result<Option<i32>, Errno> {
     let mut status = 0i32;
     loop {
         if sys!(wait4, pid, &mut status, libc::WNOHANG, 0)? != 0 {
@@ -119,8 +129,6 @@ fn wait_for(pid: i32) -> Result<Option<i32>, Errno> {
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            sys!(kill, pid, libc::SIGKILL)?;
-            sys!(wait4, pid, &mut status, 0, 0)?;
             return Ok(None);
         }
         wait_for_sigchld(left)?;
@@ -136,27 +144,42 @@ fn wait_for_sigchld(left: Duration) -> Result<(), Errno> {
     }
 }
 
-/// Kills and reaps what the case left, in whatever session; true when something was alive.
+/// What a case left behind.
+enum Rest {
+    Nothing,
+    Killed,
+    /// Alive after its SIGKILL: the kernel's fault, not the case's.
+    Unkillable,
+}
+
+/// Kills and reaps what the case left, in whatever session.
 ///
 /// As a subreaper the runner is the parent of all that the case left; without that call it reaches
 /// the case's group only.
-fn kill_rest(pid: i32) -> Result<bool, Errno> {
-    let mut alive = false;
+fn kill_rest(pid: i32) -> Result<Rest, Errno> {
+    let (mut rest, end) = (Rest::Nothing, Instant::now() + PATIENCE);
     loop {
         match sys!(wait4, -1, 0, libc::WNOHANG | libc::__WALL, 0) {
-            Err(Errno(libc::ECHILD)) => return Ok(alive | sys!(kill, -pid, libc::SIGKILL).is_ok()),
+            Err(Errno(libc::ECHILD)) if sys!(kill, -pid, libc::SIGKILL).is_ok() => return Ok(Rest::Killed),
+            Err(Errno(libc::ECHILD)) => return Ok(rest),
             Err(other) => return Err(other),
+            Ok(0) if Instant::now() > end => return Ok(Rest::Unkillable),
             Ok(0) => {
-                alive = true;
-                for orphan in orphans() {
-                    // It may be gone already.
-                    let _ = sys!(kill, orphan, libc::SIGKILL);
-                }
-                sys!(sched_yield)?;
+                rest = Rest::Killed;
+                kill_orphans();
             }
             Ok(_) => {}
         }
     }
+}
+
+fn kill_orphans() {
+    for orphan in orphans() {
+        // It may be gone already.
+        let _ = sys!(kill, orphan, libc::SIGKILL);
+    }
+    // sched_yield cannot fail.
+    let _ = sys!(sched_yield);
 }
 
 /// Our children, by /proc.
@@ -183,14 +206,17 @@ fn read_report(fd: i32) -> Result<String, Errno> {
     }
 }
 
-fn verdict(status: Option<i32>, left: bool, message: &str) -> Verdict {
+fn verdict(status: Option<i32>, rest: &Rest, message: &str) -> Verdict {
     let fail = |what: String| Verdict::Fail(if message.is_empty() { what } else { message.to_owned() });
+    if matches!(rest, Rest::Unkillable) {
+        return fail("a process of it survives SIGKILL".to_owned());
+    }
     match status {
         None => fail(format!("not done after {} s", TIMEOUT.as_secs())),
         Some(status) if libc::WIFSIGNALED(status) => fail(format!("killed by signal {}", libc::WTERMSIG(status))),
         Some(status) if libc::WEXITSTATUS(status) == SKIPPED => Verdict::Skip(message.to_owned()),
         Some(0) if !message.is_empty() => Verdict::Fail(message.to_owned()),
-        Some(0) if left => Verdict::Fail("left a process behind".to_owned()),
+        Some(0) if matches!(rest, Rest::Killed) => Verdict::Fail("left a process behind".to_owned()),
         Some(0) => Verdict::Ok,
         Some(status) => fail(format!("wait status {status:#x}")),
     }
