@@ -41,6 +41,16 @@ fn background_jobs_are_waited_for() {
     assert_same(&["bash", "-c", "(exit 3) & wait $!; echo $?; sleep 0.01 & wait; echo done"]);
 }
 
+/// A child's end and its parent's wait took two locks in opposite orders.
+#[test]
+fn many_children_end_while_their_parents_wait() {
+    assert_same(&[
+        "bash",
+        "-c",
+        "for r in 1 2 3 4; do (for i in $(seq 60); do (exit 0) & done; wait) & done; wait; echo all",
+    ]);
+}
+
 #[test]
 fn a_killed_child_gives_128_plus_the_signal() {
     assert_same(&["bash", "-c", "(sh -c 'kill -TERM $$'; echo $?; sh -c 'kill -9 $$'; echo $?) 2>/dev/null"]);

@@ -53,7 +53,9 @@ impl Change {
 
 /// Tells a process's parent of a change: wakes its waits and sends the signal.
 pub fn notify_parent(process: &Arc<Process>, change: Change) {
-    let Some(parent) = tree::process(process.links().parent) else {
+    // The guard must be gone before the tree is locked: the order is tree, then links.
+    let parent = process.links().parent;
+    let Some(parent) = tree::process(parent) else {
         if matches!(change, Change::Ended(_)) {
             tree::lock().remove_process(process.pid);
         }
