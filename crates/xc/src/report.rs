@@ -36,7 +36,6 @@ fn as_json(stats: &Stats) -> serde_json::Value {
         "jumps": stats.jumps,
         "traps": stats.traps,
         "withoutHostCall": stats.without_host_call,
-        "firstInstructionMs": stats.first_instruction_ns / 1000,
         "firstInstructionNs": stats.first_instruction_ns,
         "hostCalls": map(&stats.host_calls, host_name),
         "guestCalls": map(&stats.guest_calls, guest_name),
