@@ -1,13 +1,17 @@
 //! Open file descriptions: open(2), "Open file descriptions".
 
+use super::fd_table::FdTable;
 use super::inode::{Kind, Stat};
+use super::locks;
+use super::sigio::SigIo;
+use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 bitflags::bitflags! {
@@ -240,11 +244,44 @@ pub enum MapObject {
 pub struct File {
     ops: Arc<dyn FileOps>,
     flags: AtomicU32,
-    position: Mutex<u64>,
+    position: AtomicU64,
+    /// Held while a transfer uses the position: transfers may sleep (a file in memory moves to a memfd).
+    moving: SleepLock,
     /// The name it was opened by, for /proc and for relative look-ups.
     path: Option<super::path::Path>,
     /// Who must know when the last descriptor has gone.
     watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
+    /// It may hold locks of its own (flock, F_OFD_SETLK).
+    is_locked: AtomicBool,
+    /// Whom O_ASYNC tells: made when first asked for.
+    sigio: Mutex<Option<Arc<SigIo>>>,
+}
+
+/// The position, held; written back when dropped.
+pub struct Position<'a> {
+    file: &'a File,
+    value: u64,
+    _moving: SleepGuard<'a>,
+}
+
+impl core::ops::Deref for Position<'_> {
+    type Target = u64;
+
+    fn deref(&self) -> &u64 {
+        &self.value
+    }
+}
+
+impl core::ops::DerefMut for Position<'_> {
+    fn deref_mut(&mut self) -> &mut u64 {
+        &mut self.value
+    }
+}
+
+impl Drop for Position<'_> {
+    fn drop(&mut self) {
+        self.file.position.store(self.value, Ordering::Relaxed);
+    }
 }
 
 /// Told when an open file ends: epoll's items.
@@ -255,6 +292,12 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if self.is_locked.load(Ordering::Relaxed) {
+            locks::file_ended(self);
+        }
+        if let Some(sigio) = self.sigio.lock().take() {
+            sigio.unwatch(&*self.ops);
+        }
         let watchers = core::mem::take(&mut *self.watchers.lock());
         watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.file_closed(&*self.ops));
     }
@@ -282,7 +325,16 @@ impl File {
     #[must_use]
     pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
         let flags = AtomicU32::new(flags.intersection(KEPT).bits());
-        Arc::new(File { ops, flags, position: Mutex::new(0), path, watchers: Mutex::new(Vec::new()) })
+        Arc::new(File {
+            ops,
+            flags,
+            position: AtomicU64::new(0),
+            moving: SleepLock::new(),
+            path,
+            watchers: Mutex::new(Vec::new()),
+            is_locked: AtomicBool::new(false),
+            sigio: Mutex::new(None),
+        })
     }
 
     /// Has `watcher` told when the file ends.
@@ -325,8 +377,30 @@ impl File {
             OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
         let flags = self.flags().difference(changeable) | new.intersection(changeable);
         self.ops.set_flags(self, flags)?;
+        if flags.contains(OpenFlags::ASYNC) {
+            self.sigio().watch(&*self.ops);
+        } else if self.flags().contains(OpenFlags::ASYNC) {
+            self.sigio().unwatch(&*self.ops);
+        }
         self.flags.store(flags.bits(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whom the file's readiness is told to by a signal: F_SETOWN, F_SETSIG.
+    #[must_use]
+    pub fn sigio(&self) -> Arc<SigIo> {
+        Arc::clone(self.sigio.lock().get_or_insert_with(SigIo::new))
+    }
+
+    /// The file may hold locks of its own from now on.
+    pub(super) fn mark_locked(&self) {
+        self.is_locked.store(true, Ordering::Relaxed);
+    }
+
+    /// A process closed a descriptor of the file in this table: its record locks of the file go.
+    pub fn closed_by(&self, task: &Task, files: &FdTable) {
+        locks::closed_by_process(self, files);
+        self.ops.on_close(self, task);
     }
 
     /// Whether transfers must not wait.
@@ -352,7 +426,7 @@ impl File {
         if !self.ops.is_seekable() {
             return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0));
         }
-        let mut position = self.position.lock();
+        let mut position = self.position();
         let count = self.ops.read(self, to, *position)?;
         *position += count as u64;
         Ok(count)
@@ -369,7 +443,7 @@ impl File {
         if !self.ops.is_seekable() {
             return self.write_stream(from);
         }
-        let mut position = self.position.lock();
+        let mut position = self.position();
         let count = self.ops.write(self, from, *position)?;
         if self.flags().contains(OpenFlags::APPEND) {
             *position = self.ops.size()?;
@@ -438,7 +512,14 @@ impl File {
     }
 
     /// The position, locked: for lseek(2), getdents(2) and offset-less copies.
-    pub fn position(&self) -> machine::sync::MutexGuard<'_, u64> {
-        self.position.lock()
+    pub fn position(&self) -> Position<'_> {
+        let moving = self.moving.lock();
+        Position { file: self, value: self.position.load(Ordering::Relaxed), _moving: moving }
+    }
+
+    /// The position as it is now, for those who only show it.
+    #[must_use]
+    pub fn current_position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
     }
 }

@@ -242,7 +242,7 @@ fn reset_task(task: &Task, plan: &Plan) {
     }
     let files = task.files();
     for file in files.remove_where(0, usize::MAX, |on_exec| on_exec == OnExec::Close) {
-        file.ops().on_close(&file, task);
+        file.closed_by(task, &files);
     }
     task.process.reset_actions_for_exec();
     *task.signals.alt_stack.lock() = crate::signal::AltStack::default();

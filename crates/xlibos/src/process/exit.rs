@@ -86,7 +86,7 @@ fn drop_files(task: &Task) {
     // One reference is ours: others are tasks that share the table.
     if Arc::strong_count(&files) == 1 {
         for file in files.remove_where(0, usize::MAX, |_| true) {
-            file.ops().on_close(&file, task);
+            file.closed_by(task, &files);
             drop(file);
         }
     }
