@@ -9,6 +9,7 @@ mod control;
 mod creds;
 mod dir;
 mod epoll;
+mod fcntl;
 mod event;
 mod futex;
 mod inotify;

@@ -5,7 +5,6 @@ use crate::fs::fd_table::{Fd, OnExec};
 use crate::fs::{AT_FDCWD, File, OpenFlags};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
-use machine::guest;
 
 fn on_exec(flags: OpenFlags) -> OnExec {
     OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC))
@@ -29,8 +28,9 @@ pub(super) fn openat(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mode: u
 }
 
 pub(super) fn close(task: &Task, fd: Fd) -> Result<()> {
-    let file = task.files().remove(fd)?;
-    file.ops().on_close(&file, task);
+    let files = task.files();
+    let file = files.remove(fd)?;
+    file.closed_by(task, &files);
     Ok(())
 }
 
@@ -49,8 +49,9 @@ pub(super) fn close_range(task: &Task, first: u32, last: u32, flags: u32) -> Res
         task.files().mark_range(first, last);
         return Ok(());
     }
-    for file in task.files().remove_where(first, last, |_| true) {
-        file.ops().on_close(&file, task);
+    let files = task.files();
+    for file in files.remove_where(first, last, |_| true) {
+        file.closed_by(task, &files);
     }
     Ok(())
 }
@@ -61,8 +62,9 @@ pub(super) fn dup(task: &Task, fd: Fd) -> Result<Fd> {
 }
 
 fn replace(task: &Task, file: Arc<File>, new: Fd, on_exec: OnExec) -> Result<Fd> {
-    if let Some(old) = task.files().replace(new, file, on_exec)? {
-        old.ops().on_close(&old, task);
+    let files = task.files();
+    if let Some(old) = files.replace(new, file, on_exec)? {
+        old.closed_by(task, &files);
     }
     Ok(new)
 }
@@ -79,4 +81,13 @@ pub(super) fn dup3(task: &Task, old: Fd, new: Fd, flags: u32) -> Result<Fd> {
     }
     let file = task.files().get(old)?;
     replace(task, file, new, on_exec(flags))
+}
+
+/// The file of a descriptor that is more than a place (O_PATH).
+///
+/// # Errors
+/// EBADF.
+pub(super) fn usable_file(task: &Task, fd: Fd) -> Result<Arc<File>> {
+    let file = task.files().get(fd)?;
+    if file.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
 }

@@ -84,8 +84,8 @@ syscalls! {
     69 msgsnd() Absent;
     70 msgrcv() Absent;
     71 msgctl() Absent;
-    72 fcntl(fd: Fd, command: u32, argument: u64) -> u64 = super::open::fcntl, Partial("no locks, no owner");
-    73 flock() Absent;
+    72 fcntl(fd: Fd, command: u32, argument: u64) -> u64 = super::fcntl::fcntl, Partial("no leases, no notification of directories");
+    73 flock(fd: Fd, operation: u32) -> () = super::fcntl::flock, Full;
     74 fsync(fd: Fd) -> () = super::rw::fsync, Full;
     75 fdatasync(fd: Fd) -> () = super::rw::fsync, Full;
     76 truncate(path: UserPath, size: i64) -> () = super::attr::truncate, Full;
