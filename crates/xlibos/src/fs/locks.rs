@@ -272,9 +272,10 @@ pub fn lock_whole(file: &File, kind: LockKind, patience: Patience) -> Result<()>
     file.mark_locked();
     let attempt = || {
         let mut held = locks.held.lock();
-        let is_taken = held.whole.iter().any(|(owner, other)| {
-            *owner != me && (kind == LockKind::Exclusive || *other == LockKind::Exclusive)
-        });
+        let is_taken = held
+            .whole
+            .iter()
+            .any(|(owner, other)| *owner != me && (kind == LockKind::Exclusive || *other == LockKind::Exclusive));
         if is_taken {
             return None;
         }
