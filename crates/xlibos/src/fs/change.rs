@@ -6,6 +6,7 @@
 use super::access;
 use super::dentry::Dentry;
 use super::inode::{Inode, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat};
+use super::inotify::{self, mask};
 use super::namei::{Ending, Last};
 use super::path::Path;
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -44,7 +45,9 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
     }
     access::check(&**dir.inode(), creds, MODIFY)?;
     let inode = dir.inode().create(name, node)?;
-    dir.dentry.add_child(name, inode)
+    let dentry = dir.dentry.add_child(name, inode)?;
+    inotify::notify(dir.inode().id(), mask::CREATE | inotify::directory_bit(dentry.inode()), name);
+    Ok(dentry)
 }
 
 /// Makes anything but a regular file to be opened: mknod(2), mkdir(2), symlink(2), bind(2) of a UNIX socket.
@@ -94,7 +97,10 @@ pub fn link(target: &Path, dir: &Path, last: &Last, creds: &Creds) -> Result<()>
     }
     access::check(&**dir.inode(), creds, MODIFY)?;
     dir.inode().link(&last.name, target.inode())?;
-    dir.dentry.add_child(&last.name, Arc::clone(target.inode())).map(|_| ())
+    dir.dentry.add_child(&last.name, Arc::clone(target.inode()))?;
+    inotify::notify_place(target, mask::ATTRIB);
+    inotify::notify(dir.inode().id(), mask::CREATE, &last.name);
+    Ok(())
 }
 
 /// Whether the sticky bit keeps a name from being removed.
@@ -130,7 +136,9 @@ pub fn unlink(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
         return Err(Errno::ENOTDIR);
     }
     dir.inode().unlink(&last.name)?;
-    dir.dentry.remove_child(&child)
+    dir.dentry.remove_child(&child)?;
+    notify_removed(dir, &child, &last.name);
+    Ok(())
 }
 
 /// rmdir(2).
@@ -151,7 +159,9 @@ pub fn rmdir(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
     // Nobody may make a name in the directory while it goes.
     let _going = child.lock()?;
     dir.inode().rmdir(&last.name)?;
-    dir.dentry.remove_child(&child)
+    dir.dentry.remove_child(&child)?;
+    notify_removed(dir, &child, &last.name);
+    Ok(())
 }
 
 /// A side of a rename.
@@ -191,13 +201,41 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -
         return Ok(());
     }
     from.dir.inode().rename(&from.last.name, to.dir.inode(), &to.last.name, mode)?;
-    match (target, mode) {
-        (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, &target),
+    match (&target, mode) {
+        (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, target)?,
         (target, _) => {
             target.iter().for_each(|old| old.mark_removed());
-            from.dir.dentry.move_child(&moved, &to.dir.dentry, &to.last.name)
+            from.dir.dentry.move_child(&moved, &to.dir.dentry, &to.last.name)?;
         }
     }
+    notify_moved(from, to, moved.inode());
+    match (target, mode) {
+        (Some(target), RenameMode::Exchange) => notify_moved(to, from, target.inode()),
+        (Some(replaced), _) => inotify::notify(replaced.inode().id(), mask::DELETE_SELF, b""),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+fn notify_moved(from: &Side<'_>, to: &Side<'_>, moved: &Arc<dyn Inode>) {
+    let (bit, cookie) = (inotify::directory_bit(moved), inotify::new_cookie());
+    inotify::notify_move(from.dir.inode().id(), mask::MOVED_FROM | bit, cookie, &from.last.name);
+    inotify::notify_move(to.dir.inode().id(), mask::MOVED_TO | bit, cookie, &to.last.name);
+    inotify::notify(moved.id(), mask::MOVE_SELF, b"");
+}
+
+/// A name is gone; with the last one the file is, as soon as nobody has it open (told at once here).
+fn notify_removed(dir: &Path, child: &Dentry, name: &[u8]) {
+    let inode = child.inode();
+    let is_directory = inode.kind() == Kind::Directory;
+    if !is_directory {
+        // The file has a link less.
+        inotify::notify(inode.id(), mask::ATTRIB, b"");
+    }
+    if is_directory || inode.stat().is_ok_and(|stat| stat.nlink == 0) {
+        inotify::notify(inode.id(), mask::DELETE_SELF, b"");
+    }
+    inotify::notify(dir.inode().id(), mask::DELETE | inotify::directory_bit(inode), name);
 }
 
 fn lock_both<'a>(one: &'a Arc<Dentry>, other: &'a Arc<Dentry>) -> Result<(SleepGuard<'a>, Option<SleepGuard<'a>>)> {

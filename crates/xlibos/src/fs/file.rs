@@ -2,6 +2,7 @@
 
 use super::fd_table::FdTable;
 use super::inode::{Kind, Stat};
+use super::inotify::{self, mask};
 use super::locks;
 use super::sigio::SigIo;
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -292,6 +293,10 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if !self.flags().contains(OpenFlags::PATH) {
+            let closed = if self.flags().is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
+            self.notify(closed);
+        }
         if self.is_locked.load(Ordering::Relaxed) {
             locks::file_ended(self);
         }
@@ -429,7 +434,22 @@ impl File {
         let mut position = self.position();
         let count = self.ops.read(self, to, *position)?;
         *position += count as u64;
+        drop(position);
+        self.notify_transfer(mask::ACCESS, count);
         Ok(count)
+    }
+
+    /// Tells inotify(7) of something that happened to the file.
+    fn notify(&self, found: u32) {
+        if let Some(path) = &self.path {
+            inotify::notify_place(path, found);
+        }
+    }
+
+    fn notify_transfer(&self, found: u32, count: usize) {
+        if count > 0 {
+            self.notify(found);
+        }
     }
 
     /// write(2), writev(2).
@@ -450,6 +470,8 @@ impl File {
         } else {
             *position += count as u64;
         }
+        drop(position);
+        self.notify_transfer(mask::MODIFY, count);
         Ok(count)
     }
 
@@ -474,7 +496,9 @@ impl File {
     /// ESPIPE for streams, EBADF, the object's.
     pub fn read_at(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
         self.check_offset_use(self.flags().is_readable())?;
-        self.ops.read(self, to, offset)
+        let count = self.ops.read(self, to, offset)?;
+        self.notify_transfer(mask::ACCESS, count);
+        Ok(count)
     }
 
     /// pwrite(2), pwritev(2).
@@ -483,7 +507,9 @@ impl File {
     /// ESPIPE for streams, EBADF, the object's.
     pub fn write_at(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
         self.check_offset_use(self.flags().is_writable())?;
-        self.ops.write(self, from, offset)
+        let count = self.ops.write(self, from, offset)?;
+        self.notify_transfer(mask::MODIFY, count);
+        Ok(count)
     }
 
     fn check_offset_use(&self, allowed: bool) -> Result<()> {

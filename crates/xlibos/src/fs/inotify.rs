@@ -1,7 +1,8 @@
 //! Events of file systems: inotify(7). File systems call [`notify`]; where nothing is watched that costs one load.
 
 use super::file::{File, FileOps};
-use super::inode::InodeId;
+use super::inode::{Inode, InodeId, Kind};
+use super::path::Path;
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WaitQueue};
 use crate::{Errno, Result, Task};
@@ -216,6 +217,23 @@ pub fn notify_move(id: InodeId, found: u32, cookie: u32, name: &[u8]) {
         list.into_iter().flatten().filter_map(Weak::upgrade).collect()
     };
     watchers.iter().for_each(|inotify| inotify.post(id, found, cookie, name));
+}
+
+/// Tells who watches a place, and who watches the directory that holds it, what happened.
+pub fn notify_place(place: &Path, found: u32) {
+    if WATCH_COUNT.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let found = found | directory_bit(place.inode());
+    if let Some(parent) = place.dentry.parent() {
+        notify(parent.inode().id(), found, &place.dentry.name());
+    }
+    notify(place.inode().id(), found, b"");
+}
+
+/// IN_ISDIR for a directory.
+pub fn directory_bit(inode: &Arc<dyn Inode>) -> u32 {
+    if inode.kind() == Kind::Directory { mask::ISDIR } else { 0 }
 }
 
 /// A number that ties IN_MOVED_FROM and IN_MOVED_TO together.

@@ -6,6 +6,7 @@ use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{Change, Kind, NewKind};
+use super::inotify;
 use super::namei::{Ending, Last, Resolve, Walk};
 use super::path::Path;
 use super::pseudo::detached_path;
@@ -164,6 +165,7 @@ pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File
     check_open(task, path, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
         path.inode().set_attributes(&Change { size: Some(0), ..Change::default() })?;
+        inotify::notify_place(path, inotify::mask::MODIFY);
     }
     open_inode(task, path, flags)
 }
@@ -194,6 +196,7 @@ fn open_inode(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
         Kind::File => Arc::clone(path.inode()).open(flags)?,
         _ => open_special(task, path, flags)?,
     };
+    inotify::notify_place(path, inotify::mask::OPEN);
     Ok(File::with_path(ops, flags, Some(path.clone())))
 }
 

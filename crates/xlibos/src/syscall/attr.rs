@@ -2,8 +2,8 @@
 
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
-use crate::fs::inode::{Change, Kind, Time};
-use crate::fs::{AT_FDCWD, Path, access, pseudo, resolve_at};
+use crate::fs::inode::{Change, Kind, Time, now};
+use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at};
 use crate::process::creds::CAP_CHOWN;
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
@@ -14,7 +14,10 @@ fn place_of(task: &Task, fd: Fd) -> Result<Path> {
 
 fn apply(place: &Path, change: &Change) -> Result<()> {
     place.mount.check_writable()?;
-    place.inode().set_attributes(change)
+    place.inode().set_attributes(change)?;
+    let found = if change.size.is_some() { inotify::mask::MODIFY } else { inotify::mask::ATTRIB };
+    inotify::notify_place(place, found);
+    Ok(())
 }
 
 fn set_mode(task: &Task, place: &Path, mode: u32) -> Result<()> {
@@ -74,12 +77,6 @@ pub(super) fn fchownat(task: &Task, dirfd: Fd, path: UserPath, uid: u32, gid: u3
 
 const UTIME_NOW: i64 = 0x3fff_ffff;
 const UTIME_OMIT: i64 = 0x3fff_fffe;
-
-fn now() -> Time {
-    let ns = machine::clock::realtime_ns();
-    let nsec = u32::try_from(ns % 1_000_000_000).unwrap_or(0);
-    Time { sec: (ns / 1_000_000_000).cast_signed(), nsec }
-}
 
 fn time_of(sec: i64, nsec: i64) -> Result<Option<Time>> {
     match nsec {

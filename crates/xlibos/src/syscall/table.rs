@@ -58,8 +58,8 @@ syscalls! {
     43 accept(fd: Fd, address: u64, len: UserPtr<i32>) -> Fd = super::socket::accept, Full;
     44 sendto(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: i32) -> usize = super::message::sendto, Full;
     45 recvfrom(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: UserPtr<i32>) -> usize = super::message::recvfrom, Full;
-    46 sendmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::sendmsg, Full;
-    47 recvmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::recvmsg, Full;
+    46 sendmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::sendmsg, Partial("no MSG_OOB");
+    47 recvmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::recvmsg, Partial("no MSG_OOB");
     48 shutdown(fd: Fd, how: i32) -> () = super::socket::shutdown, Full;
     49 bind(fd: Fd, address: u64, len: i32) -> () = super::socket::bind, Full;
     50 listen(fd: Fd, backlog: i32) -> () = super::socket::listen, Full;
@@ -73,7 +73,7 @@ syscalls! {
     58 vfork() -> Pid = super::process::vfork, Full;
     59 execve(path: UserPath, argv: u64, env: u64) -> () = super::process::execve, Partial("set-user-ID bits are ignored");
     60 exit(code: i32) -> () = super::process::exit, Full;
-    61 wait4(pid: Pid, status: UserPtr<i32>, options: u32, usage: UserPtr<u64>) -> Pid = super::process::wait4, Full;
+    61 wait4(pid: Pid, status: UserPtr<i32>, options: u32, usage: UserPtr<u64>) -> Pid = super::process::wait4, Partial("usage tells CPU time only");
     62 kill(pid: Pid, signal: i32) -> () = super::signal::kill, Full;
     63 uname(buffer: UserPtr<u8>) -> () = super::system::uname, Full;
     64 semget() Absent;
@@ -265,8 +265,8 @@ syscalls! {
     250 keyctl() Absent;
     251 ioprio_set(which: u32, who: i32, priority: u32) -> () = super::sched::ioprio_set, Partial("kept; the host schedules all alike");
     252 ioprio_get(which: u32, who: i32) -> u32 = super::sched::ioprio_get, Full;
-    253 inotify_init() -> Fd = super::inotify::inotify_init, Partial("events that the file systems do not post");
-    254 inotify_add_watch(fd: Fd, path: UserPath, wanted: u32) -> i32 = super::inotify::inotify_add_watch, Partial("events that the file systems do not post");
+    253 inotify_init() -> Fd = super::inotify::inotify_init, Partial("changes made on the host are not seen; IN_DELETE_SELF does not wait for open files");
+    254 inotify_add_watch(fd: Fd, path: UserPath, wanted: u32) -> i32 = super::inotify::inotify_add_watch, Partial("changes made on the host are not seen; IN_DELETE_SELF does not wait for open files");
     255 inotify_rm_watch(fd: Fd, watch: i32) -> () = super::inotify::inotify_rm_watch, Full;
     256 migrate_pages() Absent;
     257 openat(dirfd: Fd, path: UserPath, flags: u32, mode: u32) -> Fd = super::open::openat, Full;
@@ -295,7 +295,7 @@ syscalls! {
     280 utimensat(dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>, flags: u32) -> () = super::attr::utimensat, Full;
     281 epoll_pwait(epoll: Fd, events: u64, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize) -> usize = super::epoll::epoll_pwait, Full, Restart::Never;
     282 signalfd() Absent;
-    283 timerfd_create(clock: u32, flags: u32) -> Fd = super::timerfd::timerfd_create, Full;
+    283 timerfd_create(clock: u32, flags: u32) -> Fd = super::timerfd::timerfd_create, Partial("TFD_TIMER_CANCEL_ON_SET never cancels");
     284 eventfd(value: u32) -> Fd = super::event::eventfd, Full;
     285 fallocate(fd: Fd, mode: u32, offset: i64, len: i64) -> () = super::attr::fallocate, Full;
     286 timerfd_settime(fd: Fd, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>) -> () = super::timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET never cancels: the clock is never set");
@@ -306,7 +306,7 @@ syscalls! {
     291 epoll_create1(flags: u32) -> Fd = super::epoll::epoll_create1, Full;
     292 dup3(old: Fd, new: Fd, flags: u32) -> Fd = super::open::dup3, Full;
     293 pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> () = super::pipe::pipe2, Full;
-    294 inotify_init1(flags: u32) -> Fd = super::inotify::inotify_init1, Partial("events that the file systems do not post");
+    294 inotify_init1(flags: u32) -> Fd = super::inotify::inotify_init1, Partial("changes made on the host are not seen; IN_DELETE_SELF does not wait for open files");
     295 preadv(fd: Fd, iov: u64, count: u64, offset: u64) -> usize = super::rw::preadv, Full;
     296 pwritev(fd: Fd, iov: u64, count: u64, offset: u64) -> usize = super::rw::pwritev, Full;
     297 rt_tgsigqueueinfo(pid: Pid, tid: Pid, signal: i32, info: UserPtr<u8>) -> () = super::signal::rt_tgsigqueueinfo, Full;
