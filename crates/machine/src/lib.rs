@@ -22,7 +22,7 @@ pub mod boot;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
-mod heap;
+pub mod heap;
 #[cfg(target_os = "none")]
 mod trap;
 

@@ -44,6 +44,7 @@ fn as_json(stats: &Stats) -> serde_json::Value {
         "brokerWaitUs": stats.broker_wait_us,
         "forks": stats.forks,
         "execs": stats.execs,
+        "arenaPeakBytes": stats.arena_peak,
     })
 }
 
@@ -55,6 +56,7 @@ fn print_text(stats: &Stats) {
     eprintln!("  by trap              {}", stats.traps);
     eprintln!("  without host call    {}", stats.without_host_call);
     eprintln!("first instruction      {}.{:03} ms", micros / 1000, micros % 1000);
+    eprintln!("arena peak             {} KiB", stats.arena_peak / 1024);
     eprintln!("processes, programs    {}, {}", stats.forks, stats.execs);
     let host: Vec<String> = stats.host_calls.iter().map(|&(n, c)| format!("{} {c}", host_name(n))).collect();
     eprintln!("host calls             {}", host.join(", "));

@@ -3,12 +3,14 @@
 //! The service process is the container's first host process. It has no guest memory: its main thread runs timers and
 //! forks fresh host processes for exec, its second thread reads events from outside.
 
+use crate::fs::hostpoll::{self, HostReady};
 use crate::process::process::{Links, Parts as ProcessParts};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::{Process, Task, creds::Creds, exec, exit, tree};
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, TABLE};
+use crate::wait::Events;
 use crate::{Errno, Result};
 use abi::broker::Request;
 use abi::config::Config;
@@ -16,7 +18,6 @@ use abi::event::Event;
 use abi::stats::Stats;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::cpu::Cpu;
@@ -190,10 +191,10 @@ fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
     let root = crate::fs::init(config).map_err(|errno| (errno, b"the mounts".to_vec()))?;
     let area = machine::cpu::allocate().map_err(|errno| (errno, b"thread area".to_vec()))?;
     let task = first_task(config, root, area).map_err(|errno| (errno, config.cwd.clone()))?;
+    start_event_thread().map_err(|errno| (errno, b"event thread".to_vec()))?;
     crate::fs::open_standard_streams(&task, config).map_err(|e| (e, b"standard streams".to_vec()))?;
     let name = config.argv.first().cloned().unwrap_or_default();
     let plan = find_program(&task, &name, config)?;
-    start_event_thread().map_err(|errno| (errno, b"event thread".to_vec()))?;
     *task.start.lock() = Some(Start::Exec(Box::new(plan)));
     area.set_task(task);
     machine::process::spawn(Kind::Fork, area, 0).map_err(|errno| (errno, b"first process".to_vec()))?;
@@ -304,23 +305,50 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     machine::host::exit_group(0)
 }
 
+/// Readiness of the event channel: the event thread harvests it like any host descriptor.
+struct EventChannel;
+
+impl HostReady for EventChannel {
+    fn ready(&self, _events: Events) {
+        while let Some(event) = next_event() {
+            on_outside_event(event);
+        }
+    }
+}
+
+/// The next datagram from reaper or supervisor; None where there is none yet. Their end is the container's end.
+fn next_event() -> Option<Event> {
+    let mut buffer = [0_u8; abi::event::MAX_EVENT];
+    loop {
+        let len = match machine::host::receive(abi::boot::EVENT_FD, &mut buffer, Wait::No) {
+            Err(Errno::EAGAIN) => return None,
+            Err(Errno::EINTR) => continue,
+            Ok(received) if received.len > 0 => received.len,
+            Ok(_) | Err(_) => machine::host::exit_group(125),
+        };
+        if let Ok(event) = abi::decode::<Event>(buffer.get(..len).unwrap_or(&[])) {
+            return Some(event);
+        }
+    }
+}
+
 fn start_event_thread() -> Result<()> {
+    let (_, set) = crate::fs::broker::request(&Request::Epoll)?;
+    hostpoll::install(set.ok_or(Errno::EIO)?);
+    let channel: Arc<dyn HostReady> = Arc::new(EventChannel);
+    let watch = hostpoll::watch(abi::boot::EVENT_FD, &channel)?;
+    // Both live as long as the container.
+    core::mem::forget((channel, watch));
     let area = machine::cpu::allocate()?;
     machine::process::spawn(Kind::Thread, area, 0).map(|_| ())
 }
 
-/// The service's second thread: events from reaper and supervisor.
+/// The service's second thread: events from reaper and supervisor, and host descriptors that become ready.
 fn event_loop() {
-    let mut buffer = vec![0_u8; abi::event::MAX_EVENT];
     loop {
-        match machine::host::receive(abi::boot::EVENT_FD, &mut buffer, Wait::Uninterruptible) {
-            Ok(received) if received.len == 0 => machine::host::exit_group(125),
-            Ok(received) => {
-                let bytes = buffer.get(..received.len).unwrap_or(&[]);
-                if let Ok(event) = abi::decode::<Event>(bytes) {
-                    on_outside_event(event);
-                }
-            }
+        match hostpoll::service_loop_step() {
+            Ok(()) => {}
+            Err(Errno::INTERRUPTED) => machine::cpu::current().clear_pending(),
             Err(_) => machine::host::exit_group(125),
         }
     }
@@ -465,9 +493,17 @@ fn collect_stats() -> Stats {
         broker_wait_us,
         forks: FORKS.load(Ordering::Relaxed),
         execs: EXECS.load(Ordering::Relaxed),
-        arena_peak: 0,
+        arena_peak: arena_peak(),
         trapped_sites: Vec::new(),
     }
+}
+
+/// Largest number of heap bytes that were in use.
+fn arena_peak() -> u64 {
+    #[cfg(target_os = "none")]
+    return machine::heap::usage().1;
+    #[cfg(not(target_os = "none"))]
+    0
 }
 
 /// What the processor offers, as AT_HWCAP tells it.

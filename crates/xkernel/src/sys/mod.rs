@@ -188,9 +188,30 @@ pub fn descriptor_flags(fd: RawFd) -> Option<i32> {
     (flags >= 0).then_some(flags)
 }
 
-/// One of the caller's standard streams.
+/// Which of the descriptors 0, 1 and 2 were closed when the program started, a bit each.
+static CLOSED_AT_START: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Runs before `main`: the Rust runtime opens /dev/null in place of closed standard streams, and the guest
+/// must see what the caller gave.
+extern "C" fn note_closed_streams() {
+    for fd in 0..3 {
+        if descriptor_flags(fd).is_none() {
+            CLOSED_AT_START.fetch_or(1 << fd, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: an entry of .init_array is a function without arguments; this one uses no runtime.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_CLOSED_STREAMS: extern "C" fn() = note_closed_streams;
+
+/// One of the caller's standard streams; None where the caller gave it closed.
 #[must_use]
 pub fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    if CLOSED_AT_START.load(std::sync::atomic::Ordering::Relaxed) >> fd & 1 == 1 {
+        return None;
+    }
     // SAFETY: checked to be open, and standard streams are never closed by us.
     descriptor_flags(fd).map(|_| unsafe { BorrowedFd::borrow_raw(fd) })
 }
