@@ -151,12 +151,6 @@ impl Cpu {
         self.fault.get()
     }
 
-    /// Whether the current call came by a trap; cleared by asking.
-    #[inline]
-    pub fn take_trapped(&self) -> bool {
-        self.trapped.replace(0) != 0
-    }
-
     /// Makes the thread do its pending work before it returns to guest code or sleeps, and wakes it if it
     /// sleeps or runs guest code.
     pub fn kick(&self) {

@@ -5,7 +5,6 @@
 use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
 use crate::entry;
 use crate::host::{nr, raw};
-use core::sync::atomic::Ordering;
 
 const SIGILL: i32 = 4;
 const SIGTRAP: i32 = 5;
@@ -230,7 +229,6 @@ fn send_event(cpu: &Cpu, context: &mut HostContext, fault: Fault) {
     frame.orig_rax = u64::MAX;
     cpu.fault.set(fault);
     cpu.exit_kind.set(EXIT_FULL);
-    cpu.pending.fetch_or(0, Ordering::Relaxed);
     context.rip = entry::event_entry_address();
     context.rsp = cpu.stack_top.get();
     // Direction, trap and alignment-check flags are the guest's, not ours.

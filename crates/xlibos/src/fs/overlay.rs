@@ -8,8 +8,8 @@
 
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, Time,
-    XattrMode,
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
+    now,
 };
 use super::sleep_lock::SleepLock;
 use super::tmpfs::TmpFs;
@@ -52,11 +52,6 @@ impl FileSystem for OverlayFs {
 pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
     let fs = Arc::new(OverlayFs { upper: TmpFs::new(0) });
     Ok(OverlayDir::over(&fs, lower))
-}
-
-fn now() -> Time {
-    let ns = machine::clock::realtime_ns();
-    Time { sec: (ns / 1_000_000_000).cast_signed(), nsec: u32::try_from(ns % 1_000_000_000).unwrap_or(0) }
 }
 
 /// Names of a directory.
@@ -210,10 +205,6 @@ impl Inode for OverlayDir {
         self.meta()?.set_attributes(change)
     }
 
-    fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        Ok(Arc::new(DirFile))
-    }
-
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         {
             let names = self.names.lock();
@@ -317,27 +308,6 @@ impl Inode for OverlayDir {
             }
         }
         Ok(())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// An open directory: its entries are read through the inode.
-struct DirFile;
-
-impl FileOps for DirFile {
-    fn read(&self, _file: &File, _to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
-        Err(Errno::EISDIR)
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn size(&self) -> Result<u64> {
-        Ok(i64::MAX.unsigned_abs())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,8 +5,8 @@
 
 use super::elf::{self, Elf, HEAD};
 use super::task::{Start, Task};
+use crate::fs::File;
 use crate::fs::fd_table::{Fd, OnExec};
-use crate::fs::{File, OpenFlags};
 use crate::mm::{Backing, MapRequest, Mm};
 use crate::uio::Sink;
 use crate::{Errno, Result};
@@ -363,6 +363,3 @@ pub fn begin(task: &'static Task) {
         None => {}
     }
 }
-
-/// Opening flags of a program.
-pub const EXEC_OPEN: OpenFlags = OpenFlags::empty();

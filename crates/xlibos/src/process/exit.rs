@@ -54,11 +54,9 @@ pub fn exit_thread(task: &'static Task) -> ! {
         cpu.clear_task::<Task>();
         machine::process::exit_thread();
     }
-    let borrowed = process.borrows_memory.load(Ordering::SeqCst);
     end_process(&process);
     drop(process);
     cpu.clear_task::<Task>();
-    let _ = borrowed;
     machine::cpu::release(cpu);
     machine::host::exit_group(0);
 }

@@ -86,8 +86,9 @@ pub fn clone(task: &Task, request: Request) -> Result<i32> {
     let made = make(task, &request, area);
     let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
     let tid = child.tid();
-    if flags.contains(CloneFlags::PARENT_SETTID) && guest::write_value(request.parent_tid, &tid).is_err() {
-        // As Linux: the child exists all the same.
+    if flags.contains(CloneFlags::PARENT_SETTID) {
+        // As Linux: the child is made all the same.
+        let _ = guest::write_value(request.parent_tid, &tid);
     }
     start(task, &child, kind, area, &request)?;
     if flags.contains(CloneFlags::VFORK) {

@@ -1,5 +1,6 @@
 //! futex(2): the host's futexes on guest memory do WAIT, WAKE and REQUEUE; PI kinds are absent.
 
+use super::timeout::{timespec_ns, to_timespec};
 use crate::{Errno, Result, Task};
 use core::sync::atomic::Ordering;
 use machine::guest;
@@ -38,15 +39,8 @@ fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> R
     let (clock, argument) = if timeout == 0 {
         (0, FutexArg::None)
     } else {
-        let [sec, nsec] = guest::read_value::<[i64; 2]>(timeout)?;
-        if sec < 0 || !(0..1_000_000_000).contains(&nsec) {
-            return Err(Errno::EINVAL);
-        }
-        if is_relative {
-            (0, absolute(task, sec, nsec))
-        } else {
-            (op & CLOCK_REALTIME, FutexArg::Timeout { sec, nsec })
-        }
+        let ns = timespec_ns(guest::read_value::<[i64; 2]>(timeout)?)?;
+        if is_relative { (0, until(kept_deadline(task, ns))) } else { (op & CLOCK_REALTIME, until(ns)) }
     };
     match futex_guest(word, WAIT_BITSET | private | clock, val, argument, 0, mask) {
         Err(Errno::EINTR) => Err(Errno::INTERRUPTED),
@@ -57,13 +51,18 @@ fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> R
     }
 }
 
-fn absolute(task: &Task, sec: i64, nsec: i64) -> FutexArg {
-    let mut deadline = task.restart_deadline.load(Ordering::Relaxed);
-    if deadline == 0 {
-        let length = sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(nsec.cast_unsigned());
-        deadline = machine::clock::monotonic_ns().saturating_add(length);
-        task.restart_deadline.store(deadline, Ordering::Relaxed);
+/// The moment at which a relative wait ends, the same one where it goes on after an interruption.
+fn kept_deadline(task: &Task, length_ns: u64) -> u64 {
+    let kept = task.restart_deadline.load(Ordering::Relaxed);
+    if kept != 0 {
+        return kept;
     }
-    let deadline = deadline.min(i64::MAX.cast_unsigned());
-    FutexArg::Timeout { sec: (deadline / 1_000_000_000).cast_signed(), nsec: (deadline % 1_000_000_000).cast_signed() }
+    let deadline = machine::clock::monotonic_ns().saturating_add(length_ns);
+    task.restart_deadline.store(deadline, Ordering::Relaxed);
+    deadline
+}
+
+fn until(ns: u64) -> FutexArg {
+    let [sec, nsec] = to_timespec(ns);
+    FutexArg::Timeout { sec, nsec }
 }

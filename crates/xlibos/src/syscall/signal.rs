@@ -1,5 +1,6 @@
 //! Signals: sigaction(2), sigprocmask(2), kill(2) and their families.
 
+use super::timeout::{deadline_after, read_timespec};
 use crate::process::creds::CAP_KILL;
 use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{
@@ -99,17 +100,7 @@ pub(super) fn rt_sigtimedwait(
 ) -> Result<i32> {
     check_size(size)?;
     let wanted = SigSet(set.read()?).without(UNBLOCKABLE);
-    let deadline = match timeout.non_null() {
-        Some(timeout) => {
-            let [sec, nsec] = timeout.read()?;
-            if sec < 0 || !(0..1_000_000_000).contains(&nsec) {
-                return Err(Errno::EINVAL);
-            }
-            let ns = sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(nsec.cast_unsigned());
-            Some(machine::clock::monotonic_ns().saturating_add(ns))
-        }
-        None => None,
-    };
+    let deadline = deadline_after(read_timespec(timeout)?);
     // The wanted signals interrupt the sleep although they are blocked otherwise.
     task.signals.set_temporary_mask(task.signals.mask().without(wanted));
     machine::cpu::current().clear_pending();
