@@ -364,8 +364,8 @@ pub enum Reply {
         /// Number.
         id: u32,
     },
-    /// A patched image; its descriptor travels beside.
-    Image(Image),
+    /// A patched image of the file that has these attributes; its descriptor travels beside.
+    Image(Attributes, Image),
 }
 
 /// Sizes of a file system, as statfs(2) gives them.
@@ -403,8 +403,34 @@ pub struct Image {
     pub stub_offset: u64,
     /// Length of the stubs in bytes.
     pub stub_len: u64,
-    /// File ranges (offset, length) that the patched image covers.
-    pub text: Vec<(u64, u64)>,
-    /// (stub start, stub end, original program counter), virtual addresses, ordered.
-    pub moved: Vec<(u64, u64, u64)>,
+    /// Text that has patches.
+    pub text: Vec<Text>,
+    /// Pieces of the stubs, ordered.
+    pub moved: Vec<Moved>,
+    /// Patched `syscall` sites, ordered: virtual address and tier.
+    pub sites: Vec<(u64, u8)>,
+}
+
+/// A range of text in a patched image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// Where it lies in the file and in the image, page aligned.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Virtual address of its first byte.
+    pub vaddr: u64,
+}
+
+/// A piece of a stub: virtual addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// First address.
+    pub start: u64,
+    /// Address behind the last.
+    pub end: u64,
+    /// Program counter that the guest sees instead.
+    pub original: u64,
+    /// Whether the guest goes on here when it wants to run at `original`, whose bytes may be overwritten.
+    pub resumes: bool,
 }

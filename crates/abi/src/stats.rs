@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Counters of one container over its life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// System calls that came by a jump, by tier 1 to 3.
+    /// System calls that came by a jump.
     pub jumps: u64,
+    /// Those by the tier of their site, 1 to 3.
+    pub jumps_by_tier: [u64; 3],
     /// System calls that came by a trap (SIGSYS).
     pub traps: u64,
     /// Calls answered without any host call.

@@ -95,6 +95,7 @@ extern "C" fn start(stack: *const u64) -> ! {
     cpu::set_areas(boot.threads_start, boot.thread_count);
     entry::AREAS_START.store(boot.threads_start, Ordering::Relaxed);
     entry::AREAS_END.store(boot.threads_start + boot.thread_count * abi::boot::THREAD_AREA, Ordering::Relaxed);
+    crate::cpuid::fill_slots();
     // SAFETY: first use of area 0.
     let cpu = unsafe { cpu::init_area(0) };
     // SAFETY: GS is the LibOS's pointer to the area.

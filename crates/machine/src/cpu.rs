@@ -52,6 +52,11 @@ pub struct Cpu {
     pub(crate) gs_foreign: Cell<u32>,
     /// The guest's GS base.
     pub(crate) guest_gs: Cell<u64>,
+    /// Where a `cpuid` that is being answered returns to, and the guest's flags meanwhile.
+    pub(crate) cpuid_return: Cell<u64>,
+    pub(crate) cpuid_flags: Cell<u64>,
+    /// Where the guest goes on after an interrupt that found it at a `cpuid`.
+    pub(crate) cpuid_interrupted: Cell<u64>,
     /// Registers of the guest.
     pub(crate) frame: UnsafeCell<TrapFrame>,
     /// Host thread id; the host clears and wakes it when a thread (not a process) has ended.
@@ -292,6 +297,9 @@ impl Cpu {
             trapped: Cell::new(0),
             gs_foreign: Cell::new(0),
             guest_gs: Cell::new(0),
+            cpuid_return: Cell::new(0),
+            cpuid_flags: Cell::new(0),
+            cpuid_interrupted: Cell::new(0),
             frame: UnsafeCell::new(TrapFrame::default()),
             tid: AtomicU32::new(next_test_tid()),
             pid: AtomicU32::new(0),
@@ -446,6 +454,12 @@ impl Cpu {
         counts.traps += u64::from(self.trapped.replace(0) != 0);
         counts.without_host_call += u64::from(self.host_call_total.get() == host_calls_before);
         self.counts.set(counts);
+    }
+
+    /// Whether the call that is being served came by a trap.
+    #[must_use]
+    pub fn is_trapped(&self) -> bool {
+        self.trapped.get() != 0
     }
 
     /// The counts since the last time.

@@ -106,13 +106,15 @@ pub fn guest_gs() -> u64 {
     crate::cpu::current().guest_gs.get()
 }
 
-/// Address of the entry that patched sites jump to.
+/// The page through which stubs of patched images find the entries, as what mmap(2) takes: descriptor of the arena and
+/// offset.
 #[must_use]
-pub fn syscall_entry() -> u64 {
+pub fn slot_page() -> Option<(i32, u64)> {
     #[cfg(target_os = "none")]
     {
-        crate::entry::syscall_entry_address()
+        let offset = crate::cpuid::slots_address().checked_sub(crate::boot::boot_block().arena_start)?;
+        Some((abi::boot::ARENA_FD, offset))
     }
     #[cfg(not(target_os = "none"))]
-    0
+    None
 }

@@ -3,8 +3,8 @@
 //! Invariant: the thread area is found from the signal stack, never from GS, which a guest may have changed.
 
 use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
-use crate::entry;
 use crate::host::{nr, raw};
+use crate::{cpuid, entry};
 
 const SIGILL: i32 = 4;
 const SIGTRAP: i32 = 5;
@@ -115,6 +115,9 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
     // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
     let cpu = unsafe { &*(area as *const Cpu) };
     let in_libos = is_libos(cpu, context);
+    if signal == SIGILL && in_libos && on_cpuid(cpu, context) {
+        return;
+    }
     if !in_libos || entry::is_bad_gs(context.rip) {
         note_guest_gs(cpu);
     }
@@ -124,6 +127,27 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
         on_interrupt(cpu, context, in_libos);
     } else {
         on_fault(cpu, signal, info, context, in_libos);
+    }
+}
+
+/// The entry for `cpuid` trapped on purpose; false where it was not that.
+fn on_cpuid(cpu: &Cpu, context: &mut HostContext) -> bool {
+    let registers = cpuid::Registers {
+        rax: &mut context.rax,
+        rbx: &mut context.rbx,
+        rcx: &mut context.rcx,
+        rdx: &mut context.rdx,
+        rip: &mut context.rip,
+        rflags: &mut context.eflags,
+    };
+    match cpuid::on_trap(cpu, registers) {
+        cpuid::Trap::None => false,
+        cpuid::Trap::Answered => true,
+        cpuid::Trap::Interrupted => {
+            note_guest_gs(cpu);
+            send_event(cpu, context, Fault::default());
+            true
+        }
     }
 }
 
@@ -167,6 +191,9 @@ fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut HostContext, in_li
 fn on_interrupt(cpu: &Cpu, context: &mut HostContext, in_libos: bool) {
     if !in_libos {
         send_event(cpu, context, Fault::default());
+        return;
+    }
+    if cpuid::on_interrupt(cpu, context.rip, &mut context.rdx) {
         return;
     }
     if let Some(rip) = entry::exit_restart(context.rip) {

@@ -17,6 +17,9 @@ fn host_name(number: u16) -> String {
     call.map_or_else(|| number.to_string(), |call| call.name.to_string())
 }
 
+/// Most trapped sites that the text shows; JSON has more.
+const SHOWN_SITES: usize = 12;
+
 fn guest_name(number: u16) -> String {
     let row = xlibos::syscall::TABLE.get(usize::from(number)).copied().flatten();
     row.map_or_else(|| number.to_string(), |row| row.name.to_string())
@@ -32,9 +35,14 @@ fn as_json(stats: &Stats) -> serde_json::Value {
     };
     let requests: serde_json::Map<_, _> =
         stats.broker_requests.iter().map(|&(kind, count)| (request_name(kind), json!(count))).collect();
+    let sites = stats.trapped_sites.iter().map(
+        |(name, offset, count)| json!({ "file": String::from_utf8_lossy(name), "offset": offset, "count": count }),
+    );
     json!({
         "jumps": stats.jumps,
+        "jumpsByTier": stats.jumps_by_tier,
         "traps": stats.traps,
+        "trappedSites": sites.collect::<Vec<_>>(),
         "withoutHostCall": stats.without_host_call,
         "firstInstructionNs": stats.first_instruction_ns,
         "hostCalls": map(&stats.host_calls, host_name),
@@ -52,7 +60,9 @@ fn print_text(stats: &Stats) {
     let calls = stats.jumps + stats.traps;
     let micros = stats.first_instruction_ns / 1000;
     eprintln!("calls                  {calls}");
-    eprintln!("  by jump              {}", stats.jumps);
+    let [first, second, third] = stats.jumps_by_tier;
+    let share = stats.jumps as f64 * 100.0 / (calls.max(1)) as f64;
+    eprintln!("  by jump              {} ({share:.2} %; tiers {first}, {second}, {third})", stats.jumps);
     eprintln!("  by trap              {}", stats.traps);
     eprintln!("  without host call    {}", stats.without_host_call);
     eprintln!("first instruction      {}.{:03} ms", micros / 1000, micros % 1000);
@@ -63,6 +73,10 @@ fn print_text(stats: &Stats) {
     let requests: Vec<String> =
         stats.broker_requests.iter().map(|&(kind, c)| format!("{} {c}", request_name(kind))).collect();
     eprintln!("broker requests        {} ({} us)", requests.join(", "), stats.broker_wait_us);
+    for (name, offset, count) in stats.trapped_sites.iter().take(SHOWN_SITES) {
+        let name = if name.is_empty() { "memory".into() } else { String::from_utf8_lossy(name) };
+        eprintln!("trapped                {count} at {name}+{offset:#x}");
+    }
     let missing: Vec<String> = stats.unimplemented.iter().map(|&(n, c)| format!("{} {c}", guest_name(n))).collect();
     if !missing.is_empty() {
         eprintln!("not implemented        {}", missing.join(", "));

@@ -62,6 +62,7 @@ fn dispatch(cpu: &'static Cpu, task: &'static Task) {
     let row = usize::try_from(number).ok().and_then(|n| TABLE.get(n).copied().flatten());
     if COUNTING.load(Ordering::Relaxed) != 0 {
         count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
+        count_site(cpu, task);
         if COUNTING.load(Ordering::Relaxed) & TRACE != 0 {
             crate::syscall::trace::enter(task, number, row, &arguments);
         }
@@ -93,7 +94,9 @@ pub fn on_event(cpu: &'static Cpu) {
         if crate::mm::fault::handle(task, &fault) {
             return;
         }
-        let info = SigInfo { signal: fault.signal, code: fault.code, value: fault.address, ..SigInfo::default() };
+        // An address of code is the guest's own, not that of a copy in a stub.
+        let address = task.mm().original_pc(fault.address);
+        let info = SigInfo { signal: fault.signal, code: fault.code, value: address, ..SigInfo::default() };
         send::force(task, info);
     }
 }
@@ -418,6 +421,9 @@ struct Totals {
     host_calls: alloc::collections::BTreeMap<u16, u64>,
     guest_calls: alloc::collections::BTreeMap<u16, u64>,
     unimplemented: alloc::collections::BTreeMap<u16, u64>,
+    jumps_by_tier: [u64; 3],
+    /// Name, offset in the file, count.
+    trapped_sites: alloc::collections::BTreeMap<(Vec<u8>, u64), u64>,
 }
 
 static TOTALS: Mutex<Totals> = Mutex::new(Totals {
@@ -427,6 +433,8 @@ static TOTALS: Mutex<Totals> = Mutex::new(Totals {
     host_calls: alloc::collections::BTreeMap::new(),
     guest_calls: alloc::collections::BTreeMap::new(),
     unimplemented: alloc::collections::BTreeMap::new(),
+    jumps_by_tier: [0; 3],
+    trapped_sites: alloc::collections::BTreeMap::new(),
 });
 
 /// Address of the vDSO; 0 where the host has none.
@@ -463,6 +471,36 @@ fn count_guest_call(number: u64, implemented: bool) {
     }
 }
 
+/// Most sites that are told apart.
+const MAX_TRAPPED_SITES: usize = 1024;
+/// Most sites in the report.
+const REPORTED_SITES: usize = 64;
+
+/// Counts the site of a call: a jump by its tier, a trap by its place.
+fn count_site(cpu: &Cpu, task: &Task) {
+    let back = cpu.frame().rip;
+    if !cpu.is_trapped() {
+        let tier = task.mm().tier_of(back).unwrap_or(0);
+        let index = usize::from(tier).wrapping_sub(1);
+        if let Some(count) = TOTALS.lock().jumps_by_tier.get_mut(index) {
+            *count += 1;
+        }
+        return;
+    }
+    let site = back.wrapping_sub(2);
+    let place = match task.mm().file_at(site) {
+        Some((file, offset)) => {
+            let root = task.fs().root();
+            (file.path().map(|path| path.display(&root)).unwrap_or_default(), offset)
+        }
+        None => (Vec::new(), site),
+    };
+    let mut totals = TOTALS.lock();
+    if totals.trapped_sites.len() < MAX_TRAPPED_SITES || totals.trapped_sites.contains_key(&place) {
+        *totals.trapped_sites.entry(place).or_default() += 1;
+    }
+}
+
 /// Adds a thread's counters to the container's.
 pub fn collect_counters(cpu: &Cpu) {
     let mut totals = TOTALS.lock();
@@ -480,6 +518,10 @@ fn collect_stats() -> Stats {
     collect_counters(machine::cpu::current());
     let totals = TOTALS.lock();
     let pairs = |map: &alloc::collections::BTreeMap<u16, u64>| map.iter().map(|(&n, &c)| (n, c)).collect();
+    let sites = totals.trapped_sites.iter();
+    let mut trapped_sites: Vec<_> = sites.map(|((name, offset), count)| (name.clone(), *offset, *count)).collect();
+    trapped_sites.sort_by_key(|(_, _, count)| core::cmp::Reverse(*count));
+    trapped_sites.truncate(REPORTED_SITES);
     let (broker_requests, broker_wait_us) = (crate::fs::broker::counts(), crate::fs::broker::waited_us());
     Stats {
         jumps: totals.calls.saturating_sub(totals.traps),
@@ -494,7 +536,8 @@ fn collect_stats() -> Stats {
         forks: FORKS.load(Ordering::Relaxed),
         execs: EXECS.load(Ordering::Relaxed),
         arena_peak: arena_peak(),
-        trapped_sites: Vec::new(),
+        jumps_by_tier: totals.jumps_by_tier,
+        trapped_sites,
     }
 }
 

@@ -86,7 +86,7 @@ impl Broker {
             Request::Image { export, path } => {
                 let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
                 let image = self.images.patched(&file, &attributes)?;
-                Ok(Outcome::with(Reply::Image(image.layout.clone()), Arc::clone(&image.file)))
+                Ok(Outcome::with(Reply::Image(attributes, image.layout.clone()), Arc::clone(&image.file)))
             }
             Request::Space { export } => Ok(Reply::Space(change::space(self.export(export)?)?).into()),
             Request::Memory { size } => {

@@ -1,12 +1,12 @@
 //! A plan as it is stored: what a container needs without reading the file again.
 
-use abi::broker::{Image, MAX_REPLY};
-use abom::{Limits, PatchedImage, Plan};
+use abi::broker::{Image, MAX_REPLY, Moved, Text};
+use abom::{Kind, Limits, MovedKind, PatchedImage, Plan};
 use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 /// Room in a reply beside the image's layout.
-const ENVELOPE: usize = 64;
+const ENVELOPE: usize = 256;
 
 /// What is known about one content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,13 @@ fn work(bytes: &[u8]) -> Option<Work> {
 
 fn layout(work: &Work) -> Option<Image> {
     let plan = &work.plan;
-    let moved = plan.moved.iter().map(|moved| (moved.stub_start, moved.stub_end, moved.original));
+    let moved = plan.moved.iter().map(|moved| Moved {
+        start: moved.stub_start,
+        end: moved.stub_end,
+        original: moved.original,
+        resumes: matches!(moved.kind, MovedKind::Copy | MovedKind::Enter),
+    });
+    let sites = plan.sites.iter().filter(|site| site.kind == Kind::Syscall && site.tier < 4);
     Some(Image {
         span: plan.span.end.checked_sub(plan.span.start)?,
         base_vaddr: plan.span.start,
@@ -114,7 +120,15 @@ fn layout(work: &Work) -> Option<Image> {
         stub_vaddr: plan.stub_vaddr,
         stub_offset: plan.stub_file_offset,
         stub_len: u64::try_from(plan.stubs.len()).ok()?,
-        text: work.text.clone(),
+        text: work.text.iter().filter_map(|&range| patched_text(plan, range)).collect(),
         moved: moved.collect(),
+        sites: sites.map(|site| (site.vaddr, site.tier)).collect(),
     })
+}
+
+/// A range of text with its address, if anything in it is patched.
+fn patched_text(plan: &Plan, (offset, len): (u64, u64)) -> Option<Text> {
+    let end = offset.checked_add(len)?;
+    let patch = plan.patches.iter().find(|patch| (offset..end).contains(&patch.offset))?;
+    Some(Text { offset, len, vaddr: patch.vaddr.checked_sub(patch.offset - offset)? })
 }

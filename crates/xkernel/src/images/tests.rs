@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::{Images, Patched};
-use abi::broker::Attributes;
+use abi::broker::{Attributes, Text};
 use rustix::fs::{Mode, OFlags, fcntl_get_seals, fcntl_getfl, fstat, open};
 use rustix::io::Errno;
 use std::fs::Permissions;
@@ -44,7 +44,8 @@ fn check(patched: &Patched, path: &Path) {
         expected[at..at + patch.bytes.len()].copy_from_slice(&patch.bytes);
     }
     assert!(!layout.text.is_empty() && !layout.moved.is_empty());
-    for &(offset, len) in &layout.text {
+    for &Text { offset, len, vaddr } in &layout.text {
+        assert!(plan.patches.iter().any(|patch| patch.vaddr.wrapping_sub(vaddr) == patch.offset.wrapping_sub(offset)));
         let (start, end) = (usize::try_from(offset).expect("small"), usize::try_from(offset + len).expect("small"));
         assert!(image[start..end] == expected[start..end]);
     }

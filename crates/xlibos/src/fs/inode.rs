@@ -416,13 +416,24 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Export and path below it, where the bytes are those of a host file: for patched images.
-    fn host_name(&self) -> Option<(u16, Vec<u8>)> {
+    /// The host file whose bytes these are, if they are: for patched images.
+    fn host_file(&self) -> Option<HostFileName> {
         None
     }
 
     /// The inode itself, for its own file system.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A regular file of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFileName {
+    /// Export.
+    pub export: u16,
+    /// Path below it.
+    pub path: Vec<u8>,
+    /// What is known of it.
+    pub attributes: abi::broker::Attributes,
 }
 
 /// Flags of setxattr(2).

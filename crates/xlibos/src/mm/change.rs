@@ -24,7 +24,10 @@ impl Mm {
         if !is_aligned(addr) {
             return Err(Errno::EINVAL);
         }
-        let removed = self.state().unmap(addr..end)?;
+        let mut state = self.state();
+        let removed = state.unmap(addr..end)?;
+        self.forget_images(&mut state, &removed);
+        drop(state);
         drop(removed);
         Ok(())
     }

@@ -1,54 +1,320 @@
-//! Patched images of program text (design, section 3): which instructions moved where.
+//! Patched images of program text (design, section 3): mapped in the text's place, with their stubs behind the
+//! object. The broker makes them; here they are found, placed and forgotten, and program counters are translated.
+//!
+//! An object's first mapping brings its room: the slot page and the stubs lie behind its span, kept from the guest.
+//! They go when nothing is mapped in the span any more. Locks: the list of placed images is a leaf inside the address
+//! space's lock; the cache of images is a leaf; the broker is asked outside of both.
 
-use super::space::Mm;
+use super::map::{MAP_FIXED, MAP_PRIVATE};
+use super::place::HOST_FIXED_NOREPLACE;
+use super::space::{Mm, State};
+use super::vma::{Backing, Form, Prot, Vma};
+use super::{PAGE, page_align};
 use crate::fs::File;
+use crate::fs::broker;
+use crate::fs::file::MapObject;
+use crate::{Errno, Result};
+use abi::broker::{Attributes, Reply, Request, Text};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
+use machine::host::{self, HostFd};
+use machine::sync::Mutex;
+
+const HOST_SHARED: u32 = 1;
 
 /// A file's patched image.
 #[derive(Debug)]
 pub struct Image {
     layout: abi::broker::Image,
-}
-
-impl Image {
-    /// Bytes of address space that the object and its stubs need, from its lowest address.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        let stubs = self.layout.stub_vaddr.saturating_add(self.layout.stub_len);
-        stubs.saturating_sub(self.layout.base_vaddr).max(self.layout.span)
-    }
+    /// Instructions that have a copy to run in their stead: (original, copy), ordered.
+    resume: Vec<(u64, u64)>,
+    handle: HostFd,
 }
 
 /// An image in an address space.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     /// What is added to its virtual addresses.
-    pub(super) bias: u64,
-    pub(super) image: Arc<Image>,
+    bias: u64,
+    image: Arc<Image>,
+    /// Slot page and stubs.
+    area: Range<u64>,
 }
 
-/// The patched image of a file; None where it has none.
+/// What is known of a file: the version asked about, and its image if it has one.
+type Known = (Attributes, Option<Arc<Image>>);
+
+/// Images by device and inode of their files.
+static CACHE: Mutex<BTreeMap<(u64, u64), Known>> = Mutex::new(BTreeMap::new());
+/// Most files that are remembered.
+const CACHE_LIMIT: usize = 512;
+
+/// The patched image of a file; None where it has none. May ask the broker: no lock is held.
 #[must_use]
-pub fn of(_file: &Arc<File>) -> Option<Arc<Image>> {
-    None
+pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
+    let host = file.path()?.inode().host_file()?;
+    let key = (host.attributes.device, host.attributes.inode);
+    if let Some((version, image)) = CACHE.lock().get(&key)
+        && is_same_version(version, &host.attributes)
+    {
+        return image.clone();
+    }
+    let request = Request::Image { export: host.export, path: &host.path };
+    let image = match broker::request(&request) {
+        Ok((Reply::Image(attributes, layout), Some(handle))) if is_same_version(&attributes, &host.attributes) => {
+            Image::new(layout, handle).map(Arc::new)
+        }
+        Ok(_) => None,
+        Err(Errno::ENOEXEC) => None,
+        // Nothing was said about the file.
+        Err(_) => return None,
+    };
+    let mut cache = CACHE.lock();
+    let old = if cache.len() >= CACHE_LIMIT { core::mem::take(&mut *cache) } else { BTreeMap::new() };
+    let replaced = cache.insert(key, (host.attributes, image.clone()));
+    drop(cache);
+    drop((old, replaced));
+    image
+}
+
+fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
+    (a.device, a.inode, a.size, a.mtime, a.ctime) == (b.device, b.inode, b.size, b.mtime, b.ctime)
+}
+
+/// The image of a file of which `len` bytes from `offset` on are mapped as a loader begins with an object: all of its
+/// span at once.
+pub(super) fn of_whole_object(file: &Arc<File>, offset: u64, len: u64) -> Option<Arc<Image>> {
+    if offset != 0 || len <= PAGE {
+        return None;
+    }
+    file.path()?.inode().host_file()?;
+    let mut magic = [0; 4];
+    let read = file.ops().read(file, &mut crate::uio::Sink::kernel(&mut magic), 0).ok()?;
+    if read < magic.len() || !crate::process::elf::is_elf(&magic) {
+        return None;
+    }
+    of(file).filter(|image| image.layout.span == len)
+}
+
+impl Image {
+    /// Checks what the broker said as far as the LibOS relies on it.
+    fn new(layout: abi::broker::Image, handle: HostFd) -> Option<Image> {
+        let aligned = [layout.span, layout.base_vaddr, layout.slot_vaddr, layout.stub_vaddr, layout.stub_offset];
+        let end = layout.base_vaddr.checked_add(layout.span)?;
+        let stub_end = layout.stub_vaddr.checked_add(page_align(layout.stub_len)?)?;
+        let ordered = end <= layout.slot_vaddr && layout.slot_vaddr.checked_add(PAGE)? <= layout.stub_vaddr;
+        let is_aligned = aligned.iter().all(|value| value.is_multiple_of(PAGE));
+        if !ordered || !is_aligned || layout.stub_len == 0 || stub_end > super::USER_END {
+            return None;
+        }
+        let mut resume: Vec<_> =
+            layout.moved.iter().filter(|moved| moved.resumes).map(|moved| (moved.original, moved.start)).collect();
+        resume.sort_unstable();
+        Some(Image { layout, resume, handle })
+    }
+
+    /// Bytes of address space that the object, its slot page and its stubs need, from its lowest address.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.area().end - self.layout.base_vaddr
+    }
+
+    /// Virtual addresses of slot page and stubs.
+    fn area(&self) -> Range<u64> {
+        let len = self.layout.stub_len.next_multiple_of(PAGE);
+        self.layout.slot_vaddr..self.layout.stub_vaddr.saturating_add(len)
+    }
+
+    fn span(&self) -> Range<u64> {
+        self.layout.base_vaddr..self.layout.base_vaddr.saturating_add(self.layout.span)
+    }
+}
+
+impl Placed {
+    /// The object's addresses.
+    fn span(&self) -> Range<u64> {
+        let span = self.image.span();
+        span.start.wrapping_add(self.bias)..span.end.wrapping_add(self.bias)
+    }
+
+    /// Parts of a mapping of the object's file that the image replaces.
+    fn parts(&self, addr: u64, offset: u64, len: u64) -> impl Iterator<Item = (Range<u64>, u64)> {
+        self.image.layout.text.iter().filter_map(move |text| part(text, self.bias, addr, offset, len))
+    }
+
+    fn original(&self, pc: u64) -> Option<u64> {
+        if !self.area.contains(&pc) {
+            return None;
+        }
+        let at = pc.wrapping_sub(self.bias);
+        let moved = &self.image.layout.moved;
+        let index = moved.partition_point(|moved| moved.start <= at).checked_sub(1)?;
+        let moved = moved.get(index).filter(|moved| at < moved.end)?;
+        Some(moved.original.wrapping_add(self.bias))
+    }
+
+    fn resume(&self, pc: u64) -> Option<u64> {
+        let at = pc.wrapping_sub(self.bias);
+        let index = self.image.resume.binary_search_by_key(&at, |(original, _)| *original).ok()?;
+        self.image.resume.get(index).map(|(_, copy)| copy.wrapping_add(self.bias))
+    }
+
+    fn tier(&self, pc: u64) -> Option<u8> {
+        let at = self.original(pc).unwrap_or(pc).wrapping_sub(self.bias).wrapping_sub(SYSCALL_LEN);
+        let sites = &self.image.layout.sites;
+        let index = sites.binary_search_by_key(&at, |(vaddr, _)| *vaddr).ok()?;
+        sites.get(index).map(|(_, tier)| *tier)
+    }
+}
+
+/// Bytes of the `syscall` instruction.
+const SYSCALL_LEN: u64 = 2;
+
+/// Where a range of text lies in a mapping of the file at `addr`, if it lies where the stubs expect it: addresses, and
+/// the offset of the first.
+fn part(text: &Text, bias: u64, addr: u64, offset: u64, len: u64) -> Option<(Range<u64>, u64)> {
+    let start = text.offset.max(offset);
+    let end = text.offset.checked_add(page_align(text.len)?)?.min(offset.checked_add(len)?);
+    let at = addr.checked_add(start.checked_sub(offset)?)?;
+    let expected = bias.wrapping_add(text.vaddr).wrapping_add(start - text.offset);
+    (start < end && at == expected).then(|| (at..at + (end - start), start))
 }
 
 impl Mm {
-    /// The original place of a moved instruction, for signal frames; other addresses stay.
+    /// Puts slot page and stubs of an object at `bias` behind it. Where they have no room, its calls trap.
+    pub fn place_image(&self, image: &Arc<Image>, bias: u64) {
+        let start = image.layout.base_vaddr.wrapping_add(bias);
+        self.place_locked(&mut self.state(), image, start);
+    }
+
+    /// As [`Mm::place_image`], for an object that starts at `start`.
+    pub(super) fn place_locked(&self, state: &mut State, image: &Arc<Image>, start: u64) {
+        if let Some(placed) = state.place_image(image, start.wrapping_sub(image.layout.base_vaddr)) {
+            self.images.lock().push(placed);
+        }
+    }
+
+    /// The image of which a private executable mapping of a file should be: handle of the whole mapping, if one covers
+    /// it.
+    pub(super) fn image_handle(&self, image: &Arc<Image>, addr: u64, offset: u64, len: u64) -> Option<i32> {
+        let images = self.images.lock();
+        let placed = images.iter().find(|placed| Arc::ptr_eq(&placed.image, image))?;
+        let whole = placed.parts(addr, offset, len).any(|(part, _)| part == (addr..addr + len));
+        whole.then(|| image.handle.raw())
+    }
+
+    /// Maps the image over the parts of a fresh mapping that it replaces.
+    pub(super) fn overlay_image(&self, state: &mut State, image: &Arc<Image>, vma: &Vma) -> Result<()> {
+        let Backing::File { offset, .. } = &vma.backing else { return Ok(()) };
+        let images = self.images.lock();
+        let Some(placed) = images.iter().find(|placed| Arc::ptr_eq(&placed.image, image)) else { return Ok(()) };
+        for (part, from) in placed.parts(vma.start, *offset, vma.len()) {
+            let flags = MAP_PRIVATE | MAP_FIXED;
+            host::mmap(part.start, part.end - part.start, vma.prot.bits(), flags, image.handle.raw(), from)?;
+            state.tree.update(part, mark_patched);
+        }
+        Ok(())
+    }
+
+    /// Forgets images of whose object nothing is mapped any more. `removed` is what was just unmapped.
+    pub(super) fn forget_images(&self, state: &mut State, removed: &[Vma]) {
+        if !removed.iter().any(Vma::is_patched) {
+            return;
+        }
+        self.images.lock().retain(|placed| {
+            let is_gone = state.tree.overlapping(placed.span()).next().is_none();
+            if is_gone {
+                let _ = host::munmap(placed.area.start, placed.area.end - placed.area.start);
+                state.tree.unkeep(&placed.area);
+            }
+            !is_gone
+        });
+    }
+
+    /// The original place of a moved instruction; other addresses stay. A guest never sees a stub.
     #[must_use]
     pub fn original_pc(&self, pc: u64) -> u64 {
         let images = self.images.lock();
         images.iter().find_map(|placed| placed.original(pc)).unwrap_or(pc)
     }
+
+    /// Where a guest goes on that wants to run at `pc`: its copy, if the instruction there was moved.
+    #[must_use]
+    pub fn resume_pc(&self, pc: u64) -> u64 {
+        let images = self.images.lock();
+        let placed = images.iter().find(|placed| placed.span().contains(&pc));
+        placed.and_then(|placed| placed.resume(pc)).unwrap_or(pc)
+    }
+
+    /// Tier of the site whose call returns to `pc`.
+    #[must_use]
+    pub fn tier_of(&self, pc: u64) -> Option<u8> {
+        let images = self.images.lock();
+        images.iter().find_map(|placed| placed.tier(pc))
+    }
+
+    /// File and offset of an address, for reports.
+    #[must_use]
+    pub fn file_at(&self, addr: u64) -> Option<(Arc<File>, u64)> {
+        let state = self.state();
+        let vma = state.tree.find(addr)?.clone();
+        drop(state);
+        match vma.backing {
+            Backing::File { file, offset, .. } => Some((file, offset + (addr - vma.start))),
+            _ => None,
+        }
+    }
 }
 
-impl Placed {
-    fn original(&self, pc: u64) -> Option<u64> {
-        let at = pc.wrapping_sub(self.bias);
-        let moved: &Vec<(u64, u64, u64)> = &self.image.layout.moved;
-        let index = moved.partition_point(|(start, _, _)| *start <= at).checked_sub(1)?;
-        let (start, end, original) = *moved.get(index)?;
-        (start..end).contains(&at).then(|| original.wrapping_add(at - start).wrapping_add(self.bias))
+/// What a mapping is once the image lies in its place.
+pub(super) fn mark_patched(vma: &mut Vma) {
+    if let Backing::File { form, .. } = &mut vma.backing {
+        *form = Form::Image;
+    }
+}
+
+impl State {
+    fn place_image(&mut self, image: &Arc<Image>, bias: u64) -> Option<Placed> {
+        let area = image.area();
+        let area = area.start.wrapping_add(bias)..area.end.wrapping_add(bias);
+        if area.start >= area.end || !self.tree.is_free(area.clone()) {
+            return None;
+        }
+        let stubs = area.start + PAGE..area.end;
+        if image.layout.stub_vaddr.wrapping_add(bias) != stubs.start {
+            return None;
+        }
+        let (slot_fd, slot_offset) = machine::process::slot_page()?;
+        let read = Prot::READ.bits();
+        host::mmap(area.start, PAGE, read, HOST_SHARED | HOST_FIXED_NOREPLACE, slot_fd, slot_offset).ok()?;
+        let flags = MAP_PRIVATE | HOST_FIXED_NOREPLACE;
+        let prot = (Prot::READ | Prot::EXEC).bits();
+        let fd = image.handle.raw();
+        if host::mmap(stubs.start, stubs.end - stubs.start, prot, flags, fd, image.layout.stub_offset).is_err() {
+            let _ = host::munmap(area.start, PAGE);
+            return None;
+        }
+        self.tree.keep(area.clone());
+        Some(Placed { bias, image: Arc::clone(image), area })
+    }
+
+    /// Maps the file itself again where its image was: the text is about to move away from its stubs.
+    pub(super) fn unpatch(&mut self, range: &Range<u64>) -> Result<()> {
+        let parts: Vec<Vma> = self.tree.overlapping(range.clone()).filter(|vma| vma.is_patched()).cloned().collect();
+        for vma in parts {
+            let vma = vma.clipped(range);
+            let Backing::File { file, offset, sharing, .. } = &vma.backing else { continue };
+            let MapObject::Handle(handle) = file.ops().map(file, *sharing)? else { return Err(Errno::EFAULT) };
+            let flags = MAP_PRIVATE | MAP_FIXED;
+            host::mmap(vma.start, vma.len(), vma.prot.bits(), flags, handle.raw(), *offset)?;
+            self.tree.update(vma.start..vma.end, |vma| {
+                if let Backing::File { form, .. } = &mut vma.backing {
+                    *form = Form::Handle;
+                }
+            });
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! New mappings: mmap(2).
 
+use super::image::{self, Image};
 use super::place::{self, HOST_FIXED};
 use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
@@ -97,6 +98,10 @@ struct Plan {
     flags: VmaFlags,
     handle: Option<Arc<HostFd>>,
     populate: bool,
+    /// The file's patched image, where the mapping is of text or brings a whole object.
+    image: Option<Arc<Image>>,
+    /// Free bytes that a chosen address is followed by, the mapping's own included.
+    room: u64,
 }
 
 impl Mm {
@@ -105,7 +110,15 @@ impl Mm {
     /// # Errors
     /// Those of mmap(2).
     pub fn map(&self, request: MapRequest) -> Result<u64> {
-        let plan = Plan::new(request)?;
+        self.map_with_room(request, 0)
+    }
+
+    /// Maps so that `room` bytes from the address on were free, if the address is chosen here.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn map_with_room(&self, request: MapRequest, room: u64) -> Result<u64> {
+        let plan = Plan::new(request)?.with_image(room);
         let (addr, removed) = self.map_planned(&plan)?;
         drop(removed);
         if let Backing::File { file, offset, form: Form::Copied, .. } = &plan.wish.backing {
@@ -125,10 +138,16 @@ impl Mm {
         }
         state.check_limits(plan)?;
         let flags = plan.flags | state.default_flags;
+        let mut is_patched = false;
         let (addr, removed) = match plan.wish.placement {
             Placement::Fixed => {
                 let addr = plan.wish.addr;
-                plan.map_on_host(addr, HOST_FIXED)?;
+                if state.tree.kept_in(&(addr..addr + plan.len)).is_some() {
+                    return Err(Errno::ENOMEM);
+                }
+                let patched = self.text_handle(plan, addr);
+                plan.map_on_host(addr, HOST_FIXED, patched)?;
+                is_patched = patched.is_some();
                 (addr, state.tree.remove(addr..addr + plan.len))
             }
             Placement::FixedNoReplace => {
@@ -136,23 +155,47 @@ impl Mm {
                 if !state.tree.is_free(addr..addr + plan.len) {
                     return Err(Errno::EEXIST);
                 }
-                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE)?, Vec::new())
+                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None)?, Vec::new())
             }
             Placement::Anywhere | Placement::Low => {
-                let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE);
-                (place::with_fresh_range(&state, &plan.wish, plan.len, ask)?, Vec::new())
+                let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
+                (place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?, Vec::new())
             }
         };
-        state.tree.insert(Vma {
+        let mut vma = Vma {
             start: addr,
             end: addr + plan.len,
             prot: plan.prot,
             max_prot: plan.max_prot,
             flags,
             backing: plan.wish.backing.clone(),
-        });
+        };
+        if is_patched {
+            image::mark_patched(&mut vma);
+        }
+        state.tree.insert(vma.clone());
+        self.forget_images(&mut state, &removed);
+        if !is_patched {
+            self.bring_image(&mut state, plan, &vma)?;
+        }
         state.note_peak();
         Ok((addr, removed))
+    }
+
+    /// The image's handle, where it replaces all of a mapping of text.
+    fn text_handle(&self, plan: &Plan, addr: u64) -> Option<i32> {
+        let Backing::File { offset, .. } = &plan.wish.backing else { return None };
+        let image = plan.image.as_ref().filter(|_| plan.prot.contains(Prot::EXEC))?;
+        self.image_handle(image, addr, *offset, plan.len)
+    }
+
+    /// Stubs behind a whole object, and the image over its text.
+    fn bring_image(&self, state: &mut State, plan: &Plan, vma: &Vma) -> Result<()> {
+        let Some(image) = &plan.image else { return Ok(()) };
+        if plan.room > 0 {
+            self.place_locked(state, image, vma.start);
+        }
+        if plan.prot.contains(Prot::EXEC) { self.overlay_image(state, image, vma) } else { Ok(()) }
     }
 }
 
@@ -216,12 +259,32 @@ impl Plan {
         let wish = Wish { addr: request.addr, placement, backing: request.backing };
         let flags = vma_flags(request.flags);
         let populate = request.flags & (MAP_POPULATE | MAP_LOCKED) != 0;
-        let plan = Plan { wish, len, prot, max_prot: Prot::all(), flags, handle: None, populate };
+        let plan = Plan { wish, len, prot, max_prot: Prot::all(), flags, handle: None, populate, image: None, room: 0 };
         if matches!(plan.wish.backing, Backing::File { .. }) {
             plan.with_file(request.flags)
         } else {
             plan.without_file(request.flags)
         }
+    }
+
+    /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least.
+    fn with_image(mut self, room: u64) -> Plan {
+        self.room = room;
+        let Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle } = &self.wish.backing else {
+            return self;
+        };
+        if self.prot.contains(Prot::WRITE) {
+            return self;
+        }
+        let is_chosen = matches!(self.wish.placement, Placement::Anywhere | Placement::Low);
+        let whole = if is_chosen { image::of_whole_object(file, *offset, self.len) } else { None };
+        if let Some(image) = whole {
+            self.room = room.max(image.room());
+            self.image = Some(image);
+        } else if self.prot.contains(Prot::EXEC) {
+            self.image = image::of(file);
+        }
+        self
     }
 
     fn without_file(mut self, flags: u32) -> Result<Plan> {
@@ -282,7 +345,8 @@ impl Plan {
         Ok(self)
     }
 
-    fn map_on_host(&self, addr: u64, fixed: u32) -> Result<u64> {
+    /// Maps on the host: the file's handle, or `patched` in its stead.
+    fn map_on_host(&self, addr: u64, fixed: u32, patched: Option<i32>) -> Result<u64> {
         let mut flags = fixed;
         // A read-only shared mapping of a copy is private memory for the host.
         let copied = matches!(self.wish.backing, Backing::File { form: Form::Copied, .. });
@@ -297,7 +361,7 @@ impl Plan {
         let prot = if copied { FILLING } else { self.prot };
         match (&self.handle, &self.wish.backing) {
             (Some(handle), Backing::File { offset, .. }) => {
-                host::mmap(addr, self.len, prot.bits(), flags, handle.raw(), *offset)
+                host::mmap(addr, self.len, prot.bits(), flags, patched.unwrap_or(handle.raw()), *offset)
             }
             _ => host::mmap(addr, self.len, prot.bits(), flags | MAP_ANONYMOUS, -1, 0),
         }

@@ -152,7 +152,7 @@ impl State {
             step = &shrunk;
         }
         self.check_resize(step, vma)?;
-        self.move_to(step, vma, r.new_addr, after)
+        self.move_to(step, r.new_addr, after)
     }
 
     fn remap_anywhere(&mut self, r: &Remap, vma: &Vma, after: &mut After) -> Result<u64> {
@@ -163,15 +163,18 @@ impl State {
         };
         // Taken first, so that nothing of the host's is overwritten.
         let target = place::with_fresh_range(self, &wish, r.new_len, |addr| place::reserve(addr, r.new_len))?;
-        let moved = self.move_to(r, vma, target, after);
+        let moved = self.move_to(r, target, after);
         if moved.is_err() {
             let _ = host::munmap(target, r.new_len);
         }
         moved
     }
 
-    fn move_to(&mut self, r: &Remap, vma: &Vma, target: u64, after: &mut After) -> Result<u64> {
+    fn move_to(&mut self, r: &Remap, target: u64, after: &mut After) -> Result<u64> {
         let flags = MAYMOVE | FIXED | r.flags & DONTUNMAP;
+        let end = r.addr.checked_add(r.old_len).ok_or(Errno::EINVAL)?;
+        self.unpatch(&(r.addr..end))?;
+        let vma = self.tree.find(r.addr).cloned().ok_or(Errno::EFAULT)?;
         host::mremap(r.addr, r.old_len, r.new_len, flags, target)?;
         let old = r.addr..r.addr + r.old_len;
         let mut moved = vma.clipped(&(r.addr..vma.end));

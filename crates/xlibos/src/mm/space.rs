@@ -106,6 +106,7 @@ impl Mm {
         for vma in old.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
             tree.insert(Vma { flags: vma.flags.difference(VmaFlags::LOCKED), ..vma.clone() });
         }
+        old.tree.kept().iter().for_each(|kept| tree.keep(kept.clone()));
         let peak = tree.totals().mapped;
         let state = State {
             tree,
@@ -127,10 +128,13 @@ impl Mm {
             let libos = machine::cpu::libos_range();
             // Nothing but the guest's lies below the LibOS: one call for all of it.
             let low = state.tree.runs(0..libos.start);
+            let kept = state.tree.kept().iter();
             if let (Some(first), Some(last)) = (low.first(), low.last()) {
-                unmap_on_host(&(first.start..last.end));
+                let end = kept.clone().map(|kept| kept.end).filter(|end| *end <= libos.start).max();
+                unmap_on_host(&(first.start..last.end.max(end.unwrap_or(0))));
             }
             state.tree.runs(libos.end..u64::MAX).iter().for_each(unmap_on_host);
+            kept.filter(|kept| kept.start >= libos.end).for_each(unmap_on_host);
             state.brk_start = 0;
             state.brk = 0;
             state.tree.clear()

@@ -49,6 +49,8 @@ pub enum Form {
     Handle,
     /// Memory of the process, filled by reading the file.
     Copied,
+    /// A mapping of the file's patched image: see [`super::image`].
+    Image,
 }
 
 /// Where a mapping's contents come from.
@@ -172,6 +174,12 @@ impl Vma {
         matches!(self.backing, Backing::File { form: Form::Copied, .. })
     }
 
+    /// Whether the host's memory is that of the file's patched image.
+    #[must_use]
+    pub fn is_patched(&self) -> bool {
+        matches!(self.backing, Backing::File { form: Form::Image, .. })
+    }
+
     /// The part within a range, which it must touch.
     #[must_use]
     pub fn clipped(&self, range: &Range<u64>) -> Vma {
@@ -239,6 +247,8 @@ impl Totals {
 #[derive(Clone, Debug, Default)]
 pub struct VmaTree {
     map: BTreeMap<u64, Vma>,
+    /// Ranges that are taken without being the guest's: stubs of patched images. Ordered by nothing.
+    kept: Vec<Range<u64>>,
     totals: Totals,
 }
 
@@ -246,7 +256,11 @@ impl VmaTree {
     /// No mapping.
     #[must_use]
     pub const fn new() -> VmaTree {
-        VmaTree { map: BTreeMap::new(), totals: Totals { mapped: 0, data: 0, locked: 0, stack: 0, exec: 0 } }
+        VmaTree {
+            map: BTreeMap::new(),
+            kept: Vec::new(),
+            totals: Totals { mapped: 0, data: 0, locked: 0, stack: 0, exec: 0 },
+        }
     }
 
     /// Sums.
@@ -279,10 +293,33 @@ impl VmaTree {
         self.map.range(from..to).map(|(_, vma)| vma)
     }
 
-    /// Whether nothing is mapped in a range.
+    /// Whether nothing is mapped or kept in a range.
     #[must_use]
     pub fn is_free(&self, range: Range<u64>) -> bool {
-        self.overlapping(range).next().is_none()
+        self.kept_in(&range).is_none() && self.overlapping(range).next().is_none()
+    }
+
+    /// Keeps a free range from mappings.
+    pub fn keep(&mut self, range: Range<u64>) {
+        self.kept.push(range);
+    }
+
+    /// Gives a kept range free again.
+    pub fn unkeep(&mut self, range: &Range<u64>) {
+        self.kept.retain(|kept| kept != range);
+    }
+
+    /// The ranges that are kept.
+    #[must_use]
+    pub fn kept(&self) -> &[Range<u64>] {
+        &self.kept
+    }
+
+    /// The lowest kept range that a range touches.
+    #[must_use]
+    pub fn kept_in(&self, range: &Range<u64>) -> Option<Range<u64>> {
+        let touches = |kept: &&Range<u64>| kept.start < range.end && range.start < kept.end;
+        self.kept.iter().filter(touches).min_by_key(|kept| kept.start).cloned()
     }
 
     /// Whether all of a range is mapped.
@@ -330,18 +367,41 @@ impl VmaTree {
     #[must_use]
     pub fn find_gap_below(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
         let mut top = bounds.end;
+        loop {
+            let start = self.unmapped_below(bounds.start..top, len)?;
+            match self.kept_in(&(start..start + len)) {
+                None => return Some(start),
+                Some(kept) => top = kept.start.min(top),
+            }
+        }
+    }
+
+    fn unmapped_below(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
+        let mut top = bounds.end;
         for vma in self.overlapping(bounds.clone()).rev() {
             if top.checked_sub(len).is_some_and(|start| start >= vma.end.max(bounds.start)) {
                 break;
             }
             top = vma.start;
         }
-        top.checked_sub(len).filter(|start| *start >= bounds.start && self.is_free(*start..top))
+        let is_free = |start: &u64| self.overlapping(*start..top).next().is_none();
+        top.checked_sub(len).filter(|start| *start >= bounds.start).filter(is_free)
     }
 
     /// The lowest free range of `len` bytes within `bounds`.
     #[must_use]
     pub fn find_gap_above(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
+        let mut from = bounds.start;
+        loop {
+            let start = self.unmapped_above(from..bounds.end, len)?;
+            match self.kept_in(&(start..start + len)) {
+                None => return Some(start),
+                Some(kept) => from = kept.end.max(from),
+            }
+        }
+    }
+
+    fn unmapped_above(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
         let mut at = bounds.start;
         for vma in self.overlapping(bounds.clone()) {
             if vma.start.saturating_sub(at) >= len {
@@ -349,7 +409,8 @@ impl VmaTree {
             }
             at = at.max(vma.end);
         }
-        at.checked_add(len).filter(|end| *end <= bounds.end && self.is_free(at..*end)).map(|_| at)
+        let is_free = |end: &u64| self.overlapping(at..*end).next().is_none();
+        at.checked_add(len).filter(|end| *end <= bounds.end).filter(is_free).map(|_| at)
     }
 
     /// Puts a mapping where nothing is.
@@ -390,6 +451,7 @@ impl VmaTree {
     /// Removes all; returns what was there.
     pub fn clear(&mut self) -> Vec<Vma> {
         self.totals = Totals::default();
+        self.kept.clear();
         core::mem::take(&mut self.map).into_values().collect()
     }
 

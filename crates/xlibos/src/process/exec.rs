@@ -261,11 +261,10 @@ fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
     } else {
         None
     };
-    let base = map_object(mm, &plan.file, &plan.elf, bias)?;
-    let brk = base.wrapping_add(plan.elf.span().1);
+    let Object { base, end: brk } = map_object(mm, &plan.file, &plan.elf, bias)?;
     let (interpreter_base, entry) = match &plan.interpreter {
         Some((file, elf)) => {
-            let base = map_object(mm, file, elf, None)?;
+            let base = map_object(mm, file, elf, None)?.base;
             (base, base.wrapping_add(elf.entry))
         }
         None => (0, base.wrapping_add(plan.elf.entry)),
@@ -277,24 +276,34 @@ fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
     Ok(TrapFrame { rip: entry, rsp, rflags: 0x202, orig_rax: u64::MAX, ..TrapFrame::default() })
 }
 
-/// Maps an object's segments; returns what must be added to its addresses. A relocatable object without a
-/// wish goes where the address space chooses.
-fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> Result<u64> {
+/// A mapped program or interpreter.
+struct Object {
+    /// What is added to its addresses.
+    base: u64,
+    /// Where it ends, stubs included.
+    end: u64,
+}
+
+/// Maps an object's segments. A relocatable object without a wish goes where the address space chooses.
+fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> Result<Object> {
     let (start, end) = elf.span();
+    let image = crate::mm::image::of(file);
+    let room = image.as_ref().map_or(0, |image| image.room()).max(end - start);
     let base = if elf.is_relocatable {
         let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
         let addr = wish.map_or(0, |wish| wish + start);
-        let image = crate::mm::image::of(file);
-        let len = image.as_ref().map_or(end - start, |image| image.room().max(end - start));
-        let at = mm.map(MapRequest { addr, len, prot: 0, flags, backing: Backing::Zero })?;
-        at.wrapping_sub(start)
+        let request = MapRequest { addr, len: end - start, prot: 0, flags, backing: Backing::Zero };
+        mm.map_with_room(request, room)?.wrapping_sub(start)
     } else {
         0
     };
+    if let Some(image) = &image {
+        mm.place_image(image, base);
+    }
     for segment in &elf.segments {
         map_segment(mm, file, segment, base)?;
     }
-    Ok(base)
+    Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
 }
 
 fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64) -> Result<()> {

@@ -63,6 +63,8 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<R
     let cpu = machine::cpu::current();
     let mut registers = *cpu.frame();
     registers.rip = task.mm().original_pc(registers.rip);
+    // A stub's address may stand where the hardware leaves the return address.
+    registers.rcx = task.mm().original_pc(registers.rcx);
     if let Some(class) = interrupted {
         finish_interrupted(&mut registers, class, action);
     }

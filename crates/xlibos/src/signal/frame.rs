@@ -194,7 +194,7 @@ pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
         r13: context.r13,
         r14: context.r14,
         r15: context.r15,
-        rip: context.rip,
+        rip: task.mm().resume_pc(context.rip),
         // Only flags that user code may set; interrupts stay on.
         rflags: context.eflags & 0x4_0dd5 | 0x202,
         orig_rax: u64::MAX,

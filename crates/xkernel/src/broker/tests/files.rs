@@ -168,7 +168,7 @@ fn the_image_of_a_program_comes_with_its_descriptor() {
     let line = maps.lines().find(|line| line.contains("/libc.so") || line.contains("/libc-")).expect("a dynamic libc");
     std::fs::copy(&line[line.find('/').expect("path")..], fixture.path("libc")).expect("copy");
     let (reply, image) = fixture.ask(Request::Image { export: 1, path: b"libc" });
-    let Reply::Image(layout) = reply else { panic!("{reply:?}") };
+    let Reply::Image(_, layout) = reply else { panic!("{reply:?}") };
     let len = rustix::fs::fstat(&*image.expect("a descriptor")).expect("stat").st_size;
     assert!(u64::try_from(len).expect("positive") >= layout.stub_offset + layout.stub_len);
     for (path, errno) in [(&b"file"[..], libc::ENOEXEC), (b"", libc::EISDIR), (b"missing", libc::ENOENT)] {

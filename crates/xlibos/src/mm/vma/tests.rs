@@ -116,3 +116,15 @@ proptest! {
         prop_assert_eq!(seen, expected.map(|page| page as u64 * PAGE));
     }
 }
+
+#[test]
+fn a_kept_range_is_taken_without_being_mapped() {
+    let mut tree = VmaTree::new();
+    tree.keep(bytes(10, 4));
+    assert!(!tree.is_free(bytes(13, 1)) && tree.is_free(bytes(14, 1)) && tree.find(bytes(10, 1).start).is_none());
+    assert_eq!(tree.find_gap_below(bytes(0, 16), 3 * PAGE), Some(7 * PAGE));
+    assert_eq!(tree.find_gap_above(bytes(8, 16), 3 * PAGE), Some(14 * PAGE));
+    assert!(tree.remove(bytes(0, PAGES)).is_empty() && !tree.is_free(bytes(10, 1)));
+    tree.unkeep(&bytes(10, 4));
+    assert!(tree.is_free(bytes(0, PAGES)));
+}

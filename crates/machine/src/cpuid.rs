@@ -1,0 +1,283 @@
+//! `cpuid` answered from a table. In a virtual machine the instruction traps to the hypervisor, and a C library
+//! executes dozens of them at every start; patched sites jump here instead (design, section 3).
+//!
+//! The entry has rdx = return address, eax and ecx as the instruction takes them, rbx free, and keeps the flags. Upper
+//! halves of rax and rcx are free as well, since the instruction clears them: both inputs travel packed in rbx.
+//! A leaf is executed once a container and kept, unless it differs by core. Invariant: entries below
+//! [`TABLE`]'s count with a set `is_valid` are complete and never change.
+
+use crate::cpu::Cpu;
+use crate::entry::{AREAS_END, AREAS_START};
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Most answers that are kept.
+const ENTRIES: usize = 96;
+
+/// One answer.
+#[repr(C)]
+struct Entry {
+    /// Leaf, and the subleaf with its bytes reversed in the upper half.
+    key: AtomicU64,
+    eax: AtomicU32,
+    ebx: AtomicU32,
+    ecx: AtomicU32,
+    edx: AtomicU32,
+    is_valid: AtomicU64,
+}
+
+#[repr(C)]
+struct Table {
+    /// How many entries were handed out; may exceed [`ENTRIES`].
+    used: AtomicU64,
+    entries: [Entry; ENTRIES],
+}
+
+static TABLE: Table = Table {
+    used: AtomicU64::new(0),
+    entries: [const {
+        Entry {
+            key: AtomicU64::new(0),
+            eax: AtomicU32::new(0),
+            ebx: AtomicU32::new(0),
+            ecx: AtomicU32::new(0),
+            edx: AtomicU32::new(0),
+            is_valid: AtomicU64::new(0),
+        }
+    }; ENTRIES],
+};
+
+/// Addresses of the entries for calls and for `cpuid`, alone on a page that every object's stubs map.
+#[repr(C, align(4096))]
+struct Slots {
+    syscall: AtomicU64,
+    cpuid: AtomicU64,
+    rest: [u8; 4080],
+}
+
+static SLOTS: Slots = Slots { syscall: AtomicU64::new(0), cpuid: AtomicU64::new(0), rest: [0; 4080] };
+
+/// Fills the slots; at boot.
+pub(crate) fn fill_slots() {
+    SLOTS.syscall.store(crate::entry::syscall_entry_address(), Ordering::Relaxed);
+    SLOTS.cpuid.store(xlibos_cpuid_entry as unsafe extern "C" fn() as usize as u64, Ordering::Relaxed);
+    debug_assert!(SLOTS.rest.len() < 4096);
+}
+
+/// Where the slots lie.
+pub(crate) fn slots_address() -> u64 {
+    &raw const SLOTS as u64
+}
+
+/// Leaves below 32 that have subleaves: the others ignore ecx.
+const SUBLEAVES: u32 = 1 << 4
+    | 1 << 7
+    | 1 << 0xb
+    | 1 << 0xd
+    | 1 << 0xf
+    | 1 << 0x10
+    | 1 << 0x12
+    | 1 << 0x14
+    | 1 << 0x17
+    | 1 << 0x18
+    | 1 << 0x1a
+    | 1 << 0x1b
+    | 1 << 0x1d
+    | 1 << 0x1e
+    | 1 << 0x1f;
+/// Leaves below 32 that differ by core: APIC ids, kind of core.
+const BY_CORE: u32 = 1 << 1 | 1 << 0xb | 1 << 0x1a | 1 << 0x1f;
+
+global_asm!(
+    r"
+    .global xlibos_cpuid_entry, xlibos_cpuid_saved, xlibos_cpuid_ask
+    .global xlibos_cpuid_bad_gs, xlibos_cpuid_interrupted, xlibos_cpuid_end
+    .balign 64
+xlibos_cpuid_entry:
+    // rbx = ecx with its bytes reversed in the upper half, eax in the lower.
+    mov eax, eax
+    mov ecx, ecx
+    bswap rcx
+    lea rbx, [rcx + rax]
+    lahf
+    seto al
+    rdgsbase rcx
+    cmp rcx, [rip + {areas_start}]
+    jb xlibos_cpuid_bad_gs
+    cmp rcx, [rip + {areas_end}]
+    jae xlibos_cpuid_bad_gs
+    cmp [rcx + {this}], rcx
+    jne xlibos_cpuid_bad_gs
+    mov [rcx + {ret}], rdx
+xlibos_cpuid_saved:
+    mov [rcx + {flags}], rax
+    // rbx becomes the key: the subleaf counts only where there are some.
+    mov ecx, ebx
+    cmp ecx, 32
+    jae 1f
+    mov eax, {by_core}
+    bt eax, ecx
+    jc xlibos_cpuid_ask
+    mov eax, {subleaves}
+    bt eax, ecx
+    jc 2f
+    jmp 3f
+1:
+    cmp ecx, 0x8000001d
+    jae 4f
+    cmp ecx, 0x80000000
+    jb 2f
+3:
+    mov ebx, ebx
+    jmp 2f
+4:
+    cmp ecx, 0x8000001d
+    jne xlibos_cpuid_ask
+2:
+    mov rdx, [rip + {table}]
+    cmp rdx, {entries}
+    jbe 5f
+    mov edx, {entries}
+5:
+    lea rcx, [rip + {table} + 8]
+6:
+    sub rdx, 1
+    jb xlibos_cpuid_ask
+    cmp [rcx], rbx
+    jne 7f
+    cmp qword ptr [rcx + 24], 0
+    jne 8f
+7:
+    add rcx, {size}
+    jmp 6b
+8:
+    // Found. Flags first: what follows keeps them.
+    mov eax, gs:[{flags}]
+    add al, 0x7f
+    sahf
+    mov eax, [rcx + 8]
+    mov ebx, [rcx + 12]
+    mov edx, [rcx + 20]
+    mov ecx, [rcx + 16]
+    jmp gs:[{ret}]
+
+// Three places that trap on purpose: the handler does what is left.
+xlibos_cpuid_ask:
+    ud2
+xlibos_cpuid_bad_gs:
+    ud2
+xlibos_cpuid_interrupted:
+    ud2
+xlibos_cpuid_end:
+    ",
+    areas_start = sym AREAS_START,
+    areas_end = sym AREAS_END,
+    this = const offset_of!(Cpu, this),
+    ret = const offset_of!(Cpu, cpuid_return),
+    flags = const offset_of!(Cpu, cpuid_flags),
+    by_core = const BY_CORE,
+    subleaves = const SUBLEAVES,
+    table = sym TABLE,
+    entries = const ENTRIES,
+    size = const size_of::<Entry>(),
+);
+unsafe extern "C" {
+    fn xlibos_cpuid_entry();
+    fn xlibos_cpuid_saved();
+    fn xlibos_cpuid_ask();
+    fn xlibos_cpuid_bad_gs();
+    fn xlibos_cpuid_interrupted();
+    fn xlibos_cpuid_end();
+}
+
+fn address(f: unsafe extern "C" fn()) -> u64 {
+    f as usize as u64
+}
+
+/// What a thread that trapped in LibOS code was about.
+pub(crate) enum Trap {
+    /// None of ours.
+    None,
+    /// The answer is in the registers: the guest goes on.
+    Answered,
+    /// The guest goes on at `rip` once its interrupt was looked at.
+    Interrupted,
+}
+
+/// Registers of a context that the entry uses.
+pub(crate) struct Registers<'a> {
+    pub(crate) rax: &'a mut u64,
+    pub(crate) rbx: &'a mut u64,
+    pub(crate) rcx: &'a mut u64,
+    pub(crate) rdx: &'a mut u64,
+    pub(crate) rip: &'a mut u64,
+    pub(crate) rflags: &'a mut u64,
+}
+
+/// Does what the entry left to a trap.
+pub(crate) fn on_trap(cpu: &Cpu, at: Registers<'_>) -> Trap {
+    let (back, flags) = if *at.rip == address(xlibos_cpuid_ask) {
+        (cpu.cpuid_return.get(), cpu.cpuid_flags.get())
+    } else if *at.rip == address(xlibos_cpuid_bad_gs) {
+        (*at.rdx, *at.rax)
+    } else if *at.rip == address(xlibos_cpuid_interrupted) {
+        *at.rip = cpu.cpuid_interrupted.get();
+        return Trap::Interrupted;
+    } else {
+        return Trap::None;
+    };
+    let key = *at.rbx;
+    let leaf = key as u32;
+    let answer = core::arch::x86_64::__cpuid_count(leaf, ((key >> 32) as u32).swap_bytes());
+    if !differs_by_core(leaf) {
+        keep(key, &answer);
+    }
+    *at.rax = answer.eax.into();
+    *at.rbx = answer.ebx.into();
+    *at.rcx = answer.ecx.into();
+    *at.rdx = answer.edx.into();
+    *at.rip = back;
+    // lahf put the low byte into ah, seto the overflow flag into al.
+    const LOW: u64 = 0xd5;
+    const OVERFLOW: u64 = 0x800;
+    let overflow = if flags & 1 != 0 { OVERFLOW } else { 0 };
+    *at.rflags = *at.rflags & !(LOW | OVERFLOW) | flags >> 8 & LOW | overflow;
+    Trap::Answered
+}
+
+/// A thread was interrupted at `rip`: if it is answering, it traps when it has done so.
+pub(crate) fn on_interrupt(cpu: &Cpu, rip: u64, rdx: &mut u64) -> bool {
+    if !(address(xlibos_cpuid_entry)..address(xlibos_cpuid_end)).contains(&rip) {
+        return false;
+    }
+    let trap = address(xlibos_cpuid_interrupted);
+    let back = if rip < address(xlibos_cpuid_saved) || rip == address(xlibos_cpuid_bad_gs) {
+        core::mem::replace(rdx, trap)
+    } else {
+        cpu.cpuid_return.replace(trap)
+    };
+    if back != trap && rip != trap {
+        cpu.cpuid_interrupted.set(back);
+    }
+    true
+}
+
+fn differs_by_core(leaf: u32) -> bool {
+    leaf > 0x8000_001d || leaf < 32 && BY_CORE & 1 << leaf != 0
+}
+
+/// Keeps an answer, where there is room.
+fn keep(key: u64, answer: &core::arch::x86_64::CpuidResult) {
+    let index = TABLE.used.fetch_add(1, Ordering::Relaxed);
+    let Some(entry) = usize::try_from(index).ok().and_then(|index| TABLE.entries.get(index)) else {
+        TABLE.used.store(ENTRIES as u64, Ordering::Relaxed);
+        return;
+    };
+    entry.key.store(key, Ordering::Relaxed);
+    entry.eax.store(answer.eax, Ordering::Relaxed);
+    entry.ebx.store(answer.ebx, Ordering::Relaxed);
+    entry.ecx.store(answer.ecx, Ordering::Relaxed);
+    entry.edx.store(answer.edx, Ordering::Relaxed);
+    entry.is_valid.store(1, Ordering::Release);
+}
