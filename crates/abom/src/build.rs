@@ -104,17 +104,17 @@ fn site_choices(
 
 /// Takes the first rewrite of each site that does not get in another's way, in the order of addresses.
 fn assemble(elf: &Elf<'_>, proofs: &Proofs, choices: &[Vec<Choice>], plan: &mut Plan) {
-    let mut emitter = Emitter {
+    let emitter = Emitter {
         stub_vaddr: plan.stub_vaddr,
         slot_vaddr: plan.slot_vaddr,
         stubs: Vec::new(),
         moved: Vec::new(),
         patches: Vec::new(),
     };
-    let mut taken = Taken::default();
+    let mut assembly = Assembly { emitter, taken: Taken::default() };
     for (proven, choices) in proofs.sites.iter().zip(choices) {
         let Some(body) = proofs.bodies.get(proven.body) else { continue };
-        let site = match rewrite(elf, body, proven, choices, &mut taken, &mut emitter) {
+        let site = match assembly.rewrite(elf, body, proven, choices) {
             Some(site) => site,
             None => {
                 let obstacle = if choices.is_empty() { Obstacle::NoRoom } else { Obstacle::Taken };
@@ -130,42 +130,47 @@ fn assemble(elf: &Elf<'_>, proofs: &Proofs, choices: &[Vec<Choice>], plan: &mut 
         }
         plan.sites.push(site);
     }
+    let mut emitter = assembly.emitter;
     emitter.patches.sort_by_key(|patch| patch.vaddr);
     plan.patches = emitter.patches;
     plan.stubs = emitter.stubs;
     plan.moved = emitter.moved;
 }
 
-fn rewrite(
-    elf: &Elf<'_>,
-    body: &Body,
-    proven: &Proven,
-    choices: &[Choice],
-    taken: &mut Taken,
-    emitter: &mut Emitter,
-) -> Option<Site> {
-    let insn = body.insns.get(proven.insn)?;
-    let text = elf.text_at(proven.vaddr)?;
-    for choice in choices.iter().filter(|choice| taken.is_free(choice)) {
-        let before = body.get(choice.before.clone());
-        let after = body.get(choice.after.clone());
-        let stub_start = emitter.here();
-        let job = Job { site: insn, kind: proven.kind, choice, before, after, text };
-        if emitter.emit(&job).is_none() {
-            continue;
+/// What has been rewritten so far.
+struct Assembly {
+    emitter: Emitter,
+    taken: Taken,
+}
+
+impl Assembly {
+    fn rewrite(&mut self, elf: &Elf<'_>, body: &Body, proven: &Proven, choices: &[Choice]) -> Option<Site> {
+        let insn = body.insns.get(proven.insn)?;
+        let text = elf.text_at(proven.vaddr)?;
+        for choice in choices {
+            if !self.taken.is_free(choice) {
+                continue;
+            }
+            let before = body.get(choice.before.clone());
+            let after = body.get(choice.after.clone());
+            let stub_start = self.emitter.here();
+            let job = Job { site: insn, kind: proven.kind, choice, before, after, text };
+            if self.emitter.emit(&job).is_none() {
+                continue;
+            }
+            self.taken.take(choice);
+            return Some(Site {
+                tier: choice.tier,
+                window_start: choice.overwritten.start,
+                window_end: choice.overwritten.end.max(insn.end()),
+                stub_start,
+                stub_end: self.emitter.here(),
+                ..unpatched(body, proven, Obstacle::NoRoom)
+            })
+            .map(|site| Site { obstacle: None, ..site });
         }
-        taken.take(choice);
-        return Some(Site {
-            tier: choice.tier,
-            window_start: choice.overwritten.start,
-            window_end: choice.overwritten.end.max(insn.end()),
-            stub_start,
-            stub_end: emitter.here(),
-            ..unpatched(body, proven, Obstacle::NoRoom)
-        })
-        .map(|site| Site { obstacle: None, ..site });
+        None
     }
-    None
 }
 
 fn unpatched(body: &Body, proven: &Proven, obstacle: Obstacle) -> Site {

@@ -170,25 +170,31 @@ fn lock_down(cpu: &Cpu, boot: &BootBlock) {
 /// `stack` is the initial stack of a process.
 unsafe fn find_vdso(stack: *const u64) -> u64 {
     const AT_SYSINFO_EHDR: u64 = 33;
-    // SAFETY: argc, argv, NULL, envp, NULL, auxv.
-    let mut at = unsafe { stack.add(1 + *stack as usize + 1) };
-    // SAFETY: within the initial stack.
-    while unsafe { *at } != 0 {
-        // SAFETY: as above.
-        at = unsafe { at.add(1) };
+    // SAFETY: a process begins with argc, argv, NULL, envp, NULL, auxv.
+    let word = |index: usize| unsafe { *stack.wrapping_add(index) };
+    let mut index = 1 + word(0) as usize + 1;
+    while word(index) != 0 {
+        index += 1;
     }
+    index += 1;
     loop {
-        // SAFETY: as above.
-        at = unsafe { at.add(1) };
-        // SAFETY: as above.
-        let (key, value) = unsafe { (*at, *at.add(1)) };
-        match key {
+        match word(index) {
             0 => return 0,
-            AT_SYSINFO_EHDR => return value,
-            // SAFETY: as above.
-            _ => at = unsafe { at.add(1) },
+            AT_SYSINFO_EHDR => return word(index + 1),
+            _ => index += 2,
         }
     }
+}
+
+/// The host's vDSO. Invariant: it is mapped and well formed, so what its tables point at lies within it.
+struct Vdso(u64);
+
+/// What finds a symbol; zero where the vDSO does not say.
+#[derive(Default)]
+struct SymbolTables {
+    strings: u64,
+    symbols: u64,
+    hash: u64,
 }
 
 /// Address of a function in the vDSO, 0 where it is missing.
@@ -199,64 +205,71 @@ unsafe fn vdso_symbol(vdso: u64, name: &[u8]) -> u64 {
     if vdso == 0 {
         return 0;
     }
-    // SAFETY: the image is mapped and well formed; offsets are those of Elf64_Ehdr, Elf64_Phdr, Elf64_Dyn.
-    unsafe {
-        let word = |at: u64| *(at as *const u64);
-        let half = |at: u64| u64::from(*(at as *const u16));
-        let headers = vdso + word(vdso + 32);
-        let mut dynamic = 0;
-        for i in 0..half(vdso + 56) {
-            let header = headers + i * 56;
-            if *(header as *const u32) == 2 {
-                dynamic = vdso + word(header + 16);
-            }
-        }
-        let (mut strings, mut symbols, mut hash) = (0, 0, 0);
-        while dynamic != 0 && word(dynamic) != 0 {
-            match word(dynamic) {
-                5 => strings = vdso + word(dynamic + 8),
-                6 => symbols = vdso + word(dynamic + 8),
-                4 => hash = vdso + word(dynamic + 8),
-                _ => {}
-            }
-            dynamic += 16;
-        }
-        if hash == 0 || symbols == 0 || strings == 0 {
-            return gnu_symbol(vdso, symbols, strings, name);
-        }
-        let count = u64::from(*((hash + 4) as *const u32));
-        find_symbol(vdso, symbols, strings, count, name)
-    }
-}
-
-/// As [`vdso_symbol`] without a SysV hash table: symbols end where the strings begin.
-///
-/// # Safety
-/// As [`vdso_symbol`].
-unsafe fn gnu_symbol(vdso: u64, symbols: u64, strings: u64, name: &[u8]) -> u64 {
-    if symbols == 0 || strings < symbols {
+    let vdso = Vdso(vdso);
+    let tables = vdso.symbol_tables();
+    if tables.symbols == 0 || tables.strings == 0 {
         return 0;
     }
-    // SAFETY: by the caller's promise.
-    unsafe { find_symbol(vdso, symbols, strings, (strings - symbols) / 24, name) }
+    vdso.find(&tables, name)
 }
 
-/// # Safety
-/// The table has `count` symbols.
-unsafe fn find_symbol(vdso: u64, symbols: u64, strings: u64, count: u64, name: &[u8]) -> u64 {
-    for i in 0..count {
-        let symbol = symbols + i * 24;
-        // SAFETY: within the table.
-        let text = strings + u64::from(unsafe { *(symbol as *const u32) });
-        // SAFETY: strings end with NUL, so the comparison stops within them.
-        let same = (0..name.len()).all(|j| unsafe { *((text + j as u64) as *const u8) } == name[j]);
-        // SAFETY: as above.
-        if same && unsafe { *((text + name.len() as u64) as *const u8) } == 0 {
-            // SAFETY: within the table.
-            return vdso + unsafe { *((symbol + 8) as *const u64) };
-        }
+impl Vdso {
+    fn byte(&self, at: u64) -> u8 {
+        // SAFETY: by the invariant.
+        unsafe { *(at as *const u8) }
     }
-    0
+
+    fn half(&self, at: u64) -> u16 {
+        // SAFETY: by the invariant; tables of an ELF file are aligned.
+        unsafe { *(at as *const u16) }
+    }
+
+    fn int(&self, at: u64) -> u32 {
+        // SAFETY: as above.
+        unsafe { *(at as *const u32) }
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { *(at as *const u64) }
+    }
+
+    /// Offsets are those of Elf64_Ehdr, Elf64_Phdr and Elf64_Dyn; the vDSO is linked at 0.
+    fn symbol_tables(&self) -> SymbolTables {
+        const PT_DYNAMIC: u32 = 2;
+        let headers = (0..u64::from(self.half(self.0 + 56))).map(|i| self.0 + self.word(self.0 + 32) + i * 56);
+        let mut tables = SymbolTables::default();
+        for header in headers.filter(|header| self.int(*header) == PT_DYNAMIC) {
+            let mut dynamic = self.0 + self.word(header + 16);
+            while self.word(dynamic) != 0 {
+                let value = self.0 + self.word(dynamic + 8);
+                match self.word(dynamic) {
+                    4 => tables.hash = value,
+                    5 => tables.strings = value,
+                    6 => tables.symbols = value,
+                    _ => {}
+                }
+                dynamic += 16;
+            }
+        }
+        tables
+    }
+
+    fn find(&self, tables: &SymbolTables, name: &[u8]) -> u64 {
+        // Without a SysV hash table: symbols end where the strings begin.
+        let count = match tables.hash {
+            0 => tables.strings.saturating_sub(tables.symbols) / 24,
+            hash => u64::from(self.int(hash + 4)),
+        };
+        let mut symbols = (0..count).map(|i| tables.symbols + i * 24);
+        let found = symbols.find(|symbol| self.is_named(tables.strings + u64::from(self.int(*symbol)), name));
+        found.map_or(0, |symbol| self.0 + self.word(symbol + 8))
+    }
+
+    /// Strings end with NUL, so the comparison stops within them.
+    fn is_named(&self, text: u64, name: &[u8]) -> bool {
+        (text..).zip(name.iter().chain(&[0])).all(|(at, byte)| self.byte(at) == *byte)
+    }
 }
 
 /// A fixed buffer for the panic record.
@@ -284,10 +297,9 @@ fn stop(write: impl FnOnce(&mut Record)) -> ! {
     if let Some(mut record) = RECORD.try_lock() {
         write(&mut record);
         // SAFETY: the record is written once, by whoever holds its lock; the supervisor reads it by pread.
-        unsafe {
-            (*block()).panic_addr = record.bytes.as_ptr() as u64;
-            (*block()).panic_len = record.len as u64;
-        }
+        unsafe { (*block()).panic_addr = record.bytes.as_ptr() as u64 }
+        // SAFETY: as above.
+        unsafe { (*block()).panic_len = record.len as u64 }
         // The lock stays held: the first record is the one that counts.
         core::mem::forget(record);
     }

@@ -14,11 +14,13 @@ pub const INTERRUPT_SIGNAL: u64 = 16;
 const COUNTED: usize = 64;
 
 /// How a thread leaves the LibOS.
+#[cfg(target_os = "none")]
 pub(crate) const EXIT_CALL: u32 = 0;
 /// All registers are restored (after an interrupt, a fault, sigreturn, exec).
 pub(crate) const EXIT_FULL: u32 = 1;
 
 /// Why a thread entered other than by a call.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
     /// Host signal that reported it (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP); 0 for an interrupt.
@@ -44,7 +46,7 @@ pub struct Cpu {
     pub(crate) stack_top: Cell<u64>,
     /// Something is to be done before the thread returns to guest code; set by anyone.
     pub(crate) pending: AtomicU32,
-    /// [`EXIT_CALL`] or [`EXIT_FULL`].
+    /// `EXIT_CALL` or [`EXIT_FULL`].
     pub(crate) exit_kind: Cell<u32>,
     /// Whether the call came by a trap.
     pub(crate) trapped: Cell<u32>,
@@ -240,7 +242,7 @@ impl Cpu {
 /// A number for a type.
 #[inline]
 fn tag<T: 'static>() -> u64 {
-    core::mem::size_of::<T>() as u64 | 0x7a67_0000_0000_0000
+    size_of::<T>() as u64 | 0x7a67_0000_0000_0000
 }
 
 /// Counts a host call of the calling thread.
@@ -330,6 +332,7 @@ static LIBOS_END: AtomicU64 = AtomicU64::new(abi::boot::BASE_MAX);
 /// End of user addresses.
 pub const USER_END: u64 = 0x7fff_ffff_f000;
 
+#[cfg(target_os = "none")]
 pub(crate) fn set_libos_range(start: u64, end: u64) {
     LIBOS_START.store(start, Ordering::Relaxed);
     LIBOS_END.store(end, Ordering::Relaxed);
@@ -350,8 +353,11 @@ pub fn is_guest_range(addr: u64, len: u64) -> bool {
 }
 
 /// The pool of areas.
+#[cfg(target_os = "none")]
 static AREAS: AtomicU64 = AtomicU64::new(0);
+#[cfg(target_os = "none")]
 static AREA_COUNT: AtomicU64 = AtomicU64::new(0);
+#[cfg(target_os = "none")]
 static NEXT_AREA: AtomicU64 = AtomicU64::new(1);
 /// Highest area that was ever used.
 #[cfg(target_os = "none")]
@@ -410,7 +416,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
 /// None.
 #[cfg(not(target_os = "none"))]
 pub fn allocate() -> crate::Result<&'static Cpu> {
-    Ok(std::boxed::Box::leak(std::boxed::Box::new(Cpu::new())))
+    Ok(Box::leak(Box::new(Cpu::new())))
 }
 
 #[cfg(target_os = "none")]
@@ -435,6 +441,7 @@ pub fn release(cpu: &Cpu) {
 }
 
 /// Calls that a thread made.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallCounts {
     /// All.

@@ -3,6 +3,7 @@
 
 use crate::cpu;
 use crate::errno::{Errno, Result};
+use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 #[cfg(target_os = "none")]
@@ -115,8 +116,8 @@ pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()>
 ///
 /// # Errors
 /// EFAULT; ENAMETOOLONG where no NUL comes within `max` bytes.
-pub fn read_string(addr: u64, max: usize) -> Result<alloc::vec::Vec<u8>> {
-    let mut out = alloc::vec::Vec::new();
+pub fn read_string(addr: u64, max: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
     let mut at = addr;
     let mut chunk = [0_u8; 256];
     while out.len() < max {
@@ -210,7 +211,7 @@ impl<T> UserPtr<T> {
     /// The pointer `index` elements on.
     #[must_use]
     pub fn at(self, index: usize) -> UserPtr<T> {
-        UserPtr::new(self.addr.wrapping_add(index as u64 * core::mem::size_of::<T>() as u64))
+        UserPtr::new(self.addr.wrapping_add(index as u64 * size_of::<T>() as u64))
     }
 }
 
@@ -243,11 +244,11 @@ impl<T: FromBytes + IntoBytes + Immutable> UserPtr<T> {
     ///
     /// # Errors
     /// EFAULT; EINVAL for a count of more than 1 MiB in bytes.
-    pub fn read_slice(self, count: usize) -> Result<alloc::vec::Vec<T>> {
-        if count.saturating_mul(core::mem::size_of::<T>()) > 1 << 20 {
+    pub fn read_slice(self, count: usize) -> Result<Vec<T>> {
+        if count.saturating_mul(size_of::<T>()) > 1 << 20 {
             return Err(Errno::EINVAL);
         }
-        let mut out = alloc::vec::Vec::with_capacity(count);
+        let mut out = Vec::with_capacity(count);
         for i in 0..count {
             out.push(self.at(i).read()?);
         }

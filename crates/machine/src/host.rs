@@ -45,6 +45,7 @@ pub(crate) mod nr {
     pub const MADVISE: u64 = 28;
     pub const SENDTO: u64 = 44;
     pub const RECVMSG: u64 = 47;
+    #[cfg(target_os = "none")]
     pub const SIGALTSTACK: u64 = 131;
     pub const FUTEX: u64 = 202;
     pub const CLOCK_GETTIME: u64 = 228;
@@ -473,6 +474,7 @@ pub fn rseq(area: u64, len: u32, flags: u32, signature: u32) -> Result<u64> {
     check(unsafe { raw(nr::RSEQ, args) })
 }
 
+// budget: its parameters are those of the host call
 /// futex(2) on guest memory (WAIT, WAKE, REQUEUE and their variants), with the guest's own operation
 /// word. `timeout_ns` is absolute or relative as the operation says.
 ///
@@ -512,6 +514,7 @@ pub enum FutexArg {
     },
 }
 
+// budget: its parameters are those of the host call
 /// Memory calls on guest ranges; see mmap(2). `addr` must be page aligned and is always used as given
 /// (MAP_FIXED or MAP_FIXED_NOREPLACE in `flags`).
 ///

@@ -33,7 +33,6 @@ fn owner_id(cpu: &Cpu) -> u32 {
 
 // SAFETY: the word admits one owner at a time; `unlock` is called by the owner only (the trait's promise).
 unsafe impl lock_api::RawMutex for RawFutexLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api asks for it")]
     const INIT: RawFutexLock = RawFutexLock { word: AtomicU32::new(0) };
     type GuardMarker = lock_api::GuardNoSend;
 

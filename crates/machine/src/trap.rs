@@ -89,7 +89,7 @@ struct HostSiginfo {
 pub(crate) unsafe fn install() {
     for signal in [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS, INTERRUPT_SIGNAL as i32] {
         let action = KernelSigaction {
-            handler: on_signal as usize as u64,
+            handler: on_signal as *const () as u64,
             flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER,
             restorer: entry::sigreturn_address(),
             mask: u64::MAX,

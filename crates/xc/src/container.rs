@@ -124,7 +124,7 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>) -> Result<End> {
 /// Signals to `xc` go to the container's first process.
 fn forward_signals(events: &std::os::fd::OwnedFd) -> Result<()> {
     let events = events.try_clone().context("cannot keep the event channel")?;
-    xkernel::sys::on_signals(
+    sys::on_signals(
         &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2],
         move |signal| {
             sandbox::send_event(&events, &Event::Signal(signal));

@@ -5,7 +5,7 @@
 use crate::filter::{self, FilterError};
 use abi::boot::{ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA};
 use abi::config::Config;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use rustix::io::Errno;
 
@@ -149,16 +149,24 @@ pub fn load(
         panic_addr: 0,
         panic_len: 0,
     };
-    let arena = memory.arena.as_fd();
-    rustix::fs::ftruncate(arena, arena_len).map_err(host("size the arena"))?;
-    write_at(arena, &boot_block::to_bytes(&block), 0)?;
-    for segment in image.arena_segments() {
-        write_at(arena, &segment.bytes, segment.start - arena_start)?;
-    }
-    let tail = [filter_bytes, config].concat();
-    write_at(arena, &tail, filter_addr - arena_start)?;
-    seal(arena, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    write_arena(memory.arena.as_fd(), &image, &block, &[filter_bytes, config].concat())?;
     Ok(Layout { text_start, text_end, arena_start, arena_len })
+}
+
+/// Fills the arena: boot block, the image's writable segments, and `tail` (filter and configuration) behind them.
+fn write_arena(
+    arena: BorrowedFd<'_>,
+    image: &elf::Relocated<'_>,
+    block: &BootBlock,
+    tail: &[u8],
+) -> Result<(), LoadError> {
+    rustix::fs::ftruncate(arena, block.arena_len).map_err(host("size the arena"))?;
+    write_at(arena, &boot_block::to_bytes(block), 0)?;
+    for segment in image.arena_segments() {
+        write_at(arena, &segment.bytes, segment.start - block.arena_start)?;
+    }
+    write_at(arena, tail, block.filter_addr - block.arena_start)?;
+    seal(arena, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
 }
 
 /// The record that a panicking LibOS left, read from its arena. The container wrote it: it is text

@@ -4,9 +4,9 @@
 //! forks fresh host processes for exec, its second thread reads events from outside.
 
 use crate::fs::hostpoll::{self, HostReady};
-use crate::process::process::{Links, Parts as ProcessParts};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
+use crate::process::thread_group::{Links, Parts as ProcessParts};
 use crate::process::{Process, Task, creds::Creds, exec, exit, tree};
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, TABLE};
@@ -383,11 +383,9 @@ fn host_process_died(pid: i32, status: i32) {
         let task = area.task_handle::<Task>();
         area.clear_task::<Task>();
         machine::cpu::release(area);
-        if let Some(task) = task {
-            if core::ptr::eq(task.cpu(), area) {
-                task.process.begin_exit(status & 0x7f);
-                lost(&task);
-            }
+        if let Some(task) = task.filter(|task| core::ptr::eq(task.cpu(), area)) {
+            task.process.begin_exit(status & 0x7f);
+            lost(&task);
         }
     });
 }

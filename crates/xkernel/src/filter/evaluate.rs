@@ -37,7 +37,7 @@ impl Data {
         }
         let start = usize::try_from(offset).ok()?;
         let word = bytes.get(start..start.checked_add(4)?)?;
-        (offset % 4 == 0).then_some(())?;
+        offset.is_multiple_of(4).then_some(())?;
         Some(u32::from_le_bytes(word.try_into().ok()?))
     }
 }

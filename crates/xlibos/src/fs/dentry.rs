@@ -7,6 +7,7 @@ use super::inode::{Caching, Inode, Kind};
 use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -49,7 +50,7 @@ struct Children {
 
 impl core::fmt::Debug for Dentry {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Dentry({:?})", alloc::string::String::from_utf8_lossy(&self.name()))
+        write!(f, "Dentry({:?})", String::from_utf8_lossy(&self.name()))
     }
 }
 

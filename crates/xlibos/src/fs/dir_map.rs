@@ -24,10 +24,6 @@ impl<T> DirMap<T> {
         self.by_name.get(name).map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut T> {
-        self.by_name.get_mut(name).map(|(_, value)| value)
-    }
-
     /// Adds or replaces; a replaced entry keeps its place in the order. Returns what was there.
     pub(super) fn insert(&mut self, name: &[u8], value: T) -> Option<T> {
         if let Some((_, slot)) = self.by_name.get_mut(name) {
@@ -48,10 +44,6 @@ impl<T> DirMap<T> {
 
     pub(super) fn len(&self) -> usize {
         self.by_name.len()
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.by_name.values_mut().map(|(_, value)| value)
     }
 
     /// Entries from a cookie on: (cookie of the entry behind, name, value).

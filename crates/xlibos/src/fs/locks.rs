@@ -257,8 +257,7 @@ pub fn unlock_records(file: &File, owner: Owner, start: u64, end: u64) {
 #[must_use]
 pub fn find_blocker(file: &File, wanted: &Record) -> Option<Record> {
     let locks = known_locks(pseudo::path_of(file).inode().id())?;
-    let blocker = locks.held.lock().blocker(wanted);
-    blocker
+    locks.held.lock().blocker(wanted)
 }
 
 /// flock(2). A lock of the file that was there goes first: the change is not atomic, as its man page says.

@@ -23,6 +23,9 @@ use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::sync::Mutex;
 
+/// A name with its number and type.
+type Listed = (Vec<u8>, u64, Kind);
+
 /// Bytes that copy-up moves at a time.
 const COPY_STEP: usize = 128 * 1024;
 
@@ -87,7 +90,7 @@ impl OverlayDir {
         })
     }
 
-    fn new(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+    fn create(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
         let id = meta.id();
         let meta = Mutex::new(Some(meta));
@@ -153,11 +156,11 @@ impl OverlayDir {
     }
 
     /// All names with number and type, in a stable order: the lower directory's, then the added ones.
-    fn collect(&self) -> Result<Vec<(Vec<u8>, u64, Kind)>> {
-        let (hidden, added): (BTreeSet<Vec<u8>>, Vec<(Vec<u8>, u64, Kind)>) = {
+    fn collect(&self) -> Result<Vec<Listed>> {
+        let (hidden, added) = {
             let names = self.names.lock();
             let own = names.added.iter().filter_map(|name| names.own.get_key_value(name));
-            let added = own.map(|(name, inode)| (name.clone(), inode.id().ino, inode.kind())).collect();
+            let added: Vec<Listed> = own.map(|(name, inode)| (name.clone(), inode.id().ino, inode.kind())).collect();
             (names.hidden.clone(), added)
         };
         let mut all = Vec::new();
@@ -233,10 +236,10 @@ impl Inode for OverlayDir {
 
     fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let inode = if node.kind == NewKind::Directory {
-            OverlayDir::new(&self.fs, node)?
+            OverlayDir::create(&self.fs, node)?
         } else {
             let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
-            OverlayFile::new(&self.fs, upper)
+            OverlayFile::over_upper(&self.fs, upper)
         };
         self.insert(name, Arc::clone(&inode));
         Ok(inode)
@@ -244,7 +247,7 @@ impl Inode for OverlayDir {
 
     fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
-        let file = OverlayFile::new(&self.fs, upper);
+        let file = OverlayFile::over_upper(&self.fs, upper);
         if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
             file.links.store(0, Ordering::Relaxed);
         }
@@ -340,7 +343,7 @@ impl OverlayFile {
         })
     }
 
-    fn new(fs: &Arc<OverlayFs>, upper: Arc<dyn Inode>) -> Arc<dyn Inode> {
+    fn over_upper(fs: &Arc<OverlayFs>, upper: Arc<dyn Inode>) -> Arc<dyn Inode> {
         Arc::new(OverlayFile {
             fs: Arc::clone(fs),
             id: upper.id(),

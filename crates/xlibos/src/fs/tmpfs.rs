@@ -45,11 +45,6 @@ impl TmpFs {
         Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, next_ino: AtomicU64::new(1) })
     }
 
-    /// Starts inode numbers elsewhere.
-    pub(super) fn number_from(&self, ino: u64) {
-        self.next_ino.store(ino, Ordering::Relaxed);
-    }
-
     /// A node without a name.
     ///
     /// # Errors

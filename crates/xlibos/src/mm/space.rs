@@ -60,7 +60,6 @@ pub(super) fn limit(resource: usize) -> u64 {
 impl Mm {
     /// An empty address space.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "address spaces are shared by the tasks of a process")]
     pub fn new() -> Arc<Mm> {
         Mm::with(
             State {

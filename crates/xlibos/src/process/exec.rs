@@ -362,13 +362,11 @@ pub(super) fn map_stack(mm: &Arc<Mm>, len: u64, executable: bool) -> Result<u64>
 pub fn begin(task: &'static Task) {
     let start = task.start.lock().take();
     match start {
-        Some(Start::Return { set_tid }) => {
-            if set_tid != 0 {
-                // As Linux: a bad address is the child's own affair.
-                let _ = guest::write_value(set_tid, &task.tid());
-            }
+        Some(Start::Return { set_tid }) if set_tid != 0 => {
+            // As Linux: a bad address is the child's own affair.
+            let _ = guest::write_value(set_tid, &task.tid());
         }
         Some(Start::Exec(plan)) => start_in_fresh_process(task, &plan),
-        None => {}
+        Some(Start::Return { .. }) | None => {}
     }
 }

@@ -1,7 +1,7 @@
 //! The end of threads and processes: _exit(2), exit_group(2).
 
-use super::process::Process;
 use super::task::Task;
+use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
 use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_process};
@@ -131,7 +131,7 @@ fn tell_orphan(child: &Arc<Process>) {
     }
     if child.is_zombie() {
         child.exit_signal.store(SIGCHLD, Ordering::Relaxed);
-        if let super::process::RunState::Zombie(status) = child.run_state() {
+        if let super::thread_group::RunState::Zombie(status) = child.run_state() {
             notify_parent(child, Change::Ended(status));
         }
     }

@@ -1,12 +1,13 @@
 //! New threads and processes: clone(2), fork(2), vfork(2).
 
-use super::process::{self, Process};
 use super::task::{Parts, Start, Task};
+use super::thread_group::{self, Process};
 use super::tree;
 use crate::signal::{SIGCHLD, TaskSignals};
 use crate::wait::wait_until;
 use crate::{Errno, Result};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use machine::process::Kind;
 use machine::{Cpu, guest};
@@ -166,8 +167,8 @@ fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<A
     let mm = if kind == Kind::Vfork { old.mm() } else { crate::mm::Mm::new() };
     let process = Process::new(
         pid,
-        process::Parts {
-            links: process::Links { parent, pgid, session, children: alloc::vec::Vec::new() },
+        thread_group::Parts {
+            links: thread_group::Links { parent, pgid, session, children: Vec::new() },
             mm,
             actions,
             limits: old.limits.copy(),

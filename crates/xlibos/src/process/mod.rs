@@ -8,15 +8,15 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod limits;
-pub mod process;
 pub mod robust;
 pub mod session;
 pub mod settings;
 pub mod stack;
 pub mod task;
+pub mod thread_group;
 pub mod threads;
 pub mod tree;
 pub mod wait;
 
-pub use process::Process;
 pub use task::{Pid, Task};
+pub use thread_group::Process;

@@ -4,6 +4,7 @@ use super::task::Task;
 use super::tree;
 use crate::wait::wait_until;
 use crate::{Errno, Result};
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 /// Ends all other threads of the process and waits for them. The caller becomes the only thread.
@@ -13,7 +14,7 @@ use core::sync::atomic::Ordering;
 pub fn end_others(task: &Task) -> Result<()> {
     let process = &task.process;
     loop {
-        let others: alloc::vec::Vec<_> =
+        let others: Vec<_> =
             process.tasks().into_iter().filter(|other| !core::ptr::eq(&raw const **other, task)).collect();
         if others.is_empty() {
             break;

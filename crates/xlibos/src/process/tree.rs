@@ -1,8 +1,8 @@
 //! All processes and tasks of the container, by id.
 
-use super::process::Process;
 use super::session::Session;
 use super::task::{Pid, Task};
+use super::thread_group::Process;
 use crate::{Errno, Result};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

@@ -1,7 +1,7 @@
 //! Waiting for children: wait4(2), waitid(2).
 
-use super::process::{Process, RunState};
 use super::task::{Pid, Task};
+use super::thread_group::{Process, RunState};
 use super::tree;
 use crate::signal::{SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGCONT, SigInfo, send_process};
 use crate::wait::{Events, wait_until};

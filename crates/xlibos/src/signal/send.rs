@@ -2,7 +2,7 @@
 
 use super::{Default_, SIGCONT, SIGKILL, STOPPING, SigInfo, SigSet, default_action};
 use crate::process::Task;
-use crate::process::process::Process;
+use crate::process::thread_group::Process;
 use alloc::sync::Arc;
 
 /// Sends a signal to a process: some thread that does not block it takes it.

@@ -2,6 +2,7 @@
 
 use crate::fs::fd_table::Fd;
 use crate::{Errno, Result};
+use alloc::vec::Vec;
 use machine::guest::UserPtr;
 
 /// A type that a register can hold. Types that cannot refuse always give a value; those that can say EINVAL.
@@ -73,7 +74,7 @@ impl UserPath {
     ///
     /// # Errors
     /// EFAULT, ENAMETOOLONG.
-    pub fn read(self) -> Result<alloc::vec::Vec<u8>> {
+    pub fn read(self) -> Result<Vec<u8>> {
         machine::guest::read_string(self.0, PATH_MAX)
     }
 }
@@ -134,11 +135,11 @@ impl IntoReg for Fd {
 ///
 /// # Errors
 /// EINVAL for a bad count or length, EFAULT.
-pub fn read_iovecs(addr: u64, count: u64) -> Result<alloc::vec::Vec<machine::host::IoVec>> {
+pub fn read_iovecs(addr: u64, count: u64) -> Result<Vec<machine::host::IoVec>> {
     if count > crate::uio::IOV_MAX as u64 {
         return Err(Errno::EINVAL);
     }
-    let mut vectors = alloc::vec::Vec::with_capacity(count as usize);
+    let mut vectors = Vec::with_capacity(count as usize);
     let mut total = 0_u64;
     for i in 0..count {
         let [base, len]: [u64; 2] = machine::guest::read_value(addr.wrapping_add(i * 16))?;

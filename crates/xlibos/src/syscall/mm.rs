@@ -7,6 +7,7 @@ use crate::fs::fd_table::Fd;
 use crate::fs::file::Sharing;
 use crate::mm::{Backing, Locking, MAP_ANONYMOUS, MAP_HUGETLB, MapRequest, PAGE, USER_END, VmaFlags, is_offset};
 use crate::{Errno, Result, Task};
+use alloc::vec::Vec;
 use machine::guest;
 use machine::host::IoVec;
 
@@ -277,7 +278,7 @@ fn process_vm(task: &Task, pid: i32, local: (u64, u64), remote: (u64, u64), dire
     Ok(done)
 }
 
-fn advance(vectors: &mut alloc::vec::Vec<IoVec>, step: u64) {
+fn advance(vectors: &mut Vec<IoVec>, step: u64) {
     if let Some(last) = vectors.last_mut() {
         last.base = last.base.wrapping_add(step);
         last.len = last.len.saturating_sub(step);

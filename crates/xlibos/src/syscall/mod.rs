@@ -72,8 +72,11 @@ pub struct Row {
     /// Restart class.
     pub restart: Restart,
     /// Decodes the registers and calls the handler.
-    pub handler: Option<fn(&Task, [u64; 6]) -> Result<u64>>,
+    pub handler: Option<Handler>,
 }
+
+/// Decodes the registers and calls the function of the row.
+pub type Handler = fn(&Task, [u64; 6]) -> Result<u64>;
 
 /// How many numbers the table covers.
 pub const NUMBERS: usize = 470;

@@ -71,28 +71,15 @@ pub(super) fn splice(
     }
     let wait = flags & SPLICE_NONBLOCK == 0;
     match (pipe_of(&from), pipe_of(&to)) {
+        (Some(_), _) if !from_offset.is_null() => Err(Errno::ESPIPE),
+        (_, Some(_)) if !to_offset.is_null() => Err(Errno::ESPIPE),
+        (Some(source), Some(target)) if Arc::ptr_eq(source, target) => Err(Errno::EINVAL),
         (Some(source), Some(target)) => {
-            if !from_offset.is_null() || !to_offset.is_null() {
-                return Err(Errno::ESPIPE);
-            }
-            if Arc::ptr_eq(source, target) {
-                return Err(Errno::EINVAL);
-            }
             let wait = wait && !from.is_nonblocking() && !to.is_nonblocking();
             between_pipes(source, target, len, wait, Keep::Nothing)
         }
-        (Some(source), None) => {
-            if !from_offset.is_null() {
-                return Err(Errno::ESPIPE);
-            }
-            out_of_pipe(source, &to, to_offset, len, wait && !from.is_nonblocking())
-        }
-        (None, Some(target)) => {
-            if !to_offset.is_null() {
-                return Err(Errno::ESPIPE);
-            }
-            into_pipe(&from, from_offset, target, len, wait && !to.is_nonblocking())
-        }
+        (Some(source), None) => out_of_pipe(source, &to, to_offset, len, wait && !from.is_nonblocking()),
+        (None, Some(target)) => into_pipe(&from, from_offset, target, len, wait && !to.is_nonblocking()),
         (None, None) => Err(Errno::EINVAL),
     }
 }

@@ -30,41 +30,56 @@ pub(super) fn prctl(task: &Task, option: u32, a: u64, b: u64, c: u64, d: u64) ->
         2 => put_int(a, task.process.parent_death_signal.load(Ordering::Relaxed)),
         3 => Ok(u64::from(task.mm().info().dumpable)),
         4 => set_dumpable(task, a),
-        7 => Ok(u64::from(task.settings.lock().secure_bits & KEEP_CAPS != 0)),
-        8 => set_keep_caps(task, a),
-        // PR_GET_TIMING, PR_SET_TIMING: statistical only.
-        13 => Ok(0),
-        14 if a == 0 => Ok(0),
         15 => set_name(task, a),
         16 => guest::write(a, &*task.name.lock()).map(|()| 0),
-        // PR_GET_SECCOMP: the guest has no filter.
-        21 => Ok(0),
-        23 => capability(a).map(|bit| u64::from(task.creds().bounding & bit != 0)),
-        24 => drop_bounding(task, a),
-        // PR_GET_TSC: enabled; PR_SET_TSC: as it is.
-        25 => put_int(a, 1),
-        26 if a == 1 => Ok(0),
-        27 => Ok(u64::from(task.settings.lock().secure_bits)),
-        28 => set_secure_bits(task, a),
         29 => set_timer_slack(task, a),
         30 => Ok(task.settings.lock().timer_slack_ns),
-        // PR_MCE_KILL_GET: the system's default.
-        34 if arguments == [0; 4] => Ok(2),
-        // PR_SET_MM.
-        35 => Err(Errno::EPERM),
         36 => {
             task.process.subreaper.store(a != 0, Ordering::Relaxed);
             Ok(0)
         }
         37 => put_int(a, i32::from(task.process.is_subreaper())),
+        40 => guest::write_value(a, &task.clear_child_tid.load(Ordering::Relaxed)).map(|()| 0),
+        7 | 8 | 23 | 24 | 27 | 28 | 38 | 39 | 47 => privileges(task, option, arguments),
+        _ => fixed(option, arguments),
+    }
+}
+
+/// Options about what the thread may do.
+fn privileges(task: &Task, option: u32, arguments: Arguments) -> Result<u64> {
+    let a = arguments[0];
+    match option {
+        7 => Ok(u64::from(task.settings.lock().secure_bits & KEEP_CAPS != 0)),
+        8 => set_keep_caps(task, a),
+        23 => capability(a).map(|bit| u64::from(task.creds().bounding & bit != 0)),
+        24 => drop_bounding(task, a),
+        27 => Ok(u64::from(task.settings.lock().secure_bits)),
+        28 => set_secure_bits(task, a),
         38 => set_no_new_privs(task, arguments),
         39 => get_no_new_privs(task, arguments),
-        40 => guest::write_value(a, &task.clear_child_tid.load(Ordering::Relaxed)).map(|()| 0),
+        47 => ambient(task, arguments),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Options whose setting is always the same here.
+fn fixed(option: u32, arguments: Arguments) -> Result<u64> {
+    let a = arguments[0];
+    match option {
+        // PR_GET_TIMING, PR_SET_TIMING: statistical only.
+        13 => Ok(0),
+        14 if a == 0 => Ok(0),
+        // PR_GET_SECCOMP: the guest has no filter.
+        21 => Ok(0),
+        // PR_GET_TSC: enabled; PR_SET_TSC: as it is.
+        25 => put_int(a, 1),
+        26 if a == 1 => Ok(0),
+        // PR_MCE_KILL_GET: the system's default.
+        34 if arguments == [0; 4] => Ok(2),
         // PR_GET_THP_DISABLE.
         42 if arguments == [0; 4] => Ok(0),
-        47 => ambient(task, arguments),
-        // PR_SET_IO_FLUSHER.
-        57 => Err(Errno::EPERM),
+        // PR_SET_MM, PR_SET_IO_FLUSHER.
+        35 | 57 => Err(Errno::EPERM),
         _ => Err(Errno::EINVAL),
     }
 }

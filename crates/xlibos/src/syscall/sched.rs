@@ -67,7 +67,7 @@ fn check_owner(task: &Task, other: &Task) -> Result<()> {
 /// EINVAL for too small a mask, ESRCH, EFAULT.
 pub(super) fn sched_getaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> Result<u64> {
     let bytes = u64::try_from(processors().div_ceil(64) * 8).unwrap_or(8);
-    if u64::from(len) * 8 < processors() as u64 || len % 8 != 0 {
+    if u64::from(len) * 8 < processors() as u64 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let words = with_task(task, tid, |other| {

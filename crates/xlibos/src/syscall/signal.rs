@@ -10,6 +10,7 @@ use crate::signal::{
 use crate::wait::{WaitQueue, wait_until};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
 
 fn check_size(size: u64) -> Result<()> {
@@ -182,7 +183,7 @@ pub(super) fn kill(task: &Task, pid: Pid, signal: i32) -> Result<()> {
         return send_checked(task, &target_process(pid)?, info);
     }
     let own_group = task.process.links_of_other().0;
-    let targets: alloc::vec::Vec<Arc<Process>> = match pid {
+    let targets: Vec<Arc<Process>> = match pid {
         0 => tree::collect_group(own_group),
         -1 => {
             let all = tree::collect_processes();

@@ -5,6 +5,7 @@ use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Stat, split_dev};
 use crate::fs::{AT_FDCWD, access as permission, pseudo, resolve_at};
 use crate::{Errno, Result, Task};
+use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
 
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
@@ -33,7 +34,7 @@ fn write_stat(to: u64, stat: &Stat) -> Result<()> {
 
 /// Attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so.
 fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
-    let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { alloc::vec::Vec::new() } else { path.read()? };
+    let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { path.read()? };
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         return of_descriptor(task, dirfd);
     }

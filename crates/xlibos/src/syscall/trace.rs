@@ -3,6 +3,7 @@
 use super::Row;
 use crate::{Result, Task};
 use abi::broker::Request;
+use alloc::string::String;
 
 /// A call begins. Calls that may not return are written at once.
 pub fn enter(task: &Task, number: u64, row: Option<&Row>, arguments: &[u64; 6]) {
@@ -30,7 +31,7 @@ pub fn leave(task: &Task, row: Option<&'static Row>, arguments: &[u64; 6], resul
         let text = match *kind {
             "UserPath" => {
                 let path = machine::guest::read_string(*value, 256).unwrap_or_default();
-                alloc::format!("\"{}\"", alloc::string::String::from_utf8_lossy(&path))
+                alloc::format!("\"{}\"", String::from_utf8_lossy(&path))
             }
             "i32" | "Fd" | "Pid" => alloc::format!("{}", (*value as u32).cast_signed()),
             _ => alloc::format!("{value:#x}"),

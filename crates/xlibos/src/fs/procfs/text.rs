@@ -3,7 +3,7 @@
 use crate::fs::inode::split_dev;
 use crate::mm::{Backing, Prot, Vma};
 use crate::process::Task;
-use crate::process::process::RunState;
+use crate::process::thread_group::RunState;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;

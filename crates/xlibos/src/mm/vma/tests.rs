@@ -51,8 +51,8 @@ fn apply(tree: &mut VmaTree, model: &mut [Page], step: &Step) {
                 flags: VmaFlags::empty(),
                 backing: backing(object, range.start),
             });
-            for page in start..start + len {
-                model[page] = Some((prot, object, if object == 0 { 0 } else { page as u64 * PAGE }));
+            for (page, slot) in model.iter_mut().enumerate().skip(start).take(len) {
+                *slot = Some((prot, object, if object == 0 { 0 } else { page as u64 * PAGE }));
             }
         }
         Step::Unmap { start, len } => {
