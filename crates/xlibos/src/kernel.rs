@@ -76,14 +76,17 @@ fn dispatch(cpu: &'static Cpu, task: &'static Task) {
     }
     match result {
         Ok(value) => cpu.set_return(value),
-        Err(Errno::INTERRUPTED) => {
-            let class = row.map_or(Restart::Never, |row| row.restart);
-            *task.interrupted.lock() = Some(class);
-            cpu.set_return(Errno::EINTR.as_return());
-            cpu.mark_pending();
-        }
+        Err(Errno::INTERRUPTED) => interrupted(cpu, task, row.map_or(Restart::Never, |row| row.restart)),
+        Err(Errno::INTERRUPTED_TIMED) => interrupted(cpu, task, Restart::NoHandler),
         Err(errno) => cpu.set_return(errno.as_return()),
     }
+}
+
+/// What becomes of the call is known when the signals have been handled.
+fn interrupted(cpu: &Cpu, task: &Task, class: Restart) {
+    *task.interrupted.lock() = Some(class);
+    cpu.set_return(Errno::EINTR.as_return());
+    cpu.mark_pending();
 }
 
 /// A guest thread was interrupted, or faulted, in its own code.

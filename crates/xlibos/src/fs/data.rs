@@ -31,6 +31,8 @@ const SEAL_SHRINK: u32 = 2;
 const SEAL_GROW: u32 = 4;
 const SEAL_WRITE: u32 = 8;
 const SEAL_FUTURE_WRITE: u32 = 16;
+/// F_SEAL_EXEC.
+pub(super) const SEAL_EXEC: u32 = 32;
 const SEAL_ALL: u32 = 63;
 
 type Page = Box<[u8]>;

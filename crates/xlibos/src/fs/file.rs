@@ -512,6 +512,29 @@ impl File {
         Ok(count)
     }
 
+    /// Writes at the end, as if the file had O_APPEND: RWF_APPEND. `moves` tells whether the position goes there.
+    ///
+    /// # Errors
+    /// As [`File::write`].
+    pub fn append(&self, from: &mut Source<'_>, moves: bool) -> Result<usize> {
+        if !self.flags().is_writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return self.write_stream(from);
+        }
+        // Objects look at the flags of the description that they are given.
+        let appending = File::new(Arc::clone(&self.ops), self.flags() | OpenFlags::APPEND);
+        let mut position = self.position();
+        let count = self.ops.write(&appending, from, 0)?;
+        if moves {
+            *position = self.ops.size()?;
+        }
+        drop(position);
+        self.notify_transfer(mask::MODIFY, count);
+        Ok(count)
+    }
+
     fn check_offset_use(&self, allowed: bool) -> Result<()> {
         if !allowed {
             return Err(Errno::EBADF);

@@ -372,11 +372,23 @@ impl OverlayFile {
         let node = NewNode { kind: NewKind::File, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
         let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
         copy_data(&lower, &fresh, keep.min(stat.size))?;
+        copy_xattrs(&lower, &fresh)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
         *self.upper.lock() = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
+}
+
+/// Copies the extended attributes that can be read.
+fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
+    let names = from.list_xattrs().unwrap_or_default();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if let Ok(value) = from.xattr(name) {
+            to.set_xattr(name, &value, XattrMode::Any)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the first `len` bytes.

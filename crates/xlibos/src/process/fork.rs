@@ -36,6 +36,8 @@ bitflags::bitflags! {
         const THREAD = 0x1_0000;
         /// CLONE_NEWNS.
         const NEWNS = 0x2_0000;
+        /// CLONE_NEWUSER.
+        const NEWUSER = 0x1000_0000;
         /// CLONE_SYSVSEM.
         const SYSVSEM = 0x4_0000;
         /// CLONE_SETTLS.
@@ -99,6 +101,9 @@ pub fn clone(task: &Task, request: Request) -> Result<i32> {
 }
 
 fn check_flags(flags: CloneFlags) -> Result<()> {
+    if flags.contains(CloneFlags::FS) && flags.intersects(CloneFlags::NEWNS | CloneFlags::NEWUSER) {
+        return Err(Errno::EINVAL);
+    }
     let thread = flags.contains(CloneFlags::THREAD);
     let sighand = flags.contains(CloneFlags::SIGHAND);
     let vm = flags.contains(CloneFlags::VM);

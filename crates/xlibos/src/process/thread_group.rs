@@ -329,6 +329,7 @@ impl Process {
     /// A signal was queued: tells signalfd readers.
     pub fn signal_arrived(&self) {
         self.events.wake(Events::IN);
+        crate::fs::signalfd::signal_arrived();
     }
 
     /// Marks a signal that comes from outside of the container: init takes it like any process.

@@ -2,9 +2,9 @@
 
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
-use crate::fs::inode::{Change, Kind, Time, now};
+use crate::fs::inode::{Change, Kind, Stat, Time, now};
 use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at};
-use crate::process::creds::CAP_CHOWN;
+use crate::process::creds::{CAP_CHOWN, Creds};
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
@@ -42,6 +42,17 @@ fn wanted(id: u32) -> Option<u32> {
     (id != u32::MAX).then_some(id)
 }
 
+/// The mode of a program after a change of its owner, where it had set-ID bits that count.
+fn without_set_ids(stat: &Stat) -> Option<u32> {
+    const SET_UID: u32 = 0o4000;
+    const SET_GID: u32 = 0o2000;
+    const GROUP_EXECUTE: u32 = 0o010;
+    // Without group execution the bit means mandatory locks, and stays.
+    let group = if stat.mode & GROUP_EXECUTE != 0 { SET_GID } else { 0 };
+    let mode = stat.mode & 0o7777 & !(SET_UID | group);
+    (stat.kind() == Kind::File && mode != stat.mode & 0o7777).then_some(mode)
+}
+
 fn set_owner(task: &Task, place: &Path, uid: u32, gid: u32) -> Result<()> {
     let creds = task.creds();
     let stat = place.inode().stat()?;
@@ -53,7 +64,7 @@ fn set_owner(task: &Task, place: &Path, uid: u32, gid: u32) -> Result<()> {
     if !may {
         return Err(Errno::EPERM);
     }
-    apply(place, &Change { uid, gid, ..Change::default() })
+    apply(place, &Change { uid, gid, mode: without_set_ids(&stat), ..Change::default() })
 }
 
 pub(super) fn chown(task: &Task, path: UserPath, uid: u32, gid: u32) -> Result<()> {
@@ -88,24 +99,66 @@ fn time_of(sec: i64, nsec: i64) -> Result<Option<Time>> {
 }
 
 pub(super) fn utimensat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>, flags: u32) -> Result<()> {
-    let (atime, mtime, explicit) = match times.non_null() {
+    let times = match times.non_null() {
+        Some(times) => Some(times.read()?),
+        None => None,
+    };
+    if path.0 == 0 {
+        return set_times(&task.creds(), times, || place_of(task, dirfd));
+    }
+    set_times(&task.creds(), times, || resolve_at(task, dirfd, &path.read()?, flags))
+}
+
+/// Times in seconds: utime(2).
+pub(super) fn utime(task: &Task, path: UserPath, times: UserPtr<[i64; 2]>) -> Result<()> {
+    let times = match times.non_null() {
+        Some(times) => times.read().map(|[atime, mtime]| Some([atime, 0, mtime, 0]))?,
+        None => None,
+    };
+    set_times(&task.creds(), times, || resolve_at(task, AT_FDCWD, &path.read()?, 0))
+}
+
+/// Times in microseconds: utimes(2).
+pub(super) fn utimes(task: &Task, path: UserPath, times: UserPtr<[i64; 4]>) -> Result<()> {
+    futimesat(task, AT_FDCWD, path, times)
+}
+
+/// As utimes(2) below a directory: futimesat(2).
+pub(super) fn futimesat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>) -> Result<()> {
+    let times = match times.non_null() {
         Some(times) => {
-            let [asec, ansec, msec, mnsec] = times.read()?;
+            let [asec, ausec, msec, musec] = times.read()?;
+            if !(0..1_000_000).contains(&ausec) || !(0..1_000_000).contains(&musec) {
+                return Err(Errno::EINVAL);
+            }
+            Some([asec, ausec * 1000, msec, musec * 1000])
+        }
+        None => None,
+    };
+    if path.0 == 0 {
+        return set_times(&task.creds(), times, || place_of(task, dirfd));
+    }
+    set_times(&task.creds(), times, || resolve_at(task, dirfd, &path.read()?, 0))
+}
+
+/// Sets the times of the place that `find` finds; None is now.
+fn set_times(creds: &Creds, times: Option<[i64; 4]>, find: impl FnOnce() -> Result<Path>) -> Result<()> {
+    let (atime, mtime, explicit) = match times {
+        Some([asec, ansec, msec, mnsec]) => {
             let explicit = ansec != UTIME_NOW || mnsec != UTIME_NOW;
             (time_of(asec, ansec)?, time_of(msec, mnsec)?, explicit)
         }
         None => (Some(now()), Some(now()), false),
     };
-    let place = if path.0 == 0 { place_of(task, dirfd)? } else { resolve_at(task, dirfd, &path.read()?, flags)? };
+    let place = find()?;
     if atime.is_none() && mtime.is_none() {
         return Ok(());
     }
-    let creds = task.creds();
-    let is_owner = access::check_owner(&place.inode().stat()?, &creds);
+    let is_owner = access::check_owner(&place.inode().stat()?, creds);
     if explicit {
         is_owner?;
     } else if is_owner.is_err() {
-        access::check(&**place.inode(), &creds, access::WRITE)?;
+        access::check(&**place.inode(), creds, access::WRITE)?;
     }
     apply(&place, &Change { atime, mtime, ..Change::default() })
 }

@@ -5,6 +5,7 @@ use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
 use crate::fs::{AT_FDCWD, Follow, access, resolve, resolve_parent};
+use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use machine::guest;
@@ -32,6 +33,24 @@ pub(super) fn fchdir(task: &Task, fd: Fd) -> Result<()> {
     }
     access::check(&**place.inode(), &task.creds(), access::EXECUTE)?;
     task.fs().set_cwd(place.clone());
+    Ok(())
+}
+
+/// Changes the root directory: chroot(2).
+///
+/// # Errors
+/// ENOTDIR, EACCES, EPERM.
+pub(super) fn chroot(task: &Task, path: UserPath) -> Result<()> {
+    let place = resolve(task, AT_FDCWD, &path.read()?, Follow::Yes)?;
+    if place.inode().kind() != Kind::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let creds = task.creds();
+    access::check(&**place.inode(), &creds, access::EXECUTE)?;
+    if !creds.has(CAP_SYS_CHROOT) {
+        return Err(Errno::EPERM);
+    }
+    task.fs().set_root(place);
     Ok(())
 }
 

@@ -1,10 +1,13 @@
-//! Descriptors that tell of events: eventfd(2).
+//! Descriptors that tell of events: eventfd(2), signalfd(2).
 
 use crate::fs::eventfd::{EventFile, Mode};
 use crate::fs::fd_table::{Fd, OnExec};
+use crate::fs::signalfd::SignalFile;
 use crate::fs::{File, OpenFlags};
+use crate::signal::{SigSet, UNBLOCKABLE};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
+use machine::guest::UserPtr;
 
 /// EFD_SEMAPHORE.
 const EFD_SEMAPHORE: u32 = 1;
@@ -38,4 +41,33 @@ pub(super) fn eventfd2(task: &Task, value: u32, flags: u32) -> Result<Fd> {
 /// EMFILE.
 pub(super) fn eventfd(task: &Task, value: u32) -> Result<Fd> {
     eventfd2(task, value, 0)
+}
+
+/// Makes a file from which signals are read, or changes its set: signalfd4(2).
+///
+/// # Errors
+/// EINVAL for unknown flags and for a file of another kind, EFAULT, EBADF, EMFILE.
+pub(super) fn signalfd4(task: &Task, fd: Fd, mask: UserPtr<u64>, size: u64, flags: u32) -> Result<Fd> {
+    if size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let mask = SigSet(mask.read()?).without(UNBLOCKABLE);
+    if fd.0 == -1 {
+        return install(task, SignalFile::new(mask), OpenFlags::RDWR, flags);
+    }
+    let known = OpenFlags::NONBLOCK | OpenFlags::CLOEXEC;
+    if flags & !known.bits() != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = task.files().get(fd)?;
+    file.downcast::<SignalFile>().ok_or(Errno::EINVAL)?.set_mask(mask);
+    Ok(fd)
+}
+
+/// As signalfd4 without flags: signalfd(2).
+///
+/// # Errors
+/// As [`signalfd4`].
+pub(super) fn signalfd(task: &Task, fd: Fd, mask: UserPtr<u64>, size: u64) -> Result<Fd> {
+    signalfd4(task, fd, mask, size, 0)
 }

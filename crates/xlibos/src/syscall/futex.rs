@@ -43,7 +43,9 @@ fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> R
         if is_relative { (0, until(kept_deadline(task, ns))) } else { (op & CLOCK_REALTIME, until(ns)) }
     };
     match futex_guest(word, WAIT_BITSET | private | clock, val, argument, 0, mask) {
-        Err(Errno::EINTR) => Err(Errno::INTERRUPTED),
+        // As Linux: only a wait without a timeout begins again after a handler.
+        Err(Errno::EINTR) if timeout == 0 => Err(Errno::INTERRUPTED),
+        Err(Errno::EINTR) => Err(Errno::INTERRUPTED_TIMED),
         other => {
             task.restart_deadline.store(0, Ordering::Relaxed);
             other

@@ -26,6 +26,7 @@ mod sched;
 mod signal;
 mod socket;
 mod stat;
+mod sync;
 pub mod system;
 pub mod table;
 mod time;
@@ -34,6 +35,7 @@ mod timer;
 mod timerfd;
 pub mod trace;
 mod usage;
+mod xattr;
 
 use crate::{Result, Task};
 

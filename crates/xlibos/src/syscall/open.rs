@@ -2,9 +2,10 @@
 
 use super::args::UserPath;
 use crate::fs::fd_table::{Fd, OnExec};
-use crate::fs::{AT_FDCWD, File, OpenFlags};
+use crate::fs::{AT_FDCWD, File, How, OpenFlags, Resolve, memfd, open_how};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
+use machine::guest;
 
 fn on_exec(flags: OpenFlags) -> OnExec {
     OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC))
@@ -25,6 +26,68 @@ pub(super) fn openat(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mode: u
     let path = path.read()?;
     let file = crate::fs::open(task, dirfd, &path, flags, mode & 0o7777)?;
     task.files().insert(file, on_exec(flags))
+}
+
+/// Length of `struct open_how` in its first version, and the longest that is read.
+const HOW_LEN: u64 = 24;
+const HOW_MAX: u64 = 4096;
+
+/// Opens a file with flags that bind the walk: openat2(2).
+///
+/// # Errors
+/// EINVAL for unknown flags, E2BIG for a longer structure with more than zeros behind; those of open(2).
+pub(super) fn openat2(task: &Task, dirfd: Fd, path: UserPath, how: u64, size: u64) -> Result<Fd> {
+    if size < HOW_LEN {
+        return Err(Errno::EINVAL);
+    }
+    if size > HOW_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let words: [u64; 3] = guest::read_value(how)?;
+    let mut behind = alloc::vec![0; usize::try_from(size - HOW_LEN).unwrap_or(0)];
+    guest::read(how.wrapping_add(HOW_LEN), &mut behind)?;
+    if behind.iter().any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let how = checked_how(words)?;
+    if how.resolve.contains(Resolve::CACHED) {
+        // A hint that may always be refused.
+        return Err(Errno::EAGAIN);
+    }
+    let file = open_how(task, dirfd, &path.read()?, how)?;
+    task.files().insert(file, on_exec(how.flags))
+}
+
+fn checked_how([flags, mode, resolve]: [u64; 3]) -> Result<How> {
+    let flags = u32::try_from(flags).ok().and_then(OpenFlags::from_bits).ok_or(Errno::EINVAL)?;
+    let mode = u32::try_from(mode).ok().filter(|mode| mode & !0o7777 == 0).ok_or(Errno::EINVAL)?;
+    let resolve = Resolve::from_bits(resolve).ok_or(Errno::EINVAL)?;
+    let of_place = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    let makes = flags.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE_PART);
+    if (mode != 0 && !makes)
+        || (flags.contains(OpenFlags::PATH) && !of_place.contains(flags))
+        || resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT)
+    {
+        return Err(Errno::EINVAL);
+    }
+    Ok(How { flags, mode, resolve })
+}
+
+/// The longest name of a memfd, with its NUL.
+const MEMFD_NAME_MAX: usize = 250;
+
+/// Creates a file in memory: memfd_create(2).
+///
+/// # Errors
+/// EINVAL for unknown flags and long names, EFAULT, EMFILE, ENOSPC.
+pub(super) fn memfd_create(task: &Task, name: u64, flags: u32) -> Result<Fd> {
+    memfd::check_flags(flags)?;
+    let name = guest::read_string(name, MEMFD_NAME_MAX).map_err(|errno| match errno {
+        Errno::ENAMETOOLONG => Errno::EINVAL,
+        other => other,
+    })?;
+    let file = memfd::create(&task.creds(), &name, flags)?;
+    task.files().insert(file, OnExec::from_flag(flags & memfd::CLOEXEC != 0))
 }
 
 pub(super) fn close(task: &Task, fd: Fd) -> Result<()> {

@@ -3,7 +3,8 @@
 use super::args::{read_iovecs, signed_offset};
 use crate::fs::fd_table::Fd;
 use crate::fs::file::Extent;
-use crate::fs::{File, OpenFlags};
+use crate::fs::inode::Kind;
+use crate::fs::{File, OpenFlags, pseudo};
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
@@ -46,6 +47,146 @@ pub(super) fn pwritev(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64) ->
     let offset = signed_offset(offset)?;
     let file = task.files().get(fd)?;
     file.write_at(&mut Source::guest_vectors(&read_iovecs(iov, count)?), offset)
+}
+
+/// RWF_HIPRI: a hint.
+const RWF_HIPRI: u32 = 1;
+/// RWF_DSYNC and RWF_SYNC.
+const RWF_SYNC: u32 = 2 | 4;
+const RWF_APPEND: u32 = 16;
+/// The position of the file stands for this offset.
+const CURRENT: u64 = u64::MAX;
+
+/// As preadv(2) with flags: preadv2(2). The host's own flags are for its descriptors; RWF_NOWAIT is not kept.
+///
+/// # Errors
+/// EOPNOTSUPP for unknown flags, and those of preadv(2).
+pub(super) fn preadv2(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64, _high: u64, flags: u32) -> Result<usize> {
+    let file = task.files().get(fd)?;
+    if flags & !(RWF_HIPRI | RWF_SYNC | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if offset == CURRENT { readv(task, fd, iov, count) } else { read_vectors_at(&file, iov, count, offset) }
+}
+
+fn read_vectors_at(file: &File, iov: u64, count: u64, offset: u64) -> Result<usize> {
+    let offset = signed_offset(offset)?;
+    file.read_at(&mut Sink::guest_vectors(&read_iovecs(iov, count)?), offset)
+}
+
+/// As pwritev(2) with flags: pwritev2(2).
+///
+/// # Errors
+/// EOPNOTSUPP for unknown flags, and those of pwritev(2).
+pub(super) fn pwritev2(
+    task: &Task,
+    fd: Fd,
+    iov: u64,
+    count: u64,
+    offset: u64,
+    _high: u64,
+    flags: u32,
+) -> Result<usize> {
+    let file = task.files().get(fd)?;
+    if flags & !(RWF_HIPRI | RWF_SYNC | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let vectors = read_iovecs(iov, count)?;
+    let mut source = Source::guest_vectors(&vectors);
+    let written = match offset {
+        _ if offset != CURRENT && offset.cast_signed() < 0 => return Err(Errno::EINVAL),
+        _ if flags & RWF_APPEND != 0 => file.append(&mut source, offset == CURRENT)?,
+        CURRENT => file.write(&mut source)?,
+        _ => file.write_at(&mut source, offset)?,
+    };
+    if flags & RWF_SYNC != 0 && file.ops().is_seekable() {
+        file.ops().sync()?;
+    }
+    Ok(written)
+}
+
+/// Copies between two regular files: copy_file_range(2).
+///
+/// # Errors
+/// EBADF, EFAULT, EINVAL for flags, other files, or ranges of one file that overlap; EISDIR, ENOSPC.
+pub(super) fn copy_file_range(
+    task: &Task,
+    from: Fd,
+    from_offset: UserPtr<i64>,
+    to: Fd,
+    to_offset: UserPtr<i64>,
+    len: usize,
+    flags: u32,
+) -> Result<usize> {
+    let (from, to) = (task.files().get(from)?, task.files().get(to)?);
+    let source = copy_offset(&from, from_offset)?;
+    let target = copy_offset(&to, to_offset)?;
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let len = len.min(i32::MAX as usize);
+    check_copy((&from, source), (&to, target), len as u64)?;
+    let total = copy_range((&from, source), (&to, target), len)?;
+    finish_copy(&from, from_offset, source + total as u64)?;
+    finish_copy(&to, to_offset, target + total as u64)?;
+    Ok(total)
+}
+
+fn copy_offset(file: &File, offset: UserPtr<i64>) -> Result<u64> {
+    match offset.non_null() {
+        Some(offset) => u64::try_from(offset.read()?).map_err(|_| Errno::EINVAL),
+        None => Ok(file.current_position()),
+    }
+}
+
+fn finish_copy(file: &File, offset: UserPtr<i64>, end: u64) -> Result<()> {
+    match offset.non_null() {
+        Some(offset) => offset.write(&end.cast_signed()),
+        None => {
+            *file.position() = end;
+            Ok(())
+        }
+    }
+}
+
+/// What Linux checks before it copies.
+fn check_copy((from, source): (&File, u64), (to, target): (&File, u64), len: u64) -> Result<()> {
+    let (one, other) = (pseudo::path_of(from), pseudo::path_of(to));
+    let kinds = [one.inode().kind(), other.inode().kind()];
+    if kinds.contains(&Kind::Directory) {
+        return Err(Errno::EISDIR);
+    }
+    if kinds != [Kind::File, Kind::File] {
+        return Err(Errno::EINVAL);
+    }
+    if !from.flags().is_readable() || !to.flags().is_writable() || to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF);
+    }
+    let overlap = source < target.saturating_add(len) && target < source.saturating_add(len);
+    if overlap && one.inode().id() == other.inode().id() { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+fn copy_range((from, source): (&File, u64), (to, target): (&File, u64), len: usize) -> Result<usize> {
+    let mut buffer = alloc::vec![0; len.min(64 * 1024)];
+    let mut total = 0;
+    while total < len {
+        let want = buffer.len().min(len - total);
+        let piece = buffer.get_mut(..want).ok_or(Errno::EINVAL)?;
+        let got = from.read_at(&mut Sink::kernel(piece), source + total as u64)?;
+        if got == 0 {
+            break;
+        }
+        let piece = piece.get(..got).unwrap_or(&[]);
+        let written = match to.write_at(&mut Source::kernel(piece), target + total as u64) {
+            Err(_) if total > 0 => break,
+            written => written?,
+        };
+        total += written;
+        if written < got {
+            break;
+        }
+    }
+    Ok(total)
 }
 
 pub(super) fn lseek(task: &Task, fd: Fd, offset: i64, whence: u32) -> Result<u64> {
@@ -115,6 +256,11 @@ pub(super) fn fsync(task: &Task, fd: Fd) -> Result<()> {
 const FIONCLEX: u32 = 0x5450;
 const FIOCLEX: u32 = 0x5451;
 const FIONBIO: u32 = 0x5421;
+const FIONREAD: u32 = 0x541b;
+
+fn is_regular(file: &File) -> bool {
+    !file.flags().contains(OpenFlags::PATH) && file.path().is_some_and(|path| path.inode().kind() == Kind::File)
+}
 
 pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<u64> {
     use crate::fs::fd_table::OnExec;
@@ -128,6 +274,10 @@ pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<
             let mut flags = file.flags();
             flags.set(OpenFlags::NONBLOCK, on != 0);
             file.set_status(flags).map(|()| 0)
+        }
+        FIONREAD if is_regular(&file) => {
+            let left = file.ops().size()?.saturating_sub(file.current_position());
+            guest::write_value(argument, &i32::try_from(left).unwrap_or(i32::MAX)).map(|()| 0)
         }
         _ => file.ops().ioctl(task, &file, command, argument),
     }

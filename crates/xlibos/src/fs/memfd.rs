@@ -1,0 +1,48 @@
+//! Files in memory without a name: memfd_create(2).
+
+use super::data::{SEAL_EXEC, SEAL_SEAL};
+use super::file::{File, OpenFlags};
+use super::inode::{Inode, NewKind, NewNode, new_anonymous_dev};
+use super::pseudo::detached_path;
+use super::tmpfs::TmpFs;
+use crate::process::creds::Creds;
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+use machine::sync::Mutex;
+
+/// MFD_CLOEXEC.
+pub const CLOEXEC: u32 = 1;
+const ALLOW_SEALING: u32 = 2;
+const NOEXEC_SEAL: u32 = 8;
+const EXEC: u32 = 16;
+
+/// The file system of all of them, in no tree.
+static FILES: Mutex<Option<Arc<TmpFs>>> = Mutex::new(None);
+
+/// Checks the flags of memfd_create(2); huge pages are not to be had.
+///
+/// # Errors
+/// EINVAL.
+pub fn check_flags(flags: u32) -> Result<()> {
+    let known = CLOEXEC | ALLOW_SEALING | NOEXEC_SEAL | EXEC;
+    if flags & !known != 0 || flags & (NOEXEC_SEAL | EXEC) == NOEXEC_SEAL | EXEC { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// A file in memory, open for reading and writing.
+///
+/// # Errors
+/// ENOSPC.
+pub fn create(creds: &Creds, name: &[u8], flags: u32) -> Result<Arc<File>> {
+    let fs = Arc::clone(FILES.lock().get_or_insert_with(|| TmpFs::named("tmpfs", new_anonymous_dev(), 0)));
+    let (mode, seals) = match flags & (ALLOW_SEALING | NOEXEC_SEAL) {
+        0 => (0o777, SEAL_SEAL),
+        ALLOW_SEALING => (0o777, 0),
+        _ => (0o666, SEAL_EXEC),
+    };
+    let node = NewNode { kind: NewKind::File, mode, uid: creds.fsuid, gid: creds.fsgid };
+    let inode: Arc<dyn Inode> = fs.new_inode_sealed(&node, seals)?;
+    let shown = [b"/memfd:", name, b" (deleted)"].concat();
+    let flags = OpenFlags::RDWR | OpenFlags::LARGEFILE;
+    let ops = Arc::clone(&inode).open(flags)?;
+    Ok(File::with_path(ops, flags, Some(detached_path(&shown, inode))))
+}
