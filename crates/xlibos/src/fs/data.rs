@@ -402,11 +402,9 @@ impl FileData {
     }
 
     /// Adds seals and returns all.
-    pub(super) fn seals(&self, add: u32) -> Result<u32> {
+    pub(super) fn seals(&self, add: Option<u32>) -> Result<u32> {
         let seals = self.seals.load(Ordering::Relaxed);
-        if add == 0 {
-            return Ok(seals);
-        }
+        let Some(add) = add else { return Ok(seals) };
         if add & !SEAL_ALL != 0 {
             return Err(Errno::EINVAL);
         }

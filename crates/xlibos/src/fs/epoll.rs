@@ -228,6 +228,10 @@ impl Drop for Epoll {
 }
 
 impl FileOps for Epoll {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File) -> Events {
         let is_ready = self.shared.snapshot().iter().any(|item| item.has_events());
         if is_ready { READABLE } else { Events::empty() }

@@ -63,6 +63,10 @@ impl EventFile {
 }
 
 impl FileOps for EventFile {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
         if to.remaining() < 8 {
             return Err(Errno::EINVAL);

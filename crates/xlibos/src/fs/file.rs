@@ -100,6 +100,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// Whether lseek(2) does nothing and succeeds, as for most anonymous inodes.
+    fn ignores_seek(&self) -> bool {
+        false
+    }
+
     /// Size for SEEK_END and O_APPEND, of seekable files.
     ///
     /// # Errors
@@ -201,7 +206,7 @@ pub trait FileOps: Send + Sync + Any {
     ///
     /// # Errors
     /// EINVAL for files without seals; EPERM.
-    fn seals(&self, _add: u32) -> Result<u32> {
+    fn seals(&self, _add: Option<u32>) -> Result<u32> {
         Err(Errno::EINVAL)
     }
 

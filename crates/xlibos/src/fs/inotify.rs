@@ -244,6 +244,10 @@ pub fn new_cookie() -> u32 {
 }
 
 impl FileOps for Inotify {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
         let mut state = self.state.lock();
         let mut total = 0;

@@ -23,8 +23,11 @@ use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::sync::Mutex;
 
-/// A name with its number and type.
-type Listed = (Vec<u8>, u64, Kind);
+/// Cookies of added entries lie from here on, those of the lower directory below: removing entries moves none.
+const ADDED: u64 = 1 << 62;
+
+/// Number in the order of adding, name, inode number and type.
+type Listed = (u64, Vec<u8>, u64, Kind);
 
 /// Bytes that copy-up moves at a time.
 const COPY_STEP: usize = 128 * 1024;
@@ -63,9 +66,24 @@ struct Names {
     /// Made or moved here, and lower ones that were looked up: they keep their inode.
     own: BTreeMap<Vec<u8>, Arc<dyn Inode>>,
     /// Which of those are not in the lower directory's listing.
-    added: BTreeSet<Vec<u8>>,
+    added: BTreeMap<Vec<u8>, u64>,
+    /// The same, in the order in which they came.
+    order: BTreeMap<u64, Vec<u8>>,
+    /// The next number in that order.
+    next: u64,
     /// Lower names that are gone or replaced.
     hidden: BTreeSet<Vec<u8>>,
+}
+
+impl Names {
+    /// An added name keeps its place in the listing where it is replaced.
+    fn add(&mut self, name: &[u8]) {
+        if !self.added.contains_key(name) {
+            self.added.insert(name.to_vec(), self.next);
+            self.order.insert(self.next, name.to_vec());
+            self.next += 1;
+        }
+    }
 }
 
 /// A directory.
@@ -107,6 +125,9 @@ impl OverlayDir {
         let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
+        if let Some(lower) = &self.lower {
+            copy_xattrs(lower, &fresh)?;
+        }
         let mut meta = self.meta.lock();
         Ok(Arc::clone(meta.get_or_insert(fresh)))
     }
@@ -121,7 +142,7 @@ impl OverlayDir {
     fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
         let old = {
             let mut names = self.names.lock();
-            names.added.insert(name.to_vec());
+            names.add(name);
             if self.lower.is_some() {
                 names.hidden.insert(name.to_vec());
             }
@@ -137,7 +158,9 @@ impl OverlayDir {
         {
             let mut names = self.names.lock();
             names.own.remove(name);
-            names.added.remove(name);
+            if let Some(at) = names.added.remove(name) {
+                names.order.remove(&at);
+            }
             if self.lower.is_some() {
                 names.hidden.insert(name.to_vec());
             }
@@ -155,25 +178,30 @@ impl OverlayDir {
         Ok(empty)
     }
 
-    /// All names with number and type, in a stable order: the lower directory's, then the added ones.
-    fn collect(&self) -> Result<Vec<Listed>> {
-        let (hidden, added) = {
-            let names = self.names.lock();
-            let own = names.added.iter().filter_map(|name| names.own.get_key_value(name));
-            let added: Vec<Listed> = own.map(|(name, inode)| (name.clone(), inode.id().ino, inode.kind())).collect();
-            (names.hidden.clone(), added)
-        };
-        let mut all = Vec::new();
-        if let Some(lower) = &self.lower {
-            lower.read_dir(0, &mut |entry| {
-                if !hidden.contains(entry.name) {
-                    all.push((entry.name.to_vec(), entry.ino, entry.kind));
-                }
-                true
-            })?;
-        }
-        all.extend(added);
-        Ok(all)
+    /// Lists the lower directory's entries that are still its own, from a cookie of its own on. False: the listing
+    /// ended early.
+    fn read_lower(&self, from: u64, emit: Emit<'_>) -> Result<bool> {
+        let Some(lower) = &self.lower else { return Ok(true) };
+        let hidden = self.names.lock().hidden.clone();
+        let mut goes_on = true;
+        lower.read_dir(from, &mut |entry| {
+            goes_on = hidden.contains(entry.name) || emit(entry);
+            goes_on
+        })?;
+        Ok(goes_on)
+    }
+
+    /// Added entries from a number on.
+    fn collect_added(&self, from: u64) -> Vec<Listed> {
+        let names = self.names.lock();
+        let own = names.order.range(from..).filter_map(|(at, name)| Some((*at, name, names.own.get(name)?)));
+        own.map(|(at, name, inode)| (at, name.clone(), inode.id().ino, inode.kind())).collect()
+    }
+
+    /// The inode with the current attributes.
+    fn attributes(&self) -> Result<Arc<dyn Inode>> {
+        let meta = self.meta.lock().clone();
+        meta.or_else(|| self.lower.clone()).ok_or(Errno::EIO)
     }
 
     fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
@@ -303,14 +331,31 @@ impl Inode for OverlayDir {
     }
 
     fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
-        let skip = usize::try_from(from).unwrap_or(usize::MAX);
-        for (index, (name, ino, kind)) in self.collect()?.iter().enumerate().skip(skip) {
-            let entry = DirEntry { name, ino: *ino, kind: *kind, next: index as u64 + 1 };
-            if !emit(&entry) {
+        if from < ADDED && !self.read_lower(from, emit)? {
+            return Ok(());
+        }
+        for (at, name, ino, kind) in self.collect_added(from.saturating_sub(ADDED)) {
+            if !emit(&DirEntry { name: &name, ino, kind, next: ADDED + at + 1 }) {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.attributes()?.xattr(name)
+    }
+
+    fn list_xattrs(&self) -> Result<Vec<u8>> {
+        self.attributes()?.list_xattrs()
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.meta()?.set_xattr(name, value, mode)
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        self.meta()?.remove_xattr(name)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -78,6 +78,10 @@ fn record(info: &SigInfo) -> [u8; RECORD] {
 }
 
 impl FileOps for SignalFile {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
         if to.remaining() < RECORD {
             return Err(Errno::EINVAL);

@@ -130,6 +130,10 @@ impl TimerTarget for TimerFile {
 }
 
 impl FileOps for TimerFile {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _file: &File, to: &mut Sink<'_>, _offset: u64) -> Result<usize> {
         if to.remaining() < 8 {
             return Err(Errno::EINVAL);

@@ -440,7 +440,7 @@ impl FileOps for TmpFile {
         Ok(())
     }
 
-    fn seals(&self, add: u32) -> Result<u32> {
+    fn seals(&self, add: Option<u32>) -> Result<u32> {
         self.inode.data()?.seals(add)
     }
 

@@ -12,6 +12,11 @@ fn place_of(task: &Task, fd: Fd) -> Result<Path> {
     Ok(pseudo::path_of(&*task.files().get(fd)?))
 }
 
+/// As [`place_of`], for calls that change the file: a descriptor that is a place only will not do.
+fn changeable(task: &Task, fd: Fd) -> Result<Path> {
+    Ok(pseudo::path_of(&*super::open::usable_file(task, fd)?))
+}
+
 fn apply(place: &Path, change: &Change) -> Result<()> {
     place.mount.check_writable()?;
     place.inode().set_attributes(change)?;
@@ -30,7 +35,7 @@ pub(super) fn chmod(task: &Task, path: UserPath, mode: u32) -> Result<()> {
 }
 
 pub(super) fn fchmod(task: &Task, fd: Fd, mode: u32) -> Result<()> {
-    set_mode(task, &place_of(task, fd)?, mode)
+    set_mode(task, &changeable(task, fd)?, mode)
 }
 
 pub(super) fn fchmodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Result<()> {
@@ -76,7 +81,7 @@ pub(super) fn lchown(task: &Task, path: UserPath, uid: u32, gid: u32) -> Result<
 }
 
 pub(super) fn fchown(task: &Task, fd: Fd, uid: u32, gid: u32) -> Result<()> {
-    set_owner(task, &place_of(task, fd)?, uid, gid)
+    set_owner(task, &changeable(task, fd)?, uid, gid)
 }
 
 pub(super) fn fchownat(task: &Task, dirfd: Fd, path: UserPath, uid: u32, gid: u32, flags: u32) -> Result<()> {

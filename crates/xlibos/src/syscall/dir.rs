@@ -4,7 +4,7 @@ use super::args::UserPath;
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
-use crate::fs::{AT_FDCWD, Follow, access, resolve, resolve_parent};
+use crate::fs::{AT_FDCWD, Follow, Path, access, resolve, resolve_parent};
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -12,7 +12,11 @@ use machine::guest;
 
 pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
     let fs = task.fs();
-    let mut path = fs.cwd().display(&fs.root());
+    let cwd = fs.cwd();
+    if cwd.dentry.is_removed() {
+        return Err(Errno::ENOENT);
+    }
+    let mut path = cwd.display(&fs.root());
     path.push(0);
     if (path.len() as u64) > size {
         return Err(Errno::ERANGE);
@@ -81,7 +85,7 @@ pub(super) fn mknodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32, _rdev: 
         0o010_000 => NewKind::Fifo,
         0o140_000 => NewKind::Socket,
         0 | 0o100_000 => NewKind::File,
-        0o020_000 | 0o060_000 => return Err(Errno::EPERM),
+        0o020_000 | 0o040_000 | 0o060_000 => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     };
     make(task, dirfd, path, kind, mode & 0o7777)
@@ -204,6 +208,17 @@ fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>) -> bool {
     true
 }
 
+/// `.` or, at position 1, `..`: at the root it is the root itself.
+fn dot_entry(place: &Path, root: &Path, position: u64) -> DirEntry<'static> {
+    let own = place.inode().id().ino;
+    let (name, ino): (&[u8], u64) = match position {
+        0 => (b".", own),
+        _ if place == root => (b"..", own),
+        _ => (b"..", place.above().map_or(own, |above| above.inode().id().ino)),
+    };
+    DirEntry { name, ino, kind: Kind::Directory, next: position + 1 }
+}
+
 /// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
 pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<usize> {
     let file = task.files().get(fd)?;
@@ -217,8 +232,7 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
     let mut position = *file.position();
     let mut full = false;
     while position < 2 && !full {
-        let name: &[u8] = if position == 0 { b"." } else { b".." };
-        let dots = DirEntry { name, ino: inode.id().ino, kind: Kind::Directory, next: position + 1 };
+        let dots = dot_entry(&place, &task.fs().root(), position);
         full = !put_entry(&mut out, limit, &dots);
         position += u64::from(!full);
     }

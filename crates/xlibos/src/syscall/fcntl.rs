@@ -100,7 +100,7 @@ pub(super) fn fcntl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<
         Command::GetPipeSize => pipe_size(&file),
         Command::SetPipeSize => set_pipe_size(&file, word),
         Command::AddSeals => add_seals(&file, word).map(|()| 0),
-        Command::GetSeals => file.ops().seals(0).map(u64::from),
+        Command::GetSeals => file.ops().seals(None).map(u64::from),
     }
 }
 
@@ -122,7 +122,7 @@ fn add_seals(file: &File, seals: u32) -> Result<()> {
     if !file.flags().is_writable() {
         return Err(Errno::EPERM);
     }
-    file.ops().seals(seals).map(|_| ())
+    file.ops().seals(Some(seals)).map(|_| ())
 }
 
 /// What F_GETOWN returns: a group's number is negative.

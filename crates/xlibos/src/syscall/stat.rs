@@ -124,6 +124,8 @@ pub(super) fn faccessat2(task: &Task, dirfd: Fd, path: UserPath, mode: u32, flag
     if flags & AT_EACCESS == 0 {
         creds.fsuid = creds.uid;
         creds.fsgid = creds.gid;
+        // Real IDs come with the capabilities that they would have: root's all, others none.
+        creds.effective = if creds.uid == 0 { creds.permitted } else { 0 };
     }
     permission::check(&**place.inode(), &creds, mode)?;
     if mode & permission::WRITE != 0 { place.mount.check_writable() } else { Ok(()) }

@@ -235,6 +235,14 @@ cases! { attr;
         assert_errno(sys!(getxattr, c"f", c"user.a", &mut small, 1), c::ERANGE);
         assert_errno(sys!(listxattr, c"f", &mut small, 1), c::ERANGE);
     }
+    fn xattr_of_a_directory() {
+        sys!(mkdir, c"d", 0o755)?;
+        supported(sys!(setxattr, c"d", c"user.one", b"value", 5, 0))?;
+        let mut buffer = [0u8; 64];
+        assert_eq!(sys!(getxattr, c"d", c"user.one", &mut buffer, 64)?, 5);
+        sys!(removexattr, c"d", c"user.one")?;
+        assert_errno(sys!(getxattr, c"d", c"user.one", &mut buffer, 64), c::ENODATA);
+    }
     fn xattr_errors() {
         close(file(c"f", b"")?)?;
         supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
