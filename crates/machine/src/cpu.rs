@@ -357,8 +357,9 @@ pub fn is_guest_range(addr: u64, len: u64) -> bool {
 static AREAS: AtomicU64 = AtomicU64::new(0);
 #[cfg(target_os = "none")]
 static AREA_COUNT: AtomicU64 = AtomicU64::new(0);
+/// No area below is free: areas are taken from the lowest on, so that few are ever touched.
 #[cfg(target_os = "none")]
-static NEXT_AREA: AtomicU64 = AtomicU64::new(1);
+static LOWEST_FREE: AtomicU64 = AtomicU64::new(1);
 /// Highest area that was ever used.
 #[cfg(target_os = "none")]
 static HIGHEST_AREA: AtomicU64 = AtomicU64::new(0);
@@ -391,17 +392,25 @@ pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
 #[cfg(target_os = "none")]
 pub fn allocate() -> crate::Result<&'static Cpu> {
     let count = AREA_COUNT.load(Ordering::Relaxed);
-    let start = NEXT_AREA.load(Ordering::Relaxed);
-    for step in 0..count {
-        let index = (start + step) % count;
+    let from = LOWEST_FREE.load(Ordering::Relaxed);
+    let mut all_in_use = true;
+    for index in from..count {
         let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
         // SAFETY: area memory is valid as a Cpu in any state; only the atomic flag is touched.
         let cpu = unsafe { &*(address as *const Cpu) };
-        if cpu.in_use.load(Ordering::Relaxed) || cpu.tid.load(Ordering::Acquire) != 0 {
+        if cpu.in_use.load(Ordering::Relaxed) {
+            continue;
+        }
+        if cpu.tid.load(Ordering::Acquire) != 0 {
+            // Its thread is about to end.
+            all_in_use = false;
             continue;
         }
         if cpu.in_use.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            NEXT_AREA.store(index, Ordering::Relaxed);
+            if all_in_use {
+                // One given back meanwhile has lowered it: then this fails.
+                let _ = LOWEST_FREE.compare_exchange(from, index + 1, Ordering::Relaxed, Ordering::Relaxed);
+            }
             HIGHEST_AREA.fetch_max(index, Ordering::Relaxed);
             reset(cpu, address);
             return Ok(cpu);
@@ -438,6 +447,15 @@ fn reset(cpu: &Cpu, address: u64) {
 /// an area is handed out again only when its tid is 0.
 pub fn release(cpu: &Cpu) {
     cpu.in_use.store(false, Ordering::Release);
+    #[cfg(target_os = "none")]
+    note_free(cpu);
+}
+
+/// An area below [`LOWEST_FREE`] may be free.
+#[cfg(target_os = "none")]
+fn note_free(cpu: &Cpu) {
+    let index = cpu.this.get().wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA;
+    LOWEST_FREE.fetch_min(index, Ordering::Relaxed);
 }
 
 /// Calls that a thread made.

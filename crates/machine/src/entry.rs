@@ -86,7 +86,8 @@ global_asm!(
     .global xlibos_syscall_entry
     .balign 64
 xlibos_syscall_entry:
-    rdgsbase r11
+    // Ours says where it is. Reading GS itself would cost more than all the rest.
+    mov r11, gs:[{this}]
     cmp r11, [rip + {areas_start}]
     jb xlibos_bad_gs
     cmp r11, [rip + {areas_end}]
@@ -109,7 +110,7 @@ xlibos_syscall_entry:
 
     .global xlibos_exit_check
 xlibos_exit_check:
-    rdgsbase r11
+    mov r11, gs:[{this}]
     mov rsp, [r11 + {stack_top}]
     cmp dword ptr [r11 + {pending}], 0
     jne xlibos_exit_pending
@@ -177,10 +178,9 @@ xlibos_host_clone:
     call {child_entry}
     jmp xlibos_exit_check
 
-    // rdi = area. The tid word is cleared by the host when the thread has ended.
+    // The tid word is cleared by the host when the thread has ended.
     .global xlibos_exit_thread
 xlibos_exit_thread:
-    mov dword ptr [rdi + {in_use}], 0
 1:
     xor edi, edi
     mov eax, 60
@@ -362,7 +362,6 @@ xlibos_initial_xstate:
     gs_foreign = const offset_of!(Cpu, gs_foreign),
     guest_gs = const offset_of!(Cpu, guest_gs),
     tid = const offset_of!(Cpu, tid),
-    in_use = const offset_of!(Cpu, in_use),
     exit_call = const EXIT_CALL,
     areas_start = sym AREAS_START,
     areas_end = sym AREAS_END,
@@ -438,9 +437,9 @@ pub(crate) fn sigreturn_address() -> u64 {
     address(xlibos_sigreturn)
 }
 
-/// Whether `rip` is the check of GS that failed.
+/// Whether `rip` is the check of GS that failed, or the load from a GS that is none.
 pub(crate) fn is_bad_gs(rip: u64) -> bool {
-    rip == address(xlibos_bad_gs)
+    rip == address(xlibos_bad_gs) || rip == address(xlibos_syscall_entry)
 }
 
 /// Where a thread interrupted at `rip` on its way out must go instead.

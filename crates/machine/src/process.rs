@@ -56,7 +56,8 @@ pub fn spawn(_kind: Kind, _area: &'static Cpu, _fs_base: u64) -> Result<u32> {
 #[cfg(target_os = "none")]
 pub fn exit_thread() -> ! {
     let cpu = crate::cpu::current();
-    // SAFETY: nothing of this thread is used any more.
+    crate::cpu::release(cpu);
+    // SAFETY: nothing of this thread is used any more, and the area waits for the tid to be cleared.
     unsafe { crate::entry::exit_thread(cpu) }
 }
 

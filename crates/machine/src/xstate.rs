@@ -3,28 +3,39 @@
 //! only into signal frames, in the host's layout (Intel SDM volume 1, chapter 13).
 
 use crate::errno::Result;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What the processor said; asked once, since a hypervisor answers in microseconds.
+static SIZE: AtomicU64 = AtomicU64::new(0);
+static MASK: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of an area that holds every enabled component in standard form.
 #[must_use]
 pub fn size() -> u64 {
-    let (size, _) = cpuid_0d();
-    u64::from(size).max(576)
+    asked_once(&SIZE, || u64::from(core::arch::x86_64::__cpuid_count(0x0d, 0).ebx).max(576))
 }
 
 /// Enabled components: XCR0.
 #[must_use]
 pub fn mask() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE is set on every host that has a 64-bit seccomp filter and AVX; read-only.
-    unsafe {
-        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack));
-    }
-    u64::from(high) << 32 | u64::from(low)
+    asked_once(&MASK, || {
+        let (low, high): (u32, u32);
+        // SAFETY: OSXSAVE is set on every host that has a 64-bit seccomp filter and AVX; read-only.
+        unsafe {
+            core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack));
+        }
+        u64::from(high) << 32 | u64::from(low)
+    })
 }
 
-fn cpuid_0d() -> (u32, u32) {
-    let leaf = core::arch::x86_64::__cpuid_count(0x0d, 0);
-    (leaf.ebx, leaf.ecx)
+fn asked_once(cache: &AtomicU64, ask: impl FnOnce() -> u64) -> u64 {
+    let known = cache.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let answer = ask();
+    cache.store(answer, Ordering::Relaxed);
+    answer
 }
 
 /// Stores the live state to guest memory at `addr` (64-byte aligned) in standard form.

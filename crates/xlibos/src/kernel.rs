@@ -9,7 +9,7 @@ use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
 use crate::process::{Process, Task, creds::Creds, exec, exit, tree};
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
-use crate::syscall::{Restart, TABLE};
+use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
 use crate::{Errno, Result};
 use abi::broker::Request;
@@ -20,6 +20,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use machine::TrapFrame;
 use machine::cpu::Cpu;
 use machine::host::Wait;
 use machine::process::Kind;
@@ -58,27 +59,49 @@ pub fn on_syscall(cpu: &'static Cpu) {
 
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
     let frame = cpu.frame();
-    let (number, arguments) = (frame.orig_rax, frame.arguments());
-    let row = usize::try_from(number).ok().and_then(|n| TABLE.get(n).copied().flatten());
-    if COUNTING.load(Ordering::Relaxed) != 0 {
-        count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
-        count_site(cpu, task);
-        if COUNTING.load(Ordering::Relaxed) & TRACE != 0 {
-            crate::syscall::trace::enter(task, number, row, &arguments);
-        }
-    }
-    let result = match row.and_then(|row| row.handler) {
-        Some(handler) => handler(task, arguments),
-        None => Err(Errno::ENOSYS),
-    };
-    if COUNTING.load(Ordering::Relaxed) & TRACE != 0 {
-        crate::syscall::trace::leave(task, row, &arguments, result);
-    }
+    let row = usize::try_from(frame.orig_rax).ok().and_then(|n| TABLE.get(n).copied().flatten());
+    let result =
+        if COUNTING.load(Ordering::Relaxed) == 0 { serve(task, row, frame) } else { serve_watched(cpu, task, row) };
     match result {
         Ok(value) => cpu.set_return(value),
-        Err(Errno::INTERRUPTED) => interrupted(cpu, task, row.map_or(Restart::Never, |row| row.restart)),
-        Err(Errno::INTERRUPTED_TIMED) => interrupted(cpu, task, Restart::NoHandler),
-        Err(errno) => cpu.set_return(errno.as_return()),
+        Err(errno) => fail_call(cpu, task, row, errno),
+    }
+}
+
+#[inline]
+fn serve(task: &Task, row: Option<&Row>, frame: &TrapFrame) -> Result<u64> {
+    match row.and_then(|row| row.handler) {
+        Some(handler) => handler(task, frame),
+        None => Err(Errno::ENOSYS),
+    }
+}
+
+/// As [`serve`], counted and traced. Apart, so that a call that nobody watches pays nothing.
+#[cold]
+#[inline(never)]
+fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Row>) -> Result<u64> {
+    // The call may replace the frame.
+    let frame = *cpu.frame();
+    let (number, arguments) = (frame.orig_rax, frame.arguments());
+    let is_traced = COUNTING.load(Ordering::Relaxed) & TRACE != 0;
+    count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
+    count_site(cpu, task);
+    if is_traced {
+        crate::syscall::trace::enter(task, number, row, &arguments);
+    }
+    let result = serve(task, row, &frame);
+    if is_traced {
+        crate::syscall::trace::leave(task, row, &arguments, result);
+    }
+    result
+}
+
+#[cold]
+fn fail_call(cpu: &Cpu, task: &Task, row: Option<&Row>, errno: Errno) {
+    match errno {
+        Errno::INTERRUPTED => interrupted(cpu, task, row.map_or(Restart::Never, |row| row.restart)),
+        Errno::INTERRUPTED_TIMED => interrupted(cpu, task, Restart::NoHandler),
+        errno => cpu.set_return(errno.as_return()),
     }
 }
 
@@ -211,8 +234,9 @@ fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) 
     let session = Session::new(1);
     let limits = crate::process::limits::Limits::default();
     let files = crate::fs::FdTable::new(limits.get(crate::process::limits::NOFILE).map_or(1024, |l| l.current));
-    let links = Links { parent: 0, pgid: 1, session, children: Vec::new() };
+    let links = Links { pgid: 1, session, children: Vec::new() };
     let parts = ProcessParts {
+        parent: 0,
         links,
         mm: crate::mm::Mm::new(),
         actions: Arc::default(),

@@ -283,7 +283,7 @@ impl FileOps for ProcFile {
 
 /// Parent, group and session of a process, for its texts.
 fn family(process: &Process) -> (Pid, Pid, Pid) {
-    let parent = process.links().parent;
+    let parent = process.parent();
     let (pgid, sid) = process.links_of_other();
     (parent, pgid, sid)
 }

@@ -35,20 +35,23 @@ pub fn kill_process(task: &Task, signal: i32, core: bool) {
 /// Ends the calling thread, and its process if it is the last.
 pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
-    release_memory_words(task);
     let process = Arc::clone(&task.process);
     let cpu_ns = machine::host::cpu_clock_ns(3).unwrap_or(0);
     process.ended_cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
     drop_files(task);
-    let is_last = {
-        let mut tree = tree::lock();
-        tree.remove_task(task.tid());
-        process.remove_task(task) == 0
-    };
-    process.events.wake(Events::all());
+    tree::lock().remove_task(task.tid());
     crate::kernel::collect_counters(cpu);
+    if process.thread_count() > 1 {
+        // Another may call exec once this one is gone, and unmap an area that the host still writes to.
+        crate::syscall::prctl::undo_rseq(task);
+    }
+    // Who joins the thread wakes here and may make the next one: no lock of the container's is wanted any more. The
+    // memory is the process's own as long as it has this thread.
+    release_memory_words(task);
+    let is_last = process.remove_task(task) == 0;
+    process.events.wake(Events::all());
     if !is_last {
         drop(process);
         cpu.clear_task::<Task>();

@@ -161,7 +161,7 @@ fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<A
     let old = &task.process;
     let (pgid, session, parent) = {
         let links = old.links();
-        let parent = if flags.contains(CloneFlags::PARENT) { links.parent } else { old.pid };
+        let parent = if flags.contains(CloneFlags::PARENT) { old.parent() } else { old.pid };
         (links.pgid, Arc::clone(&links.session), parent)
     };
     let actions = if flags.contains(CloneFlags::SIGHAND) { old.actions() } else { Arc::new(old.actions().copy()) };
@@ -173,7 +173,8 @@ fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<A
     let process = Process::new(
         pid,
         thread_group::Parts {
-            links: thread_group::Links { parent, pgid, session, children: Vec::new() },
+            parent,
+            links: thread_group::Links { pgid, session, children: Vec::new() },
             mm,
             actions,
             limits: old.limits.copy(),

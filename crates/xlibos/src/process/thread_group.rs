@@ -13,8 +13,6 @@ use machine::sync::{Mutex, MutexGuard};
 /// Who a process belongs to. Changed with the tree locked.
 #[derive(Debug)]
 pub struct Links {
-    /// Parent.
-    pub parent: Pid,
     /// Process group.
     pub pgid: Pid,
     /// Session.
@@ -53,6 +51,7 @@ pub struct CpuTime {
 pub struct Process {
     /// Its id.
     pub pid: Pid,
+    parent: AtomicI32,
     links: Mutex<Links>,
     status: Mutex<Status>,
     tasks: Mutex<Vec<Arc<Task>>>,
@@ -98,7 +97,9 @@ impl core::fmt::Debug for Process {
 
 /// What a new process starts with.
 pub struct Parts {
-    /// Parent, group, session.
+    /// Parent.
+    pub parent: Pid,
+    /// Group, session.
     pub links: Links,
     /// Address space.
     pub mm: Arc<Mm>,
@@ -117,6 +118,7 @@ impl Process {
         let run = Status { run: RunState::Running, stop_unreported: false, continue_unreported: false };
         Arc::new(Process {
             pid,
+            parent: AtomicI32::new(parts.parent),
             links: Mutex::new(parts.links),
             status: Mutex::new(run),
             tasks: Mutex::new(Vec::new()),
@@ -140,7 +142,17 @@ impl Process {
         })
     }
 
-    /// Parent, group, session, children. To change them, the tree must be locked.
+    /// The parent. It changes with the tree locked.
+    pub fn parent(&self) -> Pid {
+        self.parent.load(Ordering::Relaxed)
+    }
+
+    /// Gives the process another parent; the tree is locked.
+    pub fn set_parent(&self, parent: Pid) {
+        self.parent.store(parent, Ordering::Relaxed);
+    }
+
+    /// Group, session, children. To change them, the tree must be locked.
     pub fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock()
     }

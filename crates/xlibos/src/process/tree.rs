@@ -81,7 +81,7 @@ impl Tree {
 
     /// Adds a process, and makes it a child of its parent.
     pub fn add_process(&mut self, process: Arc<Process>) {
-        let parent = process.links().parent;
+        let parent = process.parent();
         if let Some(parent) = self.processes.get(&parent) {
             parent.links().children.push(process.pid);
         }
@@ -107,7 +107,7 @@ impl Tree {
     /// Removes a zombie that was waited for.
     pub fn remove_process(&mut self, pid: Pid) -> Option<Arc<Process>> {
         let process = self.processes.remove(&pid)?;
-        let parent = process.links().parent;
+        let parent = process.parent();
         if let Some(parent) = self.processes.get(&parent) {
             parent.links().children.retain(|&child| child != pid);
         }
@@ -121,7 +121,7 @@ impl Tree {
         let mut moved = Vec::new();
         for pid in children {
             let Some(child) = self.processes.get(&pid).cloned() else { continue };
-            child.links().parent = reaper;
+            child.set_parent(reaper);
             if let Some(parent) = self.processes.get(&reaper) {
                 parent.links().children.push(pid);
             }
@@ -131,12 +131,12 @@ impl Tree {
     }
 
     fn find_reaper(&self, process: &Arc<Process>) -> Pid {
-        let mut at = process.links().parent;
+        let mut at = process.parent();
         while let Some(candidate) = self.processes.get(&at) {
             if candidate.is_subreaper() && !candidate.is_zombie() {
                 return at;
             }
-            at = candidate.links().parent;
+            at = candidate.parent();
         }
         1
     }
@@ -158,7 +158,7 @@ impl Tree {
             if links.pgid != pgid || p.is_zombie() {
                 return false;
             }
-            let Some(parent) = self.processes.get(&links.parent) else { return false };
+            let Some(parent) = self.processes.get(&p.parent()) else { return false };
             let parent_links = parent.links_of_other();
             parent_links.0 != pgid && parent_links.1 == links.session.sid
         })

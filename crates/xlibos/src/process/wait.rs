@@ -54,7 +54,7 @@ impl Change {
 /// Tells a process's parent of a change: wakes its waits and sends the signal.
 pub fn notify_parent(process: &Arc<Process>, change: Change) {
     // The guard must be gone before the tree is locked: the order is tree, then links.
-    let parent = process.links().parent;
+    let parent = process.parent();
     let Some(parent) = tree::process(parent) else {
         if matches!(change, Change::Ended(_)) {
             tree::lock().remove_process(process.pid);

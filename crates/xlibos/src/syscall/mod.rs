@@ -77,8 +77,8 @@ pub struct Row {
     pub handler: Option<Handler>,
 }
 
-/// Decodes the registers and calls the function of the row.
-pub type Handler = fn(&Task, [u64; 6]) -> Result<u64>;
+/// Decodes a call's registers and serves it.
+pub type Handler = fn(&Task, &machine::TrapFrame) -> Result<u64>;
 
 /// How many numbers the table covers.
 pub const NUMBERS: usize = 470;
@@ -116,9 +116,8 @@ macro_rules! syscalls {
     (@restart $restart:expr) => { $restart };
     (@handler ($($arg:ident : $ty:ty),*)) => { None };
     (@handler ($($arg:ident : $ty:ty),*) $handler:path) => {
-        Some(|task: &crate::Task, args: [u64; 6]| -> crate::Result<u64> {
-            let [..] = args;
-            let mut _registers = args.into_iter();
+        Some(|task: &crate::Task, frame: &machine::TrapFrame| -> crate::Result<u64> {
+            let mut _registers = frame.arguments().into_iter();
             $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
             $handler(task $(, $arg)*).map(super::args::IntoReg::into_reg)
         })

@@ -20,7 +20,7 @@ pub(super) fn gettid(task: &Task) -> Result<Pid> {
 }
 
 pub(super) fn getppid(task: &Task) -> Result<Pid> {
-    Ok(task.process.links().parent)
+    Ok(task.process.parent())
 }
 
 /// Creates a thread or process: clone(2), raw x86-64 order of arguments.
@@ -168,7 +168,7 @@ pub(super) fn setpgid(task: &Task, pid: Pid, pgid: Pid) -> Result<()> {
     let is_self = Arc::ptr_eq(&target, own);
     if !is_self {
         let links = target.links();
-        if links.parent != own.pid {
+        if target.parent() != own.pid {
             return Err(Errno::ESRCH);
         }
         if links.session.sid != own.links_of_other().1 {
