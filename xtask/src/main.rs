@@ -30,8 +30,8 @@ enum Verb {
     Demo,
     /// Build, then run all tests: unit tests, conformance, programs and hostile guests
     Test(test::Args),
-    /// Measure the costs that the design rests on
-    Bench,
+    /// Run the same workloads on every runtime of this machine and show ratios
+    Bench(bench::Args),
     /// Check formatting, clippy with warnings denied, and the budgets of CONTRIBUTING.md
     Lint(lint::Args),
 }
@@ -51,7 +51,7 @@ fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Build => build::run(),
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(args),
-        Verb::Bench => bench::run(),
+        Verb::Bench(args) => bench::run(args),
         Verb::Lint(args) => lint::run(args),
     }
 }

@@ -39,6 +39,10 @@ const TEST: &[&str] = &[
     "xz-utils",
 ];
 
+/// What bench runs and measures against.
+const BENCH: &[&str] =
+    &["bash", "crun", "gcc", "golang-github-containers-common", "libc6-dev", "python3", "runc", "util-linux"];
+
 /// The target of the LibOS image.
 pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";
 
@@ -49,6 +53,7 @@ pub(crate) enum Needs {
     Build,
     Demo,
     Test,
+    Bench,
 }
 
 /// Installs what the verb needs.
@@ -62,6 +67,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         Needs::Build => packages(BUILD.iter()),
         Needs::Demo => packages(BUILD.iter().chain(DEMO)),
         Needs::Test => packages(BUILD.iter().chain(TEST)),
+        Needs::Bench => packages(BUILD.iter().chain(BENCH)),
     }
 }
 
