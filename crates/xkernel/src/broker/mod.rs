@@ -26,7 +26,6 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 pub(crate) use attributes::of_descriptor as attributes_of;
 pub use dispatch::Answer;
 pub use export::Export;

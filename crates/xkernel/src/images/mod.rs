@@ -83,7 +83,7 @@ impl Images {
         if attributes.size > FILE_LIMIT || !is_candidate(file, size)? {
             return Err(Errno::NOEXEC);
         }
-        let finding = match self.stored(file, size)? {
+        let finding = match self.stored(file, size, attributes)? {
             Some(finding) => finding,
             None => self.built(file, size, &key)?,
         };
@@ -110,9 +110,10 @@ impl Images {
     }
 
     /// What an earlier container left for this content.
-    fn stored(&self, file: &OwnedFd, size: usize) -> Result<Option<Finding>, Errno> {
+    fn stored(&self, file: &OwnedFd, size: usize, attributes: &Attributes) -> Result<Option<Finding>, Errno> {
         let Some(store) = self.store() else { return Ok(None) };
-        let Some((name, record)) = store.record(&digest_of(file, size)?) else { return Ok(None) };
+        let digest = known_digest(store, file, size, attributes)?;
+        let Some((name, record)) = store.record(&digest) else { return Ok(None) };
         let Some(layout) = record.layout() else { return Ok(Some(None)) };
         let Some(image) = store.image(&name, record.len()) else { return Ok(None) };
         Ok(Some(Some(Arc::new(Patched { layout, file: Arc::new(image) }))))
@@ -159,6 +160,23 @@ fn is_candidate(file: &OwnedFd, size: usize) -> Result<bool, Errno> {
         return Ok(false);
     }
     Ok(header.starts_with(b"\x7fELF\x02\x01") && header.get(18..20) == Some(&[62, 0]))
+}
+
+/// Digest of a file, remembered from an earlier container where the file has not changed since (docs/design/0003).
+fn known_digest(store: &Store, file: &OwnedFd, size: usize, attributes: &Attributes) -> Result<blake3::Hash, Errno> {
+    if !is_settled(attributes) {
+        return digest_of(file, size);
+    }
+    let version = store::Version::of(attributes);
+    if let Some(digest) = store.digest(&version) {
+        return Ok(digest);
+    }
+    let digest = digest_of(file, size)?;
+    // What changed while it was read has no digest.
+    if crate::broker::attributes_of(file).is_ok_and(|now| store::Version::of(&now) == version) {
+        store.keep_digest(&version, &digest);
+    }
+    Ok(digest)
 }
 
 /// Digest of a file's first `size` bytes, through a small buffer: fresh memory would cost more than the

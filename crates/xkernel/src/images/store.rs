@@ -1,10 +1,12 @@
 //! The directory that outlives containers.
 //!
-//! `<digest of a file>.plan` is its record, `<digest of a record>.img` the patched file. What is here
+//! `<digest of a file>.plan` is its record, `<digest of a record>.img` the patched file, `<digest of a file's identity and
+//! times>.version` the digest that the file had then (docs/design/0003). What is here
 //! becomes code in other containers, so the directory counts only if it belongs to us and nobody else
 //! can enter it; files are made without a name (O_TMPFILE), so that a death in the middle leaves nothing.
 
 use super::record::Record;
+use abi::broker::Attributes;
 use blake3::Hash;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags, fdatasync, fstat, fstatvfs, linkat, open, openat,
@@ -72,6 +74,26 @@ impl Store {
         }
         let bytes = super::build::read_whole(&file, usize::try_from(len).ok()?).ok()?;
         Record::from_bytes(digest, &bytes)
+    }
+
+    /// The digest of a version of a file that an earlier container read.
+    pub(super) fn digest(&self, version: &Version) -> Option<Hash> {
+        let (file, len) = self.existing(&version.name())?;
+        if usize::try_from(len).ok()? != 2 * blake3::OUT_LEN {
+            return None;
+        }
+        let bytes = super::build::read_whole(&file, 2 * blake3::OUT_LEN).ok()?;
+        let (digest, check) = bytes.split_at_checked(blake3::OUT_LEN)?;
+        let digest = Hash::from_slice(digest).ok()?;
+        (version.check(&digest).as_bytes() == check).then_some(digest)
+    }
+
+    /// Keeps the digest of a version of a file.
+    pub(super) fn keep_digest(&self, version: &Version, digest: &Hash) {
+        let bytes = [*digest.as_bytes(), *version.check(digest).as_bytes()].concat();
+        if self.afford(bytes.len() as u64) {
+            let _ = self.keep(&version.name(), |file| super::build::write_at(file, &bytes, 0));
+        }
     }
 
     /// A finished image of just this length.
@@ -176,6 +198,36 @@ impl Store {
             }
         }
         Ok(files)
+    }
+}
+
+/// A version of a file: its identity, size and times, until the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version(Hash);
+
+impl Version {
+    /// The version that a file with these attributes is.
+    pub(super) fn of(attributes: &Attributes) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // Device numbers are given out anew at each boot.
+        hasher.update(std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default().as_slice());
+        for number in [attributes.device, attributes.inode, attributes.size] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for time in [attributes.mtime, attributes.ctime] {
+            hasher.update(&time.sec.to_le_bytes());
+            hasher.update(&time.nsec.to_le_bytes());
+        }
+        Self(hasher.finalize())
+    }
+
+    fn name(&self) -> String {
+        format!("{}.version", self.0.to_hex())
+    }
+
+    /// What stands behind the digest: a file that was written by half says nothing.
+    fn check(&self, digest: &Hash) -> Hash {
+        blake3::hash(&[*self.0.as_bytes(), *digest.as_bytes()].concat())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images of the C library that these tests run on, and of files that are none.
 
-use super::store::Store;
+use super::store::{Store, Version};
 use super::{Images, Patched};
 use abi::broker::{Attributes, Text};
 use rustix::fs::{Mode, OFlags, fcntl_get_seals, fcntl_getfl, fstat, open};
@@ -171,4 +171,30 @@ fn the_oldest_files_go_when_the_store_is_full() {
     assert!(!directory.path().join("old").exists() && directory.path().join("middle").exists());
     store.prune(1000, 1);
     assert!(!directory.path().join("middle").exists() && directory.path().join("new").exists());
+}
+
+#[test]
+fn a_digest_is_remembered_for_one_version_of_a_file() {
+    let directory = private_directory();
+    let store = Store::open(directory.path()).expect("store");
+    let file = open(libc(), OFlags::RDONLY, Mode::empty()).expect("open");
+    let attributes = crate::broker::attributes_of(&file).expect("attributes");
+    let version = Version::of(&attributes);
+    let digest = blake3::hash(b"contents");
+    assert_eq!(store.digest(&version), None);
+    store.keep_digest(&version, &digest);
+    assert_eq!(store.digest(&version), Some(digest));
+    let mut changed = attributes;
+    changed.ctime.nsec ^= 1;
+    assert_eq!(store.digest(&Version::of(&changed)), None);
+    let kept = names(directory.path(), "version").remove(0);
+    let mut bytes = std::fs::read(&kept).expect("read");
+    for damage in [0, 40] {
+        bytes[damage] ^= 1;
+        std::fs::write(&kept, &bytes).expect("write");
+        assert_eq!(store.digest(&version), None);
+        bytes[damage] ^= 1;
+    }
+    std::fs::write(&kept, &bytes[..63]).expect("write");
+    assert_eq!(store.digest(&version), None);
 }
