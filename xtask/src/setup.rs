@@ -41,7 +41,7 @@ const TEST: &[&str] = &[
 
 /// What bench runs and measures against.
 const BENCH: &[&str] =
-    &["bash", "crun", "gcc", "golang-github-containers-common", "libc6-dev", "python3", "runc", "util-linux"];
+    &["bash", "crun", "gcc", "golang-github-containers-common", "libc6-dev", "python3", "runc", "runsc", "util-linux"];
 
 /// The target of the LibOS image.
 pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";

@@ -11,6 +11,10 @@ const PROFILE: &str = "/usr/share/containers/seccomp.json";
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The bare host with a tmpfs on /tmp, as the others have it: the rows on files compare kernels, not disks.
+const ENTER_HOST: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /tmp || exit 125
+exec \"$0\" \"$@\"";
+
 /// A private mount namespace in which the bundle's root is the host's, and in which runtimes that refuse a hybrid of
 /// both cgroup versions see the first one only.
 const ENTER: &str = "mount --make-rprivate / && mount --rbind / \"$0/rootfs\" || exit 125
@@ -72,13 +76,13 @@ impl Runtime {
     fn build(&self, before: &[&str], words: &[&str]) -> Result<Command> {
         let xc;
         let all: Vec<&str> = match &self.kind {
-            Kind::Host => [before, words].concat(),
+            Kind::Host => [&["unshare", "--mount", "sh", "-c", ENTER_HOST], before, words].concat(),
             Kind::Ours(path) => {
                 xc = path.to_str().context("the path of xc is no UTF-8")?;
                 [before, &[xc, "do", "--"], words].concat()
             }
             Kind::Oci(run, bundle) => {
-                std::fs::write(bundle.join("config.json"), config(words).to_string())?;
+                std::fs::write(bundle.join("config.json"), config(words)?.to_string())?;
                 let bundle = bundle.to_str().context("the path of the bundle is no UTF-8")?;
                 [&["unshare", "--mount", "sh", "-c", ENTER, bundle], before, run, &["xc-bench"]].concat()
             }
@@ -97,6 +101,10 @@ impl Runtime {
     }
 
     fn try_out(&self, workload: &Path) -> Result<(), String> {
+        let is_installed = |name: &str| PATH.split(':').any(|directory| Path::new(directory).join(name).exists());
+        if !is_installed(self.name) {
+            return Err("it is not installed".to_owned());
+        }
         let program = workload.to_string_lossy();
         let mut command = self.command(&[program.as_ref(), "--child"]).map_err(|error| format!("{error:#}"))?;
         let output = command.output().map_err(|error| error.to_string())?;
@@ -110,7 +118,7 @@ impl Runtime {
 
 /// An OCI bundle as podman makes it: the root read-only, a tmpfs on /tmp, no capabilities beyond podman's, its seccomp
 /// profile.
-fn config(words: &[&str]) -> Value {
+fn config(words: &[&str]) -> Result<Value> {
     let capabilities = json!([
         "CAP_CHOWN",
         "CAP_DAC_OVERRIDE",
@@ -145,10 +153,9 @@ fn config(words: &[&str]) -> Value {
         ],
         "linux": { "namespaces": namespaces },
     });
-    if let Some(profile) = std::fs::read(PROFILE).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-        config["linux"]["seccomp"] = seccomp(&profile);
-    }
-    config
+    let profile = std::fs::read(PROFILE).with_context(|| format!("cannot read podman's profile, {PROFILE}"))?;
+    config["linux"]["seccomp"] = seccomp(&serde_json::from_slice(&profile)?);
+    Ok(config)
 }
 
 /// The profile in OCI's form: rules that hold without further capabilities.

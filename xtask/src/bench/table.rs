@@ -47,9 +47,13 @@ impl Results {
 
     fn verdict(&self, row: &'static str, goal: Option<f64>, ours: usize) -> &'static str {
         let is_wide = |runtime| self.spread(row, runtime).is_some_and(|spread| spread > TOO_WIDE);
+        let is_short = |runtime| self.samples.get(&(row, runtime)).is_none_or(|samples| samples.len() < FEWEST);
+        let has_failed = (0..=ours).any(|runtime| self.failures.contains_key(&(row, runtime)));
         match (self.ratio(row, ours), goal) {
             (None, _) => "failed",
+            (Some(_), _) if has_failed => "failed in part",
             (Some(_), None) => "",
+            (Some(_), Some(_)) if is_short(ours) || is_short(0) => "too few rounds to judge",
             (Some(_), Some(_)) if is_wide(ours) || is_wide(0) => "too wide to judge",
             (Some(ratio), Some(goal)) if ratio <= goal => "met",
             (Some(_), Some(_)) => "missed",
@@ -63,6 +67,9 @@ fn quantile(samples: &[f64], part: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     sorted.get((part * last as f64).round() as usize).copied()
 }
+
+/// Fewer samples than this say nothing about their spread.
+const FEWEST: usize = 3;
 
 /// A goal as people read it.
 pub(super) fn goal_text(goal: Option<f64>) -> String {
@@ -116,11 +123,16 @@ pub(super) fn text(results: &Results, runtimes: &[Runtime]) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     }
-    for ((row, runtime), why) in &results.failures {
-        let name = runtimes.get(*runtime).map_or("", |runtime| runtime.name);
-        let _ = writeln!(out, "{row} failed on {name}: {why}");
-    }
+    failures(results, runtimes).iter().for_each(|line| {
+        let _ = writeln!(out, "{line}");
+    });
     out
+}
+
+fn failures(results: &Results, runtimes: &[Runtime]) -> Vec<String> {
+    let name = |runtime: usize| runtimes.get(runtime).map_or("", |runtime| runtime.name);
+    let lines = results.failures.iter();
+    lines.map(|((row, runtime), why)| format!("{row} failed on {}: {why}", name(*runtime))).collect()
 }
 
 /// Everything measured, for programs.
@@ -134,15 +146,16 @@ pub(super) fn json(results: &Results, runtimes: &[Runtime]) -> String {
         });
         json!({ "row": row, "goal": goal, "runtimes": by_runtime.collect::<serde_json::Map<_, _>>() })
     });
-    json!({ "rows": rows.collect::<Vec<_>>() }).to_string()
+    json!({ "rows": rows.collect::<Vec<_>>(), "failures": failures(results, runtimes) }).to_string()
 }
 
 /// docs/benchmarks.md.
 pub(super) fn page(results: &Results, runtimes: &[Runtime], refused: &[String]) -> String {
     let mut out = String::from(
         "# Benchmarks\n\nMade by `cargo xtask bench --write-docs`; the machine and the noise are this run's. `host` is the \
-         bare host's time an operation (median), the other columns are ratios of it: lower is better. Runtimes run on the \
-         host's root, read-only, with podman's seccomp profile and a tmpfs on /tmp; `ours` is `xc do`.\n\n",
+         bare host's time an operation (median), the other columns are ratios of it: lower is better. All \
+         have a tmpfs (ours its own memory) on /tmp; runc and crun run on the host's root, read-only, with podman's seccomp \
+         profile; `ours` is `xc do`.\n\n",
     );
     out.push_str(&runtime::machine());
     out.push('\n');
@@ -152,7 +165,7 @@ pub(super) fn page(results: &Results, runtimes: &[Runtime], refused: &[String]) 
             let _ = writeln!(out, "|{}", "---|".repeat(line.len()));
         }
     }
-    refused.iter().for_each(|why| {
+    refused.iter().chain(&failures(results, runtimes)).for_each(|why| {
         let _ = writeln!(out, "\n{why}");
     });
     out

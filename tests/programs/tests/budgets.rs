@@ -1,0 +1,54 @@
+//! What a call may cost: host calls and broker requests, from the reports of a short and a long run.
+
+use programs::{run, xc};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Times that the long run does more than the short one.
+const MORE: u64 = 1000;
+
+fn program(directory: &Path) -> PathBuf {
+    let program = directory.join("budget");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/budget.c");
+    let gcc = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).status().expect("gcc");
+    assert!(gcc.success());
+    program
+}
+
+/// Sums of host calls and broker requests.
+fn costs(program: &Path, thing: &str, count: u64) -> (u64, u64) {
+    let mut command = Command::new(xc());
+    command.args(["do", "--stats=json", "--"]).arg(program).args([thing, &count.to_string()]);
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(0), "{thing}: {output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stderr).expect("a report");
+    let sum = |key: &str| report[key].as_object().expect(key).values().filter_map(serde_json::Value::as_u64).sum();
+    (sum("hostCalls"), sum("brokerRequests"))
+}
+
+/// Host calls and broker requests of [`MORE`] times a thing.
+fn extra(program: &Path, thing: &str) -> (u64, u64) {
+    let (short, long) = (costs(program, thing, 10), costs(program, thing, 10 + MORE));
+    (long.0.saturating_sub(short.0), long.1.saturating_sub(short.1))
+}
+
+#[test]
+fn what_needs_no_host_makes_no_host_call() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = program(directory.path());
+    for thing in ["getpid", "kill", "stat", "pipe"] {
+        let (host_calls, requests) = extra(&program, thing);
+        // A wake-up of the service's may come in between.
+        assert!(host_calls < MORE / 100 && requests == 0, "{thing}: {host_calls} host calls, {requests} requests");
+    }
+}
+
+#[test]
+fn what_is_known_is_not_asked_again() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = program(directory.path());
+    for thing in ["open", "fork"] {
+        let (_, requests) = extra(&program, thing);
+        assert_eq!(requests, 0, "{thing}");
+    }
+}
