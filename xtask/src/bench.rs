@@ -136,12 +136,8 @@ fn measure(args: &Args, rows: &[Row], runtimes: &[Runtime], workload: &Path) -> 
     for round in 1..=args.rounds {
         for row in rows {
             eprint!("\r\x1b[Kround {round} of {}: {}", args.rounds, row.name);
-            for (index, runtime) in runtimes.iter().enumerate() {
-                match one(args, row, runtime, workload) {
-                    Ok(nanoseconds) => results.add(row.name, index, nanoseconds),
-                    Err(error) => results.fail(row.name, index, &format!("{error:#}")),
-                }
-            }
+            let times = runtimes.iter().map(|runtime| one(args, row, runtime, workload));
+            times.enumerate().for_each(|(runtime, time)| results.add_outcome(row.name, runtime, time));
         }
     }
     eprint!("\r\x1b[K");

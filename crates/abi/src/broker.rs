@@ -195,6 +195,8 @@ pub enum Request<'a> {
     },
     /// The first program could not be started. No answer: the supervisor ends the container.
     StartFailed {
+        /// What was being done.
+        step: StartStep,
         /// errno of the failed step.
         errno: i32,
         /// What was at fault, for people.
@@ -205,6 +207,17 @@ pub enum Request<'a> {
         /// How many.
         threads: u32,
     },
+}
+
+/// A step of a container's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartStep {
+    /// Mounts, streams, the first process: ours.
+    Container,
+    /// The working directory.
+    Directory,
+    /// The program and its interpreters.
+    Program,
 }
 
 /// How many kinds of request there are.

@@ -2,6 +2,7 @@
 
 use crate::args::{Command, Options};
 use crate::{report, streams};
+use abi::broker::StartStep;
 use abi::config::{Config, Mount, MountSource, Stdio};
 use abi::event::Event;
 use abi::stats::Stats;
@@ -43,7 +44,7 @@ const HIDDEN: [&str; 15] = [
 /// How a container ended.
 enum End {
     Exit { status: i32, stats: Box<Stats> },
-    StartFailed { errno: i32, what: Vec<u8> },
+    StartFailed { step: StartStep, errno: i32, what: Vec<u8> },
     Died,
 }
 
@@ -72,7 +73,7 @@ pub fn run(command: &Command) -> Result<u8> {
             }
             Ok(exit_code(status))
         }
-        End::StartFailed { errno, what } => Ok(report_start_failure(errno, &what)),
+        End::StartFailed { step, errno, what } => Ok(report_start_failure(step, errno, &what)),
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
             None => bail!("the container was killed from outside"),
@@ -102,8 +103,8 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>) -> Result<End> {
         Control::Exit { status, stats } => {
             let _ = from_broker.send(End::Exit { status, stats: Box::new(stats) });
         }
-        Control::StartFailed { errno, what } => {
-            let _ = from_broker.send(End::StartFailed { errno, what });
+        Control::StartFailed { step, errno, what } => {
+            let _ = from_broker.send(End::StartFailed { step, errno, what });
         }
         Control::Quiesced { .. } => {}
     });
@@ -139,15 +140,20 @@ fn exit_code(status: i32) -> u8 {
 }
 
 /// The message names what was at fault; 127 not found, 126 not executable, 125 ours.
-fn report_start_failure(errno: i32, what: &[u8]) -> u8 {
+fn report_start_failure(step: StartStep, errno: i32, what: &[u8]) -> u8 {
     let what = loader::printable(what);
     let reason = std::io::Error::from_raw_os_error(errno);
-    let (code, hint) = match errno {
-        libc::ENOENT => (127, "no such program in the container, or its interpreter is missing"),
-        libc::EACCES => (126, "it is a directory, or lacks the execute permission"),
-        libc::ENOEXEC => (126, "it is no x86-64 program and no script"),
-        80 => (126, "its ELF interpreter is damaged"),
-        _ => (125, "see the errno"),
+    let (code, hint) = match (step, errno) {
+        (StartStep::Directory, _) => {
+            eprintln!("xc: cannot enter the working directory {what}: {reason}: name another with -w");
+            return 127;
+        }
+        (StartStep::Container, _) => (125, "the container could not be set up"),
+        (StartStep::Program, libc::ENOENT) => (127, "no such program in the container, or its interpreter is missing"),
+        (StartStep::Program, libc::EACCES) => (126, "it is a directory, or lacks the execute permission"),
+        (StartStep::Program, libc::ENOEXEC) => (126, "it is no x86-64 program and no script"),
+        (StartStep::Program, libc::ELIBBAD) => (126, "its ELF interpreter is damaged"),
+        (StartStep::Program, _) => (125, "see the errno"),
     };
     eprintln!("xc: cannot start {what}: {reason}: {hint}");
     code

@@ -12,7 +12,7 @@ use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
 use crate::{Errno, Result};
-use abi::broker::Request;
+use abi::broker::{Request, StartStep};
 use abi::config::Config;
 use abi::event::Event;
 use abi::stats::Stats;
@@ -186,7 +186,7 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     let bytes: &[u8] = &[];
     let config: Config = match abi::decode(bytes) {
         Ok(config) => config,
-        Err(_) => fail(Errno::EINVAL, b"the configuration cannot be read"),
+        Err(_) => fail(StartStep::Container, Errno::EINVAL, b"the configuration cannot be read"),
     };
     let config = Arc::new(config);
     {
@@ -199,34 +199,37 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     crate::syscall::system::set_hostname(config.hostname.as_bytes());
     crate::fs::broker::connect();
     crate::time::timer::set_waker(wake_service);
-    if let Err((errno, what)) = start_container(&config) {
-        fail(errno, &what);
+    if let Err((step, errno, what)) = start_container(&config) {
+        fail(step, errno, &what);
     }
     service_loop()
 }
 
 /// Says why the container cannot start, and ends.
-fn fail(errno: Errno, what: &[u8]) -> ! {
-    let request = Request::StartFailed { errno: i32::from(errno.number()), what };
+fn fail(step: StartStep, errno: Errno, what: &[u8]) -> ! {
+    let request = Request::StartFailed { step, errno: i32::from(errno.number()), what };
     let _ = crate::fs::broker::post(&request);
     loop {
         let _ = machine::sync::park_uninterruptible(None);
     }
 }
 
-type StartError = (Errno, Vec<u8>);
+type StartError = (StartStep, Errno, Vec<u8>);
 
 fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
-    let root = crate::fs::init(config).map_err(|errno| (errno, b"the mounts".to_vec()))?;
-    let area = machine::cpu::allocate().map_err(|errno| (errno, b"thread area".to_vec()))?;
-    let task = first_task(config, root, area).map_err(|errno| (errno, config.cwd.clone()))?;
-    start_event_thread().map_err(|errno| (errno, b"event thread".to_vec()))?;
-    crate::fs::open_standard_streams(&task, config).map_err(|e| (e, b"standard streams".to_vec()))?;
+    let ours = |what: &'static [u8]| move |errno| (StartStep::Container, errno, what.to_vec());
+    let root = crate::fs::init(config).map_err(ours(b"the mounts"))?;
+    let area = machine::cpu::allocate().map_err(ours(b"thread area"))?;
+    let task = first_task(config, root, area).map_err(ours(b"the first task"))?;
+    let in_directory = |errno| (StartStep::Directory, errno, config.cwd.clone());
+    crate::fs::change_directory(&task, &config.cwd).map_err(in_directory)?;
+    start_event_thread().map_err(ours(b"event thread"))?;
+    crate::fs::open_standard_streams(&task, config).map_err(ours(b"standard streams"))?;
     let name = config.argv.first().cloned().unwrap_or_default();
     let plan = find_program(&task, &name, config)?;
     *task.start.lock() = Some(Start::Exec(Box::new(plan)));
     area.set_task(task);
-    machine::process::spawn(Kind::Fork, area, 0).map_err(|errno| (errno, b"first process".to_vec()))?;
+    machine::process::spawn(Kind::Fork, area, 0).map_err(ours(b"first process"))?;
     Ok(())
 }
 
@@ -253,13 +256,12 @@ fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) 
     tree.add_process(process);
     tree.add_task(Arc::clone(&task));
     drop(tree);
-    crate::fs::change_directory(&task, &config.cwd)?;
     Ok(task)
 }
 
 /// Looks the program up in the guest's PATH, as execvp(3) does.
 fn find_program(task: &Task, name: &[u8], config: &Config) -> Result<exec::Plan, StartError> {
-    let with_name = |errno| (errno, name.to_vec());
+    let with_name = |errno| (StartStep::Program, errno, name.to_vec());
     let attempt =
         |path: &[u8]| exec::prepare(task, crate::fs::AT_FDCWD, path, 0, config.argv.clone(), config.env.clone());
     if name.is_empty() {

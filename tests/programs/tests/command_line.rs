@@ -28,6 +28,16 @@ fn a_program_killed_by_a_signal_is_128_plus_its_number() {
 }
 
 #[test]
+fn a_missing_working_directory_is_named_as_one() {
+    let mut command = Command::new(xc());
+    command.args(["do", "-w", "/no/such/place", "--", "/bin/true"]);
+    let output = run(command);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(127));
+    assert!(error.contains("working directory /no/such/place") && !error.contains("program"), "{error}");
+}
+
+#[test]
 fn bad_options_are_125() {
     let output = run({
         let mut command = Command::new(xc());

@@ -23,11 +23,19 @@ impl Results {
         Results { rows, samples: BTreeMap::new(), failures: BTreeMap::new() }
     }
 
-    pub(super) fn add(&mut self, row: &'static str, runtime: usize, nanoseconds: f64) {
+    /// Adds the nanoseconds of one run, or why it failed.
+    pub(super) fn add_outcome(&mut self, row: &'static str, runtime: usize, time: anyhow::Result<f64>) {
+        match time {
+            Ok(nanoseconds) => self.add(row, runtime, nanoseconds),
+            Err(error) => self.fail(row, runtime, &format!("{error:#}")),
+        }
+    }
+
+    fn add(&mut self, row: &'static str, runtime: usize, nanoseconds: f64) {
         self.samples.entry((row, runtime)).or_default().push(nanoseconds);
     }
 
-    pub(super) fn fail(&mut self, row: &'static str, runtime: usize, why: &str) {
+    fn fail(&mut self, row: &'static str, runtime: usize, why: &str) {
         self.failures.entry((row, runtime)).or_insert_with(|| why.to_owned());
     }
 

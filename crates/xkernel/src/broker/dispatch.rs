@@ -60,8 +60,8 @@ impl Broker {
         let control = &self.options.control;
         match request {
             Request::Exit { status, stats } => control(Control::Exit { status, stats }),
-            Request::StartFailed { errno, what } => {
-                control(Control::StartFailed { errno, what: what.to_vec() });
+            Request::StartFailed { step, errno, what } => {
+                control(Control::StartFailed { step, errno, what: what.to_vec() });
             }
             Request::Quiesced { threads } => control(Control::Quiesced { threads }),
             request => return self.perform_answered(request).map(Some),

@@ -89,6 +89,8 @@ pub enum Control {
     },
     /// The first program could not be started.
     StartFailed {
+        /// What was being done.
+        step: abi::broker::StartStep,
         /// errno of the failed step.
         errno: i32,
         /// What was at fault.

@@ -31,7 +31,7 @@ fn every_request() -> [Request<'static>; REQUEST_KINDS] {
         Request::Epoll,
         Request::Log { text: b"line\n" },
         Request::Exit { status: 256, stats: Stats { host_calls: vec![(1, 2)], ..Stats::default() } },
-        Request::StartFailed { errno: 2, what: b"/no/such" },
+        Request::StartFailed { step: abi::broker::StartStep::Program, errno: 2, what: b"/no/such" },
         Request::Quiesced { threads: 3 },
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use crate::broker::{Broker, BrokerError, Control, Export, Options};
-use abi::broker::{Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, XattrOperation};
+use abi::broker::{Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation};
 use abi::stats::Stats;
 use proptest::prelude::{any, prop};
 use proptest::proptest;
@@ -183,7 +183,10 @@ fn control_messages_reach_the_supervisor_and_have_no_answer() {
     let fixture = Fixture::new();
     let messages = [
         (Request::Exit { status: 9, stats: Stats::default() }, Control::Exit { status: 9, stats: Stats::default() }),
-        (Request::StartFailed { errno: 2, what: b"x" }, Control::StartFailed { errno: 2, what: b"x".to_vec() }),
+        (
+            Request::StartFailed { step: StartStep::Program, errno: 2, what: b"x" },
+            Control::StartFailed { step: StartStep::Program, errno: 2, what: b"x".to_vec() },
+        ),
         (Request::Quiesced { threads: 3 }, Control::Quiesced { threads: 3 }),
     ];
     for (request, expected) in messages {
