@@ -5,19 +5,47 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use std::io::Read as _;
 use std::process::Stdio;
 
+/// Each process of the host with its parent.
+fn processes() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, behind_name) = stat.rsplit_once(") ")?;
+        Some((pid, behind_name.split(' ').nth(1)?.parse().ok()?))
+    })
+    .collect()
+}
+
+/// Children of a process, their children, and so on.
+fn descendants(of: u32) -> Vec<u32> {
+    let all = processes();
+    let mut found = vec![of];
+    let mut at = 0;
+    while let Some(&parent) = found.get(at) {
+        found.extend(all.iter().filter(|(_, its)| *its == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
 #[test]
 fn kill_9_of_xc_ends_every_process_of_the_container() {
     set_child_subreaper(Some(getpid())).unwrap();
-    let mut command = in_container(&["bash", "-c", "sleep 1000 & echo started; wait"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    // Once it says so, every process is there, and none that was needed to get there is left.
+    let mut command = in_container(&["bash", "-c", "exec 3<&0; (echo started; read -r -u 3 line) & wait"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let open_end = child.stdin.take();
     let mut started = [0; 8];
     child.stdout.take().unwrap().read_exact(&mut started).unwrap();
+    let container = descendants(child.id());
+    // Reaper, init, service process, bash and its subshell.
+    assert_eq!(container.len(), 5);
     child.kill().unwrap();
     child.wait().unwrap();
-    // Reaper, init, service process, bash and sleep; the wait ends with ECHILD only when all have.
-    let mut ended = 0;
-    while wait(WaitOptions::empty()).is_ok() {
-        ended += 1;
-    }
-    assert_eq!(ended, 5);
+    // Ends with ECHILD only when all have: what the reaper does not reap any more comes to us.
+    while wait(WaitOptions::empty()).is_ok() {}
+    let left: Vec<u32> = processes().into_iter().map(|(pid, _)| pid).filter(|pid| container.contains(pid)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    drop(open_end);
 }
