@@ -1,6 +1,8 @@
 // A site of each tier, and what a program can find out about it. Prints one line a check; the same on Linux.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -217,6 +219,46 @@ static void libraries(void) {
     check("libraries come and go", good);
 }
 
+// The C library as the loader sees it: name, and bytes from its lowest address to its end.
+static struct {
+    const char *name;
+    size_t span;
+} c_library;
+static int find_library(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size, (void)data;
+    if (!strstr(info->dlpi_name, "libc.so")) return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        size_t end = (segment->p_vaddr + segment->p_memsz + 4095) & ~4095ul;
+        if (segment->p_type == PT_LOAD && end > c_library.span) c_library.span = end;
+    }
+    c_library.name = info->dlpi_name;
+    return 1;
+}
+
+// Mapped as a loader begins, and let go: what was brought along goes too, or the place would not be free again.
+static void mapped_and_unmapped(void) {
+    dl_iterate_phdr(find_library, NULL);
+    int fd = open(c_library.name, O_RDONLY), same = fd >= 0;
+    void *first = mmap(NULL, c_library.span, PROT_READ, MAP_PRIVATE, fd, 0);
+    munmap(first, c_library.span);
+    for (int i = 0; i < 100; i++) {
+        void *again = mmap(NULL, c_library.span, PROT_READ, MAP_PRIVATE, fd, 0);
+        same = same && again == first;
+        // In two pieces, the other way round.
+        munmap((char *)again + 4096, c_library.span - 4096);
+        munmap(again, 4096);
+    }
+    close(fd);
+    check("a library that is mapped and unmapped leaves nothing", same);
+}
+
+static void second_library(void) {
+    void *library = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
+    pid_t (*other)(void) = library ? (pid_t (*)(void))dlsym(library, "getppid") : NULL;
+    check("a second copy of the C library calls", other && other() == getppid() && dlclose(library) == 0);
+}
+
 int main(void) {
     handler = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     registers("tier 1", tier1, tier1_site);
@@ -230,6 +272,8 @@ int main(void) {
     interrupted_threads();
     processor();
     libraries();
+    mapped_and_unmapped();
+    second_library();
     check("text is where maps say", in_maps((uint64_t)tier1_site) && in_maps((uint64_t)&dlopen));
     return 0;
 }

@@ -8,8 +8,7 @@ use super::file::{FileOps, OpenFlags};
 use super::host_file::{Handles, HostFile};
 use super::host_names::{Child, Listing};
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, HostFileName, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs,
-    XattrMode,
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
 };
 use super::sleep_lock::SleepLock;
 use super::tmpfs::downcast;
@@ -459,11 +458,12 @@ impl Inode for HostInode {
         self.xattr_request(XattrOperation::Remove(name)).map(|_| ())
     }
 
-    fn host_file(&self) -> Option<HostFileName> {
-        if self.kind() != Kind::File {
-            return None;
-        }
-        Some(HostFileName { export: self.fs.export, path: self.path().ok()?, attributes: self.attributes() })
+    fn host_attributes(&self) -> Option<Attributes> {
+        (self.kind() == Kind::File).then(|| self.attributes())
+    }
+
+    fn host_name(&self) -> Option<(u16, Vec<u8>)> {
+        Some((self.fs.export, self.path().ok()?))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -416,24 +416,18 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// The host file whose bytes these are, if they are: for patched images.
-    fn host_file(&self) -> Option<HostFileName> {
+    /// What is known of the host's regular file whose bytes these are, if they are: for patched images.
+    fn host_attributes(&self) -> Option<abi::broker::Attributes> {
+        None
+    }
+
+    /// Export of that file, and its path below.
+    fn host_name(&self) -> Option<(u16, Vec<u8>)> {
         None
     }
 
     /// The inode itself, for its own file system.
     fn as_any(&self) -> &dyn Any;
-}
-
-/// A regular file of an export.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostFileName {
-    /// Export.
-    pub export: u16,
-    /// Path below it.
-    pub path: Vec<u8>,
-    /// What is known of it.
-    pub attributes: abi::broker::Attributes,
 }
 
 /// Flags of setxattr(2).

@@ -8,8 +8,8 @@
 
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, HostFileName, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs,
-    XattrMode, now,
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
+    now,
 };
 use super::sleep_lock::SleepLock;
 use super::tmpfs::TmpFs;
@@ -509,8 +509,12 @@ impl Inode for OverlayFile {
         self.copy_up(u64::MAX)?.remove_xattr(name)
     }
 
-    fn host_file(&self) -> Option<HostFileName> {
-        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_file() }
+    fn host_attributes(&self) -> Option<abi::broker::Attributes> {
+        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_attributes() }
+    }
+
+    fn host_name(&self) -> Option<(u16, Vec<u8>)> {
+        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_name() }
     }
 
     fn as_any(&self) -> &dyn Any {

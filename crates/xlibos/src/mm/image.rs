@@ -54,33 +54,8 @@ const CACHE_LIMIT: usize = 512;
 /// The patched image of a file; None where it has none. May ask the broker: no lock is held.
 #[must_use]
 pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
-    let host = file.path()?.inode().host_file()?;
-    let key = (host.attributes.device, host.attributes.inode);
-    if let Some((version, image)) = CACHE.lock().get(&key)
-        && is_same_version(version, &host.attributes)
-    {
-        return image.clone();
-    }
-    let request = Request::Image { export: host.export, path: &host.path };
-    let image = match broker::request(&request) {
-        Ok((Reply::Image(attributes, layout), Some(handle))) if is_same_version(&attributes, &host.attributes) => {
-            Image::new(layout, handle).map(Arc::new)
-        }
-        Ok(_) => None,
-        Err(Errno::ENOEXEC) => None,
-        // Nothing was said about the file.
-        Err(_) => return None,
-    };
-    let mut cache = CACHE.lock();
-    let old = if cache.len() >= CACHE_LIMIT { core::mem::take(&mut *cache) } else { BTreeMap::new() };
-    let replaced = cache.insert(key, (host.attributes, image.clone()));
-    drop(cache);
-    drop((old, replaced));
-    image
-}
-
-fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
-    (a.device, a.inode, a.size, a.mtime, a.ctime) == (b.device, b.inode, b.size, b.mtime, b.ctime)
+    let version = file.path()?.inode().host_attributes()?;
+    known(&version).unwrap_or_else(|| ask(file, &version))
 }
 
 /// The image of a file of which `len` bytes from `offset` on are mapped as a loader begins with an object: all of its
@@ -89,13 +64,49 @@ pub(super) fn of_whole_object(file: &Arc<File>, offset: u64, len: u64) -> Option
     if offset != 0 || len <= PAGE {
         return None;
     }
-    file.path()?.inode().host_file()?;
+    let version = file.path()?.inode().host_attributes()?;
+    let image = match known(&version) {
+        Some(image) => image,
+        None if begins_as_elf(file) => ask(file, &version),
+        None => None,
+    };
+    image.filter(|image| image.layout.span == len)
+}
+
+/// What the cache says of a version of a file; None where it says nothing.
+fn known(version: &Attributes) -> Option<Option<Arc<Image>>> {
+    let cache = CACHE.lock();
+    let (of, image) = cache.get(&(version.device, version.inode))?;
+    is_same_version(of, version).then(|| image.clone())
+}
+
+/// Asks the broker, and remembers what it says.
+fn ask(file: &File, version: &Attributes) -> Option<Arc<Image>> {
+    let (export, path) = file.path()?.inode().host_name()?;
+    let image = match broker::request(&Request::Image { export, path: &path }) {
+        Ok((Reply::Image(attributes, layout), Some(handle))) if is_same_version(&attributes, version) => {
+            Image::new(layout, handle).map(Arc::new)
+        }
+        Ok(_) | Err(Errno::ENOEXEC) => None,
+        // Nothing was said about the file.
+        Err(_) => return None,
+    };
+    let mut cache = CACHE.lock();
+    let old = if cache.len() >= CACHE_LIMIT { core::mem::take(&mut *cache) } else { BTreeMap::new() };
+    let replaced = cache.insert((version.device, version.inode), (*version, image.clone()));
+    drop(cache);
+    drop((old, replaced));
+    image
+}
+
+fn begins_as_elf(file: &File) -> bool {
     let mut magic = [0; 4];
-    let read = file.ops().read(file, &mut crate::uio::Sink::kernel(&mut magic), 0).ok()?;
-    if read < magic.len() || !crate::process::elf::is_elf(&magic) {
-        return None;
-    }
-    of(file).filter(|image| image.layout.span == len)
+    let read = file.ops().read(file, &mut crate::uio::Sink::kernel(&mut magic), 0);
+    read == Ok(magic.len()) && crate::process::elf::is_elf(&magic)
+}
+
+fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
+    (a.device, a.inode, a.size, a.mtime, a.ctime) == (b.device, b.inode, b.size, b.mtime, b.ctime)
 }
 
 impl Image {
@@ -196,21 +207,19 @@ impl Mm {
         }
     }
 
-    /// The image of which a private executable mapping of a file should be: handle of the whole mapping, if one covers
-    /// it.
+    /// The image's handle, if it replaces all of a mapping of its file's text.
     pub(super) fn image_handle(&self, image: &Arc<Image>, addr: u64, offset: u64, len: u64) -> Option<i32> {
         let images = self.images.lock();
-        let placed = images.iter().find(|placed| Arc::ptr_eq(&placed.image, image))?;
-        let whole = placed.parts(addr, offset, len).any(|(part, _)| part == (addr..addr + len));
-        whole.then(|| image.handle.raw())
+        let mut parts = placed_of(&images, image).flat_map(|placed| placed.parts(addr, offset, len));
+        parts.any(|(part, _)| part == (addr..addr + len)).then(|| image.handle.raw())
     }
 
     /// Maps the image over the parts of a fresh mapping that it replaces.
     pub(super) fn overlay_image(&self, state: &mut State, image: &Arc<Image>, vma: &Vma) -> Result<()> {
         let Backing::File { offset, .. } = &vma.backing else { return Ok(()) };
         let images = self.images.lock();
-        let Some(placed) = images.iter().find(|placed| Arc::ptr_eq(&placed.image, image)) else { return Ok(()) };
-        for (part, from) in placed.parts(vma.start, *offset, vma.len()) {
+        let parts = placed_of(&images, image).flat_map(|placed| placed.parts(vma.start, *offset, vma.len()));
+        for (part, from) in parts {
             let flags = MAP_PRIVATE | MAP_FIXED;
             host::mmap(part.start, part.end - part.start, vma.prot.bits(), flags, image.handle.raw(), from)?;
             state.tree.update(part, mark_patched);
@@ -220,11 +229,10 @@ impl Mm {
 
     /// Forgets images of whose object nothing is mapped any more. `removed` is what was just unmapped.
     pub(super) fn forget_images(&self, state: &mut State, removed: &[Vma]) {
-        if !removed.iter().any(Vma::is_patched) {
-            return;
-        }
+        let touches = |span: &Range<u64>| removed.iter().any(|vma| vma.start < span.end && span.start < vma.end);
         self.images.lock().retain(|placed| {
-            let is_gone = state.tree.overlapping(placed.span()).next().is_none();
+            let span = placed.span();
+            let is_gone = touches(&span) && state.tree.overlapping(span).next().is_none();
             if is_gone {
                 let _ = host::munmap(placed.area.start, placed.area.end - placed.area.start);
                 state.tree.unkeep(&placed.area);
@@ -268,6 +276,11 @@ impl Mm {
     }
 }
 
+/// Where an image lies: one object can be loaded more than once.
+fn placed_of<'a>(images: &'a [Placed], image: &'a Arc<Image>) -> impl Iterator<Item = &'a Placed> {
+    images.iter().filter(move |placed| Arc::ptr_eq(&placed.image, image))
+}
+
 /// What a mapping is once the image lies in its place.
 pub(super) fn mark_patched(vma: &mut Vma) {
     if let Backing::File { form, .. } = &mut vma.backing {
@@ -276,6 +289,14 @@ pub(super) fn mark_patched(vma: &mut Vma) {
 }
 
 impl State {
+    /// Refuses to map over stubs, as over the LibOS itself.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(super) fn check_not_kept(&self, range: &Range<u64>) -> Result<()> {
+        if self.tree.kept_in(range).is_some() { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
     fn place_image(&mut self, image: &Arc<Image>, bias: u64) -> Option<Placed> {
         let area = image.area();
         let area = area.start.wrapping_add(bias)..area.end.wrapping_add(bias);
@@ -316,5 +337,30 @@ impl State {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MAP_ANONYMOUS, MapRequest};
+    use super::{Backing, Errno, MAP_FIXED, MAP_PRIVATE, Mm, PAGE};
+
+    fn request(addr: u64, flags: u32) -> MapRequest {
+        MapRequest { addr, len: PAGE, prot: 3, flags: MAP_PRIVATE | MAP_ANONYMOUS | flags, backing: Backing::Zero }
+    }
+
+    #[test]
+    fn nothing_is_mapped_or_moved_over_stubs() {
+        const MAYMOVE_FIXED: u32 = 3;
+        let mm = Mm::new();
+        let own = mm.map(request(0, 0)).unwrap_or_default();
+        let stubs = mm.map(request(0, 0)).unwrap_or_default();
+        assert!(own != 0 && stubs != 0 && mm.unmap(stubs, PAGE).is_ok());
+        mm.state().tree.keep(stubs..stubs + PAGE);
+        assert_eq!(mm.map(request(stubs, MAP_FIXED)), Err(Errno::ENOMEM));
+        assert_eq!(mm.remap(own, PAGE, PAGE, MAYMOVE_FIXED, stubs), Err(Errno::ENOMEM));
+        mm.state().tree.unkeep(&(stubs..stubs + PAGE));
+        assert_eq!(mm.remap(own, PAGE, PAGE, MAYMOVE_FIXED, stubs), Ok(stubs));
+        assert!(mm.unmap(stubs, PAGE).is_ok());
     }
 }

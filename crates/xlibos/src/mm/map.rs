@@ -142,9 +142,7 @@ impl Mm {
         let (addr, removed) = match plan.wish.placement {
             Placement::Fixed => {
                 let addr = plan.wish.addr;
-                if state.tree.kept_in(&(addr..addr + plan.len)).is_some() {
-                    return Err(Errno::ENOMEM);
-                }
+                state.check_not_kept(&(addr..addr + plan.len))?;
                 let patched = self.text_handle(plan, addr);
                 plan.map_on_host(addr, HOST_FIXED, patched)?;
                 is_patched = patched.is_some();

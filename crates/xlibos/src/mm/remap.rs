@@ -47,7 +47,10 @@ impl Mm {
         }
         let request = Remap { addr, old_len, new_len, flags, new_addr };
         let mut after = After::default();
-        let result = self.state().remap(&request, &mut after);
+        let mut state = self.state();
+        let result = state.remap(&request, &mut after);
+        self.forget_images(&mut state, &after.removed);
+        drop(state);
         drop(after.removed);
         if let Some((vma, range)) = after.grown {
             refill(&vma, &range)?;
@@ -140,6 +143,7 @@ impl State {
             return Err(Errno::EINVAL);
         }
         place::check_fixed(r.new_addr, r.new_len)?;
+        self.check_not_kept(&(r.new_addr..new_end))?;
         if r.old_len.min(r.new_len) > vma.end - r.addr || r.old_len > vma.end - r.addr && r.new_len >= r.old_len {
             return Err(Errno::EFAULT);
         }
