@@ -360,7 +360,7 @@ syscalls! {
     434 pidfd_open() Absent;
     435 clone3(args: UserPtr<u64>, size: u64) -> Pid = super::process::clone3, Partial("no namespaces, no pidfd, no set_tid");
     436 close_range(first: u32, last: u32, flags: u32) -> () = super::open::close_range, Full;
-    437 openat2(dirfd: Fd, path: UserPath, how: u64, size: u64) -> Fd = super::open::openat2, Full;
+    437 openat2(dirfd: Fd, path: UserPath, how: u64, size: u64) -> Fd = super::open::openat2, Partial("RESOLVE_CACHED always answers EAGAIN");
     438 pidfd_getfd() Absent;
     439 faccessat2(dirfd: Fd, path: UserPath, mode: u32, flags: u32) -> () = super::stat::faccessat2, Full;
     440 process_madvise() Absent;
