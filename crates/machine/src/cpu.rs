@@ -376,13 +376,34 @@ pub(crate) fn set_areas(start: u64, count: u64) {
 /// The area must be unused.
 #[cfg(target_os = "none")]
 pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
-    let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
-    // SAFETY: the area is arena memory, zeroed, and every field is valid as zeros.
-    let cpu = unsafe { &*(address as *const Cpu) };
+    let (cpu, address) = (area(index), address_of(index));
     cpu.this.set(address);
     cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
     cpu.in_use.store(true, Ordering::Relaxed);
     cpu
+}
+
+#[cfg(target_os = "none")]
+fn address_of(index: u64) -> u64 {
+    AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA
+}
+
+#[cfg(target_os = "none")]
+fn area(index: u64) -> &'static Cpu {
+    // SAFETY: the area is arena memory, never unmapped, and valid as a Cpu in any state; users touch its atomics.
+    unsafe { &*(address_of(index) as *const Cpu) }
+}
+
+/// Areas from `from` up to and with `taken` were seen in use. One that was given back before the bound rose, and so did not
+/// lower it, is seen here; one that is given back later lowers it itself.
+#[cfg(target_os = "none")]
+fn raise_lowest_free(from: u64, taken: u64) {
+    if LOWEST_FREE.compare_exchange(from, taken + 1, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+        return;
+    }
+    if let Some(free) = (from..taken).find(|index| !area(*index).in_use.load(Ordering::SeqCst)) {
+        LOWEST_FREE.fetch_min(free, Ordering::SeqCst);
+    }
 }
 
 /// Takes a free area.
@@ -395,9 +416,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
     let from = LOWEST_FREE.load(Ordering::Relaxed);
     let mut all_in_use = true;
     for index in from..count {
-        let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
-        // SAFETY: area memory is valid as a Cpu in any state; only the atomic flag is touched.
-        let cpu = unsafe { &*(address as *const Cpu) };
+        let cpu = area(index);
         if cpu.in_use.load(Ordering::Relaxed) {
             continue;
         }
@@ -408,11 +427,10 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
         }
         if cpu.in_use.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             if all_in_use {
-                // One given back meanwhile has lowered it: then this fails.
-                let _ = LOWEST_FREE.compare_exchange(from, index + 1, Ordering::Relaxed, Ordering::Relaxed);
+                raise_lowest_free(from, index);
             }
             HIGHEST_AREA.fetch_max(index, Ordering::Relaxed);
-            reset(cpu, address);
+            reset(cpu, address_of(index));
             return Ok(cpu);
         }
     }
@@ -446,7 +464,7 @@ fn reset(cpu: &Cpu, address: u64) {
 /// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:
 /// an area is handed out again only when its tid is 0.
 pub fn release(cpu: &Cpu) {
-    cpu.in_use.store(false, Ordering::Release);
+    cpu.in_use.store(false, Ordering::SeqCst);
     #[cfg(target_os = "none")]
     note_free(cpu);
 }
@@ -455,7 +473,7 @@ pub fn release(cpu: &Cpu) {
 #[cfg(target_os = "none")]
 fn note_free(cpu: &Cpu) {
     let index = cpu.this.get().wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA;
-    LOWEST_FREE.fetch_min(index, Ordering::Relaxed);
+    LOWEST_FREE.fetch_min(index, Ordering::SeqCst);
 }
 
 /// Calls that a thread made.
@@ -512,9 +530,7 @@ impl Cpu {
 pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
     let high = HIGHEST_AREA.load(Ordering::Relaxed);
     for index in 1..=high {
-        let address = AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA;
-        // SAFETY: area memory is valid as a Cpu in any state.
-        let cpu = unsafe { &*(address as *const Cpu) };
+        let cpu = area(index);
         if cpu.pid.load(Ordering::Acquire) != pid || cpu.tid.load(Ordering::Acquire) == 0 {
             continue;
         }
