@@ -7,7 +7,7 @@
 //! [`TABLE`]'s count with a set `is_valid` are complete and never change.
 
 use crate::cpu::Cpu;
-use crate::entry::{AREAS_END, AREAS_START};
+use crate::entry::{AREAS_END, AREAS_START, check_area};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -103,12 +103,9 @@ xlibos_cpuid_entry:
     lahf
     seto al
     rdgsbase rcx
-    cmp rcx, [rip + {areas_start}]
-    jb xlibos_cpuid_bad_gs
-    cmp rcx, [rip + {areas_end}]
-    jae xlibos_cpuid_bad_gs
-    cmp [rcx + {this}], rcx
-    jne xlibos_cpuid_bad_gs
+    ",
+    check_area!("rcx", "xlibos_cpuid_bad_gs"),
+    r"
     mov [rcx + {ret}], rdx
 xlibos_cpuid_saved:
     mov [rcx + {flags}], rax

@@ -49,6 +49,35 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
     kernel_child(cpu);
 }
 
+/// Assembly that goes to a label unless a register holds the address of a thread area. Clobbers the flags.
+macro_rules! check_area {
+    ($register:literal, $otherwise:literal) => {
+        concat!(
+            "cmp ",
+            $register,
+            ", [rip + {areas_start}]\n",
+            "jb ",
+            $otherwise,
+            "\n",
+            "cmp ",
+            $register,
+            ", [rip + {areas_end}]\n",
+            "jae ",
+            $otherwise,
+            "\n",
+            "cmp [",
+            $register,
+            " + {this}], ",
+            $register,
+            "\n",
+            "jne ",
+            $otherwise,
+            "\n",
+        )
+    };
+}
+pub(crate) use check_area;
+
 global_asm!(
     r"
     .macro SAVE_REGISTERS
@@ -88,12 +117,9 @@ global_asm!(
 xlibos_syscall_entry:
     // Ours says where it is. Reading GS itself would cost more than all the rest.
     mov r11, gs:[{this}]
-    cmp r11, [rip + {areas_start}]
-    jb xlibos_bad_gs
-    cmp r11, [rip + {areas_end}]
-    jae xlibos_bad_gs
-    cmp [r11 + {this}], r11
-    jne xlibos_bad_gs
+    ",
+    check_area!("r11", "xlibos_bad_gs"),
+    r"
     mov [r11 + {rsp}], rsp
     mov rsp, [r11 + {stack_top}]
     mov [r11 + {rip}], rcx
