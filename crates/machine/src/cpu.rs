@@ -69,6 +69,8 @@ pub struct Cpu {
     pub(crate) ready: AtomicU32,
     /// Sleep word: see [`crate::sync`].
     pub(crate) wake: AtomicU32,
+    /// Whether the thread is in a host call that may sleep.
+    pub(crate) asleep: AtomicBool,
     /// How many shared locks the thread holds.
     pub(crate) locks_held: Cell<u32>,
     /// Last entry's fault.
@@ -150,6 +152,12 @@ impl Cpu {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Acquire)
+    }
+
+    /// Whether the thread sleeps; it may have just been woken.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
     }
 
     /// Why the thread entered, where it was no call.
@@ -307,6 +315,7 @@ impl Cpu {
             pid: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             wake: AtomicU32::new(0),
+            asleep: AtomicBool::new(false),
             locks_held: Cell::new(0),
             fault: Cell::new(Fault::default()),
             start_fs: Cell::new(0),
@@ -458,6 +467,7 @@ fn reset(cpu: &Cpu, address: u64) {
     cpu.pid.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
     cpu.wake.store(0, Ordering::Relaxed);
+    cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
 }
 

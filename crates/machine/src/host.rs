@@ -6,6 +6,8 @@
 use crate::cpu;
 use crate::errno::{Errno, Result};
 use core::arch::asm;
+#[cfg(target_os = "none")]
+use core::sync::atomic::Ordering;
 
 /// A descriptor in the container's host table. Closed by its owner through [`close`].
 pub type RawFd = i32;
@@ -90,9 +92,13 @@ pub(crate) unsafe fn raw(nr: u64, args: [u64; 6]) -> u64 {
 pub(crate) unsafe fn raw_sleeping(nr: u64, args: [u64; 6]) -> u64 {
     cpu::count_host_call(nr);
     #[cfg(target_os = "none")]
-    // SAFETY: by the caller's promise; the routine makes exactly this call.
-    unsafe {
-        crate::entry::sleeping_call(nr, &args)
+    {
+        let cpu = cpu::current();
+        cpu.asleep.store(true, Ordering::Relaxed);
+        // SAFETY: by the caller's promise; the routine makes exactly this call.
+        let ret = unsafe { crate::entry::sleeping_call(nr, &args) };
+        cpu.asleep.store(false, Ordering::Relaxed);
+        ret
     }
     #[cfg(not(target_os = "none"))]
     // SAFETY: by the caller's promise.

@@ -1,6 +1,8 @@
 //! Files of /proc and /dev.
 
-use crate::kit::{assert_errno, cases, child, close, file, fstat, int, open, pid, pipe, read, read_all, text, wait, write};
+use crate::kit::{assert_errno, cases, child, close, file, fstat, int, open, pid, pipe, read, read_all, text, until, wait,
+    write,
+};
 use crate::sys::{self, Result, memory, sys};
 use libc as c;
 
@@ -38,6 +40,16 @@ cases! { proc;
         assert_eq!((fields[0], fields[1]), ("R", sys!(getppid)?.to_string().as_str()));
         assert_eq!((fields[2], fields[3]), (sys!(getpgrp)?.to_string().as_str(), sys!(getsid, 0)?.to_string().as_str()));
         assert_eq!(fields[17], "1");
+    }
+    fn stat_of_computing_and_sleeping_children() {
+        let [started, tell] = pipe(0)?;
+        let busy = child(|| { write(tell, b"x")?; loop { core::hint::spin_loop(); } })?;
+        read(started, 1)?;
+        until(|| state(busy.pid) == Ok('R'));
+        busy.end()?;
+        let idle = child(|| loop { sys!(pause).ok(); })?;
+        until(|| state(idle.pid) == Ok('S'));
+        idle.end()?;
     }
     fn stat_of_stopped_and_dead_children() {
         let victim = child(|| loop { sys!(pause).ok(); })?;

@@ -108,8 +108,8 @@ fn state(task: &Task) -> (char, &'static str) {
     match task.process.run_state() {
         RunState::Stopped(_) => ('T', "stopped"),
         RunState::Zombie(_) => ('Z', "zombie"),
-        RunState::Running if Task::current().is_some_and(|current| core::ptr::eq(current, task)) => ('R', "running"),
-        RunState::Running => ('S', "sleeping"),
+        RunState::Running if task.cpu().is_asleep() => ('S', "sleeping"),
+        RunState::Running => ('R', "running"),
     }
 }
 
