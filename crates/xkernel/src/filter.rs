@@ -9,9 +9,11 @@ use abi::hostcall::{Check, HOST_CALLS, HostCall};
 
 mod assembler;
 mod evaluate;
+mod oracle;
 
 pub use assembler::Instruction;
 pub use evaluate::{Data, Fault, evaluate};
+pub use oracle::{Difference, expected, first_difference};
 
 use assembler::{Assembler, Label};
 

@@ -2,6 +2,8 @@
 //!
 //! `XC_BIN` names the `xc` under test; `cargo xtask test` sets it. Without it the tests fail and say so.
 
+pub mod host;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 

@@ -1,33 +1,10 @@
 //! `xc` killed from outside: nothing of the container is left. Alone in its program: it reaps every orphan.
 
+use programs::host::{descendants, processes};
 use programs::in_container;
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use std::io::Read as _;
 use std::process::Stdio;
-
-/// Each process of the host with its parent.
-fn processes() -> Vec<(u32, u32)> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, behind_name) = stat.rsplit_once(") ")?;
-        Some((pid, behind_name.split(' ').nth(1)?.parse().ok()?))
-    })
-    .collect()
-}
-
-/// Children of a process, their children, and so on.
-fn descendants(of: u32) -> Vec<u32> {
-    let all = processes();
-    let mut found = vec![of];
-    let mut at = 0;
-    while let Some(&parent) = found.get(at) {
-        found.extend(all.iter().filter(|(_, its)| *its == parent).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    found.split_off(1)
-}
 
 #[test]
 fn kill_9_of_xc_ends_every_process_of_the_container() {
