@@ -1,18 +1,33 @@
 //! `cargo xtask bench`: the same workloads on every runtime of this machine, interleaved, as ratios.
 //!
-//! [`runtime`] starts words on the bare host, under crun and runc with podman's seccomp profile, and under ours.
-//! [`table`] makes medians, ratios and verdicts of what they print. A benchmark is never a test.
+//! [`rows`] says what is measured and hoped for, [`site`] lays out what that needs, [`runtime`] starts words on the
+//! bare host, under runc, crun and runsc, and under ours. [`run`] does one run of one row, [`counts`] counts what an
+//! operation costs besides time. [`results`] makes medians and verdicts, [`table`] and [`page`] show them.
+//! A benchmark is never a test.
 
+mod counts;
+mod group;
+mod machine;
+mod oci;
+mod page;
+mod progress;
+mod results;
+mod rows;
+mod run;
 mod runtime;
+mod site;
 mod table;
 
 use crate::setup::{self, Needs};
 use crate::{build, command};
 use anyhow::{Context as _, Result, bail};
+use progress::Progress;
+use results::Results;
+use rows::Row;
 use runtime::Runtime;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use site::Site;
 use std::process::{Command, ExitCode};
-use table::Results;
 
 /// What follows `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -33,142 +48,101 @@ pub(crate) struct Args {
     write_docs: bool,
 }
 
-/// A row: what is measured, and the goal as a ratio of the bare host's time.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    name: &'static str,
-    goal: Option<f64>,
-    kind: Kind,
-}
-
-/// How a row is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A service of the workload program.
-    Service,
-    /// These words, timed inside.
-    Inside(&'static [&'static str]),
-    /// These words with the start of the container, timed outside.
-    Whole(&'static [&'static str]),
-}
-
-const fn service(name: &'static str, goal: f64) -> Row {
-    Row { name, goal: Some(goal), kind: Kind::Service }
-}
-
-const COMPILE: &str = "printf '#include <stdio.h>\\nint main(void) { return puts(\"x\") < 0; }\\n' > /tmp/bench.c && \
-                       gcc -O2 -c -o /tmp/bench.o /tmp/bench.c && rm /tmp/bench.c /tmp/bench.o";
-
-/// Rows and goals.
-const ROWS: &[Row] = &[
-    service("getppid", 1.0 / 30.0),
-    service("write-null", 0.1),
-    service("read-zero-4k", 1.0 / 3.0),
-    service("stat-present", 0.2),
-    service("stat-absent", 0.2),
-    service("open-close", 0.2),
-    service("pread-1k-upper", 0.25),
-    service("pwrite-1k-upper", 0.25),
-    service("pread-1k-below", 0.25),
-    service("create-write-unlink", 0.125),
-    service("readdir-100", 0.25),
-    service("pipe-one-task", 1.0 / 6.0),
-    service("eventfd", 0.1),
-    service("epoll-ready", 1.0 / 6.0),
-    service("signal-self", 0.25),
-    service("sigprocmask", 0.05),
-    service("clock-gettime-call", 0.2),
-    service("mmap-munmap-64k", 1.1),
-    service("mmap-touch-1m", 1.05),
-    service("thread-create-join", 1.1),
-    service("fork-exit-wait", 1.0),
-    service("fork-64m-touched", 0.7),
-    service("spawn-static", 0.5),
-    service("fork-exec-true", 0.7),
-    service("pipe-round-trip", 0.9),
-    service("unix-round-trip", 0.5),
-    service("tcp-round-trip", 0.3),
-    service("tcp-connect-close", 0.2),
-    Row {
-        name: "bash-200-commands",
-        goal: Some(0.8),
-        kind: Kind::Inside(&["bash", "-c", "for i in {1..200}; do /bin/true; done"]),
-    },
-    Row { name: "python-pass", goal: Some(0.9), kind: Kind::Inside(&["python3", "-c", "pass"]) },
-    Row { name: "gcc-one-file", goal: Some(1.0), kind: Kind::Inside(&["sh", "-c", COMPILE]) },
-    Row { name: "start-true", goal: None, kind: Kind::Whole(&["/bin/true"]) },
-];
-
 /// Measures and shows.
 ///
 /// # Errors
 /// Where something cannot be built, or no row has a name that was asked for.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let is_wanted = |row: &&Row| args.groups.is_empty() || args.groups.iter().any(|group| row.name.contains(group));
-    let rows: Vec<Row> = ROWS.iter().filter(is_wanted).copied().collect();
-    if rows.is_empty() {
-        bail!("no row is named {}; `cargo xtask bench --list` names them", args.groups.join(" or "));
-    }
+    let rows = wanted(args)?;
     if args.list {
-        rows.iter().for_each(|row| println!("{:20} {}", row.name, table::goal_text(row.goal)));
+        rows.iter().for_each(|row| println!("{:40} {}", row.name, rows::goal_text(row.goal)));
         return Ok(ExitCode::SUCCESS);
+    }
+    if !setup::is_root()? {
+        bail!(
+            "bench is not root, and needs mount namespaces and cgroups: run it as root, as with `sudo -E cargo xtask \
+             bench`; `--list` needs none"
+        );
     }
     setup::ensure(Needs::Bench)?;
     let xc = build::all()?;
-    let workload = build_workload()?;
-    let (runtimes, refused) = runtime::find(&xc, &workload)?;
-    refused.iter().for_each(|why| println!("{why}"));
-    let results = measure(args, &rows, &runtimes, &workload);
-    println!("{}", table::text(&results, &runtimes));
-    let json = directory()?.join("results.json");
-    std::fs::write(&json, table::json(&results, &runtimes))
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    if args.write_docs {
-        let page = command::root().join("docs/benchmarks.md");
-        std::fs::write(&page, table::page(&results, &runtimes, &refused))?;
-    }
+    let site = Site::prepare()?;
+    let (runtimes, refused) = runtime::find(&site, &xc)?;
+    let notes: Vec<String> = refused.into_iter().chain(site.lacks.iter().cloned()).collect();
+    notes.iter().for_each(|note| println!("{note}"));
+    let mut results = measure(args, rows, &runtimes, &site);
+    count(&mut results, &runtimes, &site);
+    println!("{}", table::text(&results));
+    write(args, &results, &site, &notes)?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn wanted(args: &Args) -> Result<Vec<Row>> {
+    let mut rows = rows::all();
+    rows.retain(|row| args.groups.is_empty() || args.groups.iter().any(|group| row.name.contains(group)));
+    if rows.is_empty() {
+        bail!("no row is named {}; `cargo xtask bench --list` names them", args.groups.join(" or "));
+    }
+    Ok(rows)
+}
+
 /// Every round runs every row on each runtime in turn, so that what disturbs the machine meets all of them.
-fn measure(args: &Args, rows: &[Row], runtimes: &[Runtime], workload: &Path) -> Results {
-    let mut results = Results::new(rows);
+fn measure(args: &Args, rows: Vec<Row>, runtimes: &[Runtime], site: &Site) -> Results {
+    let names = runtimes.iter().map(|runtime| runtime.name.clone()).collect();
+    let mut results = Results::new(rows.clone(), names);
+    let progress = Progress::new(args.rounds as usize * rows.len());
     for round in 1..=args.rounds {
-        for row in rows {
-            eprint!("\r\x1b[Kround {round} of {}: {}", args.rounds, row.name);
-            let times = runtimes.iter().map(|runtime| one(args, row, runtime, workload));
-            times.enumerate().for_each(|(runtime, time)| results.add_outcome(row.name, runtime, time));
+        for (index, row) in rows.iter().enumerate() {
+            progress.tell(format!("round {round} of {}: {}", args.rounds, row.name));
+            for (number, runtime) in runtimes.iter().enumerate().filter(|(_, runtime)| row.runs_on(runtime)) {
+                results.add(index, number, run::once(site, row, runtime, args.ms));
+            }
         }
     }
-    eprint!("\r\x1b[K");
     results
 }
 
-fn one(args: &Args, row: &Row, runtime: &Runtime, workload: &Path) -> Result<f64> {
-    let program = workload.to_str().context("the path of the workload is no UTF-8")?;
-    let ms = args.ms.to_string();
-    let mut command = match row.kind {
-        Kind::Service => runtime.command(&[program, "--ms", &ms, row.name])?,
-        Kind::Inside(words) => runtime.command(&[&[program, "--command"], words].concat())?,
-        Kind::Whole(words) => runtime.timed(program, words)?,
-    };
-    let output = command::output(&mut command)?;
-    let value = output.lines().last().and_then(|line| line.rsplit(' ').next()).and_then(|word| word.parse().ok());
-    value.with_context(|| format!("{} printed no time: {output:?}", row.name))
+/// Counts on the bare host and ours, once.
+fn count(results: &mut Results, runtimes: &[Runtime], site: &Site) {
+    let rows = results.rows.clone();
+    let progress = Progress::new(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        progress.tell(format!("counting: {}", row.name));
+        for (number, runtime) in runtimes.iter().enumerate().filter(|(_, runtime)| !runtime.is_peer()) {
+            if let Some(ns) = results.median(index, number) {
+                results.add_counts(index, number, counts::of_one(site, row, runtime, ns));
+            }
+        }
+    }
 }
 
-fn directory() -> Result<PathBuf> {
-    let directory = command::target_dir().join("bench");
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    Ok(directory)
+fn write(args: &Args, results: &Results, site: &Site, notes: &[String]) -> Result<()> {
+    let json = site.directory.join("results.json");
+    std::fs::write(&json, table::json(results, &about(args)?).to_string())
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    if args.write_docs {
+        let page = command::root().join("docs/benchmarks.md");
+        std::fs::write(&page, page::text(results, &made_by(args)?, notes))
+            .with_context(|| format!("cannot write {}", page.display()))?;
+    }
+    Ok(())
 }
 
-/// The workload is static, so that the same file runs everywhere.
-fn build_workload() -> Result<PathBuf> {
-    let program = directory()?.join("workload");
-    let source = command::root().join("benches/workload.c");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-pthread", "-o"]).arg(&program).arg(source);
-    command::run(&mut gcc)?;
-    Ok(program)
+fn about(args: &Args) -> Result<Value> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    Ok(json!({ "commit": commit()?, "rounds": args.rounds, "ms": args.ms,
+        "command": format!("cargo xtask {}", words.join(" ")), "machine": machine::describe() }))
+}
+
+fn made_by(args: &Args) -> Result<String> {
+    let about = about(args)?;
+    let text = |key: &str| about[key].as_str().unwrap_or_default().to_owned();
+    Ok(format!("Commit {}, {} rounds, `{}`.", text("commit"), args.rounds, text("command")))
+}
+
+/// The commit that was measured, and whether the files differ from it.
+fn commit() -> Result<String> {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty", "--abbrev=12"]).current_dir(command::root());
+    Ok(command::output(&mut git)?.trim().to_owned())
 }

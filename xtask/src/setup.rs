@@ -131,6 +131,10 @@ fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
     Ok(wanted.iter().copied().filter(|name| !installed.contains(name)).collect())
 }
 
-fn is_root() -> Result<bool> {
+/// Whether we may do what only root may.
+///
+/// # Errors
+/// Where `id` cannot be run.
+pub(crate) fn is_root() -> Result<bool> {
     Ok(command::output(Command::new("id").arg("-u"))?.trim() == "0")
 }

@@ -1,15 +1,10 @@
 //! Where words run: the bare host, OCI runtimes on a bundle over the host's root, and ours.
 
-use crate::command;
+use super::oci;
+use super::site::{PATH, Site};
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// podman's default seccomp profile.
-const PROFILE: &str = "/usr/share/containers/seccomp.json";
-
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The bare host with a tmpfs on /tmp, as the others have it: the rows on files compare kernels, not disks.
 const ENTER_HOST: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /tmp || exit 125
@@ -18,13 +13,22 @@ exec \"$0\" \"$@\"";
 /// A private mount namespace in which the bundle's root is the host's, and in which runtimes that refuse a hybrid of
 /// both cgroup versions see the first one only.
 const ENTER: &str = "mount --make-rprivate / && mount --rbind / \"$0/rootfs\" || exit 125
+if findmnt --types cgroup >/dev/null; then
 for tree in $(findmnt --noheadings --types cgroup2 --output TARGET); do umount \"$tree\"; done
+fi
 cd \"$0\" && exec \"$@\"";
+
+/// Enters cgroups before anything else starts.
+const JOIN: &str = "for procs in $0; do echo $$ > \"$procs\" || exit 125; done
+exec \"$@\"";
+
+/// The name of containers that need one.
+pub(super) const CONTAINER: &str = "xc-bench";
 
 /// One runtime.
 #[derive(Debug)]
 pub(super) struct Runtime {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     kind: Kind,
 }
 
@@ -36,9 +40,29 @@ enum Kind {
     Ours(PathBuf),
 }
 
+/// What runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Job {
+    pub(super) words: Vec<String>,
+    /// Words that start the container, outside of it.
+    pub(super) timer: Vec<String>,
+    /// Whether the site's volume is mounted.
+    pub(super) has_volume: bool,
+    /// Whether ours reports what it counted.
+    pub(super) has_stats: bool,
+    /// cgroups that all of it runs in.
+    pub(super) groups: Vec<PathBuf>,
+}
+
+impl Job {
+    pub(super) fn new<S: AsRef<str>>(words: &[S]) -> Job {
+        Job { words: words.iter().map(|word| word.as_ref().to_owned()).collect(), ..Job::default() }
+    }
+}
+
 /// The runtimes that run here, the bare host first and ours last, and why others do not.
-pub(super) fn find(xc: &Path, workload: &Path) -> Result<(Vec<Runtime>, Vec<String>)> {
-    let mut runtimes = vec![Runtime { name: "host", kind: Kind::Host }];
+pub(super) fn find(site: &Site, xc: &Path) -> Result<(Vec<Runtime>, Vec<String>)> {
+    let mut runtimes = vec![Runtime { name: "host".to_owned(), kind: Kind::Host }];
     let mut refused = Vec::new();
     let oci: [(&str, &[&str]); 3] = [
         ("runc", &["runc", "run"]),
@@ -46,48 +70,38 @@ pub(super) fn find(xc: &Path, workload: &Path) -> Result<(Vec<Runtime>, Vec<Stri
         ("runsc", &["runsc", "--ignore-cgroups", "--network=none", "run"]),
     ];
     for (name, words) in oci {
-        let runtime = Runtime { name, kind: Kind::Oci(words, bundle(name)?) };
-        match runtime.try_out(workload) {
+        let bundle = site.directory.join(name);
+        std::fs::create_dir_all(bundle.join("rootfs"))?;
+        let runtime = Runtime { name: name.to_owned(), kind: Kind::Oci(words, bundle) };
+        match runtime.try_out(site) {
             Ok(()) => runtimes.push(runtime),
             Err(why) => refused.push(format!("{name} cannot run here: {why}")),
         }
     }
-    runtimes.push(Runtime { name: "ours", kind: Kind::Ours(xc.to_owned()) });
+    runtimes.push(Runtime::ours("ours", xc));
     Ok((runtimes, refused))
 }
 
-fn bundle(name: &str) -> Result<PathBuf> {
-    let bundle = super::directory()?.join(name);
-    std::fs::create_dir_all(bundle.join("rootfs"))?;
-    Ok(bundle)
-}
-
 impl Runtime {
-    /// Runs words in a fresh container.
-    pub(super) fn command(&self, words: &[&str]) -> Result<Command> {
-        self.build(&[], words)
+    /// Ours, as this executable.
+    pub(super) fn ours(name: &str, xc: &Path) -> Runtime {
+        Runtime { name: name.to_owned(), kind: Kind::Ours(xc.to_owned()) }
     }
 
-    /// Runs words in a fresh container, and has `timer` time the whole of it from outside.
-    pub(super) fn timed(&self, timer: &str, words: &[&str]) -> Result<Command> {
-        self.build(&[timer, "--command"], words)
+    /// Whether this is one of other people's container runtimes.
+    pub(super) fn is_peer(&self) -> bool {
+        matches!(self.kind, Kind::Oci(..))
     }
 
-    fn build(&self, before: &[&str], words: &[&str]) -> Result<Command> {
-        let xc;
-        let all: Vec<&str> = match &self.kind {
-            Kind::Host => [&["unshare", "--mount", "sh", "-c", ENTER_HOST], before, words].concat(),
-            Kind::Ours(path) => {
-                xc = path.to_str().context("the path of xc is no UTF-8")?;
-                [before, &[xc, "do", "--"], words].concat()
-            }
-            Kind::Oci(run, bundle) => {
-                std::fs::write(bundle.join("config.json"), config(words)?.to_string())?;
-                let bundle = bundle.to_str().context("the path of the bundle is no UTF-8")?;
-                [&["unshare", "--mount", "sh", "-c", ENTER, bundle], before, run, &["xc-bench"]].concat()
-            }
-        };
-        let (program, arguments) = all.split_first().context("no words")?;
+    /// Whether `--stats` is known.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Ours(_))
+    }
+
+    /// A command that does the job in a fresh container.
+    pub(super) fn command(&self, site: &Site, job: &Job) -> Result<Command> {
+        let words = self.words(site, job)?;
+        let (program, arguments) = words.split_first().context("no words")?;
         let mut command = Command::new(program);
         // The same environment everywhere: whose python3 PATH names matters.
         command
@@ -100,13 +114,37 @@ impl Runtime {
         Ok(command)
     }
 
-    fn try_out(&self, workload: &Path) -> Result<(), String> {
+    fn words(&self, site: &Site, job: &Job) -> Result<Vec<String>> {
+        let mut words = joining(&job.groups);
+        let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        match &self.kind {
+            Kind::Host => {
+                add(&["unshare", "--mount", "sh", "-c", ENTER_HOST]);
+                words.extend(job.timer.iter().chain(&job.words).cloned());
+            }
+            Kind::Ours(path) => {
+                words.extend(job.timer.iter().cloned());
+                words.push(path.to_str().context("the path of xc is no UTF-8")?.to_owned());
+                words.extend(our_options(site, job));
+                words.extend(job.words.iter().cloned());
+            }
+            Kind::Oci(run, bundle) => {
+                std::fs::write(bundle.join("config.json"), oci::config(site, job)?.to_string())?;
+                add(&["unshare", "--mount", "sh", "-c", ENTER, &bundle.to_string_lossy()]);
+                words.extend(job.timer.iter().cloned());
+                words.extend(run.iter().chain(&[CONTAINER]).map(|word| (*word).to_owned()));
+            }
+        }
+        Ok(words)
+    }
+
+    fn try_out(&self, site: &Site) -> Result<(), String> {
         let is_installed = |name: &str| PATH.split(':').any(|directory| Path::new(directory).join(name).exists());
-        if !is_installed(self.name) {
+        if !is_installed(&self.name) {
             return Err("it is not installed".to_owned());
         }
-        let program = workload.to_string_lossy();
-        let mut command = self.command(&[program.as_ref(), "--child"]).map_err(|error| format!("{error:#}"))?;
+        let job = Job::new(&[&site.workload, "--child"]);
+        let mut command = self.command(site, &job).map_err(|error| format!("{error:#}"))?;
         let output = command.output().map_err(|error| error.to_string())?;
         if output.status.success() {
             return Ok(());
@@ -116,111 +154,52 @@ impl Runtime {
     }
 }
 
-/// An OCI bundle as podman makes it: the root read-only, a tmpfs on /tmp, no capabilities beyond podman's, its seccomp
-/// profile.
-fn config(words: &[&str]) -> Result<Value> {
-    let capabilities = json!([
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_FOWNER",
-        "CAP_FSETID",
-        "CAP_KILL",
-        "CAP_SETGID",
-        "CAP_SETPCAP",
-        "CAP_SETUID",
-        "CAP_NET_BIND_SERVICE",
-        "CAP_SYS_CHROOT",
-        "CAP_SETFCAP"
-    ]);
-    let namespaces: Vec<Value> = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind })).into();
-    let mut config = json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "terminal": false,
-            "user": { "uid": 0, "gid": 0 },
-            "args": words,
-            "env": [format!("PATH={PATH}"), "HOME=/root"],
-            "cwd": "/",
-            "noNewPrivileges": true,
-            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
-        },
-        "root": { "path": "rootfs", "readonly": true },
-        "hostname": "bench",
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc" },
-            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] },
-            { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"] },
-        ],
-        "linux": { "namespaces": namespaces },
-    });
-    let profile = std::fs::read(PROFILE).with_context(|| format!("cannot read podman's profile, {PROFILE}"))?;
-    config["linux"]["seccomp"] = seccomp(&serde_json::from_slice(&profile)?);
-    Ok(config)
+/// A session of its own for all alike: hosts that schedule session by session would favour those that make one.
+fn joining(groups: &[PathBuf]) -> Vec<String> {
+    if groups.is_empty() {
+        return vec!["setsid".to_owned()];
+    }
+    let files: Vec<String> = groups.iter().map(|group| group.join("cgroup.procs").display().to_string()).collect();
+    ["setsid", "sh", "-c", JOIN, &files.join(" ")].map(str::to_owned).into()
 }
 
-/// The profile in OCI's form: rules that hold without further capabilities.
-fn seccomp(profile: &Value) -> Value {
-    let is_plain = |rule: &&Value| {
-        let needs_nothing = |key: &str| rule["includes"][key].as_array().is_none_or(Vec::is_empty);
-        let is_ours = rule["includes"]["arches"].as_array().is_some_and(|all| all.iter().any(|arch| arch == "amd64"));
-        needs_nothing("caps") && (needs_nothing("arches") || is_ours) && rule["includes"]["minKernel"].is_null()
-    };
-    let rules = profile["syscalls"].as_array().into_iter().flatten().filter(is_plain).map(|rule| {
-        let mut plain = serde_json::Map::new();
-        for key in ["names", "action", "args", "errnoRet"] {
-            if let Some(value) = rule.get(key).filter(|value| !value.is_null()) {
-                plain.insert(key.to_owned(), value.clone());
-            }
-        }
-        Value::Object(plain)
-    });
-    json!({
-        "defaultAction": profile["defaultAction"],
-        "defaultErrnoRet": profile.get("defaultErrnoRet").cloned().unwrap_or(json!(38)),
-        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        "syscalls": rules.collect::<Vec<_>>(),
-    })
-}
-
-/// Processor, kernel and mitigations, for the page.
-pub(super) fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let count = info.lines().filter(|line| line.starts_with("processor")).count();
-    let kernel = command::output(Command::new("uname").arg("-r")).unwrap_or_default();
-    let mitigations = std::fs::read_dir("/sys/devices/system/cpu/vulnerabilities").into_iter().flatten().flatten();
-    let mut lines: Vec<String> = mitigations
-        .filter_map(|entry| {
-            let state = std::fs::read_to_string(entry.path()).ok()?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            (state.trim() != "Not affected").then(|| format!("- {name}: {}", state.trim()))
-        })
-        .collect();
-    lines.sort();
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    format!("{count} × {model}, Linux {}\n\nMitigations:\n{}\n", kernel.trim(), lines.join("\n"))
+fn our_options(site: &Site, job: &Job) -> Vec<String> {
+    let mut words = vec!["do".to_owned()];
+    if job.has_volume {
+        words.extend(["-v".to_owned(), format!("{0}:{0}", site.volume)]);
+    }
+    if job.has_stats {
+        words.push("--stats=json".to_owned());
+    }
+    words.push("--".to_owned());
+    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn rules_that_need_a_capability_are_left_out() {
-        let profile = json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
-            { "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [], "includes": {}, "excludes": {} },
-            { "names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": { "caps": ["CAP_BPF"] } },
-        ] });
-        let rules = seccomp(&profile);
-        assert_eq!(rules["syscalls"], json!([{ "names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [] }]));
+    fn words(job: &Job) -> String {
+        let site = Site { volume: "/volume".to_owned(), ..Site::default() };
+        let words = Runtime::ours("ours", Path::new("xc")).words(&site, job);
+        words.map(|words| words.join(" ")).unwrap_or_default()
     }
 
     #[test]
     fn a_timer_stands_before_the_runtime() {
-        let ours = Runtime { name: "ours", kind: Kind::Ours("xc".into()) };
-        let command = ours.timed("workload", &["/bin/true"]).ok();
-        let words = command.iter().flat_map(Command::get_args).collect::<Vec<_>>();
-        assert_eq!(words, ["--command", "xc", "do", "--", "/bin/true"]);
+        let job = Job { timer: vec!["timer".to_owned()], ..Job::new(&["/bin/true"]) };
+        assert_eq!(words(&job), "setsid timer xc do -- /bin/true");
+    }
+
+    #[test]
+    fn options_stand_before_the_words() {
+        let job = Job { has_volume: true, has_stats: true, ..Job::new(&["/bin/true"]) };
+        assert_eq!(words(&job), "setsid xc do -v /volume:/volume --stats=json -- /bin/true");
+    }
+
+    #[test]
+    fn groups_are_joined_first() {
+        let job = Job { groups: vec!["/a".into(), "/b".into()], ..Job::new(&["/bin/true"]) };
+        assert!(words(&job).ends_with("/a/cgroup.procs /b/cgroup.procs xc do -- /bin/true"), "{}", words(&job));
     }
 }

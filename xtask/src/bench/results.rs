@@ -1,0 +1,213 @@
+//! Medians, spreads, ratios and verdicts.
+
+use super::counts::Counts;
+use super::rows::{CPU_GOAL, Goal, Row};
+use super::run::Sample;
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// A row whose quartiles lie further apart than this part of the median is too wide to judge.
+const TOO_WIDE: f64 = 0.25;
+/// Fewer samples than this say nothing about their spread.
+const FEWEST: usize = 3;
+
+/// What was measured.
+#[derive(Debug)]
+pub(super) struct Results {
+    pub(super) rows: Vec<Row>,
+    /// Names: the bare host's first, ours last.
+    pub(super) runtimes: Vec<String>,
+    cells: BTreeMap<(usize, usize), Cell>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    samples: Vec<Sample>,
+    counts: Option<Counts>,
+    failure: Option<String>,
+}
+
+impl Results {
+    pub(super) fn new(rows: Vec<Row>, runtimes: Vec<String>) -> Results {
+        Results { rows, runtimes, cells: BTreeMap::new() }
+    }
+
+    pub(super) fn ours(&self) -> usize {
+        self.runtimes.len().saturating_sub(1)
+    }
+
+    /// Adds one run, or why it failed.
+    pub(super) fn add(&mut self, row: usize, runtime: usize, sample: Result<Sample>) {
+        let cell = self.cells.entry((row, runtime)).or_default();
+        match sample {
+            Ok(sample) => cell.samples.push(sample),
+            Err(error) => cell.fail(&error),
+        }
+    }
+
+    /// Adds what an operation costs besides time.
+    pub(super) fn add_counts(&mut self, row: usize, runtime: usize, counts: Result<Option<Counts>>) {
+        let cell = self.cells.entry((row, runtime)).or_default();
+        match counts {
+            Ok(counts) => cell.counts = counts,
+            Err(error) => cell.fail(&error.context("counting")),
+        }
+    }
+
+    pub(super) fn samples(&self, row: usize, runtime: usize) -> &[Sample] {
+        self.cells.get(&(row, runtime)).map_or(&[], |cell| &cell.samples)
+    }
+
+    pub(super) fn counts(&self, row: usize, runtime: usize) -> Option<Counts> {
+        self.cells.get(&(row, runtime))?.counts
+    }
+
+    fn values(&self, row: usize, runtime: usize) -> Vec<f64> {
+        self.samples(row, runtime).iter().map(|sample| sample.value).collect()
+    }
+
+    /// The median in the row's unit.
+    pub(super) fn median(&self, row: usize, runtime: usize) -> Option<f64> {
+        quantile(&self.values(row, runtime), 0.5)
+    }
+
+    /// The median of the CPU time an operation.
+    pub(super) fn cpu_ns(&self, row: usize, runtime: usize) -> Option<f64> {
+        let times: Option<Vec<f64>> = self.samples(row, runtime).iter().map(|sample| sample.cpu_ns).collect();
+        quantile(&times?, 0.5)
+    }
+
+    /// A runtime's median by the host's.
+    pub(super) fn ratio(&self, row: usize, runtime: usize) -> Option<f64> {
+        Some(self.median(row, runtime)? / self.median(row, 0)?)
+    }
+
+    /// A runtime's CPU time an operation by the host's.
+    pub(super) fn cpu_ratio(&self, row: usize, runtime: usize) -> Option<f64> {
+        Some(self.cpu_ns(row, runtime)? / self.cpu_ns(row, 0)?)
+    }
+
+    /// Distance of the quartiles as a part of the median.
+    pub(super) fn spread(&self, row: usize, runtime: usize) -> Option<f64> {
+        let values = self.values(row, runtime);
+        Some((quantile(&values, 0.75)? - quantile(&values, 0.25)?) / quantile(&values, 0.5)?)
+    }
+
+    /// Whether the samples are enough, and near enough to one another, to be compared.
+    fn doubt(&self, row: usize, runtimes: [usize; 2]) -> Option<&'static str> {
+        if runtimes.iter().any(|runtime| self.samples(row, *runtime).len() < FEWEST) {
+            return Some("too few rounds to judge");
+        }
+        let is_wide = |runtime| self.spread(row, runtime).is_some_and(|spread| spread > TOO_WIDE);
+        runtimes.into_iter().any(is_wide).then_some("too wide to judge")
+    }
+
+    /// Whether the goal is reached.
+    pub(super) fn verdict(&self, row: usize) -> &'static str {
+        let Some(of) = self.rows.get(row) else { return "" };
+        let ours = self.ours();
+        let has_failed = (0..=ours).any(|runtime| self.failure(row, runtime).is_some());
+        match self.is_met(row, of.goal) {
+            None if self.median(row, ours).is_none() => "failed",
+            _ if has_failed => "failed in part",
+            None => "",
+            Some(is_met) => match self.doubt(row, [0, ours]) {
+                Some(doubt) => doubt,
+                None if !is_met => "missed",
+                None if of.cpu_counts && self.cpu_ratio(row, ours).is_some_and(|ratio| ratio > CPU_GOAL) => {
+                    "missed: CPU"
+                }
+                None => "met",
+            },
+        }
+    }
+
+    fn is_met(&self, row: usize, goal: Goal) -> Option<bool> {
+        let ours = self.median(row, self.ours())?;
+        match goal {
+            Goal::None => None,
+            Goal::Ratio(goal) => Some(self.ratio(row, self.ours())? <= goal),
+            Goal::Factor(goal) => Some(ours >= self.median(row, 0)?.min(goal)),
+        }
+    }
+
+    fn failure(&self, row: usize, runtime: usize) -> Option<&str> {
+        self.cells.get(&(row, runtime))?.failure.as_deref()
+    }
+
+    /// A line for each thing that failed.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let name = |row: &usize| self.rows.get(*row).map_or("", |row| &row.name);
+        let runtime = |index: &usize| self.runtimes.get(*index).map_or("", String::as_str);
+        let failed = self.cells.iter().filter_map(|(key, cell)| Some((key, cell.failure.as_ref()?)));
+        failed.map(|((row, index), why)| format!("{} failed on {}: {why}", name(row), runtime(index))).collect()
+    }
+}
+
+impl Cell {
+    /// The first failure is the one that tells.
+    fn fail(&mut self, error: &anyhow::Error) {
+        self.failure.get_or_insert_with(|| format!("{error:#}"));
+    }
+}
+
+fn quantile(samples: &[f64], part: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    sorted.get((part * last as f64).round() as usize).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::rows::Kind;
+
+    /// One row, on the host and ours: values, and CPU times that are twice as much.
+    fn results(goal: Goal, cpu_counts: bool, host: &[f64], ours: &[f64]) -> Results {
+        let row = Row { cpu_counts, ..Row::new("row", goal, Kind::Whole(&["true"])) };
+        let mut results = Results::new(vec![row], vec!["host".to_owned(), "ours".to_owned()]);
+        for (runtime, values) in [host, ours].into_iter().enumerate() {
+            for value in values {
+                let cpu_ns = Some(if runtime == 0 { 50.0 } else { *value });
+                results.add(0, runtime, Ok(Sample { value: *value, cpu_ns }));
+            }
+        }
+        results
+    }
+
+    const HOST: [f64; 3] = [100.0, 101.0, 99.0];
+
+    #[test]
+    fn verdicts_follow_the_ratio_of_medians() {
+        let verdict = |host, ours| results(Goal::Ratio(0.5), false, host, ours).verdict(0);
+        assert_eq!(verdict(&HOST, &[40.0, 41.0, 39.0]), "met");
+        assert_eq!(verdict(&HOST, &[60.0, 61.0, 59.0]), "missed");
+        assert_eq!(verdict(&[100.0, 300.0, 10.0], &[40.0, 41.0, 39.0]), "too wide to judge");
+        assert_eq!(verdict(&[100.0], &[40.0]), "too few rounds to judge");
+        assert_eq!(verdict(&[100.0], &[]), "failed");
+    }
+
+    #[test]
+    fn a_round_trip_that_burns_more_than_the_host_misses() {
+        let verdict = |cpu_counts, ours| results(Goal::Ratio(0.9), cpu_counts, &HOST, ours).verdict(0);
+        assert_eq!(verdict(true, &[80.0, 80.0, 80.0]), "missed: CPU");
+        assert_eq!(verdict(false, &[80.0, 80.0, 80.0]), "met");
+        assert_eq!(verdict(true, &[60.0, 60.0, 60.0]), "met");
+    }
+
+    #[test]
+    fn a_factor_need_not_exceed_the_hosts() {
+        let verdict = |host, ours| results(Goal::Factor(1.6), false, &[host; 3], &[ours; 3]).verdict(0);
+        assert_eq!([verdict(1.9, 1.7), verdict(1.9, 1.5), verdict(1.4, 1.5)], ["met", "missed", "met"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_row_and_runtime() {
+        let mut results = results(Goal::None, false, &HOST, &HOST);
+        results.add(0, 1, Err(anyhow::anyhow!("no such file")));
+        results.add(0, 1, Err(anyhow::anyhow!("the second")));
+        assert_eq!(results.failures(), ["row failed on ours: no such file"]);
+        assert_eq!(results.verdict(0), "failed in part");
+    }
+}

@@ -1,0 +1,269 @@
+//! What is measured, and what is hoped for.
+
+use super::runtime::Runtime;
+
+/// A row: what is measured, and how much of it is good.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) goal: Goal,
+    pub(super) unit: Unit,
+    pub(super) kind: Kind,
+    /// Whether CPU time an operation stays within [`CPU_GOAL`] of the host's: a round trip won by spinning is no win.
+    pub(super) cpu_counts: bool,
+    /// Processes of the host that compute meanwhile.
+    pub(super) busy: usize,
+    /// Whether the other runtimes run it too, and not the host and ours alone.
+    pub(super) has_peers: bool,
+}
+
+/// CPU time an operation, ours by the host's, of the rows where it counts.
+pub(super) const CPU_GOAL: f64 = 1.2;
+
+/// How a row is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A service of the workload program, with these options.
+    Service { name: &'static str, options: Vec<&'static str>, place: Place },
+    /// These words, timed inside.
+    Inside(&'static [&'static str]),
+    /// These words with the start of the container, timed outside.
+    Whole(&'static [&'static str]),
+}
+
+/// Where the services on files find their tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In /tmp: a tmpfs, and ours in memory.
+    Upper,
+    /// On the host's root file system, which the container sees and cannot change.
+    Hostfs,
+    /// In a directory of the host that is mounted for reading and writing.
+    Volume,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Nanoseconds,
+    /// How often one in the other: more is better.
+    Factor,
+}
+
+/// How much is good.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    None,
+    /// At most this part of the host's.
+    Ratio(f64),
+    /// At least this, or what the host reaches if that is less.
+    Factor(f64),
+}
+
+impl Row {
+    pub(super) fn new(name: &str, goal: Goal, kind: Kind) -> Row {
+        let unit = if matches!(goal, Goal::Factor(_)) { Unit::Factor } else { Unit::Nanoseconds };
+        Row { name: name.to_owned(), goal, unit, kind, cpu_counts: false, busy: 0, has_peers: true }
+    }
+
+    /// Whether it is measured on this runtime.
+    pub(super) fn runs_on(&self, runtime: &Runtime) -> bool {
+        self.has_peers || !runtime.is_peer()
+    }
+
+    fn service(name: &'static str, ratio: f64) -> Row {
+        Row::with(name, name, ratio, &[])
+    }
+
+    fn with(name: &str, service: &'static str, ratio: f64, options: &[&'static str]) -> Row {
+        let kind = Kind::Service { name: service, options: options.to_vec(), place: Place::Upper };
+        Row::new(name, Goal::Ratio(ratio), kind)
+    }
+}
+
+/// Services that stand alone, and their goals.
+const SERVICES: &[(&str, f64)] = &[
+    ("getppid", 1.0 / 30.0),
+    ("write-null", 0.1),
+    ("read-zero-4k", 1.0 / 3.0),
+    ("stat-present", 0.2),
+    ("stat-absent", 0.2),
+    ("open-close", 0.2),
+    ("pread-1k-upper", 0.25),
+    ("pwrite-1k-upper", 0.25),
+    ("pread-1k-below", 0.25),
+    ("create-write-unlink", 0.125),
+    ("readdir-100", 0.25),
+    ("pipe-one-task", 1.0 / 6.0),
+    ("eventfd", 0.1),
+    ("epoll-ready", 1.0 / 6.0),
+    ("signal-self", 0.25),
+    ("sigprocmask", 0.05),
+    ("clock-gettime-call", 0.2),
+    ("mmap-munmap-64k", 1.1),
+    ("mmap-touch-1m", 1.05),
+    ("brk-64k", 1.1),
+    ("thread-create-join", 1.1),
+    ("fork-exit-wait", 1.0),
+    ("fork-64m-touched", 0.7),
+    ("spawn-static", 0.5),
+    ("spawn-dynamic", 0.7),
+    ("fork-exec-true", 0.7),
+    ("tcp-connect-close", 0.2),
+];
+
+/// Round trips: also beside busy processes, and CPU time counts.
+const TRIPS: &[(&str, f64)] = &[("pipe-round-trip", 0.9), ("unix-round-trip", 0.5), ("tcp-round-trip", 0.3)];
+
+const COMPILE: &str = "printf '#include <stdio.h>\\nint main(void) { return puts(\"x\") < 0; }\\n' > /tmp/bench.c && \
+                       gcc -O2 -c -o /tmp/bench.o /tmp/bench.c && rm /tmp/bench.c /tmp/bench.o";
+
+/// All rows, in the order of the table.
+pub(super) fn all() -> Vec<Row> {
+    let services = SERVICES.iter().map(|&(name, ratio)| Row::service(name, ratio));
+    services
+        .chain(from_large_parents())
+        .chain(trips())
+        .chain(files())
+        .chain(aged())
+        .chain(scaling())
+        .chain(programs())
+        .collect()
+}
+
+/// Programs started by a process that has touched 1 GiB.
+fn from_large_parents() -> impl Iterator<Item = Row> {
+    let rows = [("spawn-static-from-1g", "spawn-static", 0.5), ("spawn-dynamic-from-1g", "spawn-dynamic", 0.7)];
+    rows.into_iter().map(|(name, service, ratio)| Row::with(name, service, ratio, &["--heap", "1024"]))
+}
+
+/// Services on files of a tree: 1,000 files in 50 directories. The last says whether files must be written.
+const FILES: &[(&str, f64, bool)] = &[
+    ("files-stat", 0.2, false),
+    ("files-open-close", 0.2, false),
+    ("files-open-read-close", 0.25, false),
+    ("files-pread", 0.25, false),
+    ("files-open-write-close", 0.25, true),
+    ("files-pwrite", 0.25, true),
+    ("files-create-unlink", 0.125, true),
+    ("files-readdir", 0.25, false),
+];
+
+/// The goal of first passes, and of all that goes to the volume.
+const FIRST_PASS: f64 = 2.0;
+
+const PASSES: &[(&str, &[&str])] = &[
+    ("one", &["--warm"]),
+    ("1000-first", &["--files", "1000", "--ops", "1000"]),
+    ("1000-second", &["--files", "1000", "--warm"]),
+];
+
+/// Each service on each place, on one file and on many, first pass and second.
+fn files() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (place, place_name) in [(Place::Upper, "upper"), (Place::Hostfs, "hostfs"), (Place::Volume, "volume")] {
+        for &(service, ratio, _) in FILES.iter().filter(|row| place != Place::Hostfs || !row.2) {
+            let passes = PASSES.iter().filter(|(pass, _)| *pass == "one" || goes_round(service));
+            rows.extend(passes.map(|(pass, options)| {
+                let is_slow = place == Place::Volume || (place == Place::Hostfs && *pass == "1000-first");
+                let goal = Goal::Ratio(if is_slow { FIRST_PASS } else { ratio });
+                let mut options = options.to_vec();
+                if place == Place::Upper {
+                    options.push("--make");
+                }
+                let kind = Kind::Service { name: service, options, place };
+                Row::new(&format!("{service}-{place_name}-{pass}"), goal, kind)
+            }));
+        }
+    }
+    rows
+}
+
+/// Whether a service takes another file for each operation.
+fn goes_round(service: &str) -> bool {
+    !["files-pread", "files-pwrite", "files-create-unlink", "files-readdir"].contains(&service)
+}
+
+/// After 1,000 forks in the same container.
+fn aged() -> impl Iterator<Item = Row> {
+    let wanted = [
+        "getppid",
+        "open-close",
+        "create-write-unlink",
+        "pipe-one-task",
+        "mmap-touch-1m",
+        "thread-create-join",
+        "fork-exit-wait",
+        "spawn-static",
+    ];
+    let services = SERVICES.iter().filter(move |(name, _)| wanted.contains(name)).chain(TRIPS);
+    services.map(|&(name, ratio)| {
+        let options = ["--forks", "1000"];
+        Row { has_peers: false, ..Row::with(&format!("{name}-after-1000-forks"), name, ratio, &options) }
+    })
+}
+
+/// How much more two processes do than one.
+const SCALING: &[&str] =
+    &["pipe-one-task", "open-close", "pread-1k-below", "fork-exit-wait", "futex-round-trip", "mmap-munmap-64k"];
+
+const SCALING_GOAL: f64 = 1.6;
+
+fn scaling() -> impl Iterator<Item = Row> {
+    SCALING.iter().map(|service| {
+        let kind = Kind::Service { name: service, options: vec!["--scale"], place: Place::Upper };
+        let row = Row::new(&format!("two-processes-{service}"), Goal::Factor(SCALING_GOAL), kind);
+        Row { has_peers: false, ..row }
+    })
+}
+
+fn trips() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for busy in 0..=2 {
+        rows.extend(TRIPS.iter().map(|&(service, ratio)| {
+            let name = if busy == 0 { service.to_owned() } else { format!("{service}-beside-{busy}-busy") };
+            Row { cpu_counts: true, busy, has_peers: busy == 0, ..Row::with(&name, service, ratio, &[]) }
+        }));
+    }
+    rows
+}
+
+fn programs() -> Vec<Row> {
+    let inside = |name, ratio, words| Row::new(name, Goal::Ratio(ratio), Kind::Inside(words));
+    vec![
+        inside("bash-200-commands", 0.8, &["bash", "-c", "for i in {1..200}; do /bin/true; done"]),
+        inside("python-pass", 0.9, &["python3", "-c", "pass"]),
+        inside("gcc-one-file", 1.0, &["sh", "-c", COMPILE]),
+        Row::new("start-true", Goal::None, Kind::Whole(&["/bin/true"])),
+    ]
+}
+
+/// A goal as people read it.
+pub(super) fn goal_text(goal: Goal) -> String {
+    match goal {
+        Goal::None => String::new(),
+        Goal::Ratio(goal) if goal < 0.26 => format!("1/{:.0}", 1.0 / goal),
+        Goal::Ratio(goal) => format!("{goal:.2}"),
+        Goal::Factor(goal) => format!("≥ {goal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_read_as_fractions() {
+        let texts = [0.05, 0.25, 1.0].map(|goal| goal_text(Goal::Ratio(goal)));
+        assert_eq!(texts, ["1/20", "1/4", "1.00"]);
+    }
+
+    #[test]
+    fn no_two_rows_have_one_name() {
+        let mut names: Vec<String> = all().into_iter().map(|row| row.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

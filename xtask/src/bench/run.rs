@@ -1,0 +1,126 @@
+//! One run of one row on one runtime: its value, and the CPU time that it took.
+
+use super::rows::{Kind, Place, Row};
+use super::runtime::{Job, Runtime};
+use super::site::Site;
+use anyhow::{Context as _, Result, bail};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+
+/// What one run gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sample {
+    /// In the row's unit.
+    pub(super) value: f64,
+    /// CPU time an operation of all processes: supervisor, reaper and kernel threads of the runtime too.
+    pub(super) cpu_ns: Option<f64>,
+}
+
+/// Measures once.
+///
+/// # Errors
+/// Where the workload fails, or prints something else.
+pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
+    let ms = ms.to_string();
+    let mut job = job(site, row, &["--ms", &ms, "--marks"]);
+    job.groups.extend(site.group.as_ref().map(super::group::Group::cpu));
+    let _busy = Busy::start(row.busy)?;
+    watch(site, runtime.command(site, &job)?)
+}
+
+/// The row as a job, with these options for the workload, which go before its own.
+pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Job {
+    let program = [site.workload.as_str()];
+    match &row.kind {
+        Kind::Service { name, options: own, place } => {
+            let directory = match place {
+                Place::Upper => "/tmp/tree",
+                Place::Hostfs => &site.tree,
+                Place::Volume => &site.volume,
+            };
+            let words = [&program, own.as_slice(), &["--dir", directory], options, &[name]].concat();
+            Job { has_volume: *place == Place::Volume, ..Job::new(&words) }
+        }
+        Kind::Inside(words) => Job::new(&[&program, options, &["--command"], words].concat()),
+        Kind::Whole(words) => {
+            let timer = [&program, options, &["--command"]].concat();
+            Job { timer: timer.into_iter().map(str::to_owned).collect(), ..Job::new(words) }
+        }
+    }
+}
+
+/// Runs a workload with marks, and reads the group's clock at each.
+fn watch(site: &Site, mut command: Command) -> Result<Sample> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start the runtime")?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (mut stdin, stdout) = (stdin.context("no standard input")?, stdout.context("no standard output")?);
+    let (mut first, mut last, mut result) = (None, None, None);
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        let clock = || site.group.as_ref().map(super::group::Group::cpu_ns).transpose();
+        match line.as_str() {
+            "begin" => first = clock()?,
+            "end" => last = clock()?,
+            _ => result = numbers(&line).or(result),
+        }
+        if matches!(line.as_str(), "begin" | "end") {
+            // Whoever has died meanwhile tells so by its status.
+            let _ = stdin.write_all(b"!");
+        }
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("{}: {}", output.status, text.trim().lines().last().unwrap_or("it says nothing"));
+    }
+    let (value, operations) = result.context("it printed no time")?;
+    let cpu_ns = first.zip(last).map(|(first, last)| (last - first) / operations);
+    Ok(Sample { value, cpu_ns })
+}
+
+/// `NAME VALUE OPERATIONS`.
+fn numbers(line: &str) -> Option<(f64, f64)> {
+    let mut words = line.split(' ').skip(1);
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+/// Processes of the host that compute until the value goes.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start(count: usize) -> Result<Busy> {
+        let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        Ok(Busy((0..count).map(|_| spin()).collect::<Result<_, _>>()?))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::rows::Goal;
+
+    #[test]
+    fn a_result_has_a_value_and_operations() {
+        assert_eq!(numbers("getppid 112.5 1024"), Some((112.5, 1024.0)));
+        assert_eq!(numbers("sh: not found"), None);
+    }
+
+    #[test]
+    fn a_row_on_the_volume_mounts_it() {
+        let site = Site { workload: "w".to_owned(), volume: "/v".to_owned(), ..Site::default() };
+        let kind = Kind::Service { name: "stat", options: vec!["--warm"], place: Place::Volume };
+        let row = Row::new("row", Goal::None, kind);
+        let job = job(&site, &row, &["--ms", "1"]);
+        assert_eq!((job.has_volume, job.words.join(" ").as_str()), (true, "w --warm --dir /v --ms 1 stat"));
+    }
+}
