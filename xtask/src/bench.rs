@@ -5,6 +5,8 @@
 //! operation costs besides time. [`results`] makes medians and verdicts, [`table`] and [`page`] show them.
 //! A benchmark is never a test.
 
+mod against;
+mod chart;
 mod counts;
 mod group;
 mod machine;
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Milliseconds that a service is measured in a round
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ms: u32,
+    /// Measure another commit of ours too, and name the rows that got more than 10 % worse or better
+    #[arg(long, value_name = "REV")]
+    against: Option<String>,
     /// Print the names of the rows and their goals
     #[arg(long)]
     list: bool,
@@ -58,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         rows.iter().for_each(|row| println!("{:40} {}", row.name, rows::goal_text(row.goal)));
         return Ok(ExitCode::SUCCESS);
     }
+    let commit = args.against.as_deref().map(against::resolve).transpose()?;
     if !setup::is_root()? {
         bail!(
             "bench is not root, and needs mount namespaces and cgroups: run it as root, as with `sudo -E cargo xtask \
@@ -67,12 +73,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::ensure(Needs::Bench)?;
     let xc = build::all()?;
     let site = Site::prepare()?;
-    let (runtimes, refused) = runtime::find(&site, &xc)?;
+    let (mut runtimes, refused) = runtime::find(&site)?;
+    if let Some(commit) = &commit {
+        let before = against::build(&site.directory, commit)?;
+        runtimes.push(Runtime::ours(&before.name, &before.xc));
+    }
+    runtimes.push(Runtime::ours("ours", &xc));
     let notes: Vec<String> = refused.into_iter().chain(site.lacks.iter().cloned()).collect();
     notes.iter().for_each(|note| println!("{note}"));
     let mut results = measure(args, rows, &runtimes, &site);
     count(&mut results, &runtimes, &site);
     println!("{}", table::text(&results));
+    if args.against.is_some() {
+        println!("{}", table::changes_text(&results));
+    }
     write(args, &results, &site, &notes)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -117,13 +131,14 @@ fn count(results: &mut Results, runtimes: &[Runtime], site: &Site) {
 }
 
 fn write(args: &Args, results: &Results, site: &Site, notes: &[String]) -> Result<()> {
-    let json = site.directory.join("results.json");
-    std::fs::write(&json, table::json(results, &about(args)?).to_string())
-        .with_context(|| format!("cannot write {}", json.display()))?;
+    let json = table::json(results, &about(args)?).to_string();
+    let mut files = vec![(site.directory.join("results.json"), json)];
+    files.extend(chart::all(results).map(|(name, svg)| (site.directory.join(name), svg)));
     if args.write_docs {
-        let page = command::root().join("docs/benchmarks.md");
-        std::fs::write(&page, page::text(results, &made_by(args)?, notes))
-            .with_context(|| format!("cannot write {}", page.display()))?;
+        files.push((command::root().join("docs/benchmarks.md"), page::text(results, &made_by(args)?, notes)));
+    }
+    for (path, text) in files {
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

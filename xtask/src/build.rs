@@ -5,7 +5,7 @@ use crate::setup::{self, IMAGE_TARGET, Needs};
 use anyhow::{Context as _, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -24,32 +24,47 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// # Errors
 /// When something does not compile.
 pub(crate) fn all() -> Result<PathBuf> {
-    let image = libos_image()?;
-    let xc = static_executable("xc", &image)?;
-    install(&xc, "xc")
+    // Release builds have a directory of their own, so that they and `cargo test` do not undo each other's work.
+    let tree = Tree { root: command::root().to_owned(), target: command::target_dir().join("release-build") };
+    install(&tree.executables()?, "xc")
 }
 
-/// Release builds have a directory of their own, so that they and `cargo test` do not undo each other's work.
-fn release_dir() -> PathBuf {
-    command::target_dir().join("release-build")
+/// Sources, and where they are built.
+pub(crate) struct Tree {
+    pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
-fn libos_image() -> Result<PathBuf> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--release", "--package", "xlibos-image", "--target", IMAGE_TARGET]);
-    command::run(cargo.arg("--target-dir").arg(release_dir()))?;
-    Ok(release_dir().join(IMAGE_TARGET).join("release/xlibos-image"))
-}
+impl Tree {
+    /// Builds everything; the result is the path of `xc`, which the next build writes over.
+    ///
+    /// # Errors
+    /// When something does not compile.
+    pub(crate) fn executables(&self) -> Result<PathBuf> {
+        let image = self.libos_image()?;
+        self.static_executable("xc", &image)
+    }
 
-/// Static, so that it starts in any root file system, and at any address.
-fn static_executable(package: &str, image: &Path) -> Result<PathBuf> {
-    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
-    flags.push(OsString::from(" -C target-feature=+crt-static -C relocation-model=pie"));
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--release", "--package", package, "--target", HOST_TARGET]);
-    cargo.arg("--target-dir").arg(release_dir());
-    command::run(cargo.env("RUSTFLAGS", flags).env("XLIBOS_IMAGE", image))?;
-    Ok(release_dir().join(HOST_TARGET).join("release").join(package))
+    fn libos_image(&self) -> Result<PathBuf> {
+        command::run(&mut self.cargo("xlibos-image", IMAGE_TARGET))?;
+        Ok(self.target.join(IMAGE_TARGET).join("release/xlibos-image"))
+    }
+
+    /// Static, so that it starts in any root file system, and at any address.
+    fn static_executable(&self, package: &str, image: &Path) -> Result<PathBuf> {
+        let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+        flags.push(OsString::from(" -C target-feature=+crt-static -C relocation-model=pie"));
+        let mut cargo = self.cargo(package, HOST_TARGET);
+        command::run(cargo.env("RUSTFLAGS", flags).env("XLIBOS_IMAGE", image))?;
+        Ok(self.target.join(HOST_TARGET).join("release").join(package))
+    }
+
+    fn cargo(&self, package: &str, target: &str) -> Command {
+        let mut cargo = command::cargo();
+        cargo.current_dir(&self.root).args(["build", "--release", "--package", package, "--target", target]);
+        cargo.arg("--target-dir").arg(&self.target);
+        cargo
+    }
 }
 
 /// Copies beside the old file and renames: a running `xc` is never written over.

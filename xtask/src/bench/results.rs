@@ -1,7 +1,7 @@
 //! Medians, spreads, ratios and verdicts.
 
 use super::counts::Counts;
-use super::rows::{CPU_GOAL, Goal, Row};
+use super::rows::{CPU_GOAL, Goal, Row, Unit};
 use super::run::Sample;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -10,6 +10,18 @@ use std::collections::BTreeMap;
 const TOO_WIDE: f64 = 0.25;
 /// Fewer samples than this say nothing about their spread.
 const FEWEST: usize = 3;
+
+/// A row that differs from another commit's by more than this part got worse or better.
+const NOTABLE: f64 = 0.1;
+
+/// A row beside that of another commit: its time by the other's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    Worse(f64),
+    Better(f64),
+    Same,
+    Doubtful(&'static str),
+}
 
 /// What was measured.
 #[derive(Debug)]
@@ -131,6 +143,25 @@ impl Results {
         }
     }
 
+    /// How each row of ours differs from that of the runtime beside it: another commit of ours.
+    pub(super) fn changes(&self) -> Vec<(&Row, Change)> {
+        let (before, ours) = (self.ours().saturating_sub(1), self.ours());
+        let change = |row: usize, of: &Row| {
+            let Some((then, now)) = self.median(row, before).zip(self.median(row, ours)) else {
+                return Change::Doubtful("failed");
+            };
+            // As time: more is worse.
+            let ratio = if of.unit == Unit::Factor { then / now } else { now / then };
+            match self.doubt(row, [before, ours]) {
+                Some(doubt) => Change::Doubtful(doubt),
+                None if ratio > 1.0 + NOTABLE => Change::Worse(ratio),
+                None if ratio < 1.0 - NOTABLE => Change::Better(ratio),
+                None => Change::Same,
+            }
+        };
+        self.rows.iter().enumerate().map(|(row, of)| (of, change(row, of))).collect()
+    }
+
     fn failure(&self, row: usize, runtime: usize) -> Option<&str> {
         self.cells.get(&(row, runtime))?.failure.as_deref()
     }
@@ -200,6 +231,17 @@ mod tests {
     fn a_factor_need_not_exceed_the_hosts() {
         let verdict = |host, ours| results(Goal::Factor(1.6), false, &[host; 3], &[ours; 3]).verdict(0);
         assert_eq!([verdict(1.9, 1.7), verdict(1.9, 1.5), verdict(1.4, 1.5)], ["met", "missed", "met"]);
+    }
+
+    #[test]
+    fn a_row_changes_when_it_differs_by_more_than_a_tenth() {
+        let change = |goal, ours| results(goal, false, &[100.0; 3], &[ours; 3]).changes()[0].1;
+        assert_eq!(change(Goal::None, 120.0), Change::Worse(1.2));
+        assert_eq!(change(Goal::None, 80.0), Change::Better(0.8));
+        assert_eq!(change(Goal::None, 109.0), Change::Same);
+        assert_eq!(change(Goal::Factor(1.6), 50.0), Change::Worse(2.0));
+        let wide = results(Goal::None, false, &HOST, &[1.0, 50.0, 100.0]);
+        assert_eq!(wide.changes()[0].1, Change::Doubtful("too wide to judge"));
     }
 
     #[test]

@@ -60,8 +60,8 @@ impl Job {
     }
 }
 
-/// The runtimes that run here, the bare host first and ours last, and why others do not.
-pub(super) fn find(site: &Site, xc: &Path) -> Result<(Vec<Runtime>, Vec<String>)> {
+/// The runtimes of other people that run here, the bare host first, and why others do not.
+pub(super) fn find(site: &Site) -> Result<(Vec<Runtime>, Vec<String>)> {
     let mut runtimes = vec![Runtime { name: "host".to_owned(), kind: Kind::Host }];
     let mut refused = Vec::new();
     let oci: [(&str, &[&str]); 3] = [
@@ -78,7 +78,6 @@ pub(super) fn find(site: &Site, xc: &Path) -> Result<(Vec<Runtime>, Vec<String>)
             Err(why) => refused.push(format!("{name} cannot run here: {why}")),
         }
     }
-    runtimes.push(Runtime::ours("ours", xc));
     Ok((runtimes, refused))
 }
 

@@ -1,6 +1,6 @@
 //! The table for a terminal, JSON for programs.
 
-use super::results::Results;
+use super::results::{Change, Results};
 use super::rows::{CPU_GOAL, Unit, goal_text};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -83,6 +83,25 @@ pub(super) fn text(results: &Results) -> String {
     results.failures().iter().for_each(|line| {
         let _ = writeln!(out, "{line}");
     });
+    out
+}
+
+/// What got worse or better since the other commit.
+pub(super) fn changes_text(results: &Results) -> String {
+    let changes = results.changes();
+    let before = results.runtimes.iter().rev().nth(1).map_or("", String::as_str);
+    let mut out = format!("Since {before}, in ours by the other's:\n");
+    for (row, change) in &changes {
+        let _ = match change {
+            Change::Worse(ratio) => writeln!(out, "  worse   {ratio:.2}  {}", row.name),
+            Change::Better(ratio) => writeln!(out, "  better  {ratio:.2}  {}", row.name),
+            Change::Same | Change::Doubtful(_) => Ok(()),
+        };
+    }
+    let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|(_, change)| wanted(change)).count();
+    let same = count(|change| matches!(change, Change::Same));
+    let doubtful = count(|change| matches!(change, Change::Doubtful(_)));
+    let _ = write!(out, "  {same} within a tenth, {doubtful} that cannot be judged");
     out
 }
 
