@@ -2,17 +2,20 @@
 //!
 //! [`rows`] says what is measured and hoped for, [`site`] lays out what that needs, [`runtime`] starts words on the
 //! bare host, under runc, crun and runsc, and under ours. [`run`] does one run of one row, [`counts`] counts what an
-//! operation costs besides time. [`results`] makes medians and verdicts, [`table`] and [`page`] show them.
+//! operation costs besides time; [`rest`] and [`crowd`] measure containers that stay. [`results`] makes medians and verdicts, [`table`] and [`page`] show them.
 //! A benchmark is never a test.
 
 mod against;
+mod alive;
 mod chart;
 mod counts;
+mod crowd;
 mod group;
 mod machine;
 mod oci;
 mod page;
 mod progress;
+mod rest;
 mod results;
 mod rows;
 mod run;
@@ -104,9 +107,10 @@ fn wanted(args: &Args) -> Result<Vec<Row>> {
 fn measure(args: &Args, rows: Vec<Row>, runtimes: &[Runtime], site: &Site) -> Results {
     let names = runtimes.iter().map(|runtime| runtime.name.clone()).collect();
     let mut results = Results::new(rows.clone(), names);
-    let progress = Progress::new(args.rounds as usize * rows.len());
+    let steps: u32 = rows.iter().map(|row| row.most_rounds.min(args.rounds)).sum();
+    let progress = Progress::new(steps);
     for round in 1..=args.rounds {
-        for (index, row) in rows.iter().enumerate() {
+        for (index, row) in rows.iter().enumerate().filter(|(_, row)| round <= row.most_rounds) {
             progress.tell(format!("round {round} of {}: {}", args.rounds, row.name));
             for (number, runtime) in runtimes.iter().enumerate().filter(|(_, runtime)| row.runs_on(runtime)) {
                 results.add(index, number, run::once(site, row, runtime, args.ms));
@@ -119,7 +123,7 @@ fn measure(args: &Args, rows: Vec<Row>, runtimes: &[Runtime], site: &Site) -> Re
 /// Counts on the bare host and ours, once.
 fn count(results: &mut Results, runtimes: &[Runtime], site: &Site) {
     let rows = results.rows.clone();
-    let progress = Progress::new(rows.len());
+    let progress = Progress::new(u32::try_from(rows.len()).unwrap_or(0));
     for (index, row) in rows.iter().enumerate() {
         progress.tell(format!("counting: {}", row.name));
         for (number, runtime) in runtimes.iter().enumerate().filter(|(_, runtime)| !runtime.is_peer()) {

@@ -40,8 +40,18 @@ const TEST: &[&str] = &[
 ];
 
 /// What bench runs and measures against.
-const BENCH: &[&str] =
-    &["bash", "crun", "gcc", "golang-github-containers-common", "libc6-dev", "python3", "runc", "runsc", "util-linux"];
+const BENCH: &[&str] = &[
+    "bash",
+    "crun",
+    "gcc",
+    "golang-github-containers-common",
+    "libc6-dev",
+    "python3",
+    "redis-tools",
+    "runc",
+    "runsc",
+    "util-linux",
+];
 
 /// The target of the LibOS image.
 pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";

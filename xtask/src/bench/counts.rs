@@ -48,8 +48,8 @@ fn is_aged(row: &Row) -> bool {
 fn operations(row: &Row, ns: f64) -> (u32, u32) {
     let has_own = |options: &[&str]| options.iter().position(|option| *option == "--ops").map(|at| at + 1);
     match &row.kind {
-        Kind::Whole(_) => (0, 1),
         Kind::Inside(_) => (1, 2),
+        Kind::Whole(_) | Kind::Rest(_) | Kind::Crowd(_) => (0, 1),
         Kind::Service { options, .. } => match has_own(options).and_then(|at| options.get(at)?.parse().ok()) {
             Some(all) => (0, all),
             None => {
@@ -70,7 +70,7 @@ fn difference(more: Counts, less: Counts, operations: f64) -> Counts {
 }
 
 fn total(site: &Site, row: &Row, runtime: &Runtime, operations: u32) -> Result<Counts> {
-    let mut job = run::job(site, row, &["--ops", &operations.to_string()]);
+    let mut job = run::job(site, row, &["--ops", &operations.to_string()])?;
     job.has_stats = runtime.is_ours();
     job.timer.splice(0..0, [site.workload.clone(), "--account".to_owned()]);
     let output = runtime.command(site, &job)?.output().context("cannot start the runtime")?;

@@ -5,15 +5,24 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 const MOUNTS: &str = "/sys/fs/cgroup";
+
+/// How often processes are killed before that is given up.
+const KILLS: u32 = 500;
+
+/// Groups made so far.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Directories of one group. It is removed with the value, and must be empty of processes then.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Where CPU time is counted.
     cpu: PathBuf,
-    /// Where memory is counted, if anywhere.
+    /// Where memory is counted on v1, if anywhere.
     memory: Option<PathBuf>,
     /// On v2: what a runtime that makes cgroups of its own makes it below.
     inner: Option<String>,
@@ -24,7 +33,8 @@ impl Group {
     /// Where there are no cgroups that we may change.
     pub(super) fn create() -> Result<Group> {
         let own = std::fs::read_to_string("/proc/self/cgroup").context("cannot read our own cgroup")?;
-        let name = format!("xc-bench-{}", std::process::id());
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xc-bench-{}-{number}", std::process::id());
         let group = if Path::new(MOUNTS).join("cgroup.controllers").exists() {
             Group::version_2(&own, &name)?
         } else {
@@ -32,6 +42,10 @@ impl Group {
         };
         for directory in group.directories() {
             std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        if group.inner.is_some() {
+            // Where it is refused, reading memory will tell.
+            let _ = std::fs::write(group.sums().join("cgroup.subtree_control"), "+memory");
         }
         Ok(group)
     }
@@ -52,10 +66,11 @@ impl Group {
         let parent = Path::new(path).parent().unwrap_or(Path::new("/")).join(name);
         let outer = Path::new(MOUNTS).join(parent.strip_prefix("/").unwrap_or(&parent));
         let inner = parent.join("inside").to_str().map(str::to_owned);
-        Ok(Group { cpu: outer.join("outside"), memory: Some(outer.join("outside")), inner })
+        Ok(Group { cpu: outer.join("outside"), memory: None, inner })
     }
 
-    fn directories(&self) -> impl Iterator<Item = &Path> {
+    /// Those that a process joins.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
         [Some(self.cpu.as_path()), self.memory.as_deref()].into_iter().flatten()
     }
 
@@ -70,6 +85,44 @@ impl Group {
     /// Where the sums of all below are.
     fn sums(&self) -> &Path {
         if self.inner.is_some() { self.cpu.parent().unwrap_or(&self.cpu) } else { &self.cpu }
+    }
+
+    /// Memory of all that runs in the group.
+    ///
+    /// # Errors
+    /// Where it is not counted.
+    pub(super) fn memory_bytes(&self) -> Result<f64> {
+        match (&self.memory, &self.inner) {
+            (_, Some(_)) => read_number(&self.sums().join("memory.current")),
+            (Some(memory), None) => read_number(&memory.join("memory.usage_in_bytes")),
+            (None, None) => bail!("{MOUNTS} has no memory tree"),
+        }
+    }
+
+    /// Who runs in the group: process ids.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(super) fn processes(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(self.cpu.join("cgroup.procs"))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Kills all that runs in the group and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where somebody stays.
+    pub(super) fn kill_all(&self) -> Result<()> {
+        for _ in 0..KILLS {
+            let processes = self.processes()?;
+            if processes.is_empty() {
+                return Ok(());
+            }
+            // Who has gone meanwhile is no failure.
+            let _ = Command::new("kill").arg("-KILL").args(processes).output()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("processes of {} do not end", self.cpu.display())
     }
 
     /// CPU time of all that ever ran in the group.

@@ -6,8 +6,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(steps: usize) -> Progress {
-        let bar = ProgressBar::new(u64::try_from(steps).unwrap_or(u64::MAX));
+    pub(super) fn new(steps: u32) -> Progress {
+        let bar = ProgressBar::new(u64::from(steps));
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}  {eta} left") {
             bar.set_style(style);
         }

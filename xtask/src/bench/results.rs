@@ -1,8 +1,9 @@
 //! Medians, spreads, ratios and verdicts.
 
 use super::counts::Counts;
-use super::rows::{CPU_GOAL, Goal, Row, Unit};
+use super::rows::{CPU_GOAL, Goal, Row};
 use super::run::Sample;
+use super::runtime::CRUN;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -123,7 +124,7 @@ impl Results {
             None if self.median(row, ours).is_none() => "failed",
             _ if has_failed => "failed in part",
             None => "",
-            Some(is_met) => match self.doubt(row, [0, ours]) {
+            Some(is_met) => match self.doubt(row, [self.reference(of.goal), ours]) {
                 Some(doubt) => doubt,
                 None if !is_met => "missed",
                 None if of.cpu_counts && self.cpu_ratio(row, ours).is_some_and(|ratio| ratio > CPU_GOAL) => {
@@ -140,6 +141,17 @@ impl Results {
             Goal::None => None,
             Goal::Ratio(goal) => Some(self.ratio(row, self.ours())? <= goal),
             Goal::Factor(goal) => Some(ours >= self.median(row, 0)?.min(goal)),
+            Goal::AtMost(goal) => Some(ours <= goal),
+            Goal::OverCrun(more) | Goal::OverHost(more) => Some(ours <= self.median(row, self.reference(goal))? + more),
+        }
+    }
+
+    /// Whom a goal compares with.
+    fn reference(&self, goal: Goal) -> usize {
+        match goal {
+            Goal::AtMost(_) => self.ours(),
+            Goal::OverCrun(_) => self.runtimes.iter().position(|name| name == CRUN).unwrap_or(0),
+            Goal::None | Goal::Ratio(_) | Goal::Factor(_) | Goal::OverHost(_) => 0,
         }
     }
 
@@ -151,7 +163,7 @@ impl Results {
                 return Change::Doubtful("failed");
             };
             // As time: more is worse.
-            let ratio = if of.unit == Unit::Factor { then / now } else { now / then };
+            let ratio = if matches!(of.goal, Goal::Factor(_)) { then / now } else { now / then };
             match self.doubt(row, [before, ours]) {
                 Some(doubt) => Change::Doubtful(doubt),
                 None if ratio > 1.0 + NOTABLE => Change::Worse(ratio),
@@ -231,6 +243,18 @@ mod tests {
     fn a_factor_need_not_exceed_the_hosts() {
         let verdict = |host, ours| results(Goal::Factor(1.6), false, &[host; 3], &[ours; 3]).verdict(0);
         assert_eq!([verdict(1.9, 1.7), verdict(1.9, 1.5), verdict(1.4, 1.5)], ["met", "missed", "met"]);
+    }
+
+    #[test]
+    fn what_rests_may_take_so_much_more_than_under_crun() {
+        let verdict = |ours| {
+            let mut results = results(Goal::OverCrun(2.0), false, &[1.0; 3], &[9.0; 3]);
+            results.runtimes.push("ours".to_owned());
+            results.runtimes[1] = CRUN.to_owned();
+            (0..3).for_each(|_| results.add(0, 2, Ok(Sample { value: ours, cpu_ns: None })));
+            results.verdict(0)
+        };
+        assert_eq!([verdict(11.0), verdict(11.5)], ["met", "missed"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is measured, and what is hoped for.
 
-use super::runtime::Runtime;
+use super::runtime::{CRUN, Runtime};
 
 /// A row: what is measured, and how much of it is good.
 #[derive(Clone, Debug)]
@@ -13,8 +13,18 @@ pub(super) struct Row {
     pub(super) cpu_counts: bool,
     /// Processes of the host that compute meanwhile.
     pub(super) busy: usize,
-    /// Whether the other runtimes run it too, and not the host and ours alone.
-    pub(super) has_peers: bool,
+    pub(super) who: Who,
+    /// At most so many rounds, of rows that take long.
+    pub(super) most_rounds: u32,
+}
+
+/// Which runtimes run a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    All,
+    HostAndOurs,
+    HostCrunAndOurs,
+    Ours,
 }
 
 /// CPU time an operation, ours by the host's, of the rows where it counts.
@@ -29,6 +39,34 @@ pub(super) enum Kind {
     Inside(&'static [&'static str]),
     /// These words with the start of the container, timed outside.
     Whole(&'static [&'static str]),
+    /// A container that does nothing.
+    Rest(Rest),
+    /// Many containers: the last one's start by the first one's.
+    Crowd(Crowd),
+}
+
+/// A program that does nothing once it has printed `ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub(super) words: &'static [&'static str],
+    pub(super) ready: &'static str,
+    pub(super) measure: Measure,
+}
+
+/// What is measured of a container that does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    Memory,
+    /// CPU time, in ticks, in ten seconds.
+    Ticks,
+}
+
+/// How the containers of a crowd are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// Each when the one before is ready.
+    InTurn,
+    AtOnce,
 }
 
 /// Where the services on files find their tree.
@@ -46,8 +84,10 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Nanoseconds,
-    /// How often one in the other: more is better.
+    /// How often one in the other.
     Factor,
+    Bytes,
+    Ticks,
 }
 
 /// How much is good.
@@ -58,17 +98,33 @@ pub(super) enum Goal {
     Ratio(f64),
     /// At least this, or what the host reaches if that is less.
     Factor(f64),
+    AtMost(f64),
+    /// At most so much more than crun.
+    OverCrun(f64),
+    /// At most so much more than the host.
+    OverHost(f64),
 }
 
 impl Row {
     pub(super) fn new(name: &str, goal: Goal, kind: Kind) -> Row {
-        let unit = if matches!(goal, Goal::Factor(_)) { Unit::Factor } else { Unit::Nanoseconds };
-        Row { name: name.to_owned(), goal, unit, kind, cpu_counts: false, busy: 0, has_peers: true }
+        let unit = match (goal, &kind) {
+            (Goal::Factor(_), _) | (_, Kind::Crowd(_)) => Unit::Factor,
+            (_, Kind::Rest(Rest { measure: Measure::Memory, .. })) => Unit::Bytes,
+            (_, Kind::Rest(_)) => Unit::Ticks,
+            _ => Unit::Nanoseconds,
+        };
+        let name = name.to_owned();
+        Row { name, goal, unit, kind, cpu_counts: false, busy: 0, who: Who::All, most_rounds: u32::MAX }
     }
 
     /// Whether it is measured on this runtime.
     pub(super) fn runs_on(&self, runtime: &Runtime) -> bool {
-        self.has_peers || !runtime.is_peer()
+        match self.who {
+            Who::All => true,
+            Who::HostAndOurs => !runtime.is_peer(),
+            Who::HostCrunAndOurs => !runtime.is_peer() || runtime.name == CRUN,
+            Who::Ours => runtime.is_ours(),
+        }
     }
 
     fn service(name: &'static str, ratio: f64) -> Row {
@@ -120,15 +176,16 @@ const COMPILE: &str = "printf '#include <stdio.h>\\nint main(void) { return puts
 
 /// All rows, in the order of the table.
 pub(super) fn all() -> Vec<Row> {
-    let services = SERVICES.iter().map(|&(name, ratio)| Row::service(name, ratio));
-    services
-        .chain(from_large_parents())
-        .chain(trips())
-        .chain(files())
-        .chain(aged())
-        .chain(scaling())
-        .chain(programs())
-        .collect()
+    let mut rows: Vec<Row> = SERVICES.iter().map(|&(name, ratio)| Row::service(name, ratio)).collect();
+    rows.extend(from_large_parents());
+    rows.extend(trips());
+    rows.extend(files());
+    rows.extend(aged());
+    rows.extend(scaling());
+    rows.extend(programs());
+    rows.extend(resting());
+    rows.extend(crowds());
+    rows
 }
 
 /// Programs started by a process that has touched 1 GiB.
@@ -199,7 +256,7 @@ fn aged() -> impl Iterator<Item = Row> {
     let services = SERVICES.iter().filter(move |(name, _)| wanted.contains(name)).chain(TRIPS);
     services.map(|&(name, ratio)| {
         let options = ["--forks", "1000"];
-        Row { has_peers: false, ..Row::with(&format!("{name}-after-1000-forks"), name, ratio, &options) }
+        Row { who: Who::HostAndOurs, ..Row::with(&format!("{name}-after-1000-forks"), name, ratio, &options) }
     })
 }
 
@@ -213,7 +270,7 @@ fn scaling() -> impl Iterator<Item = Row> {
     SCALING.iter().map(|service| {
         let kind = Kind::Service { name: service, options: vec!["--scale"], place: Place::Upper };
         let row = Row::new(&format!("two-processes-{service}"), Goal::Factor(SCALING_GOAL), kind);
-        Row { has_peers: false, ..row }
+        Row { who: Who::HostAndOurs, ..row }
     })
 }
 
@@ -222,7 +279,8 @@ fn trips() -> Vec<Row> {
     for busy in 0..=2 {
         rows.extend(TRIPS.iter().map(|&(service, ratio)| {
             let name = if busy == 0 { service.to_owned() } else { format!("{service}-beside-{busy}-busy") };
-            Row { cpu_counts: true, busy, has_peers: busy == 0, ..Row::with(&name, service, ratio, &[]) }
+            let who = if busy == 0 { Who::All } else { Who::HostAndOurs };
+            Row { cpu_counts: true, busy, who, ..Row::with(&name, service, ratio, &[]) }
         }));
     }
     rows
@@ -238,6 +296,45 @@ fn programs() -> Vec<Row> {
     ]
 }
 
+/// Programs that do nothing once they are ready.
+const RESTING: &[(&str, &[&str], &str)] = &[
+    ("sleep", &["sh", "-c", "echo ready; exec sleep 1000"], "ready"),
+    ("shell", &["bash", "-c", "for i in {1..10}; do sleep 1000 & done; echo ready; wait"], "ready"),
+    ("redis", &["bash", "-c", REDIS], "accept connections"),
+];
+
+/// The server and the checker of dumps are one program, and the package of the latter starts no service.
+const REDIS: &str = "exec -a redis-server redis-check-rdb --port 0 --unixsocket /tmp/redis.sock --save '' --dir /tmp";
+
+/// Beside the program, at rest.
+const REST_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+/// A tick more than the host would be CPU time for nothing.
+const REST_TICKS: f64 = 1.0;
+const REST_ROUNDS: u32 = 3;
+const CROWD_GOAL: f64 = 1.5;
+
+fn resting() -> impl Iterator<Item = Row> {
+    let memory = RESTING.iter().map(|&(name, words, ready)| {
+        let rest = Rest { words, ready, measure: Measure::Memory };
+        let row = Row::new(&format!("rest-memory-{name}"), Goal::OverCrun(REST_BYTES), Kind::Rest(rest));
+        Row { who: Who::HostCrunAndOurs, most_rounds: REST_ROUNDS, ..row }
+    });
+    let ticks = RESTING.iter().map(|&(name, words, ready)| {
+        let rest = Rest { words, ready, measure: Measure::Ticks };
+        let row = Row::new(&format!("rest-ticks-{name}"), Goal::OverHost(REST_TICKS), Kind::Rest(rest));
+        Row { who: Who::HostAndOurs, most_rounds: REST_ROUNDS, ..row }
+    });
+    memory.chain(ticks)
+}
+
+fn crowds() -> impl Iterator<Item = Row> {
+    let crowds = [("100-containers-in-turn", Crowd::InTurn), ("100-containers-at-once", Crowd::AtOnce)];
+    crowds.into_iter().map(|(name, crowd)| {
+        let row = Row::new(name, Goal::AtMost(CROWD_GOAL), Kind::Crowd(crowd));
+        Row { who: Who::Ours, most_rounds: REST_ROUNDS, ..row }
+    })
+}
+
 /// A goal as people read it.
 pub(super) fn goal_text(goal: Goal) -> String {
     match goal {
@@ -245,6 +342,9 @@ pub(super) fn goal_text(goal: Goal) -> String {
         Goal::Ratio(goal) if goal < 0.26 => format!("1/{:.0}", 1.0 / goal),
         Goal::Ratio(goal) => format!("{goal:.2}"),
         Goal::Factor(goal) => format!("≥ {goal}"),
+        Goal::AtMost(goal) => format!("≤ {goal}"),
+        Goal::OverCrun(goal) => format!("crun + {:.0} MiB", goal / f64::from(1 << 20)),
+        Goal::OverHost(goal) => format!("host + {goal}"),
     }
 }
 

@@ -1,8 +1,10 @@
 //! One run of one row on one runtime: its value, and the CPU time that it took.
 
+use super::group::Group;
 use super::rows::{Kind, Place, Row};
 use super::runtime::{Job, Runtime};
 use super::site::Site;
+use super::{crowd, rest};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -19,19 +21,30 @@ pub(super) struct Sample {
 /// Measures once.
 ///
 /// # Errors
-/// Where the workload fails, or prints something else.
+/// Where a container fails, or the workload prints something else than figures.
 pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
+    match &row.kind {
+        Kind::Rest(rest) => rest::once(site, rest, runtime),
+        Kind::Crowd(crowd) => crowd::once(site, *crowd, runtime),
+        Kind::Service { .. } | Kind::Inside(_) | Kind::Whole(_) => timed(site, row, runtime, ms),
+    }
+}
+
+fn timed(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
     let ms = ms.to_string();
-    let mut job = job(site, row, &["--ms", &ms, "--marks"]);
-    job.groups.extend(site.group.as_ref().map(super::group::Group::cpu));
+    let mut job = job(site, row, &["--ms", &ms, "--marks"])?;
+    job.groups.extend(site.group.as_ref().map(Group::cpu));
     let _busy = Busy::start(row.busy)?;
     watch(site, runtime.command(site, &job)?)
 }
 
-/// The row as a job, with these options for the workload, which go before its own.
-pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Job {
+/// The row as a job of the workload, with these options after its own.
+///
+/// # Errors
+/// Where the row is none.
+pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Result<Job> {
     let program = [site.workload.as_str()];
-    match &row.kind {
+    Ok(match &row.kind {
         Kind::Service { name, options: own, place } => {
             let directory = match place {
                 Place::Upper => "/tmp/tree",
@@ -46,7 +59,8 @@ pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Job {
             let timer = [&program, options, &["--command"]].concat();
             Job { timer: timer.into_iter().map(str::to_owned).collect(), ..Job::new(words) }
         }
-    }
+        Kind::Rest(_) | Kind::Crowd(_) => bail!("{} is no job of the workload", row.name),
+    })
 }
 
 /// Runs a workload with marks, and reads the group's clock at each.
@@ -58,7 +72,7 @@ fn watch(site: &Site, mut command: Command) -> Result<Sample> {
     let (mut first, mut last, mut result) = (None, None, None);
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        let clock = || site.group.as_ref().map(super::group::Group::cpu_ns).transpose();
+        let clock = || site.group.as_ref().map(Group::cpu_ns).transpose();
         match line.as_str() {
             "begin" => first = clock()?,
             "end" => last = clock()?,
@@ -120,7 +134,7 @@ mod tests {
         let site = Site { workload: "w".to_owned(), volume: "/v".to_owned(), ..Site::default() };
         let kind = Kind::Service { name: "stat", options: vec!["--warm"], place: Place::Volume };
         let row = Row::new("row", Goal::None, kind);
-        let job = job(&site, &row, &["--ms", "1"]);
+        let job = job(&site, &row, &["--ms", "1"]).unwrap_or_default();
         assert_eq!((job.has_volume, job.words.join(" ").as_str()), (true, "w --warm --dir /v --ms 1 stat"));
     }
 }

@@ -23,7 +23,10 @@ const JOIN: &str = "for procs in $0; do echo $$ > \"$procs\" || exit 125; done
 exec \"$@\"";
 
 /// The name of containers that need one.
-pub(super) const CONTAINER: &str = "xc-bench";
+const CONTAINER: &str = "xc-bench";
+
+/// The runtime that resting containers are compared with.
+pub(super) const CRUN: &str = "crun";
 
 /// One runtime.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(super) struct Job {
     pub(super) has_volume: bool,
     /// Whether ours reports what it counted.
     pub(super) has_stats: bool,
+    /// Whether crun leaves its container alone once that runs, instead of waiting beside it.
+    pub(super) is_detached: bool,
     /// cgroups that all of it runs in.
     pub(super) groups: Vec<PathBuf>,
 }
@@ -66,7 +71,7 @@ pub(super) fn find(site: &Site) -> Result<(Vec<Runtime>, Vec<String>)> {
     let mut refused = Vec::new();
     let oci: [(&str, &[&str]); 3] = [
         ("runc", &["runc", "run"]),
-        ("crun", &["crun", "--cgroup-manager=disabled", "run"]),
+        (CRUN, &[CRUN, "--cgroup-manager=disabled", "run"]),
         ("runsc", &["runsc", "--ignore-cgroups", "--network=none", "run"]),
     ];
     for (name, words) in oci {
@@ -95,6 +100,21 @@ impl Runtime {
     /// Whether `--stats` is known.
     pub(super) fn is_ours(&self) -> bool {
         matches!(self.kind, Kind::Ours(_))
+    }
+
+    /// Our own executable.
+    pub(super) fn executable(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Ours(path) => Some(path),
+            Kind::Host | Kind::Oci(..) => None,
+        }
+    }
+
+    /// What ends a container that was left alone.
+    pub(super) fn ending(&self, job: &Job) -> Option<Command> {
+        let mut command = Command::new(&self.name);
+        command.args(["delete", "--force", CONTAINER]);
+        (self.is_peer() && job.is_detached).then_some(command)
     }
 
     /// A command that does the job in a fresh container.
@@ -131,7 +151,8 @@ impl Runtime {
                 std::fs::write(bundle.join("config.json"), oci::config(site, job)?.to_string())?;
                 add(&["unshare", "--mount", "sh", "-c", ENTER, &bundle.to_string_lossy()]);
                 words.extend(job.timer.iter().cloned());
-                words.extend(run.iter().chain(&[CONTAINER]).map(|word| (*word).to_owned()));
+                let detach = job.is_detached.then_some("--detach");
+                words.extend(run.iter().copied().chain(detach).chain([CONTAINER]).map(str::to_owned));
             }
         }
         Ok(words)

@@ -1,7 +1,7 @@
 //! The table for a terminal, JSON for programs.
 
 use super::results::{Change, Results};
-use super::rows::{CPU_GOAL, Unit, goal_text};
+use super::rows::{CPU_GOAL, Unit, Who, goal_text};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 pub(super) fn value_text(unit: Unit, value: f64) -> String {
     match (unit, value) {
         (Unit::Factor, n) => format!("{n:.2}×"),
+        (Unit::Bytes, n) => format!("{:.2} MiB", n / f64::from(1 << 20)),
+        (Unit::Ticks, n) => format!("{n:.2}"),
         (Unit::Nanoseconds, n) if n < 1e3 => format!("{n:.0} ns"),
         (Unit::Nanoseconds, n) if n < 1e6 => format!("{:.1} µs", n / 1e3),
         (Unit::Nanoseconds, n) => format!("{:.2} ms", n / 1e6),
@@ -43,7 +45,7 @@ fn line(results: &Results, index: usize) -> Vec<String> {
             Unit::Nanoseconds if runtime > 0 => results.ratio(index, runtime).map(|ratio| format!("{ratio:.3}")),
             unit => results.median(index, runtime).map(|value| value_text(unit, value)),
         };
-        line.push(text.unwrap_or_else(|| if row.has_peers { "-" } else { "" }.to_owned()));
+        line.push(text.unwrap_or_else(|| if row.who == Who::All { "-" } else { "" }.to_owned()));
     }
     let counts = results.counts(index, ours);
     let calls = counts.and_then(|counts| counts.calls);
