@@ -112,12 +112,18 @@ fn measure(args: &Args, rows: Vec<Row>, runtimes: &[Runtime], site: &Site) -> Re
     for round in 1..=args.rounds {
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| round <= row.most_rounds) {
             progress.tell(format!("round {round} of {}: {}", args.rounds, row.name));
-            for (number, runtime) in runtimes.iter().enumerate().filter(|(_, runtime)| row.runs_on(runtime)) {
+            for (number, runtime) in in_turn(runtimes, round).filter(|(_, runtime)| row.runs_on(runtime)) {
                 results.add(index, number, run::once(site, row, runtime, args.ms));
             }
         }
     }
     results
+}
+
+/// Who begins in one round comes last in the next: whatever one leaves behind meets each of the others.
+fn in_turn(runtimes: &[Runtime], round: u32) -> impl Iterator<Item = (usize, &Runtime)> {
+    let first = round as usize % runtimes.len().max(1);
+    runtimes.iter().enumerate().cycle().skip(first).take(runtimes.len())
 }
 
 /// Counts on the bare host and ours, once.

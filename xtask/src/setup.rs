@@ -48,6 +48,7 @@ const BENCH: &[&str] = &[
     "libc6-dev",
     "python3",
     "redis-tools",
+    "rt-tests",
     "runc",
     "runsc",
     "util-linux",

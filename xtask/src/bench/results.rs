@@ -95,6 +95,12 @@ impl Results {
         Some(self.median(row, runtime)? / self.median(row, 0)?)
     }
 
+    /// A runtime's median by that of the one with this name.
+    pub(super) fn ratio_of(&self, row: usize, runtime: usize, name: &str) -> Option<f64> {
+        let other = self.runtimes.iter().position(|other| other == name)?;
+        Some(self.median(row, runtime)? / self.median(row, other)?)
+    }
+
     /// A runtime's CPU time an operation by the host's.
     pub(super) fn cpu_ratio(&self, row: usize, runtime: usize) -> Option<f64> {
         Some(self.cpu_ns(row, runtime)? / self.cpu_ns(row, 0)?)
@@ -229,6 +235,12 @@ mod tests {
         assert_eq!(verdict(&[100.0, 300.0, 10.0], &[40.0, 41.0, 39.0]), "too wide to judge");
         assert_eq!(verdict(&[100.0], &[40.0]), "too few rounds to judge");
         assert_eq!(verdict(&[100.0], &[]), "failed");
+    }
+
+    #[test]
+    fn ratios_are_also_those_of_a_named_runtime() {
+        let results = results(Goal::None, false, &HOST, &[50.0, 50.0, 50.0]);
+        assert_eq!((results.ratio_of(0, 1, "host"), results.ratio_of(0, 1, "runc")), (Some(0.5), None));
     }
 
     #[test]

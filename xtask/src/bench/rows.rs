@@ -292,6 +292,9 @@ fn programs() -> Vec<Row> {
         inside("bash-200-commands", 0.8, &["bash", "-c", "for i in {1..200}; do /bin/true; done"]),
         inside("python-pass", 0.9, &["python3", "-c", "pass"]),
         inside("gcc-one-file", 1.0, &["sh", "-c", COMPILE]),
+        // A second opinion: programs that others wrote.
+        Row::new("hackbench-processes", Goal::None, Kind::Inside(&["hackbench", "-p", "-g", "1", "-l", "200"])),
+        Row::new("hackbench-threads", Goal::None, Kind::Inside(&["hackbench", "-T", "-g", "1", "-l", "200"])),
         Row::new("start-true", Goal::None, Kind::Whole(&["/bin/true"])),
     ]
 }

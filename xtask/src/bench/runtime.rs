@@ -25,6 +25,9 @@ exec \"$@\"";
 /// The name of containers that need one.
 const CONTAINER: &str = "xc-bench";
 
+/// The runtime that most people have.
+pub(super) const RUNC: &str = "runc";
+
 /// The runtime that resting containers are compared with.
 pub(super) const CRUN: &str = "crun";
 
@@ -70,7 +73,7 @@ pub(super) fn find(site: &Site) -> Result<(Vec<Runtime>, Vec<String>)> {
     let mut runtimes = vec![Runtime { name: "host".to_owned(), kind: Kind::Host }];
     let mut refused = Vec::new();
     let oci: [(&str, &[&str]); 3] = [
-        ("runc", &["runc", "run"]),
+        (RUNC, &[RUNC, "run"]),
         (CRUN, &[CRUN, "--cgroup-manager=disabled", "run"]),
         ("runsc", &["runsc", "--ignore-cgroups", "--network=none", "run"]),
     ];

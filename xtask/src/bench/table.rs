@@ -2,6 +2,7 @@
 
 use super::results::{Change, Results};
 use super::rows::{CPU_GOAL, Unit, Who, goal_text};
+use super::runtime::RUNC;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -15,6 +16,10 @@ pub(super) fn value_text(unit: Unit, value: f64) -> String {
         (Unit::Nanoseconds, n) if n < 1e6 => format!("{:.1} µs", n / 1e3),
         (Unit::Nanoseconds, n) => format!("{:.2} ms", n / 1e6),
     }
+}
+
+fn percent_text(part: f64) -> String {
+    if part.is_finite() { format!("{:.0} %", part * 100.0) } else { String::new() }
 }
 
 /// How many an operation: whole numbers where they are large.
@@ -31,7 +36,7 @@ fn count_text(count: Option<f64>) -> String {
 pub(super) fn cells(results: &Results) -> Vec<Vec<String>> {
     let mut head = vec!["row".to_owned()];
     head.extend(results.runtimes.iter().cloned());
-    head.extend(["goal", "CPU", "calls", "broker", "faults", "verdict"].map(str::to_owned));
+    head.extend(["by runc", "spread", "goal", "CPU", "calls", "broker", "faults", "verdict"].map(str::to_owned));
     let lines = (0..results.rows.len()).map(|row| line(results, row));
     std::iter::once(head).chain(lines).collect()
 }
@@ -53,7 +58,10 @@ fn line(results: &Results, index: usize) -> Vec<String> {
         let is_missed = row.cpu_counts && ratio > CPU_GOAL;
         format!("{ratio:.2}{}", if is_missed { "!" } else { "" })
     });
+    let by_runc = results.ratio_of(index, ours, RUNC).filter(|_| row.unit == Unit::Nanoseconds);
     line.extend([
+        by_runc.map(|ratio| format!("{ratio:.3}")).unwrap_or_default(),
+        results.spread(index, ours).map(percent_text).unwrap_or_default(),
         goal_text(row.goal),
         cpu.unwrap_or_default(),
         count_text(calls.map(|calls| calls.host)),
@@ -127,6 +135,7 @@ fn cell(results: &Results, row: usize, runtime: usize) -> Value {
         "samples": samples,
         "median": results.median(row, runtime),
         "ratio": results.ratio(row, runtime),
+        "byRunc": results.ratio_of(row, runtime, RUNC),
         "spread": results.spread(row, runtime),
         "cpuNs": results.cpu_ns(row, runtime),
         "cpuRatio": results.cpu_ratio(row, runtime),
