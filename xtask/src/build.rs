@@ -24,9 +24,22 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// # Errors
 /// When something does not compile.
 pub(crate) fn all() -> Result<PathBuf> {
-    // Release builds have a directory of their own, so that they and `cargo test` do not undo each other's work.
-    let tree = Tree { root: command::root().to_owned(), target: command::target_dir().join("release-build") };
+    let tree = Tree { root: command::root().to_owned(), target: release_dir() };
     install(&tree.executables()?, "xc")
+}
+
+/// Release builds have a directory of their own, so that they and `cargo test` do not undo each other's work.
+fn release_dir() -> PathBuf {
+    command::target_dir().join("release-build")
+}
+
+/// Where [`all`] leaves the LibOS image.
+pub(crate) fn image() -> PathBuf {
+    image_in(&release_dir())
+}
+
+fn image_in(target: &Path) -> PathBuf {
+    target.join(IMAGE_TARGET).join("release/xlibos-image")
 }
 
 /// Sources, and where they are built.
@@ -47,7 +60,7 @@ impl Tree {
 
     fn libos_image(&self) -> Result<PathBuf> {
         command::run(&mut self.cargo("xlibos-image", IMAGE_TARGET))?;
-        Ok(self.target.join(IMAGE_TARGET).join("release/xlibos-image"))
+        Ok(image_in(&self.target))
     }
 
     /// Static, so that it starts in any root file system, and at any address.

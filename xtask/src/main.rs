@@ -5,6 +5,7 @@ mod build;
 mod command;
 mod demo;
 mod lint;
+mod profile;
 mod setup;
 mod test;
 
@@ -32,6 +33,8 @@ enum Verb {
     Test(test::Args),
     /// Run the same workloads on every runtime of this machine and show ratios
     Bench(bench::Args),
+    /// Run a program in a container and show where its time goes, by function
+    Profile(profile::Args),
     /// Check formatting, clippy with warnings denied, and the budgets of CONTRIBUTING.md
     Lint(lint::Args),
 }
@@ -52,6 +55,7 @@ fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Profile(args) => profile::run(args),
         Verb::Lint(args) => lint::run(args),
     }
 }

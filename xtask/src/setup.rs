@@ -54,6 +54,9 @@ const BENCH: &[&str] = &[
     "util-linux",
 ];
 
+/// What profile samples and names with.
+const PROFILE: &[&str] = &["binutils", "linux-perf"];
+
 /// The target of the LibOS image.
 pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";
 
@@ -65,6 +68,7 @@ pub(crate) enum Needs {
     Demo,
     Test,
     Bench,
+    Profile,
 }
 
 /// Installs what the verb needs.
@@ -79,6 +83,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         Needs::Demo => packages(BUILD.iter().chain(DEMO)),
         Needs::Test => packages(BUILD.iter().chain(TEST)),
         Needs::Bench => packages(BUILD.iter().chain(BENCH)),
+        Needs::Profile => packages(BUILD.iter().chain(PROFILE)),
     }
 }
 
