@@ -111,3 +111,29 @@ impl Container {
         self.processes().into_iter().filter(|pid| runs_libos(*pid)).collect()
     }
 }
+
+/// The user namespace of a process, as a name that no other has.
+#[must_use]
+pub fn user_namespace(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/user")).ok()
+}
+
+/// Processes of a user namespace, zombies that nobody has reaped included as long as they are in it.
+#[must_use]
+pub fn in_user_namespace(namespace: &std::path::Path) -> Vec<u32> {
+    let all = processes().into_iter().map(|(pid, _)| pid);
+    all.filter(|pid| user_namespace(*pid).as_deref() == Some(namespace)).collect()
+}
+
+/// Asks until the answer is yes; false when a minute has passed.
+#[must_use]
+pub fn comes_true(mut question: impl FnMut() -> bool) -> bool {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match question() {
+            true => return true,
+            false if std::time::Instant::now() > end => return false,
+            false => std::thread::sleep(std::time::Duration::from_millis(2)),
+        }
+    }
+}
