@@ -552,6 +552,22 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
     }
 }
 
+/// Whether the host thread of the area that `is_it` names has ended, as the host says.
+#[cfg(target_os = "none")]
+pub(crate) fn is_gone(is_it: impl Fn(&Cpu) -> bool) -> bool {
+    let high = HIGHEST_AREA.load(Ordering::Relaxed);
+    let Some(cpu) = (0..=high).map(area).find(|cpu| is_it(cpu)) else { return false };
+    let (pid, tid) = (u64::from(cpu.pid()), u64::from(cpu.tid()));
+    // SAFETY: no signal is sent.
+    tid == 0 || unsafe { crate::host::raw(crate::host::nr::TGKILL, [pid, tid, 0, 0, 0, 0]) }.cast_signed() == -3
+}
+
+/// Whether a host thread has ended (build machine: none does while a test waits for it).
+#[cfg(not(target_os = "none"))]
+pub(crate) fn is_gone(_is_it: impl Fn(&Cpu) -> bool) -> bool {
+    false
+}
+
 /// A host process has ended (build machine: nothing).
 #[cfg(not(target_os = "none"))]
 pub fn host_process_ended(_pid: u32, _lost: impl FnMut(&'static Cpu)) {}

@@ -89,15 +89,61 @@ impl RawFutexLock {
             {
                 continue;
             }
-            futex_wait(&self.word, seen | WAITERS);
+            if !futex_wait(&self.word, seen | WAITERS) {
+                self.check_owner();
+            }
+        }
+    }
+
+    /// After a long wait: stops the container where the owner's host process was killed while it held the lock.
+    fn check_owner(&self) {
+        let seen = self.word.load(Ordering::Acquire);
+        let is_owner = |cpu: &Cpu| seen & !WAITERS == owner_id(cpu);
+        if seen != 0 && cpu::is_gone(is_owner) && self.word.load(Ordering::Acquire) & !WAITERS == seen & !WAITERS {
+            panic!("a host process died while it held a shared lock");
         }
     }
 }
 
-fn futex_wait(word: &AtomicU32, expected: u32) {
-    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(expected), 0, 0, MATCH_ANY];
-    // SAFETY: the word lives for the call, and the host only reads it.
-    let _ = unsafe { raw(nr::FUTEX, args) };
+/// Marks the calling thread as holder of something shared that dies with the container: a lock that is no
+/// [`Mutex`]. Dropped by the same thread.
+#[derive(Debug)]
+pub struct Held(());
+
+impl Held {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Held {
+        let held = &cpu::current().locks_held;
+        held.set(held.get() + 1);
+        Held(())
+    }
+}
+
+impl Default for Held {
+    fn default() -> Held {
+        Held::new()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let held = &cpu::current().locks_held;
+        held.set(held.get().wrapping_sub(1));
+    }
+}
+
+/// Nanoseconds after which who waits for a lock looks whether its owner still lives.
+const LONG_WAIT: u64 = 200_000_000;
+
+/// False when a long time has passed.
+fn futex_wait(word: &AtomicU32, expected: u32) -> bool {
+    let until = crate::clock::monotonic_ns() + LONG_WAIT;
+    let until = [until / 1_000_000_000, until % 1_000_000_000];
+    let args =
+        [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(expected), until.as_ptr() as u64, 0, MATCH_ANY];
+    // SAFETY: word and time live for the call, and the host only reads them.
+    !matches!(check(unsafe { raw(nr::FUTEX, args) }), Err(Errno::ETIMEDOUT))
 }
 
 fn futex_wake(word: &AtomicU32, count: u32) {

@@ -7,7 +7,7 @@ use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Reques
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, Wait};
-use machine::sync::Mutex;
+use machine::sync::{Held, Mutex};
 
 /// A channel's state, touched only by who has taken the channel.
 struct Channel {
@@ -27,11 +27,12 @@ static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUES
 static WAITED_NS: AtomicU64 = AtomicU64::new(0);
 
 /// A channel taken for one exchange.
-struct Taken(usize);
+struct Taken(usize, Held);
 
 impl Taken {
     fn take() -> Taken {
-        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)))
+        let held = Held::new();
+        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)), held)
     }
 
     fn channel(&self) -> Result<&'static Channel> {

@@ -2,6 +2,7 @@
 
 use crate::wait::{Events, WaitQueue, wait_uninterruptible};
 use core::sync::atomic::{AtomicBool, Ordering};
+use machine::sync::Held;
 
 /// The lock. It holds no data: what it serialises has leaf locks of its own.
 #[derive(Debug, Default)]
@@ -12,7 +13,7 @@ pub struct SleepLock {
 
 /// Holds a [`SleepLock`] until dropped.
 #[derive(Debug)]
-pub struct SleepGuard<'a>(&'a SleepLock);
+pub struct SleepGuard<'a>(&'a SleepLock, Held);
 
 impl SleepLock {
     /// A free lock.
@@ -23,11 +24,13 @@ impl SleepLock {
 
     /// Takes the lock; signals do not end the wait.
     pub fn lock(&self) -> SleepGuard<'_> {
+        // Before the lock is taken: whoever is killed in between must not leave it behind unseen.
+        let held = Held::new();
         let take = || self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if !take() {
             wait_uninterruptible(&self.queue, || take().then_some(()));
         }
-        SleepGuard(self)
+        SleepGuard(self, held)
     }
 }
 
