@@ -19,8 +19,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
-/// What an inode costs, roughly, counted so that empty files end at the limit too.
-const INODE_COST: u64 = 512;
+/// What an inode with a name costs, with what the VFS keeps of it, counted so that empty files end at the limit too.
+const INODE_COST: u64 = 2048;
 
 /// One tmpfs.
 pub struct TmpFs {
@@ -60,6 +60,9 @@ impl TmpFs {
     pub fn new_inode_sealed(&self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
         let fs = self.this.upgrade().ok_or(Errno::EIO)?;
         self.budget.charge(INODE_COST)?;
+        if let NewKind::Symlink(target) = node.kind {
+            self.budget.charge(target.len() as u64).inspect_err(|_| self.budget.uncharge(INODE_COST))?;
+        }
         let body = match node.kind {
             NewKind::File => Body::File(FileData::new(Arc::clone(&self.budget), seals)),
             NewKind::Directory => Body::Directory(Mutex::new(DirMap::default())),
@@ -131,8 +134,16 @@ enum Body {
 
 impl Drop for TmpInode {
     fn drop(&mut self) {
-        self.fs.budget.uncharge(INODE_COST);
+        let target = if let Body::Symlink(target) = &self.body { target.len() as u64 } else { 0 };
+        let further_names = if self.kind == Kind::Directory { 0 } else { self.meta.get_mut().nlink.saturating_sub(1) };
+        let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
+        self.fs.budget.uncharge(INODE_COST * (1 + u64::from(further_names)) + target + xattrs);
     }
+}
+
+/// What an extended attribute costs.
+fn xattr_cost(name: &[u8], value: &[u8]) -> u64 {
+    (name.len() + value.len()) as u64 + 128
 }
 
 impl TmpInode {
@@ -195,7 +206,26 @@ impl TmpInode {
 
     /// The name is gone.
     fn unlinked(&self) {
-        self.add_links(if self.kind == Kind::Directory { -2 } else { -1 });
+        if self.kind == Kind::Directory {
+            return self.add_links(-2);
+        }
+        let mut meta = self.meta.lock();
+        meta.nlink = meta.nlink.saturating_sub(1);
+        meta.ctime = now();
+        if meta.nlink > 0 {
+            self.fs.budget.uncharge(INODE_COST);
+        }
+    }
+
+    /// Another name; the first one is paid for with the inode.
+    fn linked(&self) -> Result<()> {
+        let mut meta = self.meta.lock();
+        if meta.nlink > 0 {
+            self.fs.budget.charge(INODE_COST)?;
+        }
+        meta.nlink += 1;
+        meta.ctime = now();
+        Ok(())
     }
 
     fn exchange(&self, from: &[u8], to_dir: &TmpInode, to: &[u8]) -> Result<()> {
@@ -300,7 +330,8 @@ impl Inode for TmpInode {
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         let target: Arc<TmpInode> = downcast(target)?;
-        target.add_links(1);
+        self.entries()?;
+        target.linked()?;
         self.adopt(name, &target).map(|_| ())
     }
 
@@ -378,16 +409,17 @@ impl Inode for TmpInode {
         if total + name.len() + value.len() > 128 * 1024 {
             return Err(Errno::ENOSPC);
         }
+        self.fs.budget.charge(xattr_cost(name, value))?;
         let old = xattrs.insert(name.to_vec(), value.to_vec());
         drop(xattrs);
-        drop(old);
+        self.fs.budget.uncharge(old.map_or(0, |old| xattr_cost(name, &old)));
         self.meta.lock().ctime = now();
         Ok(())
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         let removed = self.xattrs.lock().remove(name).ok_or(Errno::ENODATA)?;
-        drop(removed);
+        self.fs.budget.uncharge(xattr_cost(name, &removed));
         self.meta.lock().ctime = now();
         Ok(())
     }
