@@ -57,7 +57,8 @@ fn as_json(stats: &Stats) -> serde_json::Value {
 }
 
 fn print_text(stats: &Stats) {
-    let calls = stats.jumps + stats.traps;
+    // The container's figures, and its names: nothing of them is certain.
+    let calls = stats.jumps.saturating_add(stats.traps);
     let micros = stats.first_instruction_ns / 1000;
     eprintln!("calls                  {calls}");
     let [first, second, third] = stats.jumps_by_tier;
@@ -74,7 +75,7 @@ fn print_text(stats: &Stats) {
         stats.broker_requests.iter().map(|&(kind, c)| format!("{} {c}", request_name(kind))).collect();
     eprintln!("broker requests        {} ({} us)", requests.join(", "), stats.broker_wait_us);
     for (name, offset, count) in stats.trapped_sites.iter().take(SHOWN_SITES) {
-        let name = if name.is_empty() { "memory".into() } else { String::from_utf8_lossy(name) };
+        let name = if name.is_empty() { "memory".to_owned() } else { xkernel::loader::printable(name) };
         eprintln!("trapped                {count} at {name}+{offset:#x}");
     }
     let missing: Vec<String> = stats.unimplemented.iter().map(|&(n, c)| format!("{} {c}", guest_name(n))).collect();
