@@ -9,7 +9,7 @@
 //     --warm       the operations run once before, uncounted
 //     --forks N    so many forks first
 //     --heap MIB   so much memory first, touched
-//     --scale      how much more two processes do in the same time than one, instead: 2 is best
+//     --tasks N    in so many processes at once: nanoseconds from the first beginning to the last end, by all operations
 //   workload [--ops N] [--marks] --command WORD…   the same of a command, from start to end
 //   workload --account WORD…         runs a command; "account CPU-NANOSECONDS PAGE-FAULTS" of all that it started
 //   workload --make-tree DIR         the tree for services on files
@@ -28,8 +28,8 @@ const char *directory = "/tmp/workload.tree";
 long files = 1;
 
 static int64_t wanted = 20;
-static long operations = -1, forks, heap;
-static int has_marks, is_warm, makes_tree, is_scale;
+static long operations = -1, forks, heap, tasks;
+static int has_marks, is_warm, makes_tree;
 
 void die(const char *what) {
     perror(what);
@@ -81,7 +81,7 @@ static long calibrate(const struct service *service) {
 }
 
 // So many processes run so many operations at once; from the first beginning to the last end.
-static int64_t together(const struct service *service, int tasks, long n) {
+static int64_t together(const struct service *service, long n) {
     int go[2], told[2];
     int64_t times[2], first = INT64_MAX, last = 0;
     need(pipe(go), "pipe"), need(pipe(told), "pipe");
@@ -103,23 +103,15 @@ static int64_t together(const struct service *service, int tasks, long n) {
     return last - first;
 }
 
-static void print_scale(const struct service *service) {
-    long n = calibrate(service);
-    int64_t one = together(service, 1, n), two = together(service, 2, n);
-    printf("%s %.3f %ld\n", service->name, 2.0 * one / two, n);
-}
-
 static void measure(const struct service *service) {
     int marks = has_marks;
     has_marks = 0;
     if (is_warm) run(service, files > 1 ? files : 16);
-    has_marks = marks && !is_scale;
-    if (is_scale) {
-        print_scale(service);
-    } else {
-        long n = calibrate(service);
-        printf("%s %.1f %ld\n", service->name, (double)(ended - began) / (n > 0 ? n : 1), n);
-    }
+    has_marks = marks && tasks == 0;
+    long n = calibrate(service);
+    int64_t took = tasks > 0 ? together(service, n) : ended - began;
+    if (tasks > 0) n *= tasks;
+    printf("%s %.1f %ld\n", service->name, (double)took / (n > 0 ? n : 1), n);
     fflush(stdout);
 }
 
@@ -200,7 +192,7 @@ static char **options(char **words) {
            takes_number(&words, "--files", &files) || takes_number(&words, "--forks", &forks) ||
            takes_number(&words, "--heap", &heap) || takes(&words, "--dir", &directory) ||
            takes_flag(&words, "--marks", &has_marks) || takes_flag(&words, "--warm", &is_warm) ||
-           takes_flag(&words, "--make", &makes_tree) || takes_flag(&words, "--scale", &is_scale)) {}
+           takes_flag(&words, "--make", &makes_tree) || takes_number(&words, "--tasks", &tasks)) {}
     return words;
 }
 

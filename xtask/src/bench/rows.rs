@@ -84,7 +84,7 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Nanoseconds,
-    /// How often one in the other.
+    /// How often one in the other: of a service, what two processes do by what one does on one processor.
     Factor,
     Bytes,
     Ticks,
@@ -261,14 +261,21 @@ fn aged() -> impl Iterator<Item = Row> {
 }
 
 /// How much more two processes do than one.
-const SCALING: &[&str] =
-    &["pipe-one-task", "open-close", "pread-1k-below", "fork-exit-wait", "futex-round-trip", "mmap-munmap-64k"];
+const SCALING: &[&str] = &[
+    "pipe-one-task",
+    "open-close",
+    "pread-1k-below",
+    "fork-exit-wait",
+    "futex-round-trip",
+    "futex-one-task",
+    "mmap-munmap-64k",
+];
 
 const SCALING_GOAL: f64 = 1.6;
 
 fn scaling() -> impl Iterator<Item = Row> {
     SCALING.iter().map(|service| {
-        let kind = Kind::Service { name: service, options: vec!["--scale"], place: Place::Upper };
+        let kind = Kind::Service { name: service, options: Vec::new(), place: Place::Upper };
         let row = Row::new(&format!("two-processes-{service}"), Goal::Factor(SCALING_GOAL), kind);
         Row { who: Who::HostAndOurs, ..row }
     })

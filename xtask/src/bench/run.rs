@@ -1,7 +1,7 @@
 //! One run of one row on one runtime: its value, and the CPU time that it took.
 
 use super::group::Group;
-use super::rows::{Kind, Place, Row};
+use super::rows::{Kind, Place, Row, Unit};
 use super::runtime::{Job, Runtime};
 use super::site::Site;
 use super::{crowd, rest};
@@ -26,6 +26,7 @@ pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result
     match &row.kind {
         Kind::Rest(rest) => rest::once(site, rest, runtime),
         Kind::Crowd(crowd) => crowd::once(site, *crowd, runtime),
+        Kind::Service { .. } if row.unit == Unit::Factor => scaled(site, row, runtime, ms),
         Kind::Service { .. } | Kind::Inside(_) | Kind::Whole(_) => timed(site, row, runtime, ms),
     }
 }
@@ -36,6 +37,25 @@ fn timed(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
     job.groups.extend(site.group.as_ref().map(Group::cpu));
     let _busy = Busy::start(row.busy)?;
     watch(site, runtime.command(site, &job)?)
+}
+
+/// One process on one processor first: two tasks that wake each other are slower on two, which would be a gain of
+/// those that come after.
+fn scaled(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
+    let run = |tasks: &str| {
+        let job = job(site, row, &["--ms", &ms.to_string(), "--tasks", tasks])?;
+        runtime.command(site, &job)
+    };
+    let (one, two) = (watch(site, on_one_processor(&run("1")?))?, watch(site, run("2")?)?);
+    Ok(Sample { value: one.value / two.value, cpu_ns: None })
+}
+
+fn on_one_processor(command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["--cpu-list", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned.current_dir("/").env_clear();
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    pinned
 }
 
 /// The row as a job of the workload, with these options after its own.
