@@ -63,7 +63,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let rows = wanted(args)?;
     if args.list {
-        rows.iter().for_each(|row| println!("{:40} {}", row.name, rows::goal_text(row.goal)));
+        rows.iter().for_each(|row| println!("{:40} {}", row.name, rows::goal_text(row)));
         return Ok(ExitCode::SUCCESS);
     }
     let commit = args.against.as_deref().map(against::resolve).transpose()?;

@@ -3,7 +3,7 @@
 //!
 //! Two runs that differ in the number of operations alone tell what one operation costs.
 
-use super::rows::{Kind, Row, Unit};
+use super::rows::{Kind, Row, Unit, Who};
 use super::run;
 use super::runtime::Runtime;
 use super::site::Site;
@@ -31,7 +31,7 @@ pub(super) struct Calls {
 /// # Errors
 /// Where a run fails.
 pub(super) fn of_one(site: &Site, row: &Row, runtime: &Runtime, ns: f64) -> Result<Option<Counts>> {
-    if row.unit != Unit::Nanoseconds || is_aged(row) {
+    if row.unit != Unit::Nanoseconds || row.who == Who::Ours || is_aged(row) {
         return Ok(None);
     }
     let (few, many) = operations(row, ns);
@@ -49,7 +49,7 @@ fn operations(row: &Row, ns: f64) -> (u32, u32) {
     let has_own = |options: &[&str]| options.iter().position(|option| *option == "--ops").map(|at| at + 1);
     match &row.kind {
         Kind::Inside(_) => (1, 2),
-        Kind::Whole(_) | Kind::Rest(_) | Kind::Crowd(_) => (0, 1),
+        Kind::Whole(_) | Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) => (0, 1),
         Kind::Service { options, .. } => match has_own(options).and_then(|at| options.get(at)?.parse().ok()) {
             Some(all) => (0, all),
             None => {
@@ -79,8 +79,13 @@ fn total(site: &Site, row: &Row, runtime: &Runtime, operations: u32) -> Result<C
         bail!("{}: {}", output.status, stderr.trim().lines().last().unwrap_or("it says nothing"));
     }
     let faults = stdout.lines().find_map(|line| line.strip_prefix("account ")?.split(' ').nth(1)?.parse().ok());
-    let calls = stderr.lines().rev().find_map(|line| serde_json::from_str(line).ok()).map(|stats| calls(&stats));
+    let calls = stats(&stderr).map(|stats| calls(&stats));
     Ok(Counts { faults: faults.context("no account of page faults")?, calls })
+}
+
+/// What ours reports on standard error.
+pub(super) fn stats(stderr: &str) -> Option<Value> {
+    stderr.lines().rev().find_map(|line| serde_json::from_str(line).ok())
 }
 
 fn calls(stats: &Value) -> Calls {

@@ -1,6 +1,7 @@
 //! What is measured, and what is hoped for.
 
 use super::runtime::{CRUN, Runtime};
+use super::table::value_text;
 
 /// A row: what is measured, and how much of it is good.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(super) enum Kind {
     Inside(&'static [&'static str]),
     /// These words with the start of the container, timed outside.
     Whole(&'static [&'static str]),
+    /// From the command to the first instruction of the guest, as ours tells it.
+    FirstInstruction,
     /// A container that does nothing.
     Rest(Rest),
     /// Many containers: the last one's start by the first one's.
@@ -293,6 +296,9 @@ fn trips() -> Vec<Row> {
     rows
 }
 
+/// From the command to the first guest instruction.
+const START_NS: f64 = 3e6;
+
 fn programs() -> Vec<Row> {
     let inside = |name, ratio, words| Row::new(name, Goal::Ratio(ratio), Kind::Inside(words));
     vec![
@@ -302,7 +308,8 @@ fn programs() -> Vec<Row> {
         // A second opinion: programs that others wrote.
         Row::new("hackbench-processes", Goal::None, Kind::Inside(&["hackbench", "-p", "-g", "1", "-l", "200"])),
         Row::new("hackbench-threads", Goal::None, Kind::Inside(&["hackbench", "-T", "-g", "1", "-l", "200"])),
-        Row::new("start-true", Goal::None, Kind::Whole(&["/bin/true"])),
+        Row::new("start-true", Goal::OverCrun(0.0), Kind::Whole(&["/bin/true"])),
+        Row { who: Who::Ours, ..Row::new("first-instruction", Goal::AtMost(START_NS), Kind::FirstInstruction) },
     ]
 }
 
@@ -346,15 +353,16 @@ fn crowds() -> impl Iterator<Item = Row> {
 }
 
 /// A goal as people read it.
-pub(super) fn goal_text(goal: Goal) -> String {
-    match goal {
+pub(super) fn goal_text(row: &Row) -> String {
+    match row.goal {
         Goal::None => String::new(),
         Goal::Ratio(goal) if goal < 0.26 => format!("1/{:.0}", 1.0 / goal),
         Goal::Ratio(goal) => format!("{goal:.2}"),
         Goal::Factor(goal) => format!("≥ {goal}"),
-        Goal::AtMost(goal) => format!("≤ {goal}"),
-        Goal::OverCrun(goal) => format!("crun + {:.0} MiB", goal / f64::from(1 << 20)),
-        Goal::OverHost(goal) => format!("host + {goal}"),
+        Goal::AtMost(goal) => format!("≤ {}", value_text(row.unit, goal)),
+        Goal::OverCrun(0.0) => "crun".to_owned(),
+        Goal::OverCrun(more) => format!("crun + {}", value_text(row.unit, more)),
+        Goal::OverHost(more) => format!("host + {}", value_text(row.unit, more)),
     }
 }
 
@@ -364,7 +372,7 @@ mod tests {
 
     #[test]
     fn goals_read_as_fractions() {
-        let texts = [0.05, 0.25, 1.0].map(|goal| goal_text(Goal::Ratio(goal)));
+        let texts = [0.05, 0.25, 1.0].map(|goal| goal_text(&Row::with("row", "row", goal, &[])));
         assert_eq!(texts, ["1/20", "1/4", "1.00"]);
     }
 

@@ -4,7 +4,7 @@ use super::group::Group;
 use super::rows::{Kind, Place, Row, Unit};
 use super::runtime::{Job, Runtime};
 use super::site::Site;
-use super::{crowd, rest};
+use super::{counts, crowd, rest};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +25,7 @@ pub(super) struct Sample {
 pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
     match &row.kind {
         Kind::Rest(rest) => rest::once(site, rest, runtime),
+        Kind::FirstInstruction => first_instruction(site, runtime),
         Kind::Crowd(crowd) => crowd::once(site, *crowd, runtime),
         Kind::Service { .. } if row.unit == Unit::Factor => scaled(site, row, runtime, ms),
         Kind::Service { .. } | Kind::Inside(_) | Kind::Whole(_) => timed(site, row, runtime, ms),
@@ -37,6 +38,14 @@ fn timed(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
     job.groups.extend(site.group.as_ref().map(Group::cpu));
     let _busy = Busy::start(row.busy)?;
     watch(site, runtime.command(site, &job)?)
+}
+
+fn first_instruction(site: &Site, runtime: &Runtime) -> Result<Sample> {
+    let job = Job { has_stats: true, ..Job::new(&["/bin/true"]) };
+    let output = runtime.command(site, &job)?.output().context("cannot start the runtime")?;
+    let stats = counts::stats(&String::from_utf8_lossy(&output.stderr)).context("it reports nothing")?;
+    let value = stats["firstInstructionNs"].as_f64().context("it does not tell when the guest began")?;
+    Ok(Sample { value, cpu_ns: None })
 }
 
 /// One process on one processor first: two tasks that wake each other are slower on two, which would be a gain of
@@ -79,7 +88,7 @@ pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Result<Job> {
             let timer = [&program, options, &["--command"]].concat();
             Job { timer: timer.into_iter().map(str::to_owned).collect(), ..Job::new(words) }
         }
-        Kind::Rest(_) | Kind::Crowd(_) => bail!("{} is no job of the workload", row.name),
+        Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) => bail!("{} is no job of the workload", row.name),
     })
 }
 

@@ -47,7 +47,9 @@ fn line(results: &Results, index: usize) -> Vec<String> {
     let mut line = vec![row.name.clone()];
     for runtime in 0..results.runtimes.len() {
         let text = match row.unit {
-            Unit::Nanoseconds if runtime > 0 => results.ratio(index, runtime).map(|ratio| format!("{ratio:.3}")),
+            Unit::Nanoseconds if runtime > 0 && row.who != Who::Ours => {
+                results.ratio(index, runtime).map(|ratio| format!("{ratio:.3}"))
+            }
             unit => results.median(index, runtime).map(|value| value_text(unit, value)),
         };
         line.push(text.unwrap_or_else(|| if row.who == Who::All { "-" } else { "" }.to_owned()));
@@ -62,7 +64,7 @@ fn line(results: &Results, index: usize) -> Vec<String> {
     line.extend([
         by_runc.map(|ratio| format!("{ratio:.3}")).unwrap_or_default(),
         results.spread(index, ours).map(percent_text).unwrap_or_default(),
-        goal_text(row.goal),
+        goal_text(row),
         cpu.unwrap_or_default(),
         count_text(calls.map(|calls| calls.host)),
         count_text(calls.map(|calls| calls.broker)),
@@ -121,7 +123,7 @@ pub(super) fn json(results: &Results, about: &Value) -> Value {
         let runtimes = results.runtimes.iter().enumerate();
         let by_runtime: Map<_, _> =
             runtimes.map(|(runtime, name)| (name.clone(), cell(results, index, runtime))).collect();
-        json!({ "row": row.name, "unit": format!("{:?}", row.unit).to_lowercase(), "goal": goal_text(row.goal),
+        json!({ "row": row.name, "unit": format!("{:?}", row.unit).to_lowercase(), "goal": goal_text(row),
             "verdict": results.verdict(index), "runtimes": by_runtime })
     });
     json!({ "about": about, "rows": rows.collect::<Vec<_>>(), "failures": results.failures() })
