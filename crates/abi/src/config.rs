@@ -53,7 +53,7 @@ pub struct Mount {
 }
 
 /// What a mount shows.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountSource {
     /// A directory (or, for a volume, one file) of the host, read and written through the broker.
     Host {

@@ -38,6 +38,12 @@ pub enum StatsForm {
 /// Options of both commands, as podman spells them.
 #[derive(Debug, Args)]
 pub struct Options {
+    /// Keep standard input open; `xc do` always does.
+    #[arg(short = 'i', long)]
+    pub interactive: bool,
+    /// Give the container a terminal, whatever the standard streams are.
+    #[arg(short = 't', long)]
+    pub tty: bool,
     /// Set an environment variable: NAME=VALUE, or NAME to take the caller's.
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
@@ -73,9 +79,6 @@ pub struct Run {
     /// Refuse writes to the root file system.
     #[arg(long)]
     pub read_only: bool,
-    /// Keep standard input open.
-    #[arg(short = 'i', long)]
-    pub interactive: bool,
     /// The rest.
     #[command(flatten)]
     pub options: Options,

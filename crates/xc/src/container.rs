@@ -1,13 +1,14 @@
 //! `xc do` and `xc run`: one container from start to end.
 
 use crate::args::{Command, Options};
+use crate::terminal::{self, Terminal};
 use crate::{report, streams};
 use abi::broker::StartStep;
 use abi::config::{Config, Mount, MountSource, Stdio};
 use abi::event::Event;
 use abi::stats::Stats;
 use anyhow::{Context as _, Result, bail};
-use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,10 +64,10 @@ pub fn run(command: &Command) -> Result<u8> {
     let memory = loader::Memory::create()?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
     let layout = loader::load(&memory, IMAGE, &config, ARENA, started_ns)?;
-    let running = sandbox::start(memory, streams)?;
+    let (terminal, console) = open_terminal(command, options, &config)?;
+    let running = sandbox::start(memory, streams, console)?;
     // From here on there are threads.
-    let end = supervise(running, exports);
-    match end? {
+    match supervise(running, exports, terminal)? {
         End::Exit { status, stats } => {
             if let Some(form) = options.stats {
                 report::print(&stats, form);
@@ -89,16 +90,29 @@ fn options_of(command: &Command) -> Result<&Options> {
     }
 }
 
+/// The front end of the container's terminal, where it has one, and the container's end.
+fn open_terminal(command: &Command, options: &Options, config: &Config) -> Result<(Option<Terminal>, Option<OwnedFd>)> {
+    if config.terminal.is_none() {
+        return Ok((None, None));
+    }
+    let keeps_input = options.interactive || matches!(command, Command::Do(_));
+    let (front, console) = Terminal::open(keeps_input && config.stdio.first() == Some(&Stdio::Terminal))?;
+    Ok((Some(front), Some(console)))
+}
+
 /// Serves the container until it ends, then ends all of it.
-fn supervise(running: sandbox::Running, exports: Vec<Export>) -> Result<End> {
+fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Option<Terminal>) -> Result<End> {
     let sandbox::Running { reaper, channels, events } = running;
     // Before any thread: the mask is inherited.
-    forward_signals(&events)?;
+    forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
+    if let Some(terminal) = &mut terminal {
+        terminal.start(&events)?;
+    }
     let (sender, receiver) = mpsc::channel();
     let from_broker = sender.clone();
     let options = BrokerOptions::new(move |control| match control {
         Control::Log(text) => {
-            let _ = std::io::stderr().write_all(&text);
+            terminal::print_error(&text);
         }
         Control::Exit { status, stats } => {
             let _ = from_broker.send(End::Exit { status, stats: Box::new(stats) });
@@ -119,19 +133,28 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>) -> Result<End> {
         sys::kill(reaper, libc::SIGTERM);
     }
     let _ = waiter.join();
+    if let Some(terminal) = terminal {
+        terminal.finish();
+    }
     Ok(end)
 }
 
-/// Signals to `xc` go to the container's first process.
-fn forward_signals(events: &std::os::fd::OwnedFd) -> Result<()> {
+/// Signals that go to the container's first process.
+const FORWARDED: [i32; 6] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+
+/// Signals to `xc` go to the container; those of its terminal are its own business.
+fn forward_signals(events: &OwnedFd, terminal: Option<terminal::Handle>) -> Result<()> {
     let events = events.try_clone().context("cannot keep the event channel")?;
-    sys::on_signals(
-        &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2],
-        move |signal| {
-            sandbox::send_event(&events, &Event::Signal(signal));
-        },
-    )
-    .context("cannot forward signals")
+    let own: &[i32] = if terminal.is_some() { &[libc::SIGWINCH, libc::SIGCONT] } else { &[] };
+    let deliver = move |signal| match (signal, &terminal) {
+        (libc::SIGWINCH, _) => sandbox::send_event(&events, &Event::Resized(terminal::size())),
+        (libc::SIGCONT, Some(terminal)) => {
+            terminal.attach();
+            sandbox::send_event(&events, &Event::Resized(terminal::size()));
+        }
+        _ => sandbox::send_event(&events, &Event::Signal(signal)),
+    };
+    sys::on_signals(&[&FORWARDED, own].concat(), deliver).context("cannot forward signals")
 }
 
 fn exit_code(status: i32) -> u8 {
@@ -166,7 +189,7 @@ fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
     let mut mounts = Vec::new();
     let (env, stdin_kept) = match command {
         Command::Run(run) => {
-            let kept = run.interactive;
+            let kept = run.options.interactive;
             root_directory(&run.rootfs, run.read_only, &mut exports, &mut mounts)?;
             (vec![PATH.into(), "HOME=/root".into(), "TERM=xterm".into(), "container=xc".into()], kept)
         }
@@ -186,6 +209,7 @@ fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         (None, false) => b"/".to_vec(),
     };
     let stdin = if stdin_kept { streams::classify(0) } else { Stdio::Null };
+    let stdio = if options.tty { [Stdio::Terminal; 3] } else { [stdin, streams::classify(1), streams::classify(2)] };
     let (uid, gid, groups) = if is_do { caller() } else { (0, 0, Vec::new()) };
     let config = Config {
         argv: options.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
@@ -197,8 +221,8 @@ fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         groups,
         umask: 0o022,
         mounts,
-        stdio: [stdin, streams::classify(1), streams::classify(2)],
-        terminal: None,
+        stdio,
+        terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),
         memory_files_limit: ARENA / 2,
         memory_limit: 0,
         strace: options.strace,

@@ -5,6 +5,7 @@ mod container;
 mod features;
 mod report;
 mod streams;
+mod terminal;
 
 use args::{Command, Options};
 use clap::Parser as _;

@@ -16,6 +16,7 @@ pub fn classify(number: i32) -> Stdio {
         FileType::Fifo => HostKind::Pipe,
         FileType::Socket => HostKind::Socket,
         FileType::CharacterDevice if (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3) => return Stdio::Null,
+        FileType::CharacterDevice if rustix::termios::isatty(stream) => return Stdio::Terminal,
         FileType::CharacterDevice => HostKind::Device,
         _ => return Stdio::Null,
     };

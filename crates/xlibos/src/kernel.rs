@@ -429,6 +429,7 @@ fn lost(task: &Arc<Task>) {
 
 /// The container's first process ended.
 pub fn container_exit(status: i32) {
+    crate::tty::flush_console();
     let stats = collect_stats();
     let _ = crate::fs::broker::post(&Request::Exit { status, stats });
 }

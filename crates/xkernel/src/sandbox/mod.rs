@@ -46,6 +46,8 @@ pub(crate) struct Hand {
     pub(crate) channels: Vec<OwnedFd>,
     /// Which of the caller's standard streams are passed.
     pub(crate) streams: [bool; 3],
+    /// The container's end of the terminal's byte stream.
+    pub(crate) console: Option<OwnedFd>,
     /// Read once the ids are mapped.
     pub(crate) ready: OwnedFd,
 }
@@ -54,11 +56,16 @@ fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed("make a channel"))
 }
 
-/// Starts reaper, init and runner.
+/// Starts reaper, init and runner. `streams` are those of the caller's that are passed; `console` is the container's end
+/// of the terminal's byte stream.
 ///
 /// # Errors
 /// Fails where the host refuses namespaces or descriptors.
-pub fn start(memory: crate::loader::Memory, streams: [bool; 3]) -> Result<Running, SandboxError> {
+pub fn start(
+    memory: crate::loader::Memory,
+    streams: [bool; 3],
+    console: Option<OwnedFd>,
+) -> Result<Running, SandboxError> {
     let (events, runner_events) = packet_pair()?;
     let mut channels = Vec::new();
     let mut runner_channels = Vec::new();
@@ -75,6 +82,7 @@ pub fn start(memory: crate::loader::Memory, streams: [bool; 3]) -> Result<Runnin
         events: runner_events,
         channels: runner_channels,
         streams,
+        console,
         ready: child_ready,
     };
     let namespaces =

@@ -2,7 +2,7 @@
 
 use super::{Hand, INNER_ID};
 use crate::sys::{self, Side};
-use abi::boot::{ARENA_FD, BROKER_FD, EVENT_FD, STDIO_FD};
+use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD};
 use abi::event::Event;
 use rustix::fs::{Mode, OFlags};
 use std::io;
@@ -86,6 +86,7 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
     let arena = above(hand.arena.as_fd())?;
     let events = above(hand.events.as_fd())?;
     let channels = hand.channels.iter().map(|fd| above(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
+    let console = hand.console.as_ref().map(|fd| above(fd.as_fd())).transpose()?;
     let mut streams = Vec::new();
     for (number, passed) in (0..).zip(hand.streams) {
         let stream = if passed { sys::standard_stream(number) } else { None };
@@ -101,6 +102,10 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
             sys::place(stream.as_fd(), number)?;
         }
     }
+    match &console {
+        Some(console) => sys::place(console.as_fd(), CONSOLE_FD)?,
+        None => sys::close_one(CONSOLE_FD),
+    }
     close_gaps(&streams);
     Ok(runner)
 }
@@ -108,7 +113,6 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
 /// Whatever else lies among the runner's descriptors is closed; those above close themselves at exec.
 fn close_gaps(streams: &[Option<OwnedFd>]) {
     let mut closed: Vec<i32> = (0..3).collect();
-    closed.push(abi::boot::CONSOLE_FD);
     closed.extend((STDIO_FD..).zip(streams).filter(|(_, s)| s.is_none()).map(|(number, _)| number));
     closed.extend(abi::boot::FIRST_FREE_FD..ABOVE);
     for number in closed {

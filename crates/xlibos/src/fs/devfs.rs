@@ -9,6 +9,8 @@ use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use core::any::Any;
 
+use crate::tty::devices::TTY_MAJOR;
+
 const MEM_MAJOR: u32 = 1;
 
 /// The memory devices and their minor numbers.
@@ -96,12 +98,16 @@ fn read_random(to: &mut Sink<'_>) -> Result<usize> {
 /// ENOSPC.
 pub fn new_root() -> Result<Arc<dyn Inode>> {
     register_char_driver(MEM_MAJOR, Arc::new(MemDriver));
+    crate::tty::register_drivers();
     let root = super::init::tmpfs_root(0, 0o755)?;
     let make = |name: &str, kind: NewKind<'_>, mode: u32| {
         root.create(name.as_bytes(), &NewNode { kind, mode, uid: 0, gid: 0 }).map(|_| ())
     };
     for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
         make(name, NewKind::CharDevice(make_dev(MEM_MAJOR, minor)), 0o666)?;
+    }
+    for (name, minor, mode) in [("tty", 0, 0o666), ("console", 1, 0o600), ("ptmx", 2, 0o666)] {
+        make(name, NewKind::CharDevice(make_dev(TTY_MAJOR, minor)), mode)?;
     }
     for (name, target) in [
         ("fd", "/proc/self/fd"),

@@ -49,7 +49,7 @@ pub fn open_standard_streams(task: &Task, config: &Config) -> Result<()> {
                 let flags = if number == 0 { OpenFlags::empty() } else { OpenFlags::WRONLY };
                 super::open(task, super::AT_FDCWD, b"/dev/null", flags, 0)?
             }
-            Stdio::Terminal => crate::tty::open_console(task)?,
+            Stdio::Terminal => crate::tty::open_console(task, config.terminal)?,
             Stdio::Host { .. } => super::stdio::HostStream::open(number, stdio).ok_or(Errno::EBADF)?,
         };
         task.files().replace(Fd(number), file, OnExec::Keep)?;

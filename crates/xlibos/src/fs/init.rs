@@ -31,8 +31,17 @@ pub fn init(config: &Config) -> Result<Path> {
             }
             Some(root) => attach(root, &made, &wanted.target)?,
         }
+        if wanted.source == MountSource::Dev {
+            attach_terminals(&made)?;
+        }
     }
     root.ok_or(Errno::EINVAL)
+}
+
+/// /dev/pts of a fresh /dev, a file system of its own.
+fn attach_terminals(dev: &Arc<Mount>) -> Result<()> {
+    let made = Mount::new(Dentry::root(crate::tty::devpts::new_root()), false, b"devpts");
+    attach(&dev.root_path(), &made, b"pts")
 }
 
 fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_child_tells_its_status_and_a_plain_signal_its_sender() {
-        let info = SigInfo { signal: SIGCHLD, code: 1, pid: 7, uid: 8, value: 3 };
+        let info = SigInfo { signal: SIGCHLD, code: 1, pid: 7, uid: 8, value: 3, continues: 0 };
         let child = record(&info);
         assert_eq!((child[12], child[16], child[40], child[44]), (7, 8, 3, 0));
         let plain = record(&SigInfo { signal: 10, code: 0, ..info });

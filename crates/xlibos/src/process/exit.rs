@@ -140,7 +140,7 @@ fn tell_orphan(child: &Arc<Process>) {
     }
 }
 
-/// A session leader's end hangs up the terminal and its foreground group.
+/// A session leader's end frees its terminal; the foreground group hears of it.
 fn end_session(process: &Arc<Process>) {
     let session = process.session();
     if session.sid != process.pid {
@@ -149,10 +149,9 @@ fn end_session(process: &Arc<Process>) {
     if let Some(tty) = session.tty() {
         for member in tree::collect_group(session.foreground()) {
             send_process(&member, SigInfo::kernel(SIGHUP));
-            send_process(&member, SigInfo::kernel(SIGCONT));
         }
         session.set_tty(None);
-        tty.hang_up();
+        tty.leave();
     }
 }
 

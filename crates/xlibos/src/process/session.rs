@@ -1,23 +1,16 @@
 //! Sessions: credentials(7), "Process group IDs and session IDs".
 
 use super::task::Pid;
+use crate::tty::Tty;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicI32, Ordering};
 use machine::sync::Mutex;
-
-/// A terminal as job control sees it.
-pub trait ControllingTty: Send + Sync + core::any::Any {
-    /// The session's leader ended: hang up.
-    fn hang_up(&self);
-    /// For those who know its type.
-    fn as_any(&self) -> &dyn core::any::Any;
-}
 
 /// A session.
 pub struct Session {
     /// Its id: the leader's pid.
     pub sid: Pid,
-    tty: Mutex<Option<Arc<dyn ControllingTty>>>,
+    tty: Mutex<Option<Arc<Tty>>>,
     foreground: AtomicI32,
 }
 
@@ -36,12 +29,12 @@ impl Session {
 
     /// The controlling terminal.
     #[must_use]
-    pub fn tty(&self) -> Option<Arc<dyn ControllingTty>> {
+    pub fn tty(&self) -> Option<Arc<Tty>> {
         self.tty.lock().clone()
     }
 
     /// Sets or drops the controlling terminal.
-    pub fn set_tty(&self, tty: Option<Arc<dyn ControllingTty>>) {
+    pub fn set_tty(&self, tty: Option<Arc<Tty>>) {
         let old = core::mem::replace(&mut *self.tty.lock(), tty);
         drop(old);
     }

@@ -3,11 +3,11 @@
 use super::session::Session;
 use super::task::{Pid, Task};
 use crate::mm::Mm;
-use crate::signal::{Actions, Pending};
+use crate::signal::{Actions, Pending, SIGKILL, SigInfo};
 use crate::wait::{Events, WaitQueue, wait_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use machine::sync::{Mutex, MutexGuard};
 
 /// Who a process belongs to. Changed with the tree locked.
@@ -87,6 +87,8 @@ pub struct Process {
     pub alarms: crate::time::alarm::Alarms,
     /// Next signal from outside of the container: init takes it without a handler.
     outside_signals: AtomicU64,
+    /// How often SIGCONT was sent. It changes with the status locked.
+    continues: AtomicU32,
 }
 
 impl core::fmt::Debug for Process {
@@ -139,6 +141,7 @@ impl Process {
             limits: parts.limits,
             alarms: crate::time::alarm::Alarms::default(),
             outside_signals: AtomicU64::new(0),
+            continues: AtomicU32::new(0),
         })
     }
 
@@ -259,14 +262,22 @@ impl Process {
         self.status.lock().run = RunState::Zombie(status);
     }
 
-    /// Stops all its threads and tells the parent; the calling thread sleeps until SIGCONT or SIGKILL.
-    pub fn stop(self: &Arc<Self>, task: &Task, signal: i32) {
+    /// How often SIGCONT was sent.
+    #[must_use]
+    pub fn continues(&self) -> u32 {
+        self.continues.load(Ordering::SeqCst)
+    }
+
+    /// Stops all its threads and tells the parent; the calling thread sleeps until SIGCONT or SIGKILL. A SIGCONT since
+    /// the signal was sent, or a SIGKILL that waits, cancels the stop.
+    pub fn stop(self: &Arc<Self>, task: &Task, info: SigInfo) {
         {
             let mut status = self.status.lock();
-            if matches!(status.run, RunState::Zombie(_)) {
+            let is_killed = self.pending.set().union(task.signals.pending.set()).has(SIGKILL);
+            if matches!(status.run, RunState::Zombie(_)) || is_killed || info.continues != self.continues() {
                 return;
             }
-            status.run = RunState::Stopped(signal);
+            status.run = RunState::Stopped(info.signal);
             status.stop_unreported = true;
             status.continue_unreported = false;
         }
@@ -275,7 +286,7 @@ impl Process {
                 other.cpu().kick();
             }
         }
-        super::wait::notify_parent(self, super::wait::Change::Stopped(signal));
+        super::wait::notify_parent(self, super::wait::Change::Stopped(info.signal));
         self.sleep_while_stopped(task);
     }
 
@@ -307,6 +318,9 @@ impl Process {
     pub fn resume(self: &Arc<Self>, tell: bool) {
         {
             let mut status = self.status.lock();
+            if tell {
+                self.continues.fetch_add(1, Ordering::SeqCst);
+            }
             if !matches!(status.run, RunState::Stopped(_)) {
                 return;
             }

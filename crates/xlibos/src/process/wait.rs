@@ -73,7 +73,7 @@ pub fn notify_parent(process: &Arc<Process>, change: Change) {
     if to_send != 0 && !muted {
         let (code, status) = change.code_and_status();
         let value = u64::from(status.cast_unsigned());
-        send_process(&parent, SigInfo { signal: to_send, code, pid: process.pid, uid: 0, value });
+        send_process(&parent, SigInfo { signal: to_send, code, pid: process.pid, value, ..SigInfo::default() });
     }
     parent.child_events.wake(Events::IN);
 }

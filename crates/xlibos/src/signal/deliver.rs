@@ -1,6 +1,8 @@
 //! Delivery: what a thread does about its pending signals before it returns to guest code.
 
-use super::{Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_IGN, SigInfo, SigSet, default_action, frame};
+use super::{
+    Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_IGN, SIGSTOP, SigInfo, SigSet, default_action, frame,
+};
 use crate::process::{Task, exit};
 use crate::syscall::Restart;
 use machine::{Errno, TrapFrame};
@@ -39,7 +41,7 @@ pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
         let action = task.process.actions().get(info.signal);
         match action.handler {
             SIG_IGN => {}
-            0 => by_default(task, info.signal),
+            0 => by_default(task, info),
             _ => {
                 run_handler(task, info, action, interrupted.take());
                 outcome = Outcome::Handler;
@@ -49,10 +51,18 @@ pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
     outcome
 }
 
-fn by_default(task: &Task, signal: i32) {
+fn is_orphaned(task: &Task) -> bool {
+    let (pgid, _) = task.process.links_of_other();
+    crate::process::tree::lock().is_orphaned(pgid)
+}
+
+fn by_default(task: &Task, info: SigInfo) {
+    let signal = info.signal;
     match default_action(signal) {
         Default_::Ignore | Default_::Continue => {}
-        Default_::Stop => task.process.stop(task, signal),
+        // Nobody could continue a group that no shell knows.
+        Default_::Stop if signal != SIGSTOP && is_orphaned(task) => {}
+        Default_::Stop => task.process.stop(task, info),
         Default_::Terminate => exit::kill_process(task, signal, false),
         Default_::Core => exit::kill_process(task, signal, true),
     }

@@ -122,6 +122,8 @@ pub struct SigInfo {
     pub uid: u32,
     /// si_value, si_status, or si_addr.
     pub value: u64,
+    /// Of a stop: how often the process had been continued when it was sent. A later SIGCONT cancels it.
+    pub continues: u32,
 }
 
 impl SigInfo {
@@ -134,7 +136,7 @@ impl SigInfo {
     /// A signal that a task sends.
     #[must_use]
     pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
-        SigInfo { signal, code, pid: task.process.pid, uid: task.creds().uid, value: 0 }
+        SigInfo { signal, code, pid: task.process.pid, uid: task.creds().uid, ..SigInfo::default() }
     }
 
     /// Whether the fault form of siginfo_t is meant: si_addr.
@@ -178,6 +180,7 @@ impl SigInfo {
             pid: word(16).cast_signed(),
             uid: word(20),
             value: u64::from(word(24)) | u64::from(word(28)) << 32,
+            continues: 0,
         }
     }
 }

@@ -10,9 +10,10 @@ pub fn send_process(process: &Arc<Process>, info: SigInfo) {
     if !prepare(process, info.signal) {
         return;
     }
-    process.pending.add(info);
+    process.pending.add(stamp(process, info));
     let tasks = process.tasks();
     if info.signal == SIGKILL {
+        process.resume(false);
         tasks.iter().for_each(|task| task.cpu().kick());
         return;
     }
@@ -28,7 +29,10 @@ pub fn send_task(task: &Task, info: SigInfo) {
     if !prepare(&task.process, info.signal) {
         return;
     }
-    task.signals.pending.add(info);
+    task.signals.pending.add(stamp(&task.process, info));
+    if info.signal == SIGKILL {
+        task.process.resume(false);
+    }
     if !task.signals.mask().has(info.signal) {
         task.cpu().kick();
     }
@@ -45,6 +49,11 @@ pub fn force(task: &Task, info: SigInfo) {
     }
     task.signals.pending.add(info);
     task.cpu().mark_pending();
+}
+
+/// A stop that is cancelled by SIGCONT only if that is sent later.
+fn stamp(process: &Process, info: SigInfo) -> SigInfo {
+    if STOPPING.has(info.signal) { SigInfo { continues: process.continues(), ..info } } else { info }
 }
 
 /// What happens at the sending, whatever the mask: SIGCONT continues, stops and SIGCONT cancel each other.
@@ -64,8 +73,8 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
         process.pending.discard(discard);
         process.tasks().iter().for_each(|task| task.signals.pending.discard(discard));
     }
-    if signal == SIGCONT || signal == SIGKILL {
-        process.resume(signal == SIGCONT);
+    if signal == SIGCONT {
+        process.resume(true);
     }
     // A blocked signal is queued even where it would be ignored: it may be waited for.
     if process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {

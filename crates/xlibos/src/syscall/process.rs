@@ -155,7 +155,7 @@ fn waitid_info(found: Option<Found>) -> [u8; 128] {
     let Some(found) = found else { return [0; 128] };
     let (code, status) = found.change.code_and_status();
     let value = u64::from(status.cast_unsigned());
-    crate::signal::SigInfo { signal: SIGCHLD, code, pid: found.pid, uid: 0, value }.to_bytes()
+    crate::signal::SigInfo { signal: SIGCHLD, code, pid: found.pid, value, ..Default::default() }.to_bytes()
 }
 
 pub(super) fn setpgid(task: &Task, pid: Pid, pgid: Pid) -> Result<()> {

@@ -289,7 +289,7 @@ impl Alarms {
 /// The signal of a POSIX timer.
 #[must_use]
 pub fn posix_signal(signal: i32, id: Pid, value: u64) -> SigInfo {
-    SigInfo { signal, code: SI_TIMER, pid: id, uid: 0, value }
+    SigInfo { signal, code: SI_TIMER, pid: id, value, ..SigInfo::default() }
 }
 
 #[cfg(test)]

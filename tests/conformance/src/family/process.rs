@@ -114,6 +114,19 @@ cases! { process;
         assert_eq!(wait(victim.pid, c::WCONTINUED)?, 0xffff);
         victim.end()?;
     }
+    fn a_process_that_stops_itself_is_killed_and_continued() {
+        // The signal meets the process on its way from one stop to the next.
+        for round in 0..100 {
+            let victim = child(|| loop { sys!(kill, pid()?, c::SIGSTOP)?; })?;
+            for _ in 0..round % 4 {
+                assert_eq!(wait(victim.pid, c::WUNTRACED)?, (c::SIGSTOP << 8) | 0x7f);
+                victim.kill(c::SIGCONT)?;
+            }
+            assert_eq!(wait(victim.pid, c::WUNTRACED)?, (c::SIGSTOP << 8) | 0x7f);
+            victim.kill(c::SIGKILL)?;
+            victim.dies_of(c::SIGKILL)?;
+        }
+    }
     fn wait4_gives_the_usage_of_the_child() {
         let worker = child(|| {
             let end = crate::kit::now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;

@@ -1,9 +1,10 @@
 //! The texts of /proc's files, in Linux's format.
 
-use crate::fs::inode::split_dev;
+use crate::fs::inode::{make_dev, split_dev};
 use crate::mm::{Backing, Prot, Vma};
 use crate::process::Task;
 use crate::process::thread_group::RunState;
+use crate::tty::devices::PTS_MAJOR;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -151,11 +152,13 @@ fn map_line(vma: &Vma) -> String {
 fn stat(task: &Arc<Task>) -> String {
     let process = &task.process;
     let (parent, pgid, sid) = super::family(process);
-    let foreground = process.session().foreground();
+    let session = process.session();
+    let foreground = session.foreground();
+    let terminal = session.tty().map_or(0, |tty| make_dev(PTS_MAJOR, tty.index));
     let started = process.started_ns / 10_000_000;
-    let bytes = process.mm().totals().mapped * 4096;
+    let bytes = process.mm().totals().mapped;
     format!(
-        "{} ({}) {} {parent} {pgid} {sid} 0 {} 0 0 0 0 0 0 0 0 0 20 0 {} 0 {started} {bytes} {} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        "{} ({}) {} {parent} {pgid} {sid} {terminal} {} 0 0 0 0 0 0 0 0 0 20 0 {} 0 {started} {bytes} {} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
         process.pid,
         comm(task),
         state(task).0,
@@ -166,7 +169,7 @@ fn stat(task: &Arc<Task>) -> String {
 }
 
 fn statm(task: &Arc<Task>) -> String {
-    let pages = task.mm().totals().mapped;
+    let pages = task.mm().totals().mapped / 4096;
     format!("{pages} {pages} 0 0 0 {pages} 0\n")
 }
 
@@ -176,7 +179,7 @@ fn status(task: &Arc<Task>) -> String {
     let (letter, word) = state(task);
     let (ignored, caught) = process.actions().summary();
     let groups: String = creds.groups.iter().map(|group| format!("{group} ")).collect();
-    let kib = process.mm().totals().mapped * 4;
+    let kib = process.mm().totals().mapped / 1024;
     let mut out = format!(
         "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
         comm(task),
