@@ -77,7 +77,7 @@ pub fn run(command: &Command) -> Result<u8> {
         End::StartFailed { step, errno, what } => Ok(report_start_failure(step, errno, &what)),
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
-            None => bail!("the container was killed from outside"),
+            None => bail!("the container ended without a word: killed from outside, or by a program that broke it"),
         },
     }
 }
@@ -123,7 +123,12 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Opti
         Control::Quiesced { .. } => {}
     });
     let broker = Arc::new(Broker::new(exports, options));
-    std::thread::spawn(move || broker.serve(channels));
+    let from_channels = sender.clone();
+    std::thread::spawn(move || {
+        // Without a channel the container cannot even say that it ends.
+        let _ = broker.serve(channels);
+        let _ = from_channels.send(End::Died);
+    });
     let waiter = std::thread::spawn(move || {
         let _ = sys::reap(reaper);
         let _ = sender.send(End::Died);

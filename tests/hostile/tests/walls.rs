@@ -255,6 +255,8 @@ fn a_container_that_destroys_itself_is_cleared_away() {
     let mut neighbours = Neighbours::new();
     let deaths = [
         ("end", vec![125]),
+        ("close-all", vec![125]),
+        ("empty", vec![125]),
         ("probes", vec![0, 125]),
         ("unmap-all", vec![125, 139]),
         ("zero-arena", vec![125]),

@@ -66,6 +66,7 @@ pub fn start(
     streams: [bool; 3],
     console: Option<OwnedFd>,
 ) -> Result<Running, SandboxError> {
+    let supervisor = sys::own_handle().map_err(failed("open a handle of the supervisor"))?;
     let (events, runner_events) = packet_pair()?;
     let mut channels = Vec::new();
     let mut runner_channels = Vec::new();
@@ -90,7 +91,7 @@ pub fn start(
     match sys::fork_with(namespaces).map_err(failed("make user, mount, ipc, uts and network namespaces"))? {
         Side::Child => {
             drop((ready, channels));
-            reaper::run(hand, events)
+            reaper::run(hand, events, &supervisor)
         }
         Side::Parent(reaper) => {
             drop(hand);

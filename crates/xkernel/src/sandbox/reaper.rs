@@ -14,9 +14,9 @@ const BATCH: usize = 64;
 const ABOVE: i32 = 100;
 
 /// The reaper's life. `events` is the supervisor's end of the event channel, shared with it.
-pub(super) fn run(hand: Hand, events: OwnedFd) -> ! {
-    sys::die_with_parent();
-    match prepare(hand) {
+pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
+    sys::die_with_parent(supervisor.as_fd());
+    match prepare(hand, supervisor) {
         Ok((proc, init, runner)) => reap_all(&proc, init, runner, &events),
         Err(error) => {
             eprintln!("xc: cannot start the container: {error}");
@@ -26,19 +26,20 @@ pub(super) fn run(hand: Hand, events: OwnedFd) -> ! {
 }
 
 /// Becomes the container's user, leaves the host's file system, and makes init and runner.
-fn prepare(hand: Hand) -> io::Result<(OwnedFd, i32, i32)> {
+fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<(OwnedFd, i32, i32)> {
     let mut byte = [0];
     if rustix::io::read(&hand.ready, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     sys::set_ids(INNER_ID, INNER_ID)?;
-    sys::die_with_parent();
+    sys::die_with_parent(supervisor.as_fd());
+    let reaper = sys::own_handle()?;
     leave_file_system()?;
     sys::unshare(libc::CLONE_NEWPID)?;
     let init = match sys::fork_with(0)? {
         Side::Child => {
-            sys::die_with_parent();
+            sys::die_with_parent(reaper.as_fd());
             sys::close_from(0);
             sys::sleep_for_ever()
         }
@@ -68,7 +69,9 @@ fn leave_file_system() -> io::Result<()> {
 
 /// Lays the descriptors out and executes the LibOS's image.
 fn become_runner(hand: &Hand) -> ! {
-    let error = match lay_out(hand) {
+    // The caller may have left more open than it knows.
+    let laid_out = lay_out(hand).and_then(|runner| sys::close_at_exec_from(abi::boot::FIRST_FREE_FD).map(|()| runner));
+    let error = match laid_out {
         Ok(runner) => {
             let _ = rustix::thread::set_no_new_privs(true);
             sys::exec_file(runner.as_fd())

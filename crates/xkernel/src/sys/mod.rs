@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "the one place for raw host calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Which side of a fork the caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +50,39 @@ pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(|_| ())
 }
 
-/// Dies when the parent dies.
-pub fn die_with_parent() {
+/// A handle of this process (pidfd), by which a child sees whether it has ended.
+///
+/// # Errors
+/// The host's errno.
+pub fn own_handle() -> io::Result<OwnedFd> {
+    let pid = rustix::process::getpid();
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Dies when the parent dies, of which `parent` is a handle; at once where it has died before.
+pub fn die_with_parent(parent: BorrowedFd<'_>) {
     // SAFETY: a setting of the process itself.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let mut ended = libc::pollfd { fd: parent.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd.
+    if unsafe { libc::poll(&raw mut ended, 1, 0) } != 0 {
+        exit_now(125);
+    }
 }
 
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) {
     // SAFETY: the caller owns what it still needs below `first`.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Whatever is open from `first` on will be closed by the next exec.
+///
+/// # Errors
+/// The host's errno.
+pub fn close_at_exec_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: only flags of descriptors change.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
 }
 
 /// Closes one descriptor number, open or not.
@@ -81,7 +104,7 @@ pub fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
 ///
 /// # Errors
 /// The host's errno.
-pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<std::os::fd::OwnedFd> {
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC gives a new descriptor.
     let new = check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }))?;
     let new = RawFd::try_from(new).unwrap_or(-1);
