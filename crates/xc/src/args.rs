@@ -46,19 +46,28 @@ pub struct Options {
     pub tty: bool,
     /// Set an environment variable: NAME=VALUE, or NAME to take the caller's.
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
+    pub env: Vec<OsString>,
+    /// Set the variables of a file, a line each; -e comes after it.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// User in the container: names or numbers.
+    #[arg(short = 'u', long = "user", value_name = "USER[:GROUP]", allow_hyphen_values = true)]
+    pub user: Option<String>,
+    /// Name of the container: no two that run have the same.
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub name: Option<String>,
     /// Working directory in the container.
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    pub workdir: Option<String>,
+    pub workdir: Option<OsString>,
     /// Host name of the container.
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
     /// Mount a directory or file of the host: SRC:DST[:ro].
     #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
-    pub volume: Vec<String>,
-    /// Mount an empty file system in memory.
-    #[arg(long, value_name = "DIR")]
-    pub tmpfs: Vec<String>,
+    pub volume: Vec<OsString>,
+    /// Mount an empty file system in memory: DIR[:size=SIZE,mode=OCTAL,ro].
+    #[arg(long, value_name = "DIR[:OPTIONS]")]
+    pub tmpfs: Vec<OsString>,
     /// Print what the LibOS counted, on standard error.
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub stats: Option<StatsForm>,

@@ -1,11 +1,17 @@
 //! `xc`: programs of this machine, or of a directory, in containers on a library OS.
 
 mod args;
+mod configure;
 mod container;
+mod environment;
 mod features;
+mod mounts;
+mod name;
 mod report;
+mod size;
 mod streams;
 mod terminal;
+mod user;
 
 use args::{Command, Options};
 use clap::Parser as _;

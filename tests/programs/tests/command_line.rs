@@ -1,7 +1,115 @@
-//! `xc` itself: exit status, messages, report, cleanliness.
+//! `xc` itself: exit status, messages, report, options, with right and with wrong input.
 
+use programs::host::{Container, comes_true};
 use programs::{in_container, run, xc};
-use std::process::Command;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// The user that is ordinary.
+const NOBODY: &str = "65534";
+
+/// Who calls `xc`. Everyone can read the directory, and what lies in it.
+struct Caller {
+    is_ordinary: bool,
+    dir: TempDir,
+}
+
+/// The tests' own user, and an ordinary one where that is another.
+fn callers() -> Vec<Caller> {
+    let is_root = rustix::process::geteuid().is_root();
+    let kinds: &[bool] = if is_root { &[false, true] } else { &[false] };
+    kinds.iter().map(|is_ordinary| Caller::new(*is_ordinary)).collect()
+}
+
+fn everyone_may(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+}
+
+impl Caller {
+    fn new(is_ordinary: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory: {error}"));
+        everyone_may(dir.path(), 0o777);
+        let caller = Self { is_ordinary, dir };
+        if is_ordinary {
+            std::fs::copy(xc(), caller.path("xc")).unwrap_or_else(|error| panic!("cannot copy xc: {error}"));
+            everyone_may(caller.path("xc").as_ref(), 0o755);
+        }
+        caller
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// A file that the caller has.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        everyone_may(path.as_ref(), 0o644);
+        path
+    }
+
+    /// A root file system with the host's programs and accounts of its own.
+    fn root(&self) -> String {
+        let root = self.path("root");
+        let within = |name: &str| format!("{root}/{name}");
+        std::fs::create_dir_all(within("etc")).unwrap_or_else(|error| panic!("{root}: {error}"));
+        for link in ["bin", "lib", "lib64"] {
+            symlink(format!("usr/{link}"), within(link)).unwrap_or_else(|error| panic!("{link}: {error}"));
+        }
+        self.file("root/etc/passwd", "root:x:0:0::/root:/bin/sh\nann:x:1234:77::/home/ann:/bin/sh\n");
+        self.file("root/etc/group", "root:x:0:\nstaff:x:77:\nwheel:x:88:bob,ann\n");
+        root
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        if !self.is_ordinary {
+            let mut command = Command::new(xc());
+            command.args(words);
+            return command;
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(self.path("xc")).args(words);
+        command.current_dir("/");
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        run(self.command(words))
+    }
+
+    /// What a shell in `xc do` with these options prints.
+    fn shell(&self, options: &[&str], script: &str) -> String {
+        let output = self.run(&[&["do"], options, &["--", "sh", "-c", script]].concat());
+        assert!(output.status.success(), "{options:?}: {}", error_of(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// As [`Self::shell`], in `xc run` on a root with accounts of its own.
+    fn shell_on_root(&self, options: &[&str], script: &str) -> String {
+        let root = self.root();
+        let start = ["run", "--rootfs", &root, "-v", "/usr:/usr:ro"];
+        let output = self.run(&[&start, options, &["--", "sh", "-c", script]].concat());
+        assert!(output.status.success(), "{options:?}: {}", error_of(&output));
+        std::fs::remove_dir_all(&root).unwrap_or_else(|error| panic!("{root}: {error}"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// `xc do` with these options fails so, and its message has all of these.
+    fn refuses(&self, options: &[&str], status: i32, named: &[&str]) {
+        let output = self.run(&[&["do"], options, &["--", "true"]].concat());
+        let error = error_of(&output);
+        assert_eq!(output.status.code(), Some(status), "{options:?}: {error}");
+        assert!(named.iter().all(|name| error.contains(name)), "{options:?}: {error}");
+        assert!(error.starts_with("xc: ") || error.starts_with("error: "), "{error}");
+    }
+}
+
+fn error_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
 
 fn status_and_error(words: &[&str]) -> (Option<i32>, String) {
     let output = run(in_container(words));
@@ -25,16 +133,6 @@ fn a_directory_and_a_plain_file_are_126() {
 fn a_program_killed_by_a_signal_is_128_plus_its_number() {
     // The first process of a pid namespace ignores what it has no handler for, so a child dies.
     assert_eq!(status_and_error(&["bash", "-c", "sh -c 'kill -9 $$'; exit $?"]).0, Some(137));
-}
-
-#[test]
-fn a_missing_working_directory_is_named_as_one() {
-    let mut command = Command::new(xc());
-    command.args(["do", "-w", "/no/such/place", "--", "/bin/true"]);
-    let output = run(command);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(127));
-    assert!(error.contains("working directory /no/such/place") && !error.contains("program"), "{error}");
 }
 
 #[test]
@@ -84,4 +182,158 @@ fn the_first_process_is_pid_1_and_sees_its_own_host_name() {
     let mut command = Command::new(xc());
     command.args(["do", "--hostname", "elsewhere", "--", "bash", "-c", "echo $$; uname -n"]);
     assert_eq!(String::from_utf8_lossy(&run(command).stdout), "1\nelsewhere\n");
+}
+
+const IDS: &str = "id -u; id -g; id -G; echo $HOME";
+
+#[test]
+fn user_is_looked_up_in_the_containers_own_accounts() {
+    for caller in callers() {
+        assert_eq!(caller.shell_on_root(&[], IDS), "0\n0\n0\n/root\n");
+        assert_eq!(caller.shell_on_root(&["-u", "ann"], IDS), "1234\n77\n77 88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["--user", "1234"], IDS), "1234\n77\n77 88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", "ann:wheel"], IDS), "1234\n88\n88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", "5:6"], IDS), "5\n6\n6\n/\n");
+        assert_eq!(caller.shell_on_root(&["-u", "ann", "-e", "HOME=/x"], "echo $HOME"), "/x\n");
+        assert_eq!(caller.shell(&["-u", "daemon:77"], IDS), "1\n77\n77\n/usr/sbin\n");
+    }
+}
+
+#[test]
+fn a_link_of_the_root_leads_to_no_account_of_the_host() {
+    for caller in callers() {
+        let root = caller.root();
+        let passwd = format!("{root}/etc/passwd");
+        std::fs::remove_file(&passwd).and_then(|()| symlink("/etc/passwd", &passwd)).unwrap_or_else(|e| panic!("{e}"));
+        let output = caller.run(&["run", "--rootfs", &root, "-u", "daemon", "true"]);
+        assert_eq!(output.status.code(), Some(125), "{}", error_of(&output));
+    }
+}
+
+#[test]
+fn a_user_that_is_not_there_is_named() {
+    for caller in callers() {
+        caller.refuses(&["-u", "no-such-user"], 125, &["--user", "no-such-user", "/etc/passwd"]);
+        caller.refuses(&["-u", "root:no-such-group"], 125, &["no-such-group", "/etc/group"]);
+        caller.refuses(&["-u", "root:"], 125, &["USER:GROUP"]);
+        caller.refuses(&["-u", "-1"], 125, &["\"-1\""]);
+    }
+}
+
+#[test]
+fn environment_comes_from_options_files_and_caller() {
+    for caller in callers() {
+        let file = caller.file("env", "# comment\n\nA=1\n  B=two words # and this\r\nXC_GIVEN\nXC_NOT_GIVEN\nC=x=y\n");
+        let script = "echo $A,$B,$XC_GIVEN,${XC_NOT_GIVEN-unset},$C,$D";
+        let mut command =
+            caller.command(&["do", "--env-file", &file, "-e", "A=2", "-e", "D=", "--", "sh", "-c", script]);
+        command.env("XC_GIVEN", "given");
+        let output = run(command);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text, "2,two words # and this,given,unset,x=y,\n", "{}", error_of(&output));
+    }
+}
+
+#[test]
+fn a_setting_that_is_none_is_named_with_its_file_and_line() {
+    for caller in callers() {
+        caller.refuses(&["-e", "=x"], 125, &["--env =x", "NAME=VALUE"]);
+        caller.refuses(&["-e", ""], 125, &["--env"]);
+        caller.refuses(&["-e", "A B=x"], 125, &["white space"]);
+        let bad = caller.file("bad", "A=1\n\n=2\n");
+        caller.refuses(&["--env-file", &bad], 125, &[&bad, "line 3"]);
+        caller.refuses(&["--env-file", "/no/such/file"], 125, &["/no/such/file"]);
+        caller.refuses(&["--env-file", "/etc"], 125, &["--env-file /etc"]);
+    }
+}
+
+#[test]
+fn working_directory_is_entered_or_named() {
+    for caller in callers() {
+        assert_eq!(caller.shell(&["-w", "/usr/bin"], "pwd"), "/usr/bin\n");
+        caller.refuses(&["-w", "/no/such/place"], 127, &["working directory /no/such/place"]);
+        caller.refuses(&["-w", "/etc/passwd"], 126, &["working directory /etc/passwd"]);
+        caller.refuses(&["-w", "/root", "-u", "daemon"], 126, &["working directory /root", "ermission"]);
+        caller.refuses(&["-w", "usr"], 125, &["--workdir usr", "absolute"]);
+    }
+}
+
+#[test]
+fn a_host_name_that_is_none_is_named() {
+    let long = "x".repeat(65);
+    for caller in callers() {
+        for name in ["", "a b", "a/b", &long] {
+            caller.refuses(&["--hostname", name], 125, &["--hostname", name]);
+        }
+    }
+}
+
+#[test]
+fn volumes_are_the_hosts_and_wrong_ones_are_named() {
+    for caller in callers() {
+        let file = caller.file("data", "old\n");
+        everyone_may(file.as_ref(), 0o666);
+        let (writable, read_only) = (format!("{file}:/mnt/a"), format!("{file}:/mnt/b:ro"));
+        let script = "cat /mnt/b; echo new >/mnt/a; cat /mnt/b; echo x 2>/dev/null >/mnt/b || echo refused";
+        assert_eq!(caller.shell(&["-v", &writable, "-v", &read_only], script), "old\nnew\nrefused\n");
+        for (volume, why) in [
+            ("/tmp", "SRC:DST"),
+            ("/tmp:a", "absolute"),
+            (":/a", "source"),
+            ("/tmp:/a:rx", "rx"),
+            ("/tmp:/", "--rootfs"),
+            ("/no/such/dir:/a", "/no/such/dir"),
+            ("/dev/null:/a", "/dev/null"),
+            ("/proc:/a", "proc"),
+        ] {
+            caller.refuses(&["-v", volume], 125, &["--volume", volume, why]);
+        }
+        caller.refuses(&["-v", "/tmp:/a", "--tmpfs", "/a"], 125, &["/a", "twice"]);
+    }
+}
+
+#[test]
+fn tmpfs_has_its_size_and_mode() {
+    for caller in callers() {
+        let fill = "head -c 2000000 /dev/zero 2>/dev/null >/mnt/f || echo full; stat -c %a /mnt";
+        assert_eq!(caller.shell(&["--tmpfs", "/mnt:size=1m,mode=777"], fill), "full\n777\n");
+        assert_eq!(caller.shell(&["--tmpfs", "/mnt:ro"], "touch /mnt/f 2>/dev/null || echo refused"), "refused\n");
+        caller.refuses(&["--tmpfs", "mnt"], 125, &["--tmpfs mnt", "absolute"]);
+        caller.refuses(&["--tmpfs", "/mnt:size=much"], 125, &["--tmpfs", "much"]);
+        caller.refuses(&["--tmpfs", "/mnt:fast"], 125, &["--tmpfs", "fast"]);
+    }
+}
+
+#[test]
+fn a_name_is_host_name_and_title_and_nobody_else_has_it() {
+    for caller in callers() {
+        let name = format!("t{}-{}", std::process::id(), u8::from(caller.is_ordinary));
+        let mut first = Container::start(caller.command(&["do", "--name", &name, "--", "sh", "-c", "uname -n; cat"]));
+        assert_eq!(first.line(), name);
+        let title = std::fs::read_to_string(format!("/proc/{}/comm", first.xc.id())).unwrap_or_default();
+        assert!(title.starts_with("xc: t"), "{title}");
+        caller.refuses(&["--name", &name], 125, &[&name, "is running", &first.xc.id().to_string()]);
+        // Killed, it is free at once for the next, which waits for the rest of the container.
+        first.xc.kill().and_then(|()| first.xc.wait()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(caller.shell(&["--name", &name], "uname -n"), format!("{name}\n"));
+        assert!(comes_true(|| !names_in_use().contains(&name)));
+    }
+}
+
+/// Abstract sockets.
+fn names_in_use() -> String {
+    std::fs::read_to_string("/proc/net/unix").unwrap_or_default()
+}
+
+#[test]
+fn a_name_that_is_none_is_named() {
+    let long = "x".repeat(65);
+    for caller in callers() {
+        for name in ["", "-x", "a b", ".a", "a/b", &long] {
+            caller.refuses(&["--name", name], 125, &["--name", name, "letter"]);
+        }
+        // Messages say whose they are.
+        let output = caller.run(&["do", "--name", "mine", "no-such-program"]);
+        assert!(error_of(&output).starts_with("xc: mine: cannot start no-such-program"), "{}", error_of(&output));
+    }
 }

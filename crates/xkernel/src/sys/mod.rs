@@ -197,6 +197,25 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Whether a process of that number exists.
+#[must_use]
+pub fn exists(pid: i32) -> bool {
+    // SAFETY: signal 0 is sent to nobody.
+    let sent = check(i64::from(unsafe { libc::kill(pid, 0) }));
+    !sent.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+}
+
+/// The process that connected a UNIX socket or listens on it: None where it has no number here.
+#[must_use]
+pub fn peer_pid(socket: BorrowedFd<'_>) -> Option<i32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+    let (fd, at) = (socket.as_raw_fd(), (&raw mut peer).cast());
+    // SAFETY: writes one ucred, whose length is given.
+    let got = check(i64::from(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, at, &raw mut len) }));
+    got.ok().map(|_| peer.pid).filter(|&pid| pid > 0)
+}
+
 /// Ignores a signal.
 pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN is no handler.

@@ -1,0 +1,132 @@
+//! The LibOS's configuration, from the command line.
+
+use crate::args::{Command, Options};
+use crate::environment::Environment;
+use crate::mounts::Mounts;
+use crate::user::{Accounts, User};
+use crate::{streams, terminal};
+use abi::config::{Config, Stdio};
+use anyhow::{Context as _, Result, bail};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use xkernel::broker::Export;
+
+/// Bytes of the arena; sparse.
+pub const ARENA: u64 = 2 << 30;
+
+/// Makes the LibOS's configuration and opens the exports.
+///
+/// # Errors
+/// Names the option at fault.
+pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
+    let options = options_of(command)?;
+    let rootfs = rootfs_of(command);
+    let mut mounts = match command {
+        Command::Run(run) => Mounts::of_directory(&run.rootfs, run.read_only)?,
+        _ => Mounts::of_host()?,
+    };
+    mounts.add_own(options)?;
+    let user = user(options, rootfs)?;
+    let stdin = if rootfs.is_none() || options.interactive { streams::classify(0) } else { Stdio::Null };
+    let stdio = if options.tty { [Stdio::Terminal; 3] } else { [stdin, streams::classify(1), streams::classify(2)] };
+    let config = Config {
+        argv: options.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
+        env: environment(options, rootfs, user.home.as_deref())?,
+        cwd: directory(options, rootfs)?,
+        hostname: host_name(options)?,
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups,
+        umask: 0o022,
+        mounts: mounts.list,
+        stdio,
+        terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),
+        memory_files_limit: ARENA / 2,
+        memory_limit: 0,
+        strace: options.strace,
+        stats: options.stats.is_some(),
+        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+    };
+    Ok((config, mounts.exports))
+}
+
+/// The options of both commands.
+///
+/// # Errors
+/// For a command without a container.
+pub fn options_of(command: &Command) -> Result<&Options> {
+    match command {
+        Command::Do(options) => Ok(options),
+        Command::Run(run) => Ok(&run.options),
+        Command::Features | Command::Version => bail!("no container is meant"),
+    }
+}
+
+/// The directory of `xc run`.
+fn rootfs_of(command: &Command) -> Option<&PathBuf> {
+    match command {
+        Command::Run(run) => Some(&run.rootfs),
+        _ => None,
+    }
+}
+
+/// `-u`, else the caller for `xc do` and root for `xc run`. The caller keeps its own HOME.
+fn user(options: &Options, rootfs: Option<&PathBuf>) -> Result<User> {
+    let wanted = match (&options.user, rootfs) {
+        (None, None) => return Ok(caller()),
+        (None, Some(_)) => "0",
+        (Some(user), _) => user,
+    };
+    let root = rootfs.map_or(Path::new("/"), PathBuf::as_path);
+    let root = std::fs::File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
+    let user = Accounts::read(root)?.find(wanted).with_context(|| format!("--user {wanted}"))?;
+    let fallback: &[u8] = if user.uid == 0 { b"/root" } else { b"/" };
+    Ok(User { home: Some(user.home.unwrap_or(fallback.to_vec())), ..user })
+}
+
+fn caller() -> User {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    User {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        groups: groups.iter().map(|group| group.as_raw()).collect(),
+        home: None,
+    }
+}
+
+fn environment(options: &Options, rootfs: Option<&PathBuf>, home: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
+    let mut environment = if rootfs.is_some() { Environment::of_container() } else { Environment::of_caller() };
+    if home.is_some() {
+        environment.set(b"HOME", home);
+    }
+    options.env_file.iter().try_for_each(|path| environment.apply_file(path))?;
+    for setting in &options.env {
+        environment.apply(setting.as_bytes()).with_context(|| format!("--env {}", setting.display()))?;
+    }
+    Ok(environment.into_variables())
+}
+
+fn directory(options: &Options, rootfs: Option<&PathBuf>) -> Result<Vec<u8>> {
+    match (&options.workdir, rootfs) {
+        (Some(dir), _) if !dir.as_bytes().starts_with(b"/") => {
+            bail!("--workdir {}: give an absolute path of the container", dir.display())
+        }
+        (Some(dir), _) => Ok(dir.as_bytes().to_vec()),
+        (None, None) => {
+            Ok(std::env::current_dir().map_or_else(|_| b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec()))
+        }
+        (None, Some(_)) => Ok(b"/".to_vec()),
+    }
+}
+
+/// `--hostname`, else the container's name, else the host's.
+fn host_name(options: &Options) -> Result<String> {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    match (&options.hostname, &options.name) {
+        (Some(name), _) if name.is_empty() || name.len() > 64 || !name.bytes().all(is_part) => {
+            bail!("--hostname {name}: a host name is 1 to 64 letters, digits, - . and _")
+        }
+        (Some(name), _) | (None, Some(name)) => Ok(name.clone()),
+        (None, None) => Ok(rustix::system::uname().nodename().to_string_lossy().into_owned()),
+    }
+}
