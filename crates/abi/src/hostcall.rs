@@ -86,8 +86,8 @@ pub const HOST_CALLS: &[HostCall] = &[
     call(
         324,
         "membarrier",
-        &[Check::OneOf(0, &[0, 8, 16, 32, 64, 128, 256])],
-        "passes the guest's private expedited barriers through",
+        &[Check::OneOf(0, &[0, 1, 8, 16, 32, 64, 128, 256])],
+        "passes the guest's barriers through: private expedited ones, and the slow global one",
     ),
     call(327, "preadv2", &[Check::Within(5, 0x1e)], "read a handle"),
     call(328, "pwritev2", &[Check::Within(5, 0x1e)], "write a handle"),

@@ -160,6 +160,18 @@ pub fn wait_until<T>(queues: &[&WaitQueue], deadline: Deadline, ready: impl FnMu
     wait_with(queues, deadline, false, ready)
 }
 
+/// What a transfer that waited answers. As Linux: one with a time limit never begins again, for the limit would.
+///
+/// # Errors
+/// The transfer's, INTERRUPTED, EINTR; EAGAIN at the limit.
+pub fn end_of_wait<T>(waited: Result<Option<Result<T>>>, is_limited: bool) -> Result<T> {
+    match waited {
+        Ok(done) => done.unwrap_or(Err(Errno::EAGAIN)),
+        Err(Errno::INTERRUPTED) if is_limited => Err(Errno::EINTR),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// As [`wait_until`], for sleepers of which one is enough to wake ([`WaitQueue::wake_one`]).
 ///
 /// # Errors

@@ -63,6 +63,10 @@ impl FileOps for MemFile {
         true
     }
 
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn size(&self) -> Result<u64> {
         Ok(0)
     }

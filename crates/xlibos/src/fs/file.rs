@@ -7,7 +7,7 @@ use super::locks;
 use super::sigio::SigIo;
 use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::uio::{Sink, Source};
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -100,7 +100,7 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
-    /// Whether lseek(2) does nothing and succeeds, as for most anonymous inodes.
+    /// Whether lseek(2) does nothing and answers 0, as for most anonymous inodes and the memory devices.
     fn ignores_seek(&self) -> bool {
         false
     }
@@ -561,8 +561,8 @@ impl File {
         let waited = wait_until(&[queue], deadline, || match attempt() {
             Err(Errno::EAGAIN) => None,
             other => Some(other),
-        })?;
-        waited.unwrap_or(Err(Errno::EAGAIN))
+        });
+        end_of_wait(waited, limit.is_some())
     }
 
     /// The position, locked: for lseek(2), getdents(2) and offset-less copies.

@@ -10,7 +10,7 @@ use super::options::{Options, Value};
 use super::ports::{Binding, Ports};
 use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
 use crate::uio::Sink;
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -185,8 +185,11 @@ impl TcpSocket {
                 Some(Ok(()))
             }
             _ => Some(Err(self.options.take_error().unwrap_or(Errno::ECONNREFUSED))),
-        })?;
-        decided.unwrap_or(Err(Errno::EINPROGRESS))
+        });
+        match decided {
+            Ok(decided) => decided.unwrap_or(Err(Errno::EINPROGRESS)),
+            undecided => end_of_wait(undecided, limit.is_some()),
+        }
     }
 
     fn connection(&self) -> Option<Arc<Connection>> {

@@ -7,7 +7,7 @@ use super::options::{DEFAULT_BUFFER, Options, Value, name};
 use super::socket::{Directions, Identity, Incoming, Outgoing, SOL_SOCKET, Socket, Type, family};
 use super::unix_name::{self, Bound, Name};
 use crate::uio::Sink;
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -155,7 +155,7 @@ impl UnixSocket {
         if nonblocking {
             return self.enter_backlog(task, &target, framing, name);
         }
-        wait_until(&[&target.connectors], deadline, attempt)?.unwrap_or(Err(Errno::EAGAIN))
+        end_of_wait(wait_until(&[&target.connectors], deadline, attempt), limit.is_some())
     }
 
     /// Makes the server's end and puts it into the listener's backlog.

@@ -16,6 +16,7 @@ pub mod task;
 pub mod thread_group;
 pub mod threads;
 pub mod tree;
+pub mod usage;
 pub mod wait;
 
 pub use task::{Pid, Task};

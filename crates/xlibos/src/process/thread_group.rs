@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use super::task::{Pid, Task};
+use super::usage::Usage;
 use crate::mm::Mm;
 use crate::signal::{Actions, Pending, SIGKILL, SigInfo};
 use crate::wait::{Events, WaitQueue, wait_until};
@@ -81,6 +82,10 @@ pub struct Process {
     pub ended_cpu_ns: AtomicU64,
     /// CPU time of children that were waited for.
     pub children_cpu_ns: AtomicU64,
+    /// Most pages that its earlier address spaces had.
+    past_peak_pages: AtomicU64,
+    /// Most pages that a child had that was waited for.
+    pub children_peak_pages: AtomicU64,
     /// Resource limits.
     pub limits: super::limits::Limits,
     /// Timers: timer_create(2), setitimer(2).
@@ -138,6 +143,8 @@ impl Process {
             started_ns: machine::clock::monotonic_ns(),
             ended_cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
+            past_peak_pages: AtomicU64::new(0),
+            children_peak_pages: AtomicU64::new(0),
             limits: parts.limits,
             alarms: crate::time::alarm::Alarms::default(),
             outside_signals: AtomicU64::new(0),
@@ -209,7 +216,31 @@ impl Process {
     /// Replaces the address space: exec.
     pub fn set_mm(&self, mm: Arc<Mm>) {
         let old = core::mem::replace(&mut *self.mm.lock(), mm);
-        drop(old);
+        self.past_peak_pages.fetch_max(old.peak_pages(), Ordering::Relaxed);
+    }
+
+    /// Most pages that it ever had mapped.
+    #[must_use]
+    pub fn peak_pages(&self) -> u64 {
+        self.mm().peak_pages().max(self.past_peak_pages.load(Ordering::Relaxed))
+    }
+
+    /// What it used by itself, once it has ended.
+    #[must_use]
+    pub fn final_usage(&self) -> Usage {
+        Usage {
+            cpu_ns: self.ended_cpu_ns.load(Ordering::Relaxed),
+            peak_pages: self.past_peak_pages.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A child was waited for: what it and its own children used counts as this process's children's.
+    pub fn add_child_usage(&self, child: &Process) {
+        let usage = child.final_usage();
+        let cpu_ns = usage.cpu_ns + child.children_cpu_ns.load(Ordering::Relaxed);
+        self.children_cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        let peak = usage.peak_pages.max(child.children_peak_pages.load(Ordering::Relaxed));
+        self.children_peak_pages.fetch_max(peak, Ordering::Relaxed);
     }
 
     /// Its signal actions.

@@ -3,6 +3,7 @@
 use super::task::{Pid, Task};
 use super::thread_group::{Process, RunState};
 use super::tree;
+use super::usage::Usage;
 use crate::signal::{SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGCONT, SigInfo, send_process};
 use crate::wait::{Events, wait_until};
 use crate::{Errno, Result};
@@ -119,8 +120,8 @@ pub struct Found {
     pub pid: Pid,
     /// What happened.
     pub change: Change,
-    /// Its CPU time in nanoseconds.
-    pub cpu_ns: u64,
+    /// What it used; nothing while it lives.
+    pub usage: Usage,
 }
 
 /// Waits for a child. `Ok(None)` with NOHANG where none changed.
@@ -154,18 +155,17 @@ fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option
         any = true;
         let keep = options.contains(Options::NOWAIT);
         if let (RunState::Zombie(status), true) = (child.run_state(), options.contains(Options::EXITED)) {
-            let cpu_ns = child.ended_cpu_ns.load(Ordering::Relaxed);
+            let usage = child.final_usage();
             if !keep {
-                let total = cpu_ns + child.children_cpu_ns.load(Ordering::Relaxed);
-                process.children_cpu_ns.fetch_add(total, Ordering::Relaxed);
+                process.add_child_usage(child);
                 tree.remove_process(child.pid);
             }
-            return Ok(Some(Found { pid: child.pid, change: Change::Ended(status), cpu_ns }));
+            return Ok(Some(Found { pid: child.pid, change: Change::Ended(status), usage }));
         }
         let stopped = options.contains(Options::STOPPED);
         let continued = options.contains(Options::CONTINUED);
         if let Some(change) = child.take_report(stopped, continued, keep) {
-            return Ok(Some(Found { pid: child.pid, change, cpu_ns: 0 }));
+            return Ok(Some(Found { pid: child.pid, change, usage: Usage::default() }));
         }
     }
     if any { Ok(None) } else { Err(Errno::ECHILD) }

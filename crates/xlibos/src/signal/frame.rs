@@ -91,7 +91,7 @@ pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, 
     save_state(fpstate, state_len)?;
     let fault = machine::cpu::current().fault();
     let mut context = context_of(registers, fpstate, mask, &alt);
-    if info.is_fault() {
+    if info.is_trap() {
         context.err = fault.error;
         context.trapno = fault.trapno;
         context.cr2 = fault.cr2;

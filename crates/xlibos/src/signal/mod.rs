@@ -145,6 +145,12 @@ impl SigInfo {
         SYNCHRONOUS.has(self.signal) && self.code > 0 && self.code != SI_KERNEL
     }
 
+    /// Whether the processor raised it, with an address or (general protection, breakpoint) without.
+    #[must_use]
+    pub fn is_trap(&self) -> bool {
+        SYNCHRONOUS.has(self.signal) && self.code > 0
+    }
+
     /// As the 128 bytes of siginfo_t.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 128] {

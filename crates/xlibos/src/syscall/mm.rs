@@ -181,7 +181,7 @@ pub(super) fn munlockall(task: &Task) -> Result<()> {
 /// EINVAL, EPERM.
 pub(super) fn membarrier(_task: &Task, command: u32, flags: u32, cpu: i32) -> Result<u64> {
     // Those that the filter passes; others are as on a kernel that lacks them.
-    const KNOWN: u64 = 8 | 16 | 32 | 64 | 128 | 256;
+    const KNOWN: u64 = 1 | 8 | 16 | 32 | 64 | 128 | 256;
     if command == 0 {
         return machine::host::membarrier(0, flags, cpu).map(|known| known & KNOWN);
     }

@@ -22,7 +22,7 @@ pub mod prctl;
 mod process;
 mod rlimit;
 mod rw;
-mod sched;
+pub mod sched;
 mod signal;
 mod socket;
 mod stat;

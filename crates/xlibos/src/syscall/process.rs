@@ -3,6 +3,7 @@
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::process::fork::{self, CloneFlags, Request};
+use crate::process::usage::Usage;
 use crate::process::wait::{self, Found, Options, Which};
 use crate::process::{Pid, Task, exec, exit, session::Session, tree};
 use crate::signal::SIGCHLD;
@@ -97,15 +98,8 @@ pub(super) fn exit_group(task: &Task, code: i32) -> Result<()> {
     Ok(())
 }
 
-/// `struct rusage` of which the times are known.
-fn write_rusage(to: UserPtr<u64>, cpu_ns: u64) -> Result<()> {
-    if to.is_null() {
-        return Ok(());
-    }
-    let mut usage = [0_u64; 18];
-    usage[0] = cpu_ns / 1_000_000_000;
-    usage[1] = cpu_ns % 1_000_000_000 / 1000;
-    guest::write_value(to.addr(), &usage)
+fn write_rusage(to: UserPtr<u64>, usage: Usage) -> Result<()> {
+    if to.is_null() { Ok(()) } else { guest::write_value(to.addr(), &usage.to_words()) }
 }
 
 pub(super) fn wait4(task: &Task, pid: Pid, status: UserPtr<i32>, options: u32, usage: UserPtr<u64>) -> Result<Pid> {
@@ -121,7 +115,7 @@ pub(super) fn wait4(task: &Task, pid: Pid, status: UserPtr<i32>, options: u32, u
     };
     let Some(found) = wait::wait(task, which, options | Options::EXITED)? else { return Ok(0) };
     status.write_optional(&found.change.wait_status())?;
-    write_rusage(usage, found.cpu_ns)?;
+    write_rusage(usage, found.usage)?;
     Ok(found.pid)
 }
 
@@ -148,7 +142,7 @@ pub(super) fn waitid(
     if !info.is_null() {
         guest::write(info.addr(), &waitid_info(found))?;
     }
-    found.map_or(Ok(()), |found| write_rusage(usage, found.cpu_ns))
+    found.map_or(Ok(()), |found| write_rusage(usage, found.usage))
 }
 
 fn waitid_info(found: Option<Found>) -> [u8; 128] {

@@ -46,6 +46,26 @@ fn all_processors() -> [u64; MASK_WORDS] {
     mask
 }
 
+/// The processors that a thread may use.
+#[must_use]
+pub fn mask_of(task: &Task) -> [u64; MASK_WORDS] {
+    task.settings.lock().affinity.as_ref().map_or_else(all_processors, |mask| **mask)
+}
+
+/// The host's processor as one of those that the thread may use.
+pub(super) fn processor_of(task: &Task, host: u32) -> u32 {
+    within(&mask_of(task), host)
+}
+
+fn within(mask: &[u64; MASK_WORDS], host: u32) -> u32 {
+    let has = |n: &u32| mask.get(*n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    if has(&host) {
+        return host;
+    }
+    let count = mask.iter().map(|word| word.count_ones()).sum::<u32>().max(1);
+    (0..MASK_WORDS as u32 * 64).filter(has).nth(host as usize % count as usize).unwrap_or(0)
+}
+
 /// Runs `then` on the task that is meant; 0 is the caller.
 fn with_task<T>(task: &Task, tid: Pid, then: impl FnOnce(&Task) -> Result<T>) -> Result<T> {
     if tid == 0 || tid == task.tid() {
@@ -70,9 +90,7 @@ pub(super) fn sched_getaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> R
     if u64::from(len) * 8 < processors() as u64 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let words = with_task(task, tid, |other| {
-        Ok(other.settings.lock().affinity.as_ref().map_or_else(all_processors, |mask| **mask))
-    })?;
+    let words = with_task(task, tid, |other| Ok(mask_of(other)))?;
     let step = bytes.min(u64::from(len));
     let flat: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let part = usize::try_from(step).ok().and_then(|n| flat.get(..n)).ok_or(Errno::EINVAL)?;
@@ -456,7 +474,7 @@ pub(super) fn ioprio_set(task: &Task, which: u32, who: i32, priority: u32) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{all_processors, check_priority};
+    use super::{MASK_WORDS, all_processors, check_priority, within};
     use crate::Errno;
 
     #[test]
@@ -465,6 +483,13 @@ mod tests {
         assert_eq!(check_priority(2, 99), Ok(99));
         assert_eq!(check_priority(0, 0), Ok(0));
         assert_eq!(check_priority(4, 0), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_processor_outside_of_the_mask_stands_for_one_inside() {
+        let mut mask = [0; MASK_WORDS];
+        mask[1] = 0b110;
+        assert_eq!([65, 66, 0, 1].map(|host| within(&mask, host)), [65, 66, 65, 66]);
     }
 
     #[test]

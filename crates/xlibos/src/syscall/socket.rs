@@ -5,7 +5,7 @@ use crate::fs::{File, OpenFlags};
 use crate::net::options::Value;
 use crate::net::socket::{Directions, SOL_SOCKET, Socket, SocketFile, Type, family, general_option, socket_of};
 use crate::net::unix::{UnixSocket, creds_of};
-use crate::wait::wait_until;
+use crate::wait::{end_of_wait, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -182,8 +182,8 @@ pub(super) fn attempt_or_wait<T>(
     let waited = wait_until(&[socket.queue()], deadline, || match attempt() {
         Err(Errno::EAGAIN) => None,
         other => Some(other),
-    })?;
-    waited.unwrap_or(Err(Errno::EAGAIN))
+    });
+    end_of_wait(waited, limit.is_some())
 }
 
 /// The socket's own address: getsockname(2).

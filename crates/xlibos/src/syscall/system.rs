@@ -124,13 +124,14 @@ pub(super) fn sysinfo(_task: &Task, to: UserPtr<[u64; 14]>) -> Result<()> {
     to.write(&words)
 }
 
-/// The processor that the thread runs on: getcpu(2).
+/// The processor that the thread runs on: getcpu(2). Always one that the thread may use: the host's number stands for
+/// another where its mask, which the host does not know, leaves that out.
 ///
 /// # Errors
 /// EFAULT.
-pub(super) fn getcpu(_task: &Task, cpu: UserPtr<u32>, node: UserPtr<u32>) -> Result<()> {
+pub(super) fn getcpu(task: &Task, cpu: UserPtr<u32>, node: UserPtr<u32>) -> Result<()> {
     let (number, its_node) = machine::clock::processor();
-    cpu.write_optional(&number)?;
+    cpu.write_optional(&super::sched::processor_of(task, number))?;
     node.write_optional(&its_node)
 }
 

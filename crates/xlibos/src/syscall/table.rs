@@ -110,7 +110,7 @@ syscalls! {
     95 umask(mask: u32) -> u32 = super::dir::umask, Full;
     96 gettimeofday(to: UserPtr<[u64; 2]>, zone: UserPtr<u64>) -> () = super::time::gettimeofday, Full;
     97 getrlimit(resource: u32, old: UserPtr<[u64; 2]>) -> () = super::rlimit::getrlimit, Full;
-    98 getrusage(who: i32, to: UserPtr<[u64; 18]>) -> () = super::usage::getrusage, Partial("CPU time only, all of it as user time");
+    98 getrusage(who: i32, to: UserPtr<[u64; 18]>) -> () = super::usage::getrusage, Partial("CPU time, all of it as user time; ru_maxrss is what was mapped at most");
     99 sysinfo(to: UserPtr<[u64; 14]>) -> () = super::system::sysinfo, Partial("no load averages; memory as configured");
     100 times(to: UserPtr<[u64; 4]>) -> u64 = super::usage::times, Partial("all CPU time is user time");
     101 ptrace() Absent;
@@ -177,8 +177,8 @@ syscalls! {
     162 sync() -> () = super::sync::sync, Full;
     163 acct() -> () = super::system::privileged, Partial("always EPERM");
     164 settimeofday(time: UserPtr<[i64; 2]>, zone: UserPtr<u64>) -> () = super::time::settimeofday, Partial("always EPERM");
-    165 mount() Absent;
-    166 umount2() Absent;
+    165 mount() -> () = super::system::privileged, Partial("always EPERM");
+    166 umount2() -> () = super::system::privileged, Partial("always EPERM");
     167 swapon() -> () = super::system::privileged, Partial("always EPERM");
     168 swapoff() -> () = super::system::privileged, Partial("always EPERM");
     169 reboot() -> () = super::system::privileged, Partial("always EPERM");
@@ -321,7 +321,7 @@ syscalls! {
     306 syncfs(fd: Fd) -> () = super::sync::syncfs, Full;
     307 sendmmsg(fd: Fd, headers: u64, count: u32, flags: u32) -> u32 = super::message::sendmmsg, Full;
     308 setns() Absent;
-    309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Full;
+    309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Partial("a thread with a mask is told one of its processors; the host may run it on others");
     310 process_vm_readv(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64) -> u64 = super::mm::process_vm_readv, Partial("the caller's own process");
     311 process_vm_writev(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64) -> u64 = super::mm::process_vm_writev, Partial("the caller's own process");
     312 kcmp() Absent;
@@ -336,7 +336,7 @@ syscalls! {
     321 bpf() Absent;
     322 execveat(dirfd: Fd, path: UserPath, argv: u64, env: u64, flags: u32) -> () = super::process::execveat, Partial("set-user-ID bits are ignored");
     323 userfaultfd() Absent;
-    324 membarrier(command: u32, flags: u32, cpu: i32) -> u64 = super::mm::membarrier, Partial("no global barriers");
+    324 membarrier(command: u32, flags: u32, cpu: i32) -> u64 = super::mm::membarrier, Partial("no MEMBARRIER_CMD_GLOBAL_EXPEDITED");
     325 mlock2(addr: u64, len: u64, flags: u32) -> () = super::mm::mlock2, Partial("recorded; the host may swap");
     326 copy_file_range(from: Fd, from_offset: UserPtr<i64>, to: Fd, to_offset: UserPtr<i64>, len: usize, flags: u32) -> usize = super::rw::copy_file_range, Full;
     327 preadv2(fd: Fd, iov: u64, count: u64, offset: u64, _offset_high: u64, flags: u32) -> usize = super::rw::preadv2, Partial("no RWF_NOWAIT");

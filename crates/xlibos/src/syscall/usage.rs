@@ -1,5 +1,6 @@
 //! What was used: times(2), getrusage(2). The host does not tell user from system time: all is user time.
 
+use crate::process::usage::Usage;
 use crate::time::clock::{Clock, process_cpu_ns};
 use crate::{Errno, Result, Task};
 use core::sync::atomic::Ordering;
@@ -7,7 +8,6 @@ use machine::guest::UserPtr;
 
 /// Nanoseconds of a clock tick: USER_HZ is 100.
 const TICK_NS: u64 = 10_000_000;
-const SECOND: u64 = 1_000_000_000;
 
 /// CPU time in ticks of the process and its children: times(2). Answers the ticks since boot.
 ///
@@ -28,14 +28,15 @@ pub(super) fn getrusage(task: &Task, who: i32, to: UserPtr<[u64; 18]>) -> Result
     const CHILDREN: i32 = -1;
     const PROCESS: i32 = 0;
     const THREAD: i32 = 1;
-    let cpu_ns = match who {
-        PROCESS => process_cpu_ns(&task.process)?,
-        CHILDREN => task.process.children_cpu_ns.load(Ordering::Relaxed),
-        THREAD => Clock::Caller.read_ns()?,
+    let process = &task.process;
+    let usage = match who {
+        PROCESS => Usage { cpu_ns: process_cpu_ns(process)?, peak_pages: process.peak_pages() },
+        CHILDREN => Usage {
+            cpu_ns: process.children_cpu_ns.load(Ordering::Relaxed),
+            peak_pages: process.children_peak_pages.load(Ordering::Relaxed),
+        },
+        THREAD => Usage { cpu_ns: Clock::Caller.read_ns()?, peak_pages: process.peak_pages() },
         _ => return Err(Errno::EINVAL),
     };
-    let mut words = [0; 18];
-    words[0] = cpu_ns / SECOND;
-    words[1] = cpu_ns % SECOND / 1000;
-    to.write(&words)
+    to.write(&usage.to_words())
 }

@@ -2,8 +2,8 @@
 
 use crate::fs::inode::{make_dev, split_dev};
 use crate::mm::{Backing, Prot, Vma};
-use crate::process::Task;
 use crate::process::thread_group::RunState;
+use crate::process::{Process, Task};
 use crate::tty::devices::PTS_MAJOR;
 use alloc::format;
 use alloc::string::String;
@@ -109,9 +109,15 @@ fn state(task: &Task) -> (char, &'static str) {
     match task.process.run_state() {
         RunState::Stopped(_) => ('T', "stopped"),
         RunState::Zombie(_) => ('Z', "zombie"),
+        // Of a process whose first thread has ended, that one is shown.
+        RunState::Running if !has_leader(&task.process) => ('Z', "zombie"),
         RunState::Running if task.cpu().is_asleep() => ('S', "sleeping"),
         RunState::Running => ('R', "running"),
     }
+}
+
+fn has_leader(process: &Process) -> bool {
+    process.tasks().iter().any(|task| task.tid() == process.pid)
 }
 
 fn maps(task: &Arc<Task>) -> String {
@@ -173,6 +179,26 @@ fn statm(task: &Arc<Task>) -> String {
     format!("{pages} {pages} 0 0 0 {pages} 0\n")
 }
 
+/// The mask as words of eight digits, the highest first, and as ranges.
+fn processors_allowed(mask: &[u64]) -> String {
+    let bits = u32::try_from(mask.len() * 64).unwrap_or(0);
+    let has = |n: u32| mask.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    let mut ranges: Vec<String> = Vec::new();
+    let mut next = 0;
+    while let Some(start) = (next..bits).find(|n| has(*n)) {
+        let end = (start..bits).find(|n| !has(*n)).unwrap_or(bits);
+        ranges.push(if end - start == 1 { format!("{start}") } else { format!("{start}-{}", end - 1) });
+        next = end;
+    }
+    let halves = mask.iter().flat_map(|word| [word & 0xffff_ffff, word >> 32]);
+    let mut words: Vec<String> = halves.map(|half| format!("{half:08x}")).collect();
+    while words.len() > 1 && words.last().is_some_and(|word| word == "00000000") {
+        words.pop();
+    }
+    words.reverse();
+    format!("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", words.join(","), ranges.join(","))
+}
+
 fn status(task: &Arc<Task>) -> String {
     let process = &task.process;
     let creds = task.creds();
@@ -217,5 +243,18 @@ fn status(task: &Arc<Task>) -> String {
         creds.ambient,
         u8::from(task.settings.lock().no_new_privs),
     ));
+    out.push_str(&processors_allowed(&crate::syscall::sched::mask_of(task)));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processors_allowed;
+
+    #[test]
+    fn masks_are_words_and_ranges() {
+        assert_eq!(processors_allowed(&[0b111, 0]), "Cpus_allowed:\t00000007\nCpus_allowed_list:\t0-2\n");
+        let two = processors_allowed(&[1 << 63 | 0b101, 1]);
+        assert_eq!(two, "Cpus_allowed:\t00000001,80000000,00000005\nCpus_allowed_list:\t0,2,63-64\n");
+    }
 }
