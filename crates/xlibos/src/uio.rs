@@ -76,6 +76,16 @@ impl GuestCursor {
         self.current.len -= left;
     }
 
+    fn limit(&mut self, max: u64) {
+        let mut left = max;
+        let mut vectors = self.vectors();
+        for vector in &mut vectors {
+            vector.len = vector.len.min(left);
+            left -= vector.len;
+        }
+        *self = GuestCursor::many(&vectors);
+    }
+
     fn vectors(&self) -> Vec<IoVec> {
         let mut all = Vec::with_capacity(self.rest.len() + 1);
         if self.current.len > 0 {
@@ -232,6 +242,17 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// Leaves at most `max` bytes.
+    pub fn limit(&mut self, max: u64) {
+        match &mut self.origin {
+            Origin::Guest(cursor) => cursor.limit(max),
+            Origin::Kernel(buffer) => {
+                let end = usize::try_from(max).unwrap_or(usize::MAX).saturating_add(self.done);
+                *buffer = buffer.get(..end).unwrap_or(buffer);
+            }
+        }
     }
 
     /// Takes up to `buffer.len()` bytes; returns how many.

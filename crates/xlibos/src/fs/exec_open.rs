@@ -3,7 +3,7 @@
 use super::fd_table::{Fd, OnExec};
 use super::file::{File, OpenFlags};
 use super::inode::Kind;
-use super::{Follow, access, resolve};
+use super::{Follow, access, resolve, text_busy};
 use crate::{Errno, Result, Task};
 use abi::config::{Config, Stdio};
 use alloc::sync::Arc;
@@ -14,7 +14,7 @@ const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 /// Opens a program: a regular file that the task may execute.
 ///
 /// # Errors
-/// EACCES for what is no regular file or lacks the permission, ELOOP for a link with AT_SYMLINK_NOFOLLOW; those of
+/// ETXTBSY for what is open for writing, EACCES for what is no regular file or lacks the permission, ELOOP for a link with AT_SYMLINK_NOFOLLOW; those of
 /// the walk.
 pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Arc<File>> {
     let place = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
@@ -33,8 +33,12 @@ pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<
         return Err(Errno::EACCES);
     }
     access::check(&**inode, &task.creds(), access::EXECUTE)?;
+    let claim = text_busy::to_run(&**inode)?;
     let ops = Arc::clone(inode).open(OpenFlags::empty())?;
-    Ok(File::with_path(ops, OpenFlags::empty(), Some(place)))
+    let file = File::with_path(ops, OpenFlags::empty(), Some(place));
+    // The mappings of the program keep the file, and with it the claim.
+    file.hold(claim);
+    Ok(file)
 }
 
 /// Gives the first process the caller's standard streams.

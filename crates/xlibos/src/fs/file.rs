@@ -5,7 +5,9 @@ use super::inode::{Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks;
 use super::sigio::SigIo;
+use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
+use super::text_busy::Claim;
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
 use crate::{Errno, Result, Task};
@@ -259,6 +261,8 @@ pub struct File {
     watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
     /// It may hold locks of its own (flock, F_OFD_SETLK).
     is_locked: AtomicBool,
+    /// Why it cannot be run, or, of a program that runs, not be written.
+    claim: Mutex<Option<Claim>>,
     /// Whom O_ASYNC tells: made when first asked for.
     sigio: Mutex<Option<Arc<SigIo>>>,
 }
@@ -343,8 +347,19 @@ impl File {
             path,
             watchers: Mutex::new(Vec::new()),
             is_locked: AtomicBool::new(false),
+            claim: Mutex::new(None),
             sigio: Mutex::new(None),
         })
+    }
+
+    /// Holds a claim as long as the file is open.
+    pub(super) fn hold(&self, claim: Option<Claim>) {
+        *self.claim.lock() = claim;
+    }
+
+    /// Lets others write the file, though it was opened to be run.
+    pub fn release_claim(&self) {
+        self.hold(None);
     }
 
     /// Has `watcher` told when the file ends.
@@ -469,6 +484,7 @@ impl File {
             return self.write_stream(from);
         }
         let mut position = self.position();
+        size_limit::cut(self, from, *position)?;
         let count = self.ops.write(self, from, *position)?;
         if self.flags().contains(OpenFlags::APPEND) {
             *position = self.ops.size()?;
@@ -512,6 +528,7 @@ impl File {
     /// ESPIPE for streams, EBADF, the object's.
     pub fn write_at(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
         self.check_offset_use(self.flags().is_writable())?;
+        size_limit::cut(self, from, offset)?;
         let count = self.ops.write(self, from, offset)?;
         self.notify_transfer(mask::MODIFY, count);
         Ok(count)
@@ -529,8 +546,10 @@ impl File {
             return self.write_stream(from);
         }
         // Objects look at the flags of the description that they are given.
-        let appending = File::new(Arc::clone(&self.ops), self.flags() | OpenFlags::APPEND);
+        let flags = self.flags() | OpenFlags::APPEND;
+        let appending = File::with_path(Arc::clone(&self.ops), flags, self.path.clone());
         let mut position = self.position();
+        size_limit::cut(&appending, from, 0)?;
         let count = self.ops.write(&appending, from, 0)?;
         if moves {
             *position = self.ops.size()?;

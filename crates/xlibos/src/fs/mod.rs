@@ -43,10 +43,12 @@ pub mod procfs;
 pub mod pseudo;
 pub mod sigio;
 pub mod signalfd;
+pub mod size_limit;
 pub mod sleep_lock;
 pub mod special;
 pub mod stdio;
 pub mod sysfs;
+pub mod text_busy;
 pub mod timerfd;
 pub mod tmpfs;
 

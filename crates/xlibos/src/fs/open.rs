@@ -11,6 +11,7 @@ use super::namei::{Ending, Last, Resolve, Walk};
 use super::path::Path;
 use super::pseudo::detached_path;
 use super::special::open_special;
+use super::text_busy::{self, Claim};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use core::any::Any;
@@ -73,11 +74,14 @@ fn open_unnamed(task: &Task, mut walk: Walk, last: &Last, flags: OpenFlags, mode
     let node = change::new_node(dir, walk.creds(), NewKind::File, mode & !task.fs().umask())?;
     let inode = dir.inode().create_unnamed(&node)?;
     let name = alloc::format!("#{} (deleted)", inode.id().ino);
+    let claim = text_busy::to_write(&*inode)?;
     let ops = Arc::clone(&inode).open(flags)?;
     let mut path = detached_path(name.as_bytes(), inode);
     // The mount is the directory's, so that linkat(2) can give the file a name there.
     path.mount = Arc::clone(&dir.mount);
-    Ok(File::with_path(ops, flags.difference(OpenFlags::DIRECTORY), Some(path)))
+    let file = File::with_path(ops, flags.difference(OpenFlags::DIRECTORY), Some(path));
+    file.hold(claim);
+    Ok(file)
 }
 
 /// What O_CREAT found.
@@ -164,6 +168,7 @@ pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File
     }
     check_open(task, path, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
+        let _claim = text_busy::to_write(&**path.inode())?;
         path.inode().set_attributes(&Change { size: Some(0), ..Change::default() })?;
         inotify::notify_place(path, inotify::mask::MODIFY);
     }
@@ -191,13 +196,22 @@ fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
 }
 
 fn open_inode(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
+    let claim = write_claim(path, flags)?;
     let ops: Arc<dyn FileOps> = match path.inode().kind() {
         Kind::Directory => Arc::new(DirectoryFile),
         Kind::File => Arc::clone(path.inode()).open(flags)?,
         _ => open_special(task, path, flags)?,
     };
     inotify::notify_place(path, inotify::mask::OPEN);
-    Ok(File::with_path(ops, flags, Some(path.clone())))
+    let file = File::with_path(ops, flags, Some(path.clone()));
+    if claim.is_some() {
+        file.hold(claim);
+    }
+    Ok(file)
+}
+
+fn write_claim(path: &Path, flags: OpenFlags) -> Result<Option<Claim>> {
+    if flags.is_writable() { text_busy::to_write(&**path.inode()) } else { Ok(None) }
 }
 
 /// An open directory: getdents(2) lists its path's inode.

@@ -155,6 +155,8 @@ fn open_interpreter(task: &Task, file: &File, elf: &Elf) -> Result<Option<(Arc<F
     }
     let interpreter = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &path, 0)?;
     let head = read_head(&interpreter)?;
+    // Linux, too, lets an interpreter be written while programs run with it.
+    interpreter.release_claim();
     let parsed = read_elf(&interpreter, &head).map_err(|_| Errno::from_raw(80))?;
     Ok(Some((interpreter, parsed)))
 }

@@ -181,6 +181,7 @@ fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<A
             exit_signal: request.exit_signal,
         },
     );
+    process.alarms.limit_cpu(&process);
     process.borrows_memory.store(kind == Kind::Vfork, Ordering::SeqCst);
     Ok(process)
 }

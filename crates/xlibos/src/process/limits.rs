@@ -1,9 +1,14 @@
 //! Resource limits: getrlimit(2).
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 /// RLIM_INFINITY.
 pub const INFINITY: u64 = u64::MAX;
+/// RLIMIT_CPU.
+pub const CPU: usize = 0;
+/// RLIMIT_FSIZE.
+pub const FSIZE: usize = 1;
 /// RLIMIT_STACK.
 pub const STACK: usize = 3;
 /// RLIMIT_NOFILE.
@@ -22,6 +27,8 @@ pub struct Limit {
 #[derive(Debug)]
 pub struct Limits {
     table: Mutex<[Limit; 16]>,
+    /// The soft RLIMIT_FSIZE again: each write looks at it.
+    file_size: AtomicU64,
 }
 
 impl Default for Limits {
@@ -37,11 +44,22 @@ impl Default for Limits {
         table[12] = Limit { current: 819_200, max: 819_200 };
         table[13] = Limit { current: 0, max: 0 };
         table[14] = Limit { current: 0, max: 0 };
-        Limits { table: Mutex::new(table) }
+        Limits::with(table)
     }
 }
 
 impl Limits {
+    fn with(table: [Limit; 16]) -> Limits {
+        let file_size = AtomicU64::new(table[FSIZE].current);
+        Limits { table: Mutex::new(table), file_size }
+    }
+
+    /// The soft RLIMIT_FSIZE.
+    #[must_use]
+    pub fn file_size(&self) -> u64 {
+        self.file_size.load(Ordering::Relaxed)
+    }
+
     /// A limit; None for a number that is none.
     #[must_use]
     pub fn get(&self, resource: usize) -> Option<Limit> {
@@ -53,11 +71,14 @@ impl Limits {
         if let Some(slot) = self.table.lock().get_mut(resource) {
             *slot = limit;
         }
+        if resource == FSIZE {
+            self.file_size.store(limit.current, Ordering::Relaxed);
+        }
     }
 
     /// A copy: fork.
     #[must_use]
     pub fn copy(&self) -> Limits {
-        Limits { table: Mutex::new(*self.table.lock()) }
+        Limits::with(*self.table.lock())
     }
 }

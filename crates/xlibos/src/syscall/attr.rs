@@ -3,7 +3,8 @@
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Change, Kind, Stat, Time, now};
-use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at};
+use crate::fs::size_limit::check_size;
+use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at, text_busy};
 use crate::process::creds::{CAP_CHOWN, Creds};
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
@@ -168,19 +169,28 @@ fn set_times(creds: &Creds, times: Option<[i64; 4]>, find: impl FnOnce() -> Resu
     apply(&place, &Change { atime, mtime, ..Change::default() })
 }
 
-fn set_size(place: &Path, size: i64) -> Result<()> {
+fn set_size(task: &Task, place: &Path, size: i64) -> Result<()> {
     let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
     match place.inode().kind() {
-        Kind::File => apply(place, &Change { size: Some(size), ..Change::default() }),
+        Kind::File => {
+            check_length(task, place, size)?;
+            apply(place, &Change { size: Some(size), ..Change::default() })
+        }
         Kind::Directory => Err(Errno::EISDIR),
         _ => Err(Errno::EINVAL),
     }
 }
 
+/// RLIMIT_FSIZE, where there is one.
+fn check_length(task: &Task, place: &Path, size: u64) -> Result<()> {
+    if size <= task.process.limits.file_size() { Ok(()) } else { check_size(task, place.inode().stat()?.size, size) }
+}
+
 pub(super) fn truncate(task: &Task, path: UserPath, size: i64) -> Result<()> {
     let place = resolve_at(task, AT_FDCWD, &path.read()?, 0)?;
     access::check(&**place.inode(), &task.creds(), access::WRITE)?;
-    set_size(&place, size)
+    let _claim = text_busy::to_write(&**place.inode())?;
+    set_size(task, &place, size)
 }
 
 pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
@@ -188,7 +198,7 @@ pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
     if !file.flags().is_writable() {
         return Err(Errno::EINVAL);
     }
-    set_size(&pseudo::path_of(&file), size)
+    set_size(task, &pseudo::path_of(&file), size)
 }
 
 pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -> Result<()> {
@@ -200,6 +210,7 @@ pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -
     if len == 0 {
         return Err(Errno::EINVAL);
     }
+    check_length(task, &pseudo::path_of(&file), offset.saturating_add(len))?;
     file.ops().allocate(&file, mode, offset, len)
 }
 

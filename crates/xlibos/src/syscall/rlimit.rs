@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use crate::process::creds::{CAP_SYS_RESOURCE, Creds};
-use crate::process::limits::{Limit, NOFILE};
+use crate::process::limits::{CPU, Limit, NOFILE};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use machine::guest::UserPtr;
@@ -69,7 +69,7 @@ fn read(process: &Process, resource: u32) -> Result<Limit> {
     process.limits.get(index).ok_or(Errno::EINVAL)
 }
 
-fn set(task: &Task, process: &Process, resource: u32, limit: Limit) -> Result<()> {
+fn set(task: &Task, process: &Arc<Process>, resource: u32, limit: Limit) -> Result<()> {
     let index = usize::try_from(resource).map_err(|_| Errno::EINVAL)?;
     let old = process.limits.get(index).ok_or(Errno::EINVAL)?;
     if limit.current > limit.max {
@@ -82,6 +82,9 @@ fn set(task: &Task, process: &Process, resource: u32, limit: Limit) -> Result<()
         return Err(Errno::EPERM);
     }
     process.limits.set(index, limit);
+    if index == CPU {
+        process.alarms.limit_cpu(process);
+    }
     if index == NOFILE {
         process.tasks().iter().for_each(|task| task.files().set_limit(limit.current));
     }

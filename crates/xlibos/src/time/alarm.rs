@@ -4,10 +4,12 @@
 
 use super::clock::{Clock, wait_ns};
 use super::timer::{Timer, TimerTarget};
+use crate::process::limits;
 use crate::process::{Pid, Process, Task};
-use crate::signal::{SI_KERNEL, SI_TIMER, SigInfo, send_process, send_task};
+use crate::signal::{SI_KERNEL, SI_TIMER, SIGKILL, SIGXCPU, SigInfo, send_process, send_task};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI32, Ordering};
 use machine::sync::Mutex;
 
@@ -42,6 +44,7 @@ struct State {
     still: u32,
 }
 
+const SECOND_NS: u64 = 1_000_000_000;
 /// Longest wait between two looks at a CPU clock that stands still.
 const LONGEST_LOOK_NS: u64 = 200_000_000;
 
@@ -118,9 +121,11 @@ impl Alarm {
 
     /// Moves the target on when it has come; returns how many expiries there were.
     fn advance(&self) -> u64 {
-        let Ok(now) = self.clock.read_ns() else { return 0 };
+        let now = self.clock.read_ns();
         let mut state = self.state.lock();
         let Some(target) = state.target else { return 0 };
+        // A process on its way to another host process has no clock for a moment: it is looked at again.
+        let now = now.unwrap_or(state.shown);
         let mut count = 0;
         if target <= now {
             count = (now - target).checked_div(state.interval).map_or(1, |more| more + 1);
@@ -193,6 +198,8 @@ pub struct Alarms {
     posix: Mutex<BTreeMap<i32, Arc<Alarm>>>,
     next: AtomicI32,
     intervals: [Mutex<Option<Arc<Alarm>>>; 3],
+    /// Those of RLIMIT_CPU.
+    cpu_limit: Mutex<Vec<Arc<Alarm>>>,
 }
 
 /// ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF and their signals.
@@ -253,6 +260,25 @@ impl Alarms {
             let old = slot.lock().take();
             drop(old);
         }
+        let old = core::mem::take(&mut *self.cpu_limit.lock());
+        drop(old);
+    }
+
+    /// RLIMIT_CPU as it is now: SIGXCPU each second from the soft limit on, SIGKILL at the hard one.
+    pub fn limit_cpu(&self, process: &Arc<Process>) {
+        let Some(limit) = process.limits.get(limits::CPU) else { return };
+        let alarm = |signal: i32, seconds: u64, interval_ns: u64| {
+            let notify = Notify::Process(Arc::downgrade(process));
+            let alarm = Alarm::new(Clock::Process(Arc::clone(process)), notify, SigInfo::kernel(signal));
+            let first_ns = seconds.max(1).saturating_mul(SECOND_NS);
+            let _ = alarm.set(Setting { first_ns, interval_ns }, true);
+            alarm
+        };
+        let bounds = [(SIGXCPU, limit.current, SECOND_NS), (SIGKILL, limit.max, 0)];
+        let wanted = bounds.into_iter().filter(|(_, seconds, _)| *seconds != limits::INFINITY);
+        let new: Vec<_> = wanted.map(|(signal, seconds, interval)| alarm(signal, seconds, interval)).collect();
+        let old = core::mem::replace(&mut *self.cpu_limit.lock(), new);
+        drop(old);
     }
 
     /// An interval timer, made at first use.
