@@ -39,6 +39,19 @@ pub struct Config {
     pub stats: bool,
     /// Number of processors the container may use.
     pub cpus: u32,
+    /// Figures of the host for /proc.
+    pub machine: Machine,
+}
+
+/// What programs may know of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Lines of /proc/cpuinfo for one processor, without those that tell one from another.
+    pub processor: String,
+    /// Bytes of memory, 0 where the host does not tell.
+    pub memory_total: u64,
+    /// Bytes that could be had at the start, 0 where the host does not tell.
+    pub memory_available: u64,
 }
 
 /// One mount.

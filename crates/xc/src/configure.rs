@@ -4,7 +4,7 @@ use crate::args::{Command, Options};
 use crate::environment::Environment;
 use crate::mounts::Mounts;
 use crate::user::{Accounts, User};
-use crate::{streams, terminal};
+use crate::{machine, streams, terminal};
 use abi::config::{Config, Stdio};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
@@ -45,6 +45,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         memory_limit: 0,
         strace: options.strace,
         stats: options.stats.is_some(),
+        machine: machine::read(),
         cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
     };
     Ok((config, mounts.exports))

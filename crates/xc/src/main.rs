@@ -5,6 +5,7 @@ mod configure;
 mod container;
 mod environment;
 mod features;
+mod machine;
 mod mounts;
 mod name;
 mod report;

@@ -485,6 +485,12 @@ pub fn count_fork(kind: Kind) {
     }
 }
 
+/// How many processes were made.
+#[must_use]
+pub fn forks() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// Counts a program start.
 pub fn count_exec() {
     EXECS.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,17 @@ fn closed_streams_stay_closed() {
     assert_eq!(redirected("/bin/echo x 2>/dev/null", ">&-").1, Some(1));
 }
 
+#[test]
+fn a_file_of_the_caller_is_written_by_programs_that_copy_ranges() {
+    let directory = Directory::new("copied");
+    let target = directory.0.join("target");
+    let redirection = format!(">{}", target.display());
+    assert_eq!(redirected("cat /etc/passwd; cat /proc/version", &redirection).1, Some(0));
+    let copied = std::fs::read_to_string(target).unwrap();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    assert!(copied.starts_with(&passwd) && copied[passwd.len()..].starts_with("Linux version"), "{copied}");
+}
+
 const SELECT: &str = "
 import os, select
 print(len(select.select([0], [], [], 0)[0]), flush=True)

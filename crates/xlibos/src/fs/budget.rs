@@ -50,6 +50,11 @@ impl Budget {
     }
 }
 
+/// Bytes that files in memory use.
+pub(super) fn used_by_all() -> u64 {
+    ALL.used.load(Ordering::Relaxed)
+}
+
 /// Sets the limit of all files in memory.
 pub(super) fn set_limit_of_all(bytes: u64) {
     ALL.limit.store(bytes, Ordering::Relaxed);

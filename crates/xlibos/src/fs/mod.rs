@@ -52,6 +52,12 @@ pub mod text_busy;
 pub mod timerfd;
 pub mod tmpfs;
 
+/// Bytes that files in memory use.
+#[must_use]
+pub fn memory_used() -> u64 {
+    budget::used_by_all()
+}
+
 pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};

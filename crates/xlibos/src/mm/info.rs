@@ -2,6 +2,7 @@
 
 use super::space::Mm;
 use crate::fs::path::Path;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Addresses of a program's parts, and its file.
@@ -23,6 +24,8 @@ pub struct Info {
     pub auxv: Vec<u8>,
     /// The program's file.
     pub exe: Option<Path>,
+    /// The arguments at the start, each with its NUL, for other processes.
+    pub command: Arc<[u8]>,
 }
 
 impl Default for Info {
@@ -36,6 +39,7 @@ impl Default for Info {
             environment: (0, 0),
             auxv: Vec::new(),
             exe: None,
+            command: Arc::default(),
         }
     }
 }
@@ -51,6 +55,16 @@ impl Mm {
     #[must_use]
     pub fn exe(&self) -> Option<Path> {
         self.info().exe.clone()
+    }
+
+    /// Keeps the arguments, as many as fit in a page.
+    pub fn set_command(&self, arguments: &[Vec<u8>]) {
+        let mut bytes: Vec<u8> =
+            arguments.iter().flat_map(|word| word.iter().chain(&[0])).copied().take(4096).collect();
+        if let Some(last) = bytes.last_mut() {
+            *last = 0;
+        }
+        self.info().command = bytes.into();
     }
 
     /// Sets where argument and environment strings lie, each as start and end.

@@ -5,6 +5,7 @@
 //! asked and read outside of it, and references to files are dropped outside of it.
 
 pub mod fault;
+pub mod figures;
 pub mod image;
 
 mod advise;

@@ -275,6 +275,7 @@ fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
     mm.set_brk_start(brk + (crate::random::next_u64() & 0x1fff) * PAGE);
     let rsp = super::stack::build(task, mm, plan, base, interpreter_base)?;
     mm.set_exe(plan.file.path().cloned());
+    mm.set_command(&plan.argv);
     Ok(TrapFrame { rip: entry, rsp, rflags: 0x202, orig_rax: u64::MAX, ..TrapFrame::default() })
 }
 

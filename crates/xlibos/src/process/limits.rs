@@ -1,6 +1,6 @@
 //! Resource limits: getrlimit(2).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 /// RLIM_INFINITY.
@@ -29,6 +29,8 @@ pub struct Limits {
     table: Mutex<[Limit; 16]>,
     /// The soft RLIMIT_FSIZE again: each write looks at it.
     file_size: AtomicU64,
+    /// /proc/PID/oom_score_adj: kept for who asks.
+    oom_adjustment: AtomicI32,
 }
 
 impl Default for Limits {
@@ -44,14 +46,14 @@ impl Default for Limits {
         table[12] = Limit { current: 819_200, max: 819_200 };
         table[13] = Limit { current: 0, max: 0 };
         table[14] = Limit { current: 0, max: 0 };
-        Limits::with(table)
+        Limits::with(table, 0)
     }
 }
 
 impl Limits {
-    fn with(table: [Limit; 16]) -> Limits {
+    fn with(table: [Limit; 16], oom_adjustment: i32) -> Limits {
         let file_size = AtomicU64::new(table[FSIZE].current);
-        Limits { table: Mutex::new(table), file_size }
+        Limits { table: Mutex::new(table), file_size, oom_adjustment: AtomicI32::new(oom_adjustment) }
     }
 
     /// The soft RLIMIT_FSIZE.
@@ -76,9 +78,20 @@ impl Limits {
         }
     }
 
+    /// /proc/PID/oom_score_adj.
+    #[must_use]
+    pub fn oom_adjustment(&self) -> i32 {
+        self.oom_adjustment.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_oom_adjustment(&self, value: i32) {
+        self.oom_adjustment.store(value, Ordering::Relaxed);
+    }
+
     /// A copy: fork.
     #[must_use]
     pub fn copy(&self) -> Limits {
-        Limits::with(*self.table.lock())
+        Limits::with(*self.table.lock(), self.oom_adjustment())
     }
 }

@@ -56,6 +56,7 @@ pub struct Process {
     links: Mutex<Links>,
     status: Mutex<Status>,
     tasks: Mutex<Vec<Arc<Task>>>,
+    remains: Mutex<Option<Remains>>,
     mm: Mutex<Arc<Mm>>,
     actions: Mutex<Arc<Actions>>,
     /// Signals for any of its threads.
@@ -102,6 +103,9 @@ impl core::fmt::Debug for Process {
     }
 }
 
+/// Name and credentials of the last thread.
+pub type Remains = ([u8; 16], Arc<super::creds::Creds>);
+
 /// What a new process starts with.
 pub struct Parts {
     /// Parent.
@@ -129,6 +133,7 @@ impl Process {
             links: Mutex::new(parts.links),
             status: Mutex::new(run),
             tasks: Mutex::new(Vec::new()),
+            remains: Mutex::new(None),
             mm: Mutex::new(parts.mm),
             actions: Mutex::new(parts.actions),
             pending: Pending::default(),
@@ -203,8 +208,17 @@ impl Process {
         let removed = tasks.iter().position(|t| core::ptr::eq(&raw const **t, task)).map(|at| tasks.remove(at));
         let left = tasks.len();
         drop(tasks);
+        if left == 0 {
+            *self.remains.lock() = Some((*task.name.lock(), task.creds()));
+        }
         drop(removed);
         left
+    }
+
+    /// What a process without threads had.
+    #[must_use]
+    pub fn remains(&self) -> Option<Remains> {
+        self.remains.lock().clone()
     }
 
     /// Its address space.

@@ -108,7 +108,8 @@ pub(super) fn pwritev2(
 /// Copies between two regular files: copy_file_range(2).
 ///
 /// # Errors
-/// EBADF, EFAULT, EINVAL for flags, other files, or ranges of one file that overlap; EISDIR, ENOSPC.
+/// EBADF, EFAULT, EINVAL for flags, other files, or ranges of one file that overlap; EXDEV for the caller's standard
+/// streams; EISDIR, ENOSPC.
 pub(super) fn copy_file_range(
     task: &Task,
     from: Fd,
@@ -161,6 +162,10 @@ fn check_copy((from, source): (&File, u64), (to, target): (&File, u64), len: u64
     }
     if !from.flags().is_readable() || !to.flags().is_writable() || to.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF);
+    }
+    // The caller's own files share their offset with it; Linux says so of files that cannot be copied this way.
+    if !from.ops().is_seekable() || !to.ops().is_seekable() {
+        return Err(Errno::EXDEV);
     }
     let overlap = source < target.saturating_add(len) && target < source.saturating_add(len);
     if overlap && one.inode().id() == other.inode().id() { Err(Errno::EINVAL) } else { Ok(()) }

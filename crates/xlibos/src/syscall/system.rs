@@ -20,6 +20,8 @@ static UTS: Mutex<Uts> = Mutex::new(Uts { hostname: Vec::new(), domain: Vec::new
 
 /// Release of the kernel that programs see.
 pub const RELEASE: &str = "6.1.0-xlibos";
+/// Version of it.
+pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC xlibos";
 
 /// Sets the host name at boot.
 pub fn set_hostname(name: &[u8]) {
@@ -32,13 +34,18 @@ pub fn hostname() -> Vec<u8> {
     UTS.lock().hostname.clone()
 }
 
+/// The NIS domain name.
+#[must_use]
+pub fn domain_name() -> Vec<u8> {
+    UTS.lock().domain.clone()
+}
+
 pub(super) fn uname(_task: &Task, buffer: UserPtr<u8>) -> Result<()> {
     let (hostname, domain) = {
         let uts = UTS.lock();
         (uts.hostname.clone(), uts.domain.clone())
     };
-    let fields: [&[u8]; 6] =
-        [b"Linux", &hostname, RELEASE.as_bytes(), b"#1 SMP PREEMPT_DYNAMIC xlibos", b"x86_64", &domain];
+    let fields: [&[u8]; 6] = [b"Linux", &hostname, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domain];
     let mut out = [0_u8; FIELD * 6];
     for (slot, field) in out.chunks_exact_mut(FIELD).zip(fields) {
         slot.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
@@ -96,28 +103,19 @@ pub(super) fn getrandom(task: &Task, buffer: u64, len: u64, flags: u32) -> Resul
     Ok(done)
 }
 
-/// Bytes of memory that the container may use.
-#[must_use]
-pub fn memory_total() -> u64 {
-    /// Where no limit was set and the host's size is not told.
-    const UNKNOWN: u64 = 4 << 30;
-    let limit = crate::kernel::config().map_or(0, |config| config.memory_limit);
-    if limit == 0 { UNKNOWN } else { limit }
-}
-
-/// Uptime, memory, processes: sysinfo(2). Free memory is what the guests' private writable mappings leave.
+/// Uptime, memory, processes: sysinfo(2).
 ///
 /// # Errors
 /// EFAULT.
 pub(super) fn sysinfo(_task: &Task, to: UserPtr<[u64; 14]>) -> Result<()> {
+    let figures = crate::mm::figures::now();
     let processes = crate::process::tree::collect_processes();
-    let used: u64 = processes.iter().map(|process| process.mm().totals().data).fold(0, u64::saturating_add);
-    let total = memory_total();
+    let threads: usize = processes.iter().map(|process| process.thread_count()).sum();
     let mut words = [0_u64; 14];
     words[0] = machine::clock::read_ns(7) / 1_000_000_000;
-    words[4] = total;
-    words[5] = total.saturating_sub(used).max(total / 16);
-    let threads: usize = processes.iter().map(|process| process.thread_count()).sum();
+    words[4] = figures.total;
+    words[5] = figures.free;
+    words[6] = figures.files;
     words[10] = u64::try_from(threads.min(0xffff)).unwrap_or(0);
     // mem_unit: bytes.
     words[13] = 1;

@@ -225,6 +225,105 @@ cases! { proc;
         }
         assert_eq!(String::from_utf8_lossy(&all), text(c"/proc/self/limits")?);
     }
+    fn reading_again_from_the_start_is_new() {
+        let fd = open(c"/proc/self/comm", c::O_RDONLY, 0)?;
+        sys!(prctl, c::PR_SET_NAME, c"first")?;
+        assert_eq!(read(fd, 99)?, b"first\n");
+        assert_eq!(read(fd, 99)?, b"");
+        sys!(prctl, c::PR_SET_NAME, c"second")?;
+        sys!(lseek, fd, 0, c::SEEK_SET)?;
+        assert_eq!(read(fd, 99)?, b"second\n");
+    }
+    fn file_of_a_process_that_ended_is_esrch() {
+        let one = child(|| loop { sys!(pause).ok(); })?;
+        let fd = open(&crate::kit::name(&format!("/proc/{}/status", one.pid)), c::O_RDONLY, 0)?;
+        one.end()?;
+        assert_errno(read(fd, 9), c::ESRCH);
+    }
+    fn comm_of_a_thread_is_its_own() {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let tid = sys!(gettid)?;
+                sys!(prctl, c::PR_SET_NAME, c"one thread")?;
+                let comm = text(&crate::kit::name(&format!("/proc/self/task/{tid}/comm")))?;
+                let status = text(c"/proc/thread-self/status")?;
+                assert!(status.contains(&format!("\nTgid:\t{}\n", pid()?)) && status.contains(&format!("\nPid:\t{tid}\n")));
+                Ok::<String, crate::kit::Fail>(comm)
+            });
+            assert_eq!(thread.join().unwrap_or_else(|_| Ok("panic".into()))?, "one thread\n");
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+        assert_ne!(text(c"/proc/self/comm")?, "one thread\n");
+        assert_errno(open(&crate::kit::name("/proc/self/task/999999999"), c::O_RDONLY, 0), c::ENOENT);
+    }
+    fn oom_score_adj_is_kept_and_inherited() {
+        let path = c"/proc/self/oom_score_adj";
+        write(open(path, c::O_WRONLY | c::O_TRUNC, 0)?, b"500\n")?;
+        assert_eq!(text(path)?, "500\n");
+        child(|| {
+            assert_eq!(text(c"/proc/self/oom_score_adj")?, "500\n");
+            Ok(())
+        })?.succeeds()?;
+        for wrong in ["2000", "x", "-1001"] {
+            assert_errno(write(open(path, c::O_WRONLY, 0)?, wrong.as_bytes()), c::EINVAL);
+        }
+    }
+    fn others_may_not_look_into_a_process() {
+        let one = child(|| loop { sys!(pause).ok(); })?;
+        let of = |name: &str| crate::kit::name(&format!("/proc/{}/{name}", one.pid));
+        let seen = crate::kit::as_nobody(|| {
+            for name in ["fd", "environ", "mem", "auxv"] {
+                assert_errno(open(&of(name), c::O_RDONLY, 0), c::EACCES);
+            }
+            assert_errno(sys!(readlink, of("exe").as_c_str(), &mut [0u8; 99], 99), c::EACCES);
+            assert!(text(&of("status"))?.starts_with("Name:") && text(&of("stat"))?.contains('('));
+            Ok(())
+        });
+        one.end()?;
+        seen?;
+    }
+    fn settings_are_not_for_everyone_to_change() {
+        crate::kit::as_nobody(|| {
+            for path in [c"/proc/sys/kernel/pid_max", c"/proc/sys/vm/swappiness", c"/proc/sys/net/core/somaxconn"] {
+                assert_errno(open(path, c::O_WRONLY, 0), c::EACCES);
+                assert_errno(open(path, c::O_WRONLY | c::O_TRUNC, 0), c::EACCES);
+            }
+            Ok(())
+        })?;
+        assert!(list("/proc/sys")?.contains(&"kernel".to_owned()));
+        assert_errno(open(c"/proc/sys/kernel/none", c::O_RDONLY, 0), c::ENOENT);
+        assert_errno(read(open(c"/proc/sys/kernel", c::O_RDONLY, 0)?, 1), c::EISDIR);
+    }
+    fn memory_is_the_same_by_call_and_by_file() {
+        let mut info: c::sysinfo = sys::zeroed();
+        sys!(sysinfo, &mut info)?;
+        let meminfo = text(c"/proc/meminfo")?;
+        let total = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        assert_eq!(total.and_then(|kib| kib.parse().ok()), Some(info.totalram * u64::from(info.mem_unit) / 1024));
+    }
+    fn processors_say_what_they_can() {
+        let cpuinfo = text(c"/proc/cpuinfo")?;
+        let values = |key: &str| cpuinfo.lines().filter(|l| l.split(':').next().map(str::trim) == Some(key)).count();
+        assert!(values("processor") >= 1);
+        assert_eq!([values("model name"), values("flags"), values("cpu MHz")], [values("processor"); 3]);
+        assert!(cpuinfo.contains(" sse2 "));
+    }
+    fn heap_is_in_maps_once_there_is_one() {
+        child(|| {
+            let now = sys!(brk, 0)?;
+            sys!(brk, now + 2 * 4096)?;
+            let maps = text(c"/proc/self/maps")?;
+            let heap = maps.lines().find(|l| l.ends_with("[heap]")).unwrap_or("none");
+            assert!(heap.contains(" rw-p 00000000 00:00 0 "), "{heap}");
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn a_link_out_of_proc_is_followed() {
+        close(file(c"f", b"here")?)?;
+        let fd = open(c".", c::O_RDONLY, 0)?;
+        assert_eq!(text(&crate::kit::name(&format!("/proc/self/fd/{fd}/f")))?, "here");
+        assert_eq!(link("/proc/mounts")?, "self/mounts");
+    }
     fn proc_cannot_be_changed() {
         assert!(sys!(mkdir, c"/proc/x", 0o755).is_err());
         assert!(open(c"/proc/x", c::O_CREAT | c::O_WRONLY, 0o600).is_err());

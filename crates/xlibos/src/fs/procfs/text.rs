@@ -1,95 +1,72 @@
-//! The texts of /proc's files, in Linux's format.
+//! Files of a process's directory, or a thread's.
 
-use crate::fs::inode::{make_dev, split_dev};
-use crate::mm::{Backing, Prot, Vma};
-use crate::process::thread_group::RunState;
-use crate::process::{Process, Task};
+use super::subject::Subject;
+use super::system::TICK_NS;
+use super::{limits, maps, mounts, processors};
+use crate::fs::file::File;
+use crate::fs::inode::make_dev;
+use crate::process::Task;
+use crate::time::clock::{process_cpu_ns, thread_cpu_ns};
 use crate::tty::devices::PTS_MAJOR;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use machine::guest;
 
-const SECOND: u64 = 1_000_000_000;
 /// Longest command line or environment that is shown.
 const LONGEST: u64 = 1 << 20;
 
-/// A file of the root directory.
-pub(super) fn global(name: &str) -> Vec<u8> {
-    let up = machine::clock::read_ns(7);
-    let text = match name {
-        "uptime" => format!("{}.{:02} 0.00\n", up / SECOND, up % SECOND / 10_000_000),
-        "loadavg" => format!("0.00 0.00 0.00 1/{} 1\n", crate::process::tree::collect_processes().len()),
-        "version" => format!("Linux version {} (xlibos)\n", crate::syscall::system::RELEASE),
-        "filesystems" => String::from("nodev\tproc\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\toverlay\n"),
-        "mounts" => mounts(),
-        "cpuinfo" => cpuinfo(),
-        "stat" => stat_of_all(up),
-        _ => meminfo(),
-    };
-    text.into_bytes()
-}
-
-fn mounts() -> String {
-    String::from(
-        "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\ndevtmpfs /dev devtmpfs rw 0 0\n",
-    )
-}
-
-fn cpus() -> u32 {
-    crate::kernel::config().map_or(1, |config| config.cpus)
-}
-
-fn cpuinfo() -> String {
-    (0..cpus()).map(|n| format!("processor\t: {n}\nmodel name\t: x86-64\ncpu cores\t: {}\n\n", cpus())).collect()
-}
-
-fn stat_of_all(up: u64) -> String {
-    let idle = up / 10_000_000;
-    let each: String = (0..cpus()).map(|n| format!("cpu{n} 0 0 0 {idle} 0 0 0 0 0 0\n")).collect();
-    let boot = machine::clock::realtime_ns().saturating_sub(up) / SECOND;
-    format!(
-        "cpu  0 0 0 {} 0 0 0 0 0 0\n{each}intr 0\nctxt 0\nbtime {boot}\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
-        idle * u64::from(cpus())
-    )
-}
-
-fn meminfo() -> String {
-    let limit = crate::kernel::config().map_or(0, |config| config.memory_limit);
-    let total = if limit == 0 { 4 << 20 } else { limit / 1024 };
-    let rows = [
-        ("MemTotal:", total),
-        ("MemFree:", total / 2),
-        ("MemAvailable:", total / 2),
-        ("Buffers:", 0),
-        ("Cached:", 0),
-        ("SwapTotal:", 0),
-        ("SwapFree:", 0),
-    ];
-    rows.iter().map(|(name, value)| format!("{name:<16}{value:>8} kB\n")).collect()
-}
-
-/// A file of a process's directory.
-pub(super) fn of_process(task: &Arc<Task>, name: &str) -> Vec<u8> {
+/// The file of this name.
+pub(super) fn of_subject(subject: &Subject, name: &str) -> Vec<u8> {
+    let task = subject.task.as_ref();
+    let of_task = |make: fn(&Arc<Task>) -> String| task.map(make).unwrap_or_default().into_bytes();
     match name {
-        "cmdline" => strings(task, task.mm().info().arguments),
-        "environ" => strings(task, task.mm().info().environment),
-        "comm" => [comm(task).as_bytes(), b"\n"].concat(),
-        "maps" => maps(task).into_bytes(),
-        "mounts" => mounts().into_bytes(),
-        "stat" => stat(task).into_bytes(),
-        "statm" => statm(task).into_bytes(),
-        _ => status(task).into_bytes(),
+        "auxv" => task.map(|task| task.mm().info().auxv.clone()).unwrap_or_default(),
+        "cgroup" => b"0::/\n".to_vec(),
+        "cmdline" => command_line(subject),
+        "comm" => [subject.comm().as_bytes(), b"\n"].concat(),
+        "environ" => environment(subject),
+        "limits" => limits::text(&subject.process.limits).into_bytes(),
+        "maps" => of_task(maps::text),
+        "mountinfo" => of_task(|task| mounts::mountinfo(&task.fs().root())),
+        "mounts" => of_task(|task| mounts::mounts(&task.fs().root())),
+        "oom_score" | "wchan" => b"0\n".to_vec(),
+        "oom_score_adj" => format!("{}\n", subject.process.limits.oom_adjustment()).into_bytes(),
+        "personality" => of_task(|task| format!("{:08x}\n", task.settings.lock().personality)),
+        "setgroups" => b"allow\n".to_vec(),
+        "stat" => stat(subject).into_bytes(),
+        "statm" => statm(subject).into_bytes(),
+        "status" => status(subject).into_bytes(),
+        "uid_map" | "gid_map" => b"         0          0 4294967295\n".to_vec(),
+        _ => Vec::new(),
     }
 }
 
-/// Memory of the caller's own process; another's is not reachable from here, and its name stands for it.
-fn strings(task: &Arc<Task>, range: (u64, u64)) -> Vec<u8> {
-    let own = Task::current().is_some_and(|current| Arc::ptr_eq(&current.process, &task.process));
-    if !own {
-        return [comm(task).as_bytes(), b"\0"].concat();
+/// The caller's own from its memory, where it may have changed it; another's as it was at exec.
+fn command_line(subject: &Subject) -> Vec<u8> {
+    let Some(task) = &subject.task else { return Vec::new() };
+    let (range, at_exec) = {
+        let mm = task.mm();
+        let info = mm.info();
+        (info.arguments, Arc::clone(&info.command))
+    };
+    if subject.is_own() { strings(range) } else { at_exec.to_vec() }
+}
+
+/// Of another process, nothing: its memory is not reachable from here.
+fn environment(subject: &Subject) -> Vec<u8> {
+    match &subject.task {
+        Some(task) if subject.is_own() => {
+            let range = task.mm().info().environment;
+            strings(range)
+        }
+        _ => Vec::new(),
     }
+}
+
+fn strings(range: (u64, u64)) -> Vec<u8> {
     let len = range.1.saturating_sub(range.0).min(LONGEST);
     let mut bytes = alloc::vec![0; usize::try_from(len).unwrap_or(0)];
     match guest::read_some(range.0, &mut bytes) {
@@ -99,162 +76,152 @@ fn strings(task: &Arc<Task>, range: (u64, u64)) -> Vec<u8> {
     bytes
 }
 
-fn comm(task: &Task) -> String {
-    let name = *task.name.lock();
-    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    String::from_utf8_lossy(name.get(..end).unwrap_or(&[])).into_owned()
+/// /proc/PID/fdinfo/N.
+pub(super) fn descriptor(file: &File) -> String {
+    let mount = file.path().map_or(15, |path| path.mount.id);
+    let ino = file.path().map_or_else(|| file.ops().stat().map_or(0, |stat| stat.ino), |path| path.inode().id().ino);
+    format!("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{mount}\nino:\t{ino}\n", file.current_position(), file.flags().bits())
 }
 
-fn state(task: &Task) -> (char, &'static str) {
-    match task.process.run_state() {
-        RunState::Stopped(_) => ('T', "stopped"),
-        RunState::Zombie(_) => ('Z', "zombie"),
-        // Of a process whose first thread has ended, that one is shown.
-        RunState::Running if !has_leader(&task.process) => ('Z', "zombie"),
-        RunState::Running if task.cpu().is_asleep() => ('S', "sleeping"),
-        RunState::Running => ('R', "running"),
+/// Where a program's parts lie, for stat.
+#[derive(Default)]
+struct Places {
+    code: (u64, u64),
+    data: (u64, u64),
+    heap: u64,
+    stack: u64,
+    arguments: (u64, u64),
+    environment: (u64, u64),
+}
+
+/// Zeros for who may not look.
+fn places(subject: &Subject) -> Places {
+    let Some(task) = subject.task.as_ref().filter(|_| subject.check_inspection().is_ok()) else {
+        return Places::default();
+    };
+    let mm = task.mm();
+    let heap = mm.heap().start;
+    let info = mm.info();
+    Places {
+        code: info.code,
+        data: info.data,
+        heap,
+        stack: info.stack_start,
+        arguments: info.arguments,
+        environment: info.environment,
     }
 }
 
-fn has_leader(process: &Process) -> bool {
-    process.tasks().iter().any(|task| task.tid() == process.pid)
-}
-
-fn maps(task: &Arc<Task>) -> String {
-    task.mm().collect_vmas().iter().map(map_line).collect()
-}
-
-fn map_line(vma: &Vma) -> String {
-    let bit = |flag: Prot, letter: char| if vma.prot.contains(flag) { letter } else { '-' };
-    let sharing = if vma.is_shared() { 's' } else { 'p' };
-    let (offset, dev, ino, name) = match &vma.backing {
-        Backing::File { file, offset, .. } => {
-            let id = file.path().map(|path| path.inode().id());
-            let root = Task::current().map(|current| current.fs().root());
-            let name = match (file.path(), root) {
-                (Some(path), Some(root)) => String::from_utf8_lossy(&path.display(&root)).into_owned(),
-                _ => String::new(),
-            };
-            (*offset, id.map_or(0, |id| id.dev), id.map_or(0, |id| id.ino), name)
-        }
-        Backing::SharedZero { id, offset } => (*offset, 1, *id, String::from("/dev/zero (deleted)")),
-        Backing::Stack => (0, 0, 0, String::from("[stack]")),
-        Backing::Heap => (0, 0, 0, String::from("[heap]")),
-        Backing::Vdso => (0, 0, 0, String::from("[vdso]")),
-        Backing::Zero => (0, 0, 0, String::new()),
-    };
-    let (major, minor) = split_dev(dev);
-    let head = format!(
-        "{:08x}-{:08x} {}{}{}{sharing} {offset:08x} {major:02x}:{minor:02x} {ino}",
-        vma.start,
-        vma.end,
-        bit(Prot::READ, 'r'),
-        bit(Prot::WRITE, 'w'),
-        bit(Prot::EXEC, 'x'),
-    );
-    if name.is_empty() { format!("{head} \n") } else { format!("{head:<73}{name}\n") }
-}
-
-fn stat(task: &Arc<Task>) -> String {
-    let process = &task.process;
-    let (parent, pgid, sid) = super::family(process);
+fn stat(subject: &Subject) -> String {
+    let process = &subject.process;
+    let (pgid, sid) = process.links_of_other();
     let session = process.session();
-    let foreground = session.foreground();
     let terminal = session.tty().map_or(0, |tty| make_dev(PTS_MAJOR, tty.index));
-    let started = process.started_ns / 10_000_000;
-    let bytes = process.mm().totals().mapped;
+    let foreground = if terminal == 0 { -1 } else { session.foreground() };
+    let cpu = match &subject.task {
+        Some(task) if subject.id != process.pid => thread_cpu_ns(task),
+        Some(_) => process_cpu_ns(process),
+        None => Ok(process.ended_cpu_ns.load(Ordering::Relaxed)),
+    };
+    let ticks = cpu.unwrap_or(0) / TICK_NS;
+    let children = process.children_cpu_ns.load(Ordering::Relaxed) / TICK_NS;
+    let nice = subject.task.as_ref().map_or(0, |task| task.settings.lock().nice);
+    let started = process.started_ns / TICK_NS;
+    let resident = subject.task.as_ref().map_or(0, |task| task.mm().resident()) / 4096;
+    let at = places(subject);
+    let head = format!(
+        "{} ({}) {} {} {pgid} {sid} {terminal} {foreground} 0 0 0 0 0 {ticks} 0 {children} 0 {} {nice} {} 0 {started}",
+        subject.id,
+        subject.comm(),
+        subject.state().0,
+        process.parent(),
+        20 + nice,
+        process.thread_count().max(1),
+    );
+    let memory = format!("{} {resident} {}", process.mm().totals().mapped, u64::MAX);
+    let code = format!("{} {} {} 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0", at.code.0, at.code.1, at.stack);
+    let (arguments, environment) = (at.arguments, at.environment);
     format!(
-        "{} ({}) {} {parent} {pgid} {sid} {terminal} {} 0 0 0 0 0 0 0 0 0 20 0 {} 0 {started} {bytes} {} 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-        process.pid,
-        comm(task),
-        state(task).0,
-        if foreground == 0 { -1 } else { foreground },
-        process.thread_count(),
-        bytes / 4096,
+        "{head} {memory} {code} {} {} {} {} {} {} {} 0\n",
+        at.data.0, at.data.1, at.heap, arguments.0, arguments.1, environment.0, environment.1,
     )
 }
 
-fn statm(task: &Arc<Task>) -> String {
-    let pages = task.mm().totals().mapped / 4096;
-    format!("{pages} {pages} 0 0 0 {pages} 0\n")
+fn statm(subject: &Subject) -> String {
+    let totals = subject.process.mm().totals();
+    let resident = subject.task.as_ref().map_or(0, |task| task.mm().resident());
+    let [mapped, resident, exec, data] = [totals.mapped, resident, totals.exec, totals.data].map(|n| n / 4096);
+    format!("{mapped} {resident} 0 {exec} 0 {data} 0\n")
 }
 
-/// The mask as words of eight digits, the highest first, and as ranges.
-fn processors_allowed(mask: &[u64]) -> String {
-    let bits = u32::try_from(mask.len() * 64).unwrap_or(0);
-    let has = |n: u32| mask.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
-    let mut ranges: Vec<String> = Vec::new();
-    let mut next = 0;
-    while let Some(start) = (next..bits).find(|n| has(*n)) {
-        let end = (start..bits).find(|n| !has(*n)).unwrap_or(bits);
-        ranges.push(if end - start == 1 { format!("{start}") } else { format!("{start}-{}", end - 1) });
-        next = end;
-    }
-    let halves = mask.iter().flat_map(|word| [word & 0xffff_ffff, word >> 32]);
-    let mut words: Vec<String> = halves.map(|half| format!("{half:08x}")).collect();
-    while words.len() > 1 && words.last().is_some_and(|word| word == "00000000") {
-        words.pop();
-    }
-    words.reverse();
-    format!("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", words.join(","), ranges.join(","))
+fn status(subject: &Subject) -> String {
+    let memory = subject.task.as_ref().map(memory_lines).unwrap_or_default();
+    [identity_lines(subject), memory, signal_lines(subject), privilege_lines(subject)].concat()
 }
 
-fn status(task: &Arc<Task>) -> String {
-    let process = &task.process;
-    let creds = task.creds();
-    let (letter, word) = state(task);
-    let (ignored, caught) = process.actions().summary();
+fn identity_lines(subject: &Subject) -> String {
+    let (process, creds) = (&subject.process, &subject.creds);
     let groups: String = creds.groups.iter().map(|group| format!("{group} ")).collect();
-    let kib = process.mm().totals().mapped / 1024;
-    let mut out = format!(
-        "Name:\t{}\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-        comm(task),
-        task.fs().umask(),
-        process.pid,
-        process.pid,
-        super::family(process).0,
+    let umask = subject.task.as_ref().map_or(0, |task| task.fs().umask());
+    let (letter, word) = subject.state();
+    let (id, pid) = (subject.id, process.pid);
+    let (pgid, sid) = process.links_of_other();
+    let slots = subject.task.as_ref().map_or(0, |task| task.files().collect().len().next_multiple_of(64));
+    let head = format!(
+        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{id}\nPPid:\t{}\nTracerPid:\t0\n",
+        subject.comm(),
+        process.parent(),
     );
-    out.push_str(&format!(
-        "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t64\nGroups:\t{groups}\nVmSize:\t{kib:8} kB\nVmRSS:\t{kib:8} kB\nThreads:\t{}\n",
-        creds.uid,
-        creds.euid,
-        creds.suid,
-        creds.fsuid,
-        creds.gid,
-        creds.egid,
-        creds.sgid,
-        creds.fsgid,
-        process.thread_count(),
-    ));
-    out.push_str(&format!(
-        "SigPnd:\t{:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
-        task.signals.pending.set().0,
+    let users = format!("Uid:\t{}\t{}\t{}\t{}\n", creds.uid, creds.euid, creds.suid, creds.fsuid);
+    let gids = format!("Gid:\t{}\t{}\t{}\t{}\n", creds.gid, creds.egid, creds.sgid, creds.fsgid);
+    let spaces = format!("NStgid:\t{pid}\nNSpid:\t{id}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\n");
+    format!("{head}{users}{gids}FDSize:\t{slots}\nGroups:\t{groups}\n{spaces}")
+}
+
+fn memory_lines(task: &Arc<Task>) -> String {
+    let mm = task.mm();
+    let totals = mm.totals();
+    let (peak, resident) = (mm.peak_pages() * 4096, mm.resident());
+    let rows = [
+        ("VmPeak:", peak),
+        ("VmSize:", totals.mapped),
+        ("VmLck:", totals.locked),
+        ("VmPin:", 0),
+        ("VmHWM:", resident),
+        ("VmRSS:", resident),
+        ("VmData:", totals.data),
+        ("VmStk:", totals.stack),
+        ("VmExe:", totals.exec),
+        ("VmSwap:", 0),
+    ];
+    rows.iter().map(|(name, bytes)| format!("{name}\t{:8} kB\n", bytes / 1024)).collect()
+}
+
+fn signal_lines(subject: &Subject) -> String {
+    let process = &subject.process;
+    let (ignored, caught) = process.actions().summary();
+    let (pending, mask) =
+        subject.task.as_ref().map_or((0, 0), |task| (task.signals.pending.set().0, task.signals.mask().0));
+    format!(
+        "Threads:\t{}\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+        process.thread_count().max(1),
         process.pending.set().0,
-        task.signals.mask().0,
         ignored.0,
         caught.0,
-    ));
-    out.push_str(&format!(
-        "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\n",
-        creds.inheritable,
-        creds.permitted,
-        creds.effective,
-        creds.bounding,
-        creds.ambient,
-        u8::from(task.settings.lock().no_new_privs),
-    ));
-    out.push_str(&processors_allowed(&crate::syscall::sched::mask_of(task)));
-    out
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::processors_allowed;
-
-    #[test]
-    fn masks_are_words_and_ranges() {
-        assert_eq!(processors_allowed(&[0b111, 0]), "Cpus_allowed:\t00000007\nCpus_allowed_list:\t0-2\n");
-        let two = processors_allowed(&[1 << 63 | 0b101, 1]);
-        assert_eq!(two, "Cpus_allowed:\t00000001,80000000,00000005\nCpus_allowed_list:\t0,2,63-64\n");
-    }
+fn privilege_lines(subject: &Subject) -> String {
+    let creds = &subject.creds;
+    let sets = [
+        ("CapInh:", creds.inheritable),
+        ("CapPrm:", creds.permitted),
+        ("CapEff:", creds.effective),
+        ("CapBnd:", creds.bounding),
+        ("CapAmb:", creds.ambient),
+    ];
+    let sets: String = sets.iter().map(|(name, set)| format!("{name}\t{set:016x}\n")).collect();
+    let locked = subject.task.as_ref().is_some_and(|task| task.settings.lock().no_new_privs);
+    let cpus = subject.task.as_ref().map(|task| processors::allowed(&crate::syscall::sched::mask_of(task)));
+    format!("{sets}NoNewPrivs:\t{}\nSeccomp:\t0\n{}", u8::from(locked), cpus.unwrap_or_default())
 }

@@ -1,0 +1,70 @@
+//! /proc/PID/mounts and mountinfo: proc_pid_mountinfo(5).
+
+use crate::fs::inode::split_dev;
+use crate::fs::mount::{self, Mount};
+use crate::fs::path::Path;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+/// A mount as a process with this root sees it.
+struct Seen {
+    mount: Arc<Mount>,
+    point: String,
+    kind: &'static str,
+    source: String,
+    options: &'static str,
+}
+
+/// Those that the root reaches, in the order in which they were made.
+fn seen_from(root: &Path) -> impl Iterator<Item = Seen> {
+    mount::list().into_iter().filter_map(move |mount| {
+        let (point, is_reached) = mount.root_path().names_below(root);
+        // /sys and /dev are in memory, and known by their own names.
+        let kind = match &mount.source[..] {
+            b"sysfs" => "sysfs",
+            b"devtmpfs" => "devtmpfs",
+            _ => mount.root.inode().file_system().name(),
+        };
+        let source = escaped(&mount.source);
+        let options = if mount.is_read_only() { "ro,relatime" } else { "rw,relatime" };
+        is_reached.then(|| Seen { mount, point: escaped(&point), kind, source, options })
+    })
+}
+
+/// What separates fields is written as octal numbers.
+fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for part in String::from_utf8_lossy(bytes).chars() {
+        match part {
+            ' ' | '\t' | '\n' | '\\' | '#' => out.push_str(&format!("\\{:03o}", u32::from(part))),
+            _ => out.push(part),
+        }
+    }
+    out
+}
+
+/// /proc/PID/mounts.
+pub(super) fn mounts(root: &Path) -> String {
+    seen_from(root).map(|m| format!("{} {} {} {} 0 0\n", m.source, m.point, m.kind, m.options)).collect()
+}
+
+/// /proc/PID/mountinfo.
+pub(super) fn mountinfo(root: &Path) -> String {
+    let line = |seen: Seen| {
+        let (major, minor) = split_dev(seen.mount.root.inode().id().dev);
+        let parent = seen.mount.place().map_or(1, |place| place.mount.id);
+        let Seen { mount, point, kind, source, options } = seen;
+        let (own, _) = options.split_once(',').unwrap_or((options, ""));
+        format!("{} {parent} {major}:{minor} / {point} {options} - {kind} {source} {own}\n", mount.id)
+    };
+    seen_from(root).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn separators_are_written_as_numbers() {
+        assert_eq!(super::escaped(b"/a b\\c\td"), "/a\\040b\\134c\\011d");
+    }
+}
