@@ -20,6 +20,8 @@ pub enum Command {
     Do(Options),
     /// Run a program on the root file system in a directory.
     Run(Run),
+    /// Check whether containers can run on this host, and say how to mend what lacks.
+    Doctor(Doctor),
     /// Print host calls, broker requests and system calls as JSON.
     Features,
     /// Print the version.
@@ -77,6 +79,14 @@ pub struct Options {
     /// Program and arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// `xc doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `xc run`.

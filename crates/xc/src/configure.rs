@@ -59,7 +59,7 @@ pub fn options_of(command: &Command) -> Result<&Options> {
     match command {
         Command::Do(options) => Ok(options),
         Command::Run(run) => Ok(&run.options),
-        Command::Features | Command::Version => bail!("no container is meant"),
+        Command::Doctor(_) | Command::Features | Command::Version => bail!("no container is meant"),
     }
 }
 

@@ -19,9 +19,18 @@ static IMAGE: &[u8] = include_bytes!(env!("XLIBOS_IMAGE"));
 
 /// How a container ended.
 enum End {
-    Exit { status: i32, stats: Box<Stats> },
-    StartFailed { step: StartStep, errno: i32, what: Vec<u8> },
+    Exit {
+        status: i32,
+        stats: Box<Stats>,
+    },
+    StartFailed {
+        step: StartStep,
+        errno: i32,
+        what: Vec<u8>,
+    },
     Died,
+    /// We cannot serve it.
+    Failed(anyhow::Error),
 }
 
 /// Runs a container; returns the exit status for the caller.
@@ -57,6 +66,7 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
             Ok(exit_code(status))
         }
         End::StartFailed { step, errno, what } => Ok(report_start_failure(options, step, errno, &what)),
+        End::Failed(error) => Err(error),
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
             None => bail!("the container ended without a word: killed from outside, or by a program that broke it"),
@@ -98,15 +108,15 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Opti
     });
     let broker = Arc::new(Broker::new(exports, options));
     let from_channels = sender.clone();
-    std::thread::spawn(move || {
+    thread("broker", move || {
         // Without a channel the container cannot even say that it ends.
-        let _ = broker.serve(channels);
-        let _ = from_channels.send(End::Died);
-    });
-    let waiter = std::thread::spawn(move || {
+        let end = broker.serve(channels).map_or_else(|error| End::Failed(error.into()), |()| End::Died);
+        let _ = from_channels.send(end);
+    })?;
+    let waiter = thread("waiter", move || {
         let _ = sys::reap(reaper);
         let _ = sender.send(End::Died);
-    });
+    })?;
     let end = receiver.recv().unwrap_or(End::Died);
     if !waiter.is_finished() {
         sys::kill(reaper, libc::SIGTERM);
@@ -116,6 +126,12 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Opti
         terminal.finish();
     }
     Ok(end)
+}
+
+/// A thread of ours. Where there can be none, the container ends with us.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    let started = std::thread::Builder::new().name(name.into()).spawn(work);
+    started.context("cannot start a thread: allow more processes (ulimit -u)")
 }
 
 /// Signals that go to the container's first process.

@@ -3,6 +3,7 @@
 mod args;
 mod configure;
 mod container;
+mod doctor;
 mod environment;
 mod features;
 mod machine;
@@ -29,8 +30,11 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(OWN_FAILURE) } else { ExitCode::SUCCESS };
         }
     };
-    let result = match arguments.command {
+    // A limit on the size of files is an error that we can name.
+    xkernel::sys::ignore(libc::SIGXFSZ);
+    let result = match &arguments.command {
         Command::Do(Options { .. }) | Command::Run(_) => container::run(&arguments.command),
+        Command::Doctor(options) => doctor::run(options),
         Command::Features => features::print(),
         Command::Version => {
             println!("xc {}", env!("CARGO_PKG_VERSION"));

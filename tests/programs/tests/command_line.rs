@@ -337,3 +337,49 @@ fn a_name_that_is_none_is_named() {
         assert!(error_of(&output).starts_with("xc: mine: cannot start no-such-program"), "{}", error_of(&output));
     }
 }
+
+#[test]
+fn doctor_says_that_containers_run_and_why() {
+    for caller in callers() {
+        let output = caller.run(&["doctor"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.ends_with("Containers can run on this host.\n"), "{text}");
+        let output = caller.run(&["doctor", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert_eq!(report["containersCanRun"], true, "{report}");
+        let names: Vec<&str> =
+            report["checks"].as_array().into_iter().flatten().filter_map(|check| check["name"].as_str()).collect();
+        for name in ["kernel", "FSGSBASE", "seccomp", "user namespaces", "cgroups", "open files", "a container"] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn doctor_tries_a_container_and_says_what_lacks() {
+    for (limit, check) in [("-n 100", "open files"), ("-f 1000", "file size"), ("-v 1000000", "address space")] {
+        let mut command = Command::new("bash");
+        command.args(["-c", "ulimit $0; exec \"$1\" doctor --json", limit]).arg(xc());
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(1), "{limit}: {}", error_of(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let lacks = |name: &str| {
+            let mut found = report["checks"].as_array().into_iter().flatten().filter(|c| c["name"] == name);
+            found.any(|c| c["state"] == "missing" && c["mend"].as_str().is_some_and(|mend| !mend.is_empty()))
+        };
+        assert!(lacks(check) && lacks("a container") && report["containersCanRun"] == false, "{limit}: {report:#}");
+    }
+}
+
+#[test]
+fn a_host_without_room_for_threads_is_125() {
+    let caller = Caller::new(rustix::process::geteuid().is_root());
+    let words = ["-c", "ulimit -u 1; exec \"$@\"", "bash"];
+    let mut command = Command::new("bash");
+    let inner = caller.command(&["do", "true"]);
+    command.args(words).arg(inner.get_program()).args(inner.get_args()).current_dir("/");
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(125), "{}", error_of(&output));
+    assert!(error_of(&output).contains("xc: "), "{}", error_of(&output));
+}
