@@ -70,6 +70,9 @@ pub struct Options {
     /// Mount an empty file system in memory: DIR[:size=SIZE,mode=OCTAL,ro].
     #[arg(long, value_name = "DIR[:OPTIONS]")]
     pub tmpfs: Vec<OsString>,
+    /// Memory that processes may reserve and files in memory may take, together: 64m, 1g.
+    #[arg(short = 'm', long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory: Option<String>,
     /// Print what the LibOS counted, on standard error.
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub stats: Option<StatsForm>,

@@ -4,7 +4,7 @@ use crate::args::{Command, Options};
 use crate::environment::Environment;
 use crate::mounts::Mounts;
 use crate::user::{Accounts, User};
-use crate::{machine, streams, terminal};
+use crate::{machine, size, streams, terminal};
 use abi::config::{Config, Stdio};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,6 +27,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
     };
     mounts.add_own(options)?;
     let user = user(options, rootfs)?;
+    let memory_limit = memory(options)?;
     let stdin = if rootfs.is_none() || options.interactive { streams::classify(0) } else { Stdio::Null };
     let stdio = if options.tty { [Stdio::Terminal; 3] } else { [stdin, streams::classify(1), streams::classify(2)] };
     let config = Config {
@@ -41,8 +42,8 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         mounts: mounts.list,
         stdio,
         terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),
-        memory_files_limit: ARENA / 2,
-        memory_limit: 0,
+        memory_files_limit: if memory_limit == 0 { ARENA / 2 } else { memory_limit.min(ARENA / 2) },
+        memory_limit,
         strace: options.strace,
         stats: options.stats.is_some(),
         machine: machine::read(),
@@ -117,6 +118,18 @@ fn directory(options: &Options, rootfs: Option<&PathBuf>) -> Result<Vec<u8>> {
             Ok(std::env::current_dir().map_or_else(|_| b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec()))
         }
         (None, Some(_)) => Ok(b"/".to_vec()),
+    }
+}
+
+/// `--memory`; 0 is no limit.
+fn memory(options: &Options) -> Result<u64> {
+    /// Less holds no program.
+    const LEAST: u64 = 6 << 20;
+    let Some(text) = &options.memory else { return Ok(0) };
+    match size::parse(text) {
+        Some(bytes) if bytes == 0 || bytes >= LEAST => Ok(bytes),
+        Some(_) => bail!("--memory {text}: at least 6m are needed"),
+        None => bail!("--memory {text}: write a number and b, k, m, g or t"),
     }
 }
 

@@ -58,7 +58,7 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (terminal, console) = open_terminal(command, options, &config)?;
     let running = sandbox::start(memory, streams, console)?;
     // From here on there are threads.
-    match supervise(running, exports, terminal)? {
+    match supervise(running, exports, terminal, config.memory_limit)? {
         End::Exit { status, stats } => {
             if let Some(form) = options.stats {
                 report::print(&stats, form);
@@ -85,7 +85,12 @@ fn open_terminal(command: &Command, options: &Options, config: &Config) -> Resul
 }
 
 /// Serves the container until it ends, then ends all of it.
-fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Option<Terminal>) -> Result<End> {
+fn supervise(
+    running: sandbox::Running,
+    exports: Vec<Export>,
+    mut terminal: Option<Terminal>,
+    memory_limit: u64,
+) -> Result<End> {
     let sandbox::Running { reaper, channels, events } = running;
     // Before any thread: the mask is inherited.
     forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
@@ -94,7 +99,7 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Opti
     }
     let (sender, receiver) = mpsc::channel();
     let from_broker = sender.clone();
-    let options = BrokerOptions::new(move |control| match control {
+    let mut options = BrokerOptions::new(move |control| match control {
         Control::Log(text) => {
             terminal::print_error(&text);
         }
@@ -106,6 +111,9 @@ fn supervise(running: sandbox::Running, exports: Vec<Export>, mut terminal: Opti
         }
         Control::Quiesced { .. } => {}
     });
+    if memory_limit != 0 {
+        options.memory_limit = memory_limit;
+    }
     let broker = Arc::new(Broker::new(exports, options));
     let from_channels = sender.clone();
     thread("broker", move || {

@@ -293,6 +293,16 @@ fn volumes_are_the_hosts_and_wrong_ones_are_named() {
 }
 
 #[test]
+fn a_memory_limit_that_is_none_is_named() {
+    for caller in callers() {
+        assert_eq!(caller.shell(&["-m", "64m"], "head -1 /proc/meminfo"), "MemTotal:          65536 kB\n");
+        for size in ["", "much", "-1", "1m", "99999999999g"] {
+            caller.refuses(&["--memory", size], 125, &["--memory", size]);
+        }
+    }
+}
+
+#[test]
 fn tmpfs_has_its_size_and_mode() {
     for caller in callers() {
         let fill = "head -c 2000000 /dev/zero 2>/dev/null >/mnt/f || echo full; stat -c %a /mnt";

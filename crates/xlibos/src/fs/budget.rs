@@ -33,6 +33,9 @@ impl Budget {
 
     /// Counts bytes, here and for all.
     pub(super) fn charge(&self, bytes: u64) -> Result<()> {
+        if !crate::mm::charge::has_room(bytes) {
+            return Err(Errno::ENOSPC);
+        }
         self.take(bytes)?;
         ALL.take(bytes).inspect_err(|_| self.give(bytes))
     }

@@ -1,7 +1,6 @@
 //! Memory of the whole container: sysinfo(2), /proc/meminfo.
 
-use super::{Backing, Mm, Vma};
-use crate::process::tree;
+use super::{Backing, Mm, Vma, charge};
 
 /// Where the host's size is not told.
 const UNKNOWN: u64 = 4 << 30;
@@ -28,8 +27,7 @@ pub fn now() -> Figures {
     let (limit, host, at_start) = config.map_or((0, 0, 0), |config| {
         (config.memory_limit, config.machine.memory_total, config.machine.memory_available)
     });
-    let committed = tree::collect_processes().iter().map(|p| p.mm().totals().data).fold(0, u64::saturating_add);
-    figures((limit, host, at_start), committed, crate::fs::memory_used())
+    figures((limit, host, at_start), charge::charged(), crate::fs::memory_used())
 }
 
 fn figures((limit, host, at_start): (u64, u64, u64), committed: u64, files: u64) -> Figures {

@@ -4,7 +4,7 @@ use super::image::{self, Image};
 use super::place::{self, HOST_FIXED};
 use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
-use super::{PAGE, page_align};
+use super::{PAGE, charge, page_align};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing};
 use crate::uio::Sink;
@@ -219,7 +219,8 @@ impl State {
         let totals = self.tree.totals();
         let too_much =
             |now: u64, more: u64, resource: usize| more > 0 && now.saturating_add(more) > space::limit(resource);
-        if too_much(totals.mapped, mapped, LIMIT_AS) || too_much(totals.data, data, LIMIT_DATA) {
+        let is_over = data > 0 && !charge::has_room(data);
+        if is_over || too_much(totals.mapped, mapped, LIMIT_AS) || too_much(totals.data, data, LIMIT_DATA) {
             return Err(Errno::ENOMEM);
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! across (never sleeping) host memory calls and fork's clone. Only leaf locks are taken inside it. Files are
 //! asked and read outside of it, and references to files are dropped outside of it.
 
+pub mod charge;
 pub mod fault;
 pub mod figures;
 pub mod image;

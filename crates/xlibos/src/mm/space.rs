@@ -2,8 +2,8 @@
 
 use super::info::Info;
 use super::vma::{Totals, Vma, VmaFlags, VmaTree};
-use super::{PAGE, place};
-use crate::{Result, Task};
+use super::{PAGE, charge, place};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -31,6 +31,33 @@ pub(super) struct State {
     pub(super) default_flags: VmaFlags,
     /// Largest number of mapped bytes so far.
     pub(super) peak: u64,
+    /// What the container's limit counts of it.
+    charged: u64,
+}
+
+/// Holds the state; what it grew or shrank by is charged at the end.
+#[derive(Debug)]
+pub(super) struct StateGuard<'a>(MutexGuard<'a, State>);
+
+impl core::ops::Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let now = self.0.tree.totals().data;
+        charge::settle(&mut self.0.charged, now);
+    }
 }
 
 /// The address space of a guest process.
@@ -44,7 +71,7 @@ pub struct Mm {
 
 /// Holds the address space still: no mapping changes.
 #[derive(Debug)]
-pub struct MmGuard<'a>(pub(super) MutexGuard<'a, State>);
+pub struct MmGuard<'a>(StateGuard<'a>);
 
 /// Numbers for shared memory without a name.
 pub(super) fn next_shared_id() -> u64 {
@@ -69,6 +96,7 @@ impl Mm {
                 base: place::random_base(),
                 default_flags: VmaFlags::empty(),
                 peak: 0,
+                charged: 0,
             },
             Info::default(),
             Vec::new(),
@@ -82,11 +110,11 @@ impl Mm {
     /// Holds the address space still, for fork's clone.
     #[must_use]
     pub fn lock(&self) -> MmGuard<'_> {
-        MmGuard(self.state.lock())
+        MmGuard(self.state())
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    pub(super) fn state(&self) -> StateGuard<'_> {
+        StateGuard(self.state.lock())
     }
 
     /// What /proc shows of the program.
@@ -97,9 +125,12 @@ impl Mm {
     /// The copy that a forked child gets; the host's clone copies the memory while `guard` is held.
     ///
     /// # Errors
-    /// None today; ENOMEM is foreseen.
+    /// ENOMEM where the container's limit has no room for it.
     pub fn fork_copy(&self, guard: &MmGuard<'_>) -> Result<Arc<Mm>> {
         let old = &*guard.0;
+        if !charge::has_room(old.tree.totals().data) {
+            return Err(Errno::ENOMEM);
+        }
         let mut tree = VmaTree::new();
         // Locks are not inherited; what the host does not copy is not there.
         for vma in old.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
@@ -114,16 +145,19 @@ impl Mm {
             base: old.base,
             default_flags: VmaFlags::empty(),
             peak,
+            charged: 0,
         };
         let info = self.info.lock().clone();
         let images = self.images.lock().clone();
-        Ok(Mm::with(state, info, images))
+        let copy = Mm::with(state, info, images);
+        drop(copy.state());
+        Ok(copy)
     }
 
     /// Unmaps everything: exec in place.
     pub fn unmap_all(&self) {
         let removed = {
-            let mut state = self.state.lock();
+            let mut state = self.state();
             let libos = machine::cpu::libos_range();
             // Nothing but the guest's lies below the LibOS: one call for all of it.
             let low = state.tree.runs(0..libos.start);
@@ -166,6 +200,13 @@ impl Mm {
     pub fn heap(&self) -> Range<u64> {
         let state = self.state.lock();
         state.brk_start..state.brk
+    }
+}
+
+impl Drop for Mm {
+    fn drop(&mut self) {
+        let mut charged = self.state.lock().charged;
+        charge::settle(&mut charged, 0);
     }
 }
 
