@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn cargo_test(xc: &Path, rest: &[String]) -> Command {
     let mut cargo = command::cargo();
     cargo.args(["test", "--workspace", "--exclude", "xlibos-image", "--no-fail-fast", "--"]).args(rest);
-    cargo.env("XC_BIN", xc);
+    cargo.env("XC_BIN", xc).env("XLIBOS_BIN", build::image());
     cargo
 }
 

@@ -69,6 +69,8 @@ pub struct Cpu {
     pub(crate) ready: AtomicU32,
     /// Sleep word: see [`crate::sync`].
     pub(crate) wake: AtomicU32,
+    /// Turn of the [`crate::sync::Gate`] at which the thread stands; 0 for none.
+    pub(crate) stands_at: AtomicU32,
     /// Whether the thread is in a host call that may sleep.
     pub(crate) asleep: AtomicBool,
     /// How many shared locks the thread holds.
@@ -315,6 +317,7 @@ impl Cpu {
             pid: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             wake: AtomicU32::new(0),
+            stands_at: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
             locks_held: Cell::new(0),
             fault: Cell::new(Fault::default()),
@@ -467,6 +470,7 @@ fn reset(cpu: &Cpu, address: u64) {
     cpu.pid.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
     cpu.wake.store(0, Ordering::Relaxed);
+    cpu.stands_at.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
 }
@@ -550,6 +554,19 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
             lost(cpu);
         }
     }
+}
+
+/// Every area that is taken, or whose host thread has not ended, but the first: the service process's.
+#[cfg(target_os = "none")]
+pub fn occupied() -> impl Iterator<Item = &'static Cpu> {
+    let all = (1..=HIGHEST_AREA.load(Ordering::SeqCst)).map(area);
+    all.filter(|cpu| cpu.in_use.load(Ordering::SeqCst) || cpu.tid() != 0)
+}
+
+/// Every area that is taken (build machine: nobody asks).
+#[cfg(not(target_os = "none"))]
+pub fn occupied() -> impl Iterator<Item = &'static Cpu> {
+    core::iter::empty()
 }
 
 /// Whether the host thread of the area that `is_it` names has ended, as the host says.

@@ -500,9 +500,15 @@ pub fn futex_guest(word: u64, op: u32, val: u32, timeout: FutexArg, word2: u64, 
         }
     };
     let args = [word, u64::from(op), u64::from(val), fourth, word2, u64::from(val3)];
+    // Only waits sleep: a wake that is not made because something is pending would be lost.
+    let call = if matches!(op & FUTEX_COMMAND, FUTEX_WAIT | FUTEX_WAIT_BITSET) { raw_sleeping } else { raw };
     // SAFETY: the words are guest memory, the timeout is a live local.
-    check(unsafe { raw_sleeping(nr::FUTEX, args) })
+    check(unsafe { call(nr::FUTEX, args) })
 }
+
+const FUTEX_COMMAND: u32 = 0x7f;
+const FUTEX_WAIT: u32 = 0;
+const FUTEX_WAIT_BITSET: u32 = 9;
 
 /// The fourth argument of futex(2).
 #[derive(Clone, Copy, Debug)]

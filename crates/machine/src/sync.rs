@@ -1,7 +1,8 @@
 //! Locks and sleeping, over the host's futex on arena memory (shared between processes).
 //!
 //! A lock's word holds the owner's host thread id and a bit for waiters. [`park`] and [`unpark`] are the one
-//! way to sleep: the word of a thread area is EMPTY, NOTIFIED or PARKED, and only the sleeper leaves PARKED.
+//! way to sleep: the word of a thread area is EMPTY, NOTIFIED or PARKED, and only the sleeper leaves PARKED. A [`Gate`]
+//! holds any number of threads up.
 
 use crate::cpu::{self, Cpu};
 use crate::errno::Errno;
@@ -187,7 +188,7 @@ fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
             cpu.wake.store(EMPTY, Ordering::SeqCst);
             return Wake::Notified;
         }
-        let ended = wait_parked(&cpu.wake, deadline_ns, interruptible);
+        let ended = wait_at(&cpu.wake, PARKED, deadline_ns, interruptible);
         if cpu.wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
             return Wake::Notified;
         }
@@ -199,10 +200,10 @@ fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
     }
 }
 
-fn wait_parked(word: &AtomicU32, deadline_ns: Option<u64>, interruptible: bool) -> crate::Result<u64> {
+fn wait_at(word: &AtomicU32, value: u32, deadline_ns: Option<u64>, interruptible: bool) -> crate::Result<u64> {
     let spec = deadline_ns.map(|ns| [ns / 1_000_000_000, ns % 1_000_000_000]);
     let timeout = spec.as_ref().map_or(0, |spec| spec.as_ptr() as u64);
-    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(PARKED), timeout, 0, MATCH_ANY];
+    let args = [core::ptr::from_ref(word) as u64, FUTEX_WAIT_BITSET, u64::from(value), timeout, 0, MATCH_ANY];
     if interruptible {
         // SAFETY: word and timeout live for the call, and the host only reads them.
         check(unsafe { raw_sleeping(nr::FUTEX, args) })
@@ -224,6 +225,70 @@ pub fn clear_notification() {
     let wake = &cpu::current().wake;
     if wake.load(Ordering::Relaxed) != EMPTY {
         wake.store(EMPTY, Ordering::SeqCst);
+    }
+}
+
+/// A gate at which threads stand while it is closed. Who asks whether a thread stands there learns of this closing, not
+/// of an earlier one.
+#[derive(Debug)]
+pub struct Gate {
+    /// How often it was opened or closed: odd while it is closed.
+    turns: AtomicU32,
+}
+
+impl Gate {
+    /// An open gate.
+    #[must_use]
+    pub const fn new() -> Gate {
+        Gate { turns: AtomicU32::new(0) }
+    }
+
+    /// Whether threads stand at it instead of passing.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.turns.load(Ordering::SeqCst) & 1 == 1
+    }
+
+    /// Closes it. One thread opens and closes a gate.
+    pub fn close(&self) {
+        self.turns.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Opens it, and lets everybody pass.
+    pub fn open(&self) {
+        if self.is_closed() {
+            self.turns.fetch_add(1, Ordering::SeqCst);
+            futex_wake(&self.turns, u32::MAX >> 1);
+        }
+    }
+
+    /// Stands at the gate while it is closed, unless `must_leave`, which is asked again after each [`Cpu::kick`]. What was
+    /// pending has to be looked at afterwards.
+    pub fn pass(&self, must_leave: impl Fn() -> bool) {
+        let cpu = cpu::current();
+        loop {
+            let turn = self.turns.load(Ordering::SeqCst);
+            cpu.clear_pending();
+            if turn & 1 == 0 || must_leave() {
+                break;
+            }
+            cpu.stands_at.store(turn, Ordering::SeqCst);
+            let _ = wait_at(&self.turns, turn, None, true);
+        }
+        cpu.stands_at.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether a thread stands at the gate, which is closed.
+    #[must_use]
+    pub fn has_at_it(&self, cpu: &Cpu) -> bool {
+        let turn = self.turns.load(Ordering::SeqCst);
+        turn & 1 == 1 && cpu.stands_at.load(Ordering::SeqCst) == turn
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Gate {
+        Gate::new()
     }
 }
 
@@ -261,6 +326,34 @@ mod tests {
     fn unpark_before_park_is_not_lost() {
         unpark(cpu::current());
         assert_eq!(park(None), Wake::Notified);
+    }
+
+    #[test]
+    fn a_closed_gate_holds_everybody_up() {
+        let gate = Arc::new(super::Gate::new());
+        gate.pass(|| false);
+        gate.close();
+        let passed = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let (gate, passed, sender) = (Arc::clone(&gate), Arc::clone(&passed), sender.clone());
+                std::thread::spawn(move || {
+                    assert!(sender.send(cpu::current()).is_ok());
+                    gate.pass(|| false);
+                    passed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                })
+            })
+            .collect();
+        let areas: Vec<_> = receiver.iter().take(4).collect();
+        while !areas.iter().all(|area| gate.has_at_it(area)) {
+            std::thread::yield_now();
+        }
+        assert_eq!(passed.load(std::sync::atomic::Ordering::SeqCst), 0);
+        gate.open();
+        threads.into_iter().for_each(|t| assert!(t.join().is_ok()));
+        gate.close();
+        assert!(!areas.iter().any(|area| gate.has_at_it(area)), "they stood there the last time");
     }
 
     #[test]

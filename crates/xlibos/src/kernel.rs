@@ -7,7 +7,8 @@ use crate::fs::hostpoll::{self, HostReady};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
-use crate::process::{Process, Task, creds::Creds, exec, exit, tree};
+use crate::process::{Process, Task, creds::Creds, exec, exit, fork, tree};
+use crate::quiesce;
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
@@ -134,30 +135,47 @@ pub fn before_return(cpu: &'static Cpu) {
     if task.must_exit() {
         exit::exit_thread(task);
     }
+    quiesce::stand(task);
+    if task.must_exit() {
+        exit::exit_thread(task);
+    }
+    if !fork::vfork_child_has_gone(task) {
+        return;
+    }
     if task.process.is_stopped() {
         task.process.sleep_while_stopped(task);
         return;
     }
-    let interrupted = task.interrupted.lock().take();
-    let outcome = deliver::deliver_all(task, interrupted);
+    finish_call(cpu, task);
+}
+
+/// Delivers signals, and lets a call that was interrupted go on or end.
+fn finish_call(cpu: &'static Cpu, task: &'static Task) {
+    let mut interrupted = task.interrupted.lock().take();
+    let done = task.kept_progress();
+    if done != 0 && interrupted.is_some() {
+        // A handler finds the call ended by what it did.
+        cpu.set_return(done as u64);
+    }
+    let outcome = deliver::deliver_all(task, interrupted.filter(|_| done == 0));
     if task.must_exit() {
         exit::exit_thread(task);
     }
-    if outcome == deliver::Outcome::Handler {
-        task.restart_deadline.store(0, Ordering::Relaxed);
-        return;
+    interrupted = task.interrupted.lock().take().or(interrupted);
+    let goes_on = match (outcome, interrupted) {
+        (deliver::Outcome::Handler, _) => return task.forget_progress(),
+        (_, None) => false,
+        (deliver::Outcome::NoHandler, Some(class)) => class != Restart::Never || done != 0,
+        // It was woken for something that is over: the call knows nothing of it.
+        (deliver::Outcome::Nothing, Some(_)) => true,
+    };
+    task.signals.restore_mask();
+    if goes_on {
+        dispatch(cpu, task);
     }
-    let class = task.interrupted.lock().take().or(interrupted);
-    match class {
-        Some(Restart::Always | Restart::NoHandler) => {
-            // Nothing was delivered: the call goes on where it was.
-            task.signals.restore_mask();
-            dispatch(cpu, task);
-        }
-        Some(Restart::Never) | None => {
-            task.restart_deadline.store(0, Ordering::Relaxed);
-            task.signals.restore_mask();
-        }
+    // What the call did not use is not for the next one.
+    if !goes_on || task.interrupted.lock().is_none() {
+        task.forget_progress();
     }
 }
 
@@ -297,6 +315,9 @@ fn service_loop() -> ! {
         waiting.into_iter().for_each(spawn_waiting);
         let deadline = crate::time::timer::run_expired(machine::clock::monotonic_ns());
         machine::cpu::current().clear_pending();
+        if quiesce::is_asked() {
+            quiesce::stand_as_service();
+        }
         let _ = machine::sync::park(deadline);
     }
 }
@@ -343,17 +364,17 @@ struct EventChannel;
 
 impl HostReady for EventChannel {
     fn ready(&self, _events: Events) {
-        while let Some(event) = next_event() {
+        while let Some(event) = receive_event(Wait::No) {
             on_outside_event(event);
         }
     }
 }
 
 /// The next datagram from reaper or supervisor; None where there is none yet. Their end is the container's end.
-fn next_event() -> Option<Event> {
+fn receive_event(wait: Wait) -> Option<Event> {
     let mut buffer = [0_u8; abi::event::MAX_EVENT];
     loop {
-        let len = match machine::host::receive(abi::boot::EVENT_FD, &mut buffer, Wait::No) {
+        let len = match machine::host::receive(abi::boot::EVENT_FD, &mut buffer, wait) {
             Err(Errno::EAGAIN) => return None,
             Err(Errno::EINTR) => continue,
             Ok(received) if received.len > 0 => received.len,
@@ -379,12 +400,35 @@ fn start_event_thread() -> Result<()> {
 /// The service's second thread: events from reaper and supervisor, and host descriptors that become ready.
 fn event_loop() {
     loop {
-        match hostpoll::service_loop_step() {
+        let limit_ms = if quiesce::is_asked() { quiesce::ROUND_MS } else { -1 };
+        match hostpoll::service_loop_step(limit_ms) {
             Ok(()) => {}
             Err(Errno::INTERRUPTED) => machine::cpu::current().clear_pending(),
             Err(_) => machine::host::exit_group(125),
         }
+        if quiesce::is_asked() {
+            quiesce_round();
+        }
     }
+}
+
+/// Once everybody stands: tells so, and waits to be told to go on. What happens meanwhile is for later.
+fn quiesce_round() {
+    let Some(main) = GLOBAL.lock().service else { return };
+    let Some(threads) = quiesce::round(main, machine::cpu::current()) else { return };
+    let _ = crate::fs::broker::post(&Request::Quiesced { threads });
+    let mut later = Vec::new();
+    loop {
+        match receive_event(Wait::Uninterruptible) {
+            Some(Event::Resume) => break,
+            Some(event) => later.push(event),
+            None => {}
+        }
+    }
+    quiesce::end();
+    later.into_iter().for_each(on_outside_event);
+    // The set tells of changes only.
+    EventChannel.ready(Events::empty());
 }
 
 fn on_outside_event(event: Event) {
@@ -398,7 +442,9 @@ fn on_outside_event(event: Event) {
         }
         Event::Resized(size) => crate::tty::console_resized(size),
         Event::Hangup => crate::tty::console_hung_up(),
-        Event::Quiesce | Event::Resume | Event::Changed { .. } => {}
+        Event::Quiesce => quiesce::begin(),
+        Event::Resume => quiesce::end(),
+        Event::Changed { .. } => {}
     }
 }
 

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod mm;
 pub mod net;
 pub mod process;
+pub mod quiesce;
 pub mod random;
 pub mod signal;
 pub mod syscall;

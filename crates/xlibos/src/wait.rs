@@ -4,7 +4,7 @@
 //! released or held, either is right). A sleeper registers, looks at its condition, and only then sleeps, so no
 //! wake-up is lost. A queue's lock is a leaf: nothing is called under it but `unpark`.
 
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -160,16 +160,31 @@ pub fn wait_until<T>(queues: &[&WaitQueue], deadline: Deadline, ready: impl FnMu
     wait_with(queues, deadline, false, ready)
 }
 
-/// What a transfer that waited answers. As Linux: one with a time limit never begins again, for the limit would.
+/// What a transfer that waited answers. As Linux: one with a time limit never begins again after a
+/// handler, for the limit would.
 ///
 /// # Errors
-/// The transfer's, INTERRUPTED, EINTR; EAGAIN at the limit.
+/// The transfer's, INTERRUPTED, INTERRUPTED_TIMED; EAGAIN at the limit.
 pub fn end_of_wait<T>(waited: Result<Option<Result<T>>>, is_limited: bool) -> Result<T> {
     match waited {
         Ok(done) => done.unwrap_or(Err(Errno::EAGAIN)),
-        Err(Errno::INTERRUPTED) if is_limited => Err(Errno::EINTR),
+        Err(Errno::INTERRUPTED) if is_limited => Err(Errno::INTERRUPTED_TIMED),
         Err(errno) => Err(errno),
     }
+}
+
+/// As [`wait_until`], for at most a length, which does not begin anew where the call was interrupted and goes on.
+///
+/// # Errors
+/// As [`wait_until`].
+pub fn wait_at_most<T>(
+    queues: &[&WaitQueue],
+    limit_ns: Option<u64>,
+    ready: impl FnMut() -> Option<T>,
+) -> Result<Option<T>> {
+    let (Some(limit), Some(task)) = (limit_ns, Task::current()) else { return wait_until(queues, None, ready) };
+    let deadline = task.deadline_of(limit);
+    wait_until(queues, Some(deadline), ready).inspect_err(|_| task.keep_deadline(deadline))
 }
 
 /// As [`wait_until`], for sleepers of which one is enough to wake ([`WaitQueue::wake_one`]).

@@ -9,7 +9,7 @@ use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
 use super::text_busy::Claim;
 use crate::uio::{Sink, Source};
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -576,8 +576,7 @@ impl File {
             return first;
         };
         let limit = self.ops.time_limit(events);
-        let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
-        let waited = wait_until(&[queue], deadline, || match attempt() {
+        let waited = wait_at_most(&[queue], limit, || match attempt() {
             Err(Errno::EAGAIN) => None,
             other => Some(other),
         });

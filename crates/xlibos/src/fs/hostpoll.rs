@@ -105,12 +105,13 @@ pub fn harvest() {
     let _ = collect(0);
 }
 
-/// One round of the event thread: sleeps until a descriptor is ready, and tells its owner.
+/// One round of the event thread: sleeps until a descriptor is ready, and tells its owner; at most so many milliseconds, -1
+/// for ever.
 ///
 /// # Errors
 /// INTERRUPTED when something is pending for the thread, ENXIO without a set.
-pub fn service_loop_step() -> Result<()> {
-    collect(-1)
+pub fn service_loop_step(limit_ms: i32) -> Result<()> {
+    collect(limit_ms)
 }
 
 fn collect(timeout_ms: i32) -> Result<()> {

@@ -10,7 +10,7 @@ use super::options::{Options, Value};
 use super::ports::{Binding, Ports};
 use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
 use crate::uio::Sink;
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -177,8 +177,7 @@ impl TcpSocket {
     /// Waits until a connect is decided.
     fn wait_connected(&self) -> Result<()> {
         let limit = self.options.timeout(false);
-        let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
-        let decided = wait_until(&[&self.queue], deadline, || match &mut self.state.lock().role {
+        let decided = wait_at_most(&[&self.queue], limit, || match &mut self.state.lock().role {
             Role::Connecting(_) => None,
             Role::Connected { is_told, .. } => {
                 *is_told = true;

@@ -7,7 +7,7 @@ use super::options::{DEFAULT_BUFFER, Options, Value, name};
 use super::socket::{Directions, Identity, Incoming, Outgoing, SOL_SOCKET, Socket, Type, family};
 use super::unix_name::{self, Bound, Name};
 use crate::uio::Sink;
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
@@ -147,7 +147,6 @@ impl UnixSocket {
             return Err(Errno::EPROTOTYPE);
         }
         let limit = self.options.timeout(false);
-        let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
         let attempt = || match self.enter_backlog(task, &target, framing, name) {
             Err(Errno::EAGAIN) => None,
             other => Some(other),
@@ -155,7 +154,7 @@ impl UnixSocket {
         if nonblocking {
             return self.enter_backlog(task, &target, framing, name);
         }
-        end_of_wait(wait_until(&[&target.connectors], deadline, attempt), limit.is_some())
+        end_of_wait(wait_at_most(&[&target.connectors], limit, attempt), limit.is_some())
     }
 
     /// Makes the server's end and puts it into the listener's backlog.

@@ -95,7 +95,8 @@ pub fn clone(task: &Task, request: Request) -> Result<i32> {
     }
     start(task, &child, kind, area, &request)?;
     if flags.contains(CloneFlags::VFORK) {
-        wait_for_vfork_child(&child.process);
+        task.vfork_child.store(child.process.pid, Ordering::Relaxed);
+        machine::cpu::current().mark_pending();
     }
     Ok(tid)
 }
@@ -228,19 +229,21 @@ fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
     machine::cpu::release(area);
 }
 
-/// vfork(2): the caller sleeps until the child has its own memory or has ended. Only a kill ends the sleep.
-fn wait_for_vfork_child(child: &Process) {
-    let task = Task::current();
-    loop {
+/// vfork(2): the caller sleeps on its way out until the child has its own memory or has ended. False where something is
+/// pending: it is to be looked at, and the sleep to go on.
+pub fn vfork_child_has_gone(task: &Task) -> bool {
+    let pid = task.vfork_child.load(Ordering::Relaxed);
+    if pid == 0 {
+        return true;
+    }
+    if let Some(child) = tree::process(pid) {
         let done = || (!child.borrows_memory.load(Ordering::SeqCst)).then_some(());
-        match wait_until(&[&child.events], None, done) {
-            Ok(_) => break,
-            Err(_) if task.is_some_and(Task::must_exit) => break,
-            // A signal stays pending until the child has gone its way.
-            Err(_) => machine::cpu::current().clear_pending(),
+        if wait_until(&[&child.events], None, done).is_err() {
+            return false;
         }
     }
-    machine::cpu::current().mark_pending();
+    task.vfork_child.store(0, Ordering::Relaxed);
+    true
 }
 
 /// fork(2)'s request.

@@ -10,7 +10,7 @@ use crate::signal::TaskSignals;
 use crate::syscall::Restart;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
 use machine::sync::Mutex;
 
@@ -43,7 +43,11 @@ pub struct Task {
     /// set_robust_list(2).
     pub robust_list: AtomicU64,
     /// Absolute deadline of an interrupted sleep that begins again without a handler; 0 for none.
-    pub restart_deadline: AtomicU64,
+    restart_deadline: AtomicU64,
+    /// Bytes that an interrupted call has done, with which it ends where a handler runs; 0 for none.
+    restart_progress: AtomicUsize,
+    /// The vfork child whose end, or exec, the thread waits for before it returns; 0 for none.
+    pub vfork_child: AtomicI32,
     /// The thread must end (exit_group, exec of another thread, a kill).
     pub must_exit: AtomicBool,
     /// It has ended.
@@ -103,6 +107,8 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),
+            restart_progress: AtomicUsize::new(0),
+            vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
@@ -134,6 +140,49 @@ impl Task {
     #[must_use]
     pub fn must_exit(&self) -> bool {
         self.must_exit.load(Ordering::SeqCst)
+    }
+
+    /// The deadline of a wait that lasts `limit_ns`: that of the same call before it was interrupted, else from now.
+    #[must_use]
+    pub fn deadline_of(&self, limit_ns: u64) -> u64 {
+        let kept = self.restart_deadline.load(Ordering::Relaxed);
+        if kept == 0 {
+            return machine::clock::monotonic_ns().saturating_add(limit_ns);
+        }
+        self.restart_deadline.store(0, Ordering::Relaxed);
+        kept
+    }
+
+    /// Keeps a deadline for the call that begins again.
+    pub fn keep_deadline(&self, deadline_ns: u64) {
+        self.restart_deadline.store(deadline_ns, Ordering::Relaxed);
+    }
+
+    /// Keeps how many bytes are done, for the call that begins again.
+    pub fn keep_progress(&self, bytes: usize) {
+        self.restart_progress.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the call did before it was interrupted.
+    #[must_use]
+    pub fn kept_progress(&self) -> usize {
+        self.restart_progress.load(Ordering::Relaxed)
+    }
+
+    /// Takes the bytes that the call did before it was interrupted: it goes on behind them.
+    #[must_use]
+    pub fn take_progress(&self) -> usize {
+        let bytes = self.kept_progress();
+        if bytes != 0 {
+            self.keep_progress(0);
+        }
+        bytes
+    }
+
+    /// The call has ended: nothing of it is kept.
+    pub fn forget_progress(&self) {
+        self.keep_deadline(0);
+        self.keep_progress(0);
     }
 
     /// The calling thread's task; None in the service process.

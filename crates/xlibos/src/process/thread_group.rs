@@ -335,22 +335,16 @@ impl Process {
         self.sleep_while_stopped(task);
     }
 
-    /// Sleeps while the process is stopped; a kill ends the sleep.
+    /// Sleeps while the process is stopped. A kill ends the sleep; other signals stay pending until it continues, but the
+    /// thread looks at what else there is to do, and sleeps again.
     pub fn sleep_while_stopped(&self, task: &Task) {
         let is_over = || {
             let stopped = matches!(self.status.lock().run, RunState::Stopped(_));
             (!stopped || task.must_exit()).then_some(())
         };
-        loop {
-            match wait_until(&[&self.events], None, is_over) {
-                Ok(_) => {
-                    machine::cpu::current().mark_pending();
-                    return;
-                }
-                // Other signals stay pending until it continues.
-                Err(_) => machine::cpu::current().clear_pending(),
-            }
-        }
+        // Where it was interrupted the mark is there already.
+        let _ = wait_until(&[&self.events], None, is_over);
+        machine::cpu::current().mark_pending();
     }
 
     /// Whether it is stopped.

@@ -28,6 +28,8 @@ pub fn take(task: &Task, wanted: SigSet) -> Option<SigInfo> {
 /// What became of an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// There was no signal.
+    Nothing,
     /// No handler runs: the call begins again.
     NoHandler,
     /// A handler runs; the frame says what the call did.
@@ -36,8 +38,11 @@ pub enum Outcome {
 
 /// Handles every pending signal. `interrupted` is the class of a call that was interrupted.
 pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
-    let mut outcome = Outcome::NoHandler;
+    let mut outcome = Outcome::Nothing;
     while let Some(info) = take(task, SigSet(u64::MAX).without(task.signals.mask())) {
+        if outcome == Outcome::Nothing {
+            outcome = Outcome::NoHandler;
+        }
         let action = task.process.actions().get(info.signal);
         match action.handler {
             SIG_IGN => {}

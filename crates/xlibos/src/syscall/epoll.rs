@@ -2,12 +2,11 @@
 
 use super::event::install;
 use super::poll::read_mask;
-use super::timeout::{deadline_after, from_millis, read_timespec};
+use super::timeout::{from_millis, read_timespec, with_kept_deadline};
 use crate::fs::epoll::{Change, Epoll};
 use crate::fs::fd_table::Fd;
 use crate::fs::{File, OpenFlags};
 use crate::signal::SigSet;
-use crate::wait::Deadline;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use machine::guest::{self, UserPtr};
@@ -74,7 +73,7 @@ fn epoll_of(file: &File) -> Result<&Epoll> {
     file.downcast().ok_or(Errno::EINVAL)
 }
 
-fn wait(task: &Task, epoll: Fd, events: u64, max: i32, deadline: Deadline, mask: Option<SigSet>) -> Result<usize> {
+fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, mask: Option<SigSet>) -> Result<usize> {
     if max <= 0 || max > MAX_EVENTS {
         return Err(Errno::EINVAL);
     }
@@ -88,7 +87,9 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, deadline: Deadline, mask:
         Ok(())
     };
     let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
-    crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
+    with_kept_deadline(task, timeout_ns, |deadline| {
+        crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
+    })
 }
 
 /// Waits for events: epoll_wait(2).
@@ -96,7 +97,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, deadline: Deadline, mask:
 /// # Errors
 /// EINVAL, EBADF, EFAULT, INTERRUPTED.
 pub(super) fn epoll_wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ms: i32) -> Result<usize> {
-    wait(task, epoll, events, max, deadline_after(from_millis(timeout_ms)), None)
+    wait(task, epoll, events, max, from_millis(timeout_ms), None)
 }
 
 /// As epoll_wait, with a mask of signals for the time of the wait: epoll_pwait(2).
@@ -113,7 +114,7 @@ pub(super) fn epoll_pwait(
     mask_size: usize,
 ) -> Result<usize> {
     let mask = read_mask(mask, mask_size)?;
-    wait(task, epoll, events, max, deadline_after(from_millis(timeout_ms)), mask)
+    wait(task, epoll, events, max, from_millis(timeout_ms), mask)
 }
 
 /// As epoll_pwait, with a timespec: epoll_pwait2(2).
@@ -131,5 +132,5 @@ pub(super) fn epoll_pwait2(
 ) -> Result<usize> {
     let timeout_ns = read_timespec(timeout)?;
     let mask = read_mask(mask, mask_size)?;
-    wait(task, epoll, events, max, deadline_after(timeout_ns), mask)
+    wait(task, epoll, events, max, timeout_ns, mask)
 }

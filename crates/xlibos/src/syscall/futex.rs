@@ -2,7 +2,6 @@
 
 use super::timeout::{timespec_ns, to_timespec};
 use crate::{Errno, Result, Task};
-use core::sync::atomic::Ordering;
 use machine::guest;
 use machine::host::{FutexArg, futex_guest};
 
@@ -36,32 +35,21 @@ pub(super) fn futex(task: &Task, word: u64, op: u32, val: u32, timeout: u64, wor
 fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> Result<u64> {
     let private = op & PRIVATE;
     let is_relative = op & !(PRIVATE | CLOCK_REALTIME) == WAIT;
-    let (clock, argument) = if timeout == 0 {
-        (0, FutexArg::None)
-    } else {
-        let ns = timespec_ns(guest::read_value::<[i64; 2]>(timeout)?)?;
-        if is_relative { (0, until(kept_deadline(task, ns))) } else { (op & CLOCK_REALTIME, until(ns)) }
+    let (clock, end) = match timeout {
+        0 => (0, None),
+        at if is_relative => (0, Some(task.deadline_of(timespec_ns(guest::read_value(at)?)?))),
+        at => (op & CLOCK_REALTIME, Some(timespec_ns(guest::read_value(at)?)?)),
     };
+    let argument = end.map_or(FutexArg::None, until);
     match futex_guest(word, WAIT_BITSET | private | clock, val, argument, 0, mask) {
         // As Linux: only a wait without a timeout begins again after a handler.
         Err(Errno::EINTR) if timeout == 0 => Err(Errno::INTERRUPTED),
-        Err(Errno::EINTR) => Err(Errno::INTERRUPTED_TIMED),
-        other => {
-            task.restart_deadline.store(0, Ordering::Relaxed);
-            other
+        Err(Errno::EINTR) => {
+            task.keep_deadline(end.filter(|_| is_relative).unwrap_or(0));
+            Err(Errno::INTERRUPTED_TIMED)
         }
+        other => other,
     }
-}
-
-/// The moment at which a relative wait ends, the same one where it goes on after an interruption.
-fn kept_deadline(task: &Task, length_ns: u64) -> u64 {
-    let kept = task.restart_deadline.load(Ordering::Relaxed);
-    if kept != 0 {
-        return kept;
-    }
-    let deadline = machine::clock::monotonic_ns().saturating_add(length_ns);
-    task.restart_deadline.store(deadline, Ordering::Relaxed);
-    deadline
 }
 
 fn until(ns: u64) -> FutexArg {

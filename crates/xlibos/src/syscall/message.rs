@@ -55,13 +55,21 @@ fn send(
 ) -> Result<usize> {
     let dont_wait = flags & msg::DONTWAIT != 0;
     let is_stream = socket.identity().kind == Type::Stream;
-    let mut total = 0;
+    let mut total = task.take_progress();
+    data.advance(total);
+    if total > 0 {
+        // What goes beside went with the first part.
+        control = Control::default();
+    }
     loop {
         let sent = attempt_or_wait(file, socket, Direction::Send, dont_wait, || {
             socket.send(Some(task), &mut Outgoing { data, to, control: &mut control, flags })
         });
         match sent {
             Ok(count) => total += count,
+            Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if total > 0 => {
+                return Err(interrupted_after(task, total));
+            }
             Err(_) if total > 0 => return Ok(total),
             Err(Errno::EPIPE) if is_stream && flags & msg::NOSIGNAL == 0 => {
                 crate::fs::pipe::send_sigpipe();
@@ -76,7 +84,7 @@ fn send(
 }
 
 /// Receives one message, or as much of a stream as is asked for.
-fn receive(file: &File, socket: &dyn Socket, to: &mut Sink<'_>, flags: u32) -> Result<Incoming> {
+fn receive(task: &Task, file: &File, socket: &dyn Socket, to: &mut Sink<'_>, flags: u32) -> Result<Incoming> {
     if flags & msg::ERRQUEUE != 0 {
         return Err(Errno::EAGAIN);
     }
@@ -85,15 +93,40 @@ fn receive(file: &File, socket: &dyn Socket, to: &mut Sink<'_>, flags: u32) -> R
     let attempt = |to: &mut Sink<'_>| {
         attempt_or_wait(file, socket, Direction::Receive, dont_wait, || socket.receive(to, take, flags))
     };
-    let mut first = attempt(to)?;
+    let before = task.take_progress();
+    to.advance(before);
+    let mut first = match attempt(to) {
+        Err(errno) if before == 0 => return Err(errno),
+        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) => return Err(interrupted_after(task, before)),
+        Err(_) => Incoming::default(),
+        Ok(first) => first,
+    };
+    first.count += before;
     let wants_all = flags & msg::WAITALL != 0 && take == Take::Remove && !first.has_bounds && !dont_wait;
     while wants_all && first.count > 0 && to.remaining() > 0 && first.control.files.is_empty() {
         match attempt(to) {
             Ok(more) if more.count > 0 => first.count += more.count,
+            Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) => return Err(interrupted_after(task, first.count)),
             _ => break,
         }
     }
     Ok(first)
+}
+
+/// The call goes on behind what is done, or a handler finds it ended by that.
+fn interrupted_after(task: &Task, done: usize) -> Errno {
+    task.keep_progress(done);
+    Errno::INTERRUPTED
+}
+
+/// Of several messages, one of which a part is done counts where others came before it.
+fn or_part(task: &Task, index: u32, moved: Result<usize>) -> Result<usize> {
+    match moved {
+        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if index > 0 && task.kept_progress() > 0 => {
+            Ok(task.take_progress())
+        }
+        other => other,
+    }
 }
 
 /// What the call returns, and the flags of the message.
@@ -136,7 +169,7 @@ pub(super) fn recvfrom(
     address_len: UserPtr<i32>,
 ) -> Result<usize> {
     let (file, socket) = socket_at(task, fd)?;
-    let incoming = receive(&file, &*socket, &mut Sink::guest(buffer, len), flags)?;
+    let incoming = receive(task, &file, &*socket, &mut Sink::guest(buffer, len), flags)?;
     if address != 0 {
         write_address(address, address_len, &incoming.from)?;
     }
@@ -158,7 +191,7 @@ fn receive_header(task: &Task, fd: Fd, at: u64, flags: u32) -> Result<usize> {
     let (file, socket) = socket_at(task, fd)?;
     let header = Header::read(at)?;
     let vectors = read_iovecs(header.iov, header.iov_len)?;
-    let incoming = receive(&file, &*socket, &mut Sink::guest_vectors(&vectors), flags)?;
+    let incoming = receive(task, &file, &*socket, &mut Sink::guest_vectors(&vectors), flags)?;
     let (count, mut message_flags) = outcome(&incoming, flags);
     if header.name != 0 {
         let room = usize::try_from(header.name_len).unwrap_or(0);
@@ -199,7 +232,7 @@ pub(super) fn sendmmsg(task: &Task, fd: Fd, headers: u64, count: u32, flags: u32
     let mut done = 0;
     for index in 0..count.min(MAX_MESSAGES) {
         let at = headers.wrapping_add(u64::from(index) * MULTI_SIZE);
-        match send_header(task, fd, at, flags) {
+        match or_part(task, index, send_header(task, fd, at, flags)) {
             Ok(len) => guest::write_value(at.wrapping_add(HEADER_SIZE), &u32::try_from(len).unwrap_or(u32::MAX))?,
             Err(errno) if done == 0 => return Err(errno),
             Err(_) => break,
@@ -227,7 +260,7 @@ pub(super) fn recvmmsg(
     let mut flags = flags;
     for index in 0..count.min(MAX_MESSAGES) {
         let at = headers.wrapping_add(u64::from(index) * MULTI_SIZE);
-        match receive_header(task, fd, at, flags & !msg::WAITFORONE) {
+        match or_part(task, index, receive_header(task, fd, at, flags & !msg::WAITFORONE)) {
             Ok(len) => guest::write_value(at.wrapping_add(HEADER_SIZE), &u32::try_from(len).unwrap_or(u32::MAX))?,
             Err(errno) if done == 0 => return Err(errno),
             Err(_) => break,

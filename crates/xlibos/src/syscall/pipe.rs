@@ -4,6 +4,7 @@ use super::args::read_iovecs;
 use crate::fs::fd_table::{Fd, OnExec};
 use crate::fs::pipe::{Pipe, new_pair, pipe_of};
 use crate::fs::{File, OpenFlags};
+use crate::signal::deliver::has_deliverable;
 use crate::uio::{Sink, Source};
 use crate::wait::wait_until;
 use crate::{Errno, Result, Task};
@@ -155,6 +156,21 @@ fn out_of_pipe(source: &Pipe, to: &File, offset: UserPtr<u64>, len: usize, wait:
     Ok(count)
 }
 
+/// Waits for room with bytes in hand that would be lost if the call ended here: a thread that is only asked to stand does so
+/// right here.
+fn wait_with_bytes(target: &Pipe) -> Result<()> {
+    let has_room = || (target.room() > 0 || target.has_no_readers()).then_some(());
+    while let Err(errno) = wait_until(&[target.write_queue()], None, has_room) {
+        let Some(task) = Task::current() else { return Err(errno) };
+        if task.must_exit() || has_deliverable(task) {
+            return Err(errno);
+        }
+        machine::cpu::current().clear_pending();
+        crate::quiesce::stand(task);
+    }
+    Ok(())
+}
+
 fn into_pipe(from: &File, offset: UserPtr<u64>, target: &Pipe, len: usize, wait: bool) -> Result<usize> {
     let room = wait_for_room(target, wait)?;
     let mut buffer = crate::ipc::ring::storage(len.min(room).min(STEP))?;
@@ -173,9 +189,7 @@ fn into_pipe(from: &File, offset: UserPtr<u64>, target: &Pipe, len: usize, wait:
     while data.remaining() > 0 {
         match target.write(&mut data, false) {
             Ok(_) => {}
-            Err(Errno::EAGAIN) => drop(wait_until(&[target.write_queue()], None, || {
-                (target.room() > 0 || target.has_no_readers()).then_some(())
-            })?),
+            Err(Errno::EAGAIN) => wait_with_bytes(target)?,
             Err(errno) => return Err(errno),
         }
     }

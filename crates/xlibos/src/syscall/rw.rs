@@ -14,7 +14,25 @@ pub(super) fn read(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> 
 }
 
 pub(super) fn write(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    task.files().get(fd)?.write(&mut Source::guest(buffer, len))
+    write_all(task, &*task.files().get(fd)?, &mut Source::guest(buffer, len))
+}
+
+/// A blocking write to a stream goes on with the rest where it was interrupted, unless a handler runs: the call then ends
+/// with what was written.
+fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
+    let before = task.take_progress();
+    from.advance(before);
+    let written = file.write(from);
+    let done = before + written.unwrap_or(0);
+    let is_cut = written.is_ok() && from.remaining() > 0 && !file.ops().is_seekable() && !file.is_nonblocking();
+    match written {
+        Ok(_) if is_cut && machine::cpu::current().is_pending() => {}
+        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if before > 0 => {}
+        Err(errno) if before == 0 => return Err(errno),
+        Ok(_) | Err(_) => return Ok(done),
+    }
+    task.keep_progress(done);
+    Err(Errno::INTERRUPTED)
 }
 
 pub(super) fn pread64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
@@ -34,7 +52,7 @@ pub(super) fn readv(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> 
 
 pub(super) fn writev(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> {
     let file = task.files().get(fd)?;
-    file.write(&mut Source::guest_vectors(&read_iovecs(iov, count)?))
+    write_all(task, &file, &mut Source::guest_vectors(&read_iovecs(iov, count)?))
 }
 
 pub(super) fn preadv(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64) -> Result<usize> {
@@ -96,7 +114,7 @@ pub(super) fn pwritev2(
     let written = match offset {
         _ if offset != CURRENT && offset.cast_signed() < 0 => return Err(Errno::EINVAL),
         _ if flags & RWF_APPEND != 0 => file.append(&mut source, offset == CURRENT)?,
-        CURRENT => file.write(&mut source)?,
+        CURRENT => write_all(task, &file, &mut source)?,
         _ => file.write_at(&mut source, offset)?,
     };
     if flags & RWF_SYNC != 0 && file.ops().is_seekable() {
@@ -244,6 +262,11 @@ pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, co
             break;
         }
         let written = to.write(&mut Source::kernel(piece.get(..got).unwrap_or(&[])));
+        let left = got - written.unwrap_or(0);
+        if left > 0 && at.is_none() && from.ops().is_seekable() {
+            // What was read and not written is read again.
+            *from.position() -= left as u64;
+        }
         let written = if total == 0 { written? } else { written.unwrap_or(0) };
         at = at.map(|at| at + written as u64);
         total += written;

@@ -1,6 +1,6 @@
 //! Signals: sigaction(2), sigprocmask(2), kill(2) and their families.
 
-use super::timeout::{deadline_after, read_timespec};
+use super::timeout::{read_timespec, with_kept_deadline};
 use crate::process::creds::CAP_KILL;
 use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{
@@ -101,12 +101,14 @@ pub(super) fn rt_sigtimedwait(
 ) -> Result<i32> {
     check_size(size)?;
     let wanted = SigSet(set.read()?).without(UNBLOCKABLE);
-    let deadline = deadline_after(read_timespec(timeout)?);
+    let timeout_ns = read_timespec(timeout)?;
     // The wanted signals interrupt the sleep although they are blocked otherwise.
     task.signals.set_temporary_mask(task.signals.mask().without(wanted));
     machine::cpu::current().clear_pending();
     let queue = WaitQueue::new();
-    let waited = wait_until(&[&queue], deadline, || deliver::take(task, wanted));
+    let waited = with_kept_deadline(task, timeout_ns, |deadline| {
+        wait_until(&[&queue], deadline, || deliver::take(task, wanted))
+    });
     task.signals.restore_mask();
     let found = waited?.ok_or(Errno::EAGAIN)?;
     if !info.is_null() {

@@ -5,7 +5,7 @@ use crate::fs::{File, OpenFlags};
 use crate::net::options::Value;
 use crate::net::socket::{Directions, SOL_SOCKET, Socket, SocketFile, Type, family, general_option, socket_of};
 use crate::net::unix::{UnixSocket, creds_of};
-use crate::wait::{end_of_wait, wait_until};
+use crate::wait::{end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -178,8 +178,7 @@ pub(super) fn attempt_or_wait<T>(
         return first;
     }
     let limit = socket.options().timeout(direction == Direction::Receive);
-    let deadline = limit.map(|ns| machine::clock::monotonic_ns().saturating_add(ns));
-    let waited = wait_until(&[socket.queue()], deadline, || match attempt() {
+    let waited = wait_at_most(&[socket.queue()], limit, || match attempt() {
         Err(Errno::EAGAIN) => None,
         other => Some(other),
     });

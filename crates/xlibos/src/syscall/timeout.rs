@@ -2,7 +2,6 @@
 
 use crate::wait::Deadline;
 use crate::{Errno, Result, Task};
-use core::sync::atomic::Ordering;
 use machine::clock::monotonic_ns;
 use machine::guest::UserPtr;
 
@@ -67,11 +66,11 @@ pub fn with_kept_deadline<T>(
     timeout_ns: Option<u64>,
     wait: impl FnOnce(Deadline) -> Result<T>,
 ) -> Result<T> {
-    let kept = task.restart_deadline.swap(0, Ordering::Relaxed);
-    let deadline = if kept != 0 && timeout_ns.is_some() { Some(kept) } else { deadline_after(timeout_ns) };
+    // A zero timeout is a deadline that has passed: no clock needs to be read.
+    let deadline = timeout_ns.map(|ns| if ns == 0 { 1 } else { task.deadline_of(ns) });
     let result = wait(deadline);
     if let (Err(Errno::INTERRUPTED), Some(at)) = (&result, deadline) {
-        task.restart_deadline.store(at, Ordering::Relaxed);
+        task.keep_deadline(at);
     }
     result
 }

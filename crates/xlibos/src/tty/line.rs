@@ -6,7 +6,7 @@ use crate::fs::file::{File, FileOps, OpenFlags};
 use crate::process::creds::CAP_SYS_ADMIN;
 use crate::signal::{SIGTTIN, SIGTTOU};
 use crate::uio::{Sink, Source};
-use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_until};
+use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -88,8 +88,7 @@ impl Line {
     fn read_in_time(&self, max: usize, mut limit: u64) -> Result<Vec<u8>> {
         loop {
             let before = self.tty.state.lock().input.available();
-            let deadline = machine::clock::monotonic_ns().saturating_add(limit);
-            let found = wait_until(&[&self.tty.line], Some(deadline), || match self.attempt(max, false) {
+            let found = wait_at_most(&[&self.tty.line], Some(limit), || match self.attempt(max, false) {
                 Found::Bytes(bytes) => Some(Some(bytes)),
                 // Another byte begins the time anew.
                 Found::Wait(Some(_)) if self.tty.state.lock().input.available() != before => Some(None),
