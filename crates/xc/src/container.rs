@@ -39,6 +39,8 @@ enum End {
 /// Our own failures: exit status 125.
 pub fn run(command: &Command) -> Result<u8> {
     let started_ns = monotonic_ns();
+    // A write past the caller's own limit answers EFBIG, to us and, who inherit this, to the container's processes.
+    sys::ignore(libc::SIGXFSZ);
     let options = options_of(command)?;
     match options.name.as_deref() {
         None => run_as(command, options, started_ns),

@@ -1,5 +1,19 @@
 //! `xc`: programs of this machine, or of a directory, in containers on a library OS.
 
+/// A line for a stream that the caller may have closed: what nobody reads is no failure. The library's macros panic there.
+macro_rules! line {
+    ($stream:expr, $($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!($stream, $($text)*);
+    }};
+}
+macro_rules! println {
+    ($($text:tt)*) => { line!(std::io::stdout(), $($text)*) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { line!(std::io::stderr(), $($text)*) };
+}
+
 mod args;
 mod configure;
 mod container;

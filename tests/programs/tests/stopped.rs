@@ -1,6 +1,6 @@
 //! SIGSTOP and SIGCONT from the host, of every process of a container: no program in it notices.
 
-use programs::host::{Container, comes_true};
+use programs::host::{Container, comes_true, descendants};
 use programs::{assert_same, on_host, run, xc};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read as _, Write as _};
@@ -73,4 +73,30 @@ fn alarm_reaches_a_process_that_computes() {
     let text = "$SIG{ALRM} = sub { print qq(alarm\\n); exit 3 };
         for (1..3) { fork or do { alarm 1; 1 while 1 } } 1 while wait > 0";
     assert_same(&["perl", "-e", text]);
+}
+
+/// Children of a process that have ended and are not reaped.
+fn zombies(of: u32) -> usize {
+    let is_zombie = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+    };
+    descendants(of).iter().filter(|pid| is_zombie(pid)).count()
+}
+
+#[test]
+fn the_reaper_reaps_while_nobody_reads_what_it_tells() {
+    let storm = "$| = 1; print qq(ready\\n); <STDIN>;
+        for (1..2000) { my $p = fork; exit 0 unless $p; waitpid $p, 0 } print qq(forked\\n); <STDIN>; exit 5";
+    let mut container = Container::start(programs::in_container(&["perl", "-e", storm]));
+    assert_eq!(container.line(), "ready");
+    let reaper = container.processes()[0];
+    let service = Pid::from_raw(container.libos_processes()[0].cast_signed()).unwrap();
+    kill_process(service, Signal::STOP).unwrap();
+    container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(container.line(), "forked");
+    assert!(comes_true(|| zombies(reaper) == 0), "{} zombies", zombies(reaper));
+    kill_process(service, Signal::CONT).unwrap();
+    container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(container.xc.wait().unwrap().code(), Some(5));
 }

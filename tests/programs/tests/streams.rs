@@ -109,3 +109,37 @@ fn a_root_directory_is_written_unless_it_is_read_only() {
     assert_eq!(with(&[]), ("x\n".into(), Some(0)));
     assert_eq!(std::fs::read_to_string(root.0.join("tmp/w")).unwrap(), "x\n");
 }
+
+#[test]
+fn a_report_that_nobody_reads_is_no_failure() {
+    for options in [&["--stats"][..], &["--stats=json"]] {
+        let mut command = Command::new(xc());
+        command.arg("do").args(options).args(["--", "sh", "-c", "exit 3"]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(command.stderr(writer).status().unwrap().code(), Some(3), "{options:?}");
+    }
+    // Nor is a message.
+    let mut command = Command::new(xc());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(command.args(["do", "--", "/no/such/program"]).stderr(writer).status().unwrap().code(), Some(127));
+}
+
+#[test]
+fn a_write_past_the_callers_limit_is_an_error_of_the_guests() {
+    let directory = tempfile::tempdir().unwrap();
+    let volume = format!("{}:/mnt", directory.path().display());
+    // Above the container's own memory file, which the limit counts too.
+    let shell = r#"ulimit -f $((3 << 20)); exec "$0" do -v "$1" -- bash -c '
+        dd if=/dev/zero of=/mnt/file bs=1k seek=$(((3 << 20) - 2)) count=9 2>/tmp/said; echo "dd: $?"
+        grep -o "File too large" /tmp/said
+        echo goes on >/mnt/other; cat /mnt/other'"#;
+    let mut command = Command::new("bash");
+    command.args(["-c", shell]).arg(xc()).arg(volume);
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "dd: 1\nFile too large\ngoes on\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(std::fs::metadata(directory.path().join("file")).unwrap().len(), 3 << 30);
+}

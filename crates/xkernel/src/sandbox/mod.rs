@@ -138,8 +138,39 @@ fn map_ids(pid: i32) -> Result<(), SandboxError> {
 
 /// Sends an event to the LibOS; a container that is gone hears nothing.
 pub fn send_event(events: &OwnedFd, event: &abi::event::Event) {
-    if let Ok(bytes) = abi::encode(event) {
-        let _ =
-            rustix::io::retry_on_intr(|| rustix::net::send(events.as_fd(), &bytes, rustix::net::SendFlags::NOSIGNAL));
+    let _ = send_with(events, event, rustix::net::SendFlags::NOSIGNAL);
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It is in the channel, or the container has gone.
+    Done,
+    /// The channel has no room.
+    Full,
+}
+
+/// As [`send_event`], without waiting for room.
+fn try_send_event(events: &OwnedFd, event: &abi::event::Event) -> Sent {
+    let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
+    match send_with(events, event, flags) {
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => Sent::Full,
+        Ok(()) | Err(_) => Sent::Done,
     }
+}
+
+fn send_with(
+    events: &OwnedFd,
+    event: &abi::event::Event,
+    flags: rustix::net::SendFlags,
+) -> Result<(), rustix::io::Errno> {
+    let bytes = abi::encode(event).map_err(|_| rustix::io::Errno::NOMEM)?;
+    rustix::io::retry_on_intr(|| rustix::net::send(events.as_fd(), &bytes, flags)).map(|_| ())
+}
+
+/// Waits until the channel may have room, for a moment at most.
+fn wait_for_room(events: &OwnedFd) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let _ = poll(&mut [PollFd::new(events, PollFlags::OUT)], Some(&moment));
 }

@@ -1,6 +1,6 @@
 //! The reaper: parent of every host process of the container, outside of their pid namespace.
 
-use super::{Hand, INNER_ID};
+use super::{Hand, INNER_ID, Sent};
 use crate::sys::{self, Side};
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD};
 use abi::event::Event;
@@ -19,7 +19,7 @@ pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     match prepare(hand, supervisor) {
         Ok((proc, init, runner)) => reap_all(&proc, init, runner, &events),
         Err(error) => {
-            eprintln!("xc: cannot start the container: {error}");
+            complain(&format!("xc: cannot start the container: {error}\n"));
             sys::exit_now(125)
         }
     }
@@ -78,7 +78,7 @@ fn become_runner(hand: &Hand) -> ! {
         }
         Err(error) => error,
     };
-    eprintln!("xc: cannot start the LibOS: {error}");
+    complain(&format!("xc: cannot start the LibOS: {error}\n"));
     sys::exit_now(125)
 }
 
@@ -123,32 +123,58 @@ fn close_gaps(streams: &[Option<OwnedFd>]) {
     }
 }
 
+/// Text for the caller, where it still listens.
+fn complain(text: &str) {
+    if let Some(stream) = sys::standard_stream(2) {
+        let _ = rustix::io::write(stream, text.as_bytes());
+    }
+}
+
+/// Deaths that nobody has been told of; more than the host has processes are not kept.
+#[derive(Default)]
+struct Untold(Vec<(i32, i32)>);
+
+const MOST_UNTOLD: usize = 1 << 22;
+
+impl Untold {
+    /// Tells as many as the channel takes now: who is told may have been wedged by a guest.
+    fn tell(&mut self, events: &OwnedFd) {
+        while !self.0.is_empty() {
+            let batch = self.0.get(..self.0.len().min(BATCH)).unwrap_or(&[]).to_vec();
+            let count = batch.len();
+            if super::try_send_event(events, &Event::Died(batch)) == Sent::Full {
+                return;
+            }
+            self.0.drain(..count);
+        }
+    }
+}
+
 /// Reaps until nobody is left. The runner's death ends the container.
 fn reap_all(proc: &OwnedFd, init: i32, runner: i32, events: &OwnedFd) -> ! {
+    let mut untold = Untold::default();
     loop {
-        let mut deaths = Vec::new();
-        let mut ended = false;
-        loop {
-            match sys::wait_ended(!deaths.is_empty()) {
-                Ok(Some(pid)) => {
-                    let inner = inner_pid(proc, pid);
-                    let status = sys::reap(pid).unwrap_or(0);
-                    ended |= pid == runner || pid == init;
-                    deaths.extend(inner.map(|inner| (inner, status)));
+        match sys::wait_ended(!untold.0.is_empty()) {
+            Ok(Some(pid)) => {
+                let inner = inner_pid(proc, pid);
+                let status = sys::reap(pid).unwrap_or(0);
+                if pid == runner || pid == init {
+                    sys::kill(init, libc::SIGKILL);
+                } else if untold.0.len() < MOST_UNTOLD {
+                    untold.0.extend(inner.map(|inner| (inner, status)));
                 }
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if deaths.is_empty() => sys::exit_now(0),
-                Err(_) => break,
+                // More may have ended: they are told together.
+                if untold.0.len() % BATCH != 0 {
+                    continue;
+                }
             }
-            if deaths.len() >= BATCH || ended {
-                break;
-            }
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => sys::exit_now(0),
         }
-        if ended {
-            sys::kill(init, libc::SIGKILL);
-        } else {
-            super::send_event(events, &Event::Died(deaths));
+        untold.tell(events);
+        if !untold.0.is_empty() {
+            super::wait_for_room(events);
         }
     }
 }

@@ -78,5 +78,6 @@ fn config() -> Config {
         strace: false,
         stats: false,
         cpus: 2,
+        machine: abi::config::Machine::default(),
     }
 }
