@@ -177,7 +177,10 @@ fn report_start_failure(options: &Options, step: StartStep, errno: i32, what: &[
         (StartStep::Program, libc::EACCES) => (126, "it is a directory, or lacks the execute permission"),
         (StartStep::Program, libc::ENOEXEC) => (126, "it is no x86-64 program and no script"),
         (StartStep::Program, libc::ELIBBAD) => (126, "its ELF interpreter is damaged"),
-        (StartStep::Program, _) => (125, "see the errno"),
+        (StartStep::Program, libc::ENOTDIR) => (126, "a part of its path is no directory"),
+        (StartStep::Program, libc::ELOOP) => (126, "its path leads through too many links"),
+        (StartStep::Program, libc::E2BIG) => (126, "arguments and environment are too long together"),
+        (StartStep::Program, _) => (126, "it could not be loaded"),
     };
     let deed = if step == StartStep::Directory { "enter the working directory" } else { "start" };
     let of = options.name.as_deref().map_or_else(String::new, |name| format!("{name}: "));

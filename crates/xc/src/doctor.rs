@@ -66,7 +66,7 @@ pub fn run(options: &Doctor) -> Result<u8> {
     if options.json {
         println!("{:#}", as_json(&checks));
     } else {
-        print!("{}", as_text(&checks));
+        println!("{}", as_text(&checks).trim_end());
         println!(
             "{}",
             if can_run { "Containers can run on this host." } else { "Containers cannot run on this host." }

@@ -44,8 +44,6 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(OWN_FAILURE) } else { ExitCode::SUCCESS };
         }
     };
-    // A limit on the size of files is an error that we can name.
-    xkernel::sys::ignore(libc::SIGXFSZ);
     let result = match &arguments.command {
         Command::Do(Options { .. }) | Command::Run(_) => container::run(&arguments.command),
         Command::Doctor(options) => doctor::run(options),

@@ -130,6 +130,44 @@ fn a_directory_and_a_plain_file_are_126() {
 }
 
 #[test]
+fn what_is_no_program_is_126_or_127_and_named() {
+    let binary = std::fs::read("/bin/true").unwrap_or_default();
+    let mut foreign = binary.clone();
+    foreign[18] = 0xb7; // EM_AARCH64
+    for caller in callers() {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = caller.path(name);
+            std::fs::write(&path, bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
+            everyone_may(path.as_ref(), 0o755);
+        };
+        write("foreign", &foreign);
+        write("cut-off", &binary[..100]);
+        write("empty", b"");
+        write("no-interpreter", b"#!/no/such/interpreter\n");
+        write("foreign-interpreter", format!("#!{}\n", caller.path("foreign")).as_bytes());
+        symlink("circle", caller.path("circle")).unwrap_or_else(|error| panic!("{error}"));
+        for (name, status) in [
+            ("foreign", 126),
+            ("cut-off", 126),
+            ("empty", 126),
+            ("foreign-interpreter", 126),
+            ("circle", 126),
+            ("empty/below", 126),
+            ("no-interpreter", 127),
+            ("missing", 127),
+        ] {
+            let output = caller.run(&["do", &caller.path(name)]);
+            assert_eq!(output.status.code(), Some(status), "{name}: {}", error_of(&output));
+            assert!(
+                error_of(&output).contains(&format!("cannot start {}", caller.path(name))),
+                "{}",
+                error_of(&output)
+            );
+        }
+    }
+}
+
+#[test]
 fn a_program_killed_by_a_signal_is_128_plus_its_number() {
     // The first process of a pid namespace ignores what it has no handler for, so a child dies.
     assert_eq!(status_and_error(&["bash", "-c", "sh -c 'kill -9 $$'; exit $?"]).0, Some(137));
@@ -299,6 +337,34 @@ fn a_memory_limit_that_is_none_is_named() {
         for size in ["", "much", "-1", "1m", "99999999999g"] {
             caller.refuses(&["--memory", size], 125, &["--memory", size]);
         }
+    }
+}
+
+#[test]
+fn a_full_disk_below_a_root_is_enospc_and_the_container_goes_on() {
+    let caller = Caller::new(false);
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts a small disk.
+    }
+    let (root, disk) = (caller.root(), caller.path("disk"));
+    std::fs::create_dir(&disk).unwrap_or_else(|error| panic!("{disk}: {error}"));
+    let inside = "head -c 9000000 /dev/zero >/f; rm /f; echo goes on >/g; cat /g";
+    let outside =
+        "mount -t tmpfs -o size=2m none $0 && cp -a $1/. $0 && exec $2 run --rootfs $0 -v /usr:/usr:ro sh -c \"$3\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", outside, &disk, &root]).arg(xc()).arg(inside);
+    let output = run(command);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "goes on\n");
+    assert!(error_of(&output).contains("No space left on device"), "{}", error_of(&output));
+}
+
+/// The LibOS's own processes have ids of their own, in which a file that they hold would look like nobody's.
+#[test]
+fn a_written_file_of_the_host_keeps_its_owner() {
+    for caller in callers() {
+        let volume = format!("{}:/mnt", caller.dir.path().display());
+        let script = "echo x >/mnt/new; [ $(stat -c %u /mnt/new) = $(id -u) ] && [ $(stat -c %g /mnt/new) = $(id -g) ] && echo own";
+        assert_eq!(caller.shell(&["-v", &volume], script), "own\n");
     }
 }
 

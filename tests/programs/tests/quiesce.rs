@@ -164,7 +164,7 @@ fn assert_undisturbed(shell: &str, programs: &[&str]) {
     let expected = run(host);
     let mut container = Standing::start(directory.path(), shell);
     while let Some(count) = container.quiesce() {
-        if container.rounds % 8 == 0 {
+        if container.rounds.is_multiple_of(8) {
             container.check_still(count);
         }
         if !container.tell("resume\n") {

@@ -98,7 +98,9 @@ impl HostInode {
         let Some(handle) = self.kept_handle(false) else { return false };
         match host::fstat(handle.raw()) {
             Ok(stat) => {
-                self.set_known(attributes_from(&stat));
+                // Here the host tells ids as our own namespace has them, which is nobody's for most.
+                let Attributes { uid, gid, .. } = self.attributes();
+                self.set_known(Attributes { uid, gid, ..attributes_from(&stat) });
                 true
             }
             Err(_) => false,
