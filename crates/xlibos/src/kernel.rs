@@ -101,6 +101,7 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
 fn fail_call(cpu: &Cpu, task: &Task, row: Option<&Row>, errno: Errno) {
     match errno {
         Errno::INTERRUPTED => interrupted(cpu, task, row.map_or(Restart::Never, |row| row.restart)),
+        Errno::INTERRUPTED_UNTOLD => interrupted(cpu, task, Restart::Untold),
         Errno::INTERRUPTED_TIMED => interrupted(cpu, task, Restart::NoHandler),
         errno => cpu.set_return(errno.as_return()),
     }

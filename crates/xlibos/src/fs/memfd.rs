@@ -33,16 +33,28 @@ pub fn check_flags(flags: u32) -> Result<()> {
 /// # Errors
 /// ENOSPC.
 pub fn create(creds: &Creds, name: &[u8], flags: u32) -> Result<Arc<File>> {
-    let fs = Arc::clone(FILES.lock().get_or_insert_with(|| TmpFs::named("tmpfs", new_anonymous_dev(), 0)));
     let (mode, seals) = match flags & (ALLOW_SEALING | NOEXEC_SEAL) {
         0 => (0o777, SEAL_SEAL),
         ALLOW_SEALING => (0o777, 0),
         _ => (0o666, SEAL_EXEC),
     };
+    let shown = [b"/memfd:", name, b" (deleted)"].concat();
+    make(creds, &shown, mode, seals)
+}
+
+/// The file of a shared memory segment, shown under its own name.
+///
+/// # Errors
+/// ENOSPC.
+pub fn create_named(creds: &Creds, shown: &[u8]) -> Result<Arc<File>> {
+    make(creds, shown, 0o600, SEAL_SEAL)
+}
+
+fn make(creds: &Creds, shown: &[u8], mode: u32, seals: u32) -> Result<Arc<File>> {
+    let fs = Arc::clone(FILES.lock().get_or_insert_with(|| TmpFs::named("tmpfs", new_anonymous_dev(), 0)));
     let node = NewNode { kind: NewKind::File, mode, uid: creds.fsuid, gid: creds.fsgid };
     let inode: Arc<dyn Inode> = fs.new_inode_sealed(&node, seals)?;
-    let shown = [b"/memfd:", name, b" (deleted)"].concat();
     let flags = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let ops = Arc::clone(&inode).open(flags)?;
-    Ok(File::with_path(ops, flags, Some(detached_path(&shown, inode))))
+    Ok(File::with_path(ops, flags, Some(detached_path(shown, inode))))
 }

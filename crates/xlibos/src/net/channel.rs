@@ -84,6 +84,8 @@ struct State {
     is_refused: bool,
     /// Told to the reader once, when all is read.
     reset: Option<Errno>,
+    /// It was reset, told or not.
+    was_reset: bool,
 }
 
 /// One direction of a connection.
@@ -110,6 +112,7 @@ impl Channel {
             is_ended: false,
             is_refused: false,
             reset: None,
+            was_reset: false,
         };
         Arc::new(Channel { state: Mutex::new(state), framing, reader: Arc::clone(reader), writer: Arc::clone(writer) })
     }
@@ -227,6 +230,7 @@ impl Channel {
             state.is_ended = true;
             state.is_refused = true;
             state.reset = Some(errno);
+            state.was_reset = true;
         }
         self.reader.wake(READABLE | Events::RDHUP | Events::HUP | Events::ERR);
         self.writer.wake(WRITABLE | Events::HUP);
@@ -253,6 +257,12 @@ impl Channel {
     #[must_use]
     pub fn is_reset(&self) -> bool {
         self.state.lock().reset.is_some()
+    }
+
+    /// Whether it was reset, whoever was told.
+    #[must_use]
+    pub fn was_reset(&self) -> bool {
+        self.state.lock().was_reset
     }
 
     /// Whether a read would not wait.

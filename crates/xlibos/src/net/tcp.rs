@@ -2,7 +2,7 @@
 //! the listener's backlog.
 
 use super::address;
-use super::channel::{Control, Framing, Take};
+use super::channel::{Channel, Control, Framing, Take, Taken};
 use super::connection::Connection;
 use super::inet::{self, interface_ioctl};
 use super::inet_options::{Numbers, TCP};
@@ -227,13 +227,24 @@ impl TcpSocket {
             self.wrote_after_close.store(true, Ordering::Relaxed);
             return Err(errno);
         }
-        if connection.outgoing.has_ended() || self.wrote_after_close.swap(true, Ordering::Relaxed) {
+        if connection.outgoing.has_ended()
+            || connection.incoming.was_reset()
+            || self.wrote_after_close.swap(true, Ordering::Relaxed)
+        {
             return Err(Errno::EPIPE);
         }
         let count = message.data.remaining();
         message.data.advance(count);
         Ok(count)
     }
+}
+
+/// MSG_TRUNC: the bytes count as received, but are not copied.
+fn read_unseen(incoming: &Channel, to: &mut Sink<'_>, take: Take) -> Result<Taken> {
+    let mut unseen = vec![0; to.remaining().min(incoming.len().max(1))];
+    let taken = incoming.read(&mut Sink::kernel(&mut unseen), take)?;
+    to.advance(taken.count);
+    Ok(taken)
 }
 
 impl Drop for TcpSocket {
@@ -421,7 +432,12 @@ impl Socket for TcpSocket {
             Role::Connecting(_) => return Err(Errno::EAGAIN),
             _ => return Err(Errno::ENOTCONN),
         };
-        let taken = match connection.incoming.read(to, take) {
+        let read = if flags & msg::TRUNC == 0 {
+            connection.incoming.read(to, take)
+        } else {
+            read_unseen(&connection.incoming, to, take)
+        };
+        let taken = match read {
             Err(Errno::EAGAIN) if self.state.lock().has_shut_read => return Ok(Incoming::default()),
             other => other?,
         };

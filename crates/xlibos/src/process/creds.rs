@@ -23,6 +23,24 @@ pub struct Creds {
     pub ambient: u64,
 }
 
+/// What the set-user-ID and set-group-ID bits of a program make of its caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetIds {
+    /// The file's owner, where its bit is set.
+    pub uid: Option<u32>,
+    /// The file's group, where its bit is set.
+    pub gid: Option<u32>,
+}
+
+impl SetIds {
+    /// From a program's mode, owner and group. Without the group's right to execute, its bit is one for locks.
+    #[must_use]
+    pub fn of(mode: u32, uid: u32, gid: u32) -> SetIds {
+        let is_group_bit = mode & 0o2010 == 0o2010;
+        SetIds { uid: (mode & 0o4000 != 0).then_some(uid), gid: is_group_bit.then_some(gid) }
+    }
+}
+
 /// Every capability that Linux knows.
 pub const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
@@ -72,6 +90,30 @@ impl Creds {
         }
     }
 
+    /// Those of the program that exec starts: execve(2), capabilities(7). Files have no capabilities here.
+    #[must_use]
+    pub fn after_exec(&self, set: SetIds, secure_bits: u32) -> Creds {
+        const NO_ROOT: u32 = 1;
+        let mut new = self.clone();
+        new.euid = set.uid.unwrap_or(self.euid);
+        new.egid = set.gid.unwrap_or(self.egid);
+        let changed = new.euid != self.euid || new.egid != self.egid;
+        if changed {
+            new.ambient = 0;
+        }
+        let is_root = secure_bits & NO_ROOT == 0 && (new.euid == 0 || new.uid == 0);
+        new.permitted = if is_root { self.inheritable | self.bounding } else { new.ambient };
+        new.effective = if is_root && new.euid == 0 { new.permitted } else { new.ambient };
+        (new.suid, new.fsuid, new.sgid, new.fsgid) = (new.euid, new.euid, new.egid, new.egid);
+        new
+    }
+
+    /// Whether the program acts for another than its caller: AT_SECURE.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.uid != self.euid || self.gid != self.egid
+    }
+
     /// Whether a capability is effective.
     #[must_use]
     pub fn has(&self, capability: u32) -> bool {
@@ -82,5 +124,35 @@ impl Creds {
     #[must_use]
     pub fn is_in_group(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL_CAPABILITIES, Creds, SetIds};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_program_of_root_has_all_capabilities_and_one_of_others_none() {
+        let user = Creds::new(6, 5, Vec::new());
+        let root = user.after_exec(SetIds::of(0o4755, 0, 0), 0);
+        assert_eq!((root.uid, root.euid, root.suid, root.effective), (6, 0, 0, ALL_CAPABILITIES));
+        let other = user.after_exec(SetIds::of(0o6755, 12, 43), 0);
+        assert_eq!([other.uid, other.euid, other.suid, other.egid, other.fsgid], [6, 12, 12, 43, 43]);
+        assert!(other.is_secure() && other.permitted == 0 && !user.is_secure());
+    }
+
+    #[test]
+    fn exec_ends_capabilities_that_setuid_left() {
+        let kept = Creds { uid: 6, euid: 6, suid: 6, ..Creds::new(0, 0, Vec::new()) };
+        assert_eq!(kept.after_exec(SetIds::default(), 0).permitted, 0);
+        let ambient = Creds { ambient: 4, inheritable: 4, ..kept };
+        let passed = ambient.after_exec(SetIds::default(), 0);
+        assert_eq!((passed.permitted, passed.effective, passed.ambient), (4, 4, 4));
+    }
+
+    #[test]
+    fn the_group_bit_alone_is_a_mark_for_locks() {
+        assert_eq!(SetIds::of(0o2745, 1, 2), SetIds::default());
     }
 }

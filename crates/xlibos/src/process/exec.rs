@@ -3,6 +3,7 @@
 //! Everything that can fail for a reason that the caller must see happens in [`prepare`]; after that the old
 //! program is gone, and a failure kills.
 
+use super::creds::SetIds;
 use super::elf::{self, Elf, HEAD};
 use super::task::{Start, Task};
 use crate::fs::File;
@@ -46,6 +47,8 @@ pub struct Plan {
     /// The path as given: AT_EXECFN.
     filename: Vec<u8>,
     name: [u8; 16],
+    /// Of its set-user-ID and set-group-ID bits.
+    set_ids: SetIds,
 }
 
 /// Opens the program and its interpreters, and parses them.
@@ -69,9 +72,16 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
         }
         let elf = read_elf(&file, &head)?;
         let interpreter = open_interpreter(task, &file, &elf)?;
-        return Ok(Plan { file, elf, interpreter, argv, env, filename, name });
+        let set_ids = set_ids_of(task, &file)?;
+        return Ok(Plan { file, elf, interpreter, argv, env, filename, name, set_ids });
     }
     Err(Errno::ELOOP)
+}
+
+fn set_ids_of(task: &Task, file: &File) -> Result<SetIds> {
+    let Some(path) = file.path().filter(|_| !task.settings.lock().no_new_privs) else { return Ok(SetIds::default()) };
+    let stat = path.inode().stat()?;
+    Ok(SetIds::of(stat.mode, stat.uid, stat.gid))
 }
 
 fn filename_of(dirfd: Fd, path: &[u8]) -> Vec<u8> {
@@ -251,6 +261,13 @@ fn reset_task(task: &Task, plan: &Plan) {
     *task.name.lock() = plan.name;
     task.robust_list.store(0, Ordering::Relaxed);
     task.clear_child_tid.store(0, Ordering::Relaxed);
+    let secure_bits = task.settings.lock().secure_bits;
+    let creds = task.creds().after_exec(plan.set_ids, secure_bits);
+    if creds.is_secure() {
+        task.mm().info().dumpable = 0;
+        task.process.parent_death_signal.store(0, Ordering::Relaxed);
+    }
+    task.set_creds(creds);
     task.settings.lock().reset_for_exec();
     task.process.alarms.clear_for_exec();
     task.process.has_execed.store(true, Ordering::Relaxed);

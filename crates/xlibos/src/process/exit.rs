@@ -108,6 +108,7 @@ fn end_process(process: &Arc<Process>) {
     let status = process.exit_status().unwrap_or(0);
     release_vfork_parent(process);
     process.alarms.clear();
+    crate::ipc::sem::process_ended(process.pid);
     process.set_mm(crate::mm::Mm::new());
     end_session(process);
     let (orphans, groups) = {

@@ -110,7 +110,7 @@ fn auxiliary(task: &Task, plan: &Plan, base: u64, interpreter_base: u64, strings
         (12, creds.euid.into()),
         (13, creds.gid.into()),
         (14, creds.egid.into()),
-        (23, 0),
+        (23, creds.is_secure().into()),
         (25, random),
         (26, 2),
         (31, filename),

@@ -102,7 +102,7 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<R
 
 /// What the guest finds where the interrupted call was: EINTR, or the call again.
 fn finish_interrupted(registers: &mut TrapFrame, class: Restart, action: Action) {
-    let again = class == Restart::Always && action.flags & SA_RESTART != 0;
+    let again = class == Restart::Untold || class == Restart::Always && action.flags & SA_RESTART != 0;
     if again {
         registers.rip = registers.rip.wrapping_sub(2);
         registers.rax = registers.orig_rax;

@@ -1,5 +1,6 @@
-//! futex(2): the host's futexes on guest memory do WAIT, WAKE and REQUEUE; PI kinds are absent.
+//! futex(2): the host's futexes on guest memory do WAIT, WAKE and REQUEUE; locks with an owner are [`super::futex_pi`]'s.
 
+use super::futex_pi::{self, Lock};
 use super::timeout::{timespec_ns, to_timespec};
 use crate::{Errno, Result, Task};
 use machine::guest;
@@ -10,8 +11,13 @@ const WAKE: u32 = 1;
 const REQUEUE: u32 = 3;
 const CMP_REQUEUE: u32 = 4;
 const WAKE_OP: u32 = 5;
+const LOCK_PI: u32 = 6;
+const UNLOCK_PI: u32 = 7;
+const TRYLOCK_PI: u32 = 8;
 const WAIT_BITSET: u32 = 9;
 const WAKE_BITSET: u32 = 10;
+/// As LOCK_PI, with the clock of FUTEX_CLOCK_REALTIME or without.
+const LOCK_PI2: u32 = 13;
 const PRIVATE: u32 = 128;
 const CLOCK_REALTIME: u32 = 256;
 const MATCH_ANY: u32 = u32::MAX;
@@ -26,6 +32,14 @@ pub(super) fn futex(task: &Task, word: u64, op: u32, val: u32, timeout: u64, wor
             let val2 = u32::try_from(timeout & 0xffff_ffff).unwrap_or(0);
             futex_guest(word, op, val, FutexArg::Value(val2), word2, val3)
         }
+        LOCK_PI | LOCK_PI2 => {
+            let clock = if command == LOCK_PI { CLOCK_REALTIME } else { op & CLOCK_REALTIME };
+            let until = if timeout == 0 { FutexArg::None } else { until(timespec_ns(guest::read_value(timeout)?)?) };
+            let flags = op & PRIVATE | if timeout == 0 { 0 } else { clock };
+            futex_pi::lock(task, Lock { word, flags }, until)
+        }
+        TRYLOCK_PI => futex_pi::try_lock(task, word),
+        UNLOCK_PI => futex_pi::unlock(task, Lock { word, flags: op & PRIVATE }),
         _ => Err(Errno::ENOSYS),
     }
 }

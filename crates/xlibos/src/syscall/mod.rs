@@ -12,7 +12,9 @@ mod epoll;
 mod event;
 mod fcntl;
 mod futex;
+mod futex_pi;
 mod inotify;
+mod ipc;
 mod message;
 mod mm;
 mod open;
@@ -53,6 +55,8 @@ pub enum Support {
 /// What happens to a call that was interrupted (its handler answered INTERRUPTED); signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
+    /// Begins again whatever runs: the guest never sees that the call was interrupted.
+    Untold,
     /// Begins again after a handler with SA_RESTART, or where no handler runs; else EINTR.
     Always,
     /// Begins again only where no handler runs; else EINTR.

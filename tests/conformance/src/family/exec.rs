@@ -128,6 +128,7 @@ cases! { exec;
         })?;
         crate::kit::read(ends[0], 99)?;
         assert_errno(open(c"prog", c::O_WRONLY, 0), c::ETXTBSY);
+        assert_errno(sys!(truncate, c"prog", 0), c::ETXTBSY);
         sys!(unlink, c"prog")?;
         one.end()?;
     }

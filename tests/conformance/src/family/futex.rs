@@ -1,7 +1,7 @@
 //! futex, robust lists, and threads that use them.
 
 use crate::kit::{Fail, assert_errno, assert_interrupted, assert_never_restarted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
-use crate::sys::{Result, memory, sys};
+use crate::sys::{Result, memory, signal, sys};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use libc as c;
 
@@ -199,6 +199,27 @@ cases! { futex;
             Ok::<(), Fail>(())
         })?;
         assert_eq!(word.load(SeqCst) & c::FUTEX_TID_MASK, 0);
+    }
+    fn priority_inheritance_lock_hides_signals() {
+        let (word, release) = (AtomicU32::new(0), AtomicU32::new(0));
+        signal::record(c::SIGUSR1, 0)?;
+        let (process, sleeper) = (pid()?, tid()?);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sys!(futex, &word, LOCK_PI, 0, 0)?;
+                until(|| release.load(SeqCst) != 0);
+                sys!(futex, &word, UNLOCK_PI, 0, 0)
+            });
+            until(|| word.load(SeqCst) != 0);
+            scope.spawn(|| {
+                until(|| word.load(SeqCst) & c::FUTEX_WAITERS != 0);
+                let _ = sys!(tgkill, process, sleeper, c::SIGUSR1);
+                until(|| signal::count(c::SIGUSR1) == 1);
+                release.store(1, SeqCst);
+            });
+            sys!(futex, &word, LOCK_PI, 0, 0)
+        })?;
+        assert_eq!(word.load(SeqCst) & c::FUTEX_TID_MASK, tid()?.cast_unsigned());
     }
     fn priority_inheritance_lock_times_out() {
         let word = AtomicU32::new(0);

@@ -24,6 +24,8 @@ cases! { sched;
         let mut now = [0u64; 16];
         sys!(sched_getaffinity, tid()?, 128, &mut now)?;
         assert_eq!(now, one);
+        let shown = format!("Cpus_allowed_list:\t{}\n", first * 64 + one[first].trailing_zeros() as usize);
+        assert!(crate::kit::text(c"/proc/self/status")?.contains(&shown), "{shown}");
         let mut cpu = 0u32;
         sys!(getcpu, &mut cpu, 0, 0)?;
         assert_eq!(usize::try_from(cpu).unwrap_or(0), first * 64 + one[first].trailing_zeros() as usize);

@@ -28,6 +28,28 @@ cases! { sysv;
         sys!(shmctl, segment.0, c::IPC_STAT, &mut info)?;
         assert_eq!(info.shm_nattch, 0);
     }
+    fn attachments_are_inherited_and_counted() {
+        let segment = Segment::new(3 * memory::PAGE)?;
+        let attached = || -> Result<u64> {
+            let mut info: c::shmid_ds = sys::zeroed();
+            sys!(shmctl, segment.0, c::IPC_STAT, &mut info)?;
+            Ok(info.shm_nattch)
+        };
+        let (one, two) = (segment.attach(0)?, segment.attach(c::SHM_RDONLY)?);
+        memory::poke(one + 2 * memory::PAGE, 7u8);
+        assert_eq!((attached()?, memory::peek::<u8>(two + 2 * memory::PAGE)), (2, 7));
+        child(|| {
+            assert_eq!(attached()?, 4);
+            sys!(shmdt, one)?;
+            assert_eq!(attached()?, 3);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(attached()?, 2);
+        assert_errno(sys!(shmdt, one + memory::PAGE), c::EINVAL);
+        sys!(shmdt, one)?;
+        sys!(shmdt, two)?;
+        assert_eq!(attached()?, 0);
+    }
     fn removed_segment_lives_while_attached() {
         let segment = Segment::new(4096)?;
         let addr = segment.attach(0)?;
