@@ -73,9 +73,20 @@ struct Segment {
     control: Option<Control>,
 }
 
+/// A byte out of band: tcp(7).
+#[derive(Debug)]
+struct Urgent {
+    byte: u8,
+    /// Bytes that were sent before it and are still to be read.
+    ahead: usize,
+    is_read: bool,
+}
+
 #[derive(Debug)]
 struct State {
     ring: ByteRing,
+    /// The last byte sent out of band, until a read gets beyond where it was sent.
+    urgent: Option<Urgent>,
     /// Bounds of packets, and of bytes with something beside them.
     segments: VecDeque<Segment>,
     /// No more will be written.
@@ -108,6 +119,7 @@ impl Channel {
     pub fn new(framing: Framing, capacity: usize, reader: &Arc<WaitQueue>, writer: &Arc<WaitQueue>) -> Arc<Channel> {
         let state = State {
             ring: ByteRing::new(capacity),
+            urgent: None,
             segments: VecDeque::new(),
             is_ended: false,
             is_refused: false,
@@ -207,6 +219,46 @@ impl Channel {
             self.writer.wake(WRITABLE);
         }
         Ok(taken)
+    }
+
+    /// Sends a byte out of band. An older one that nobody has read is forgotten.
+    ///
+    /// # Errors
+    /// EPIPE.
+    pub fn write_urgent(&self, byte: u8) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            if state.is_ended || state.is_refused {
+                return Err(Errno::EPIPE);
+            }
+            let ahead = state.ring.len();
+            state.urgent = Some(Urgent { byte, ahead, is_read: false });
+        }
+        self.reader.wake(READABLE | Events::PRI);
+        Ok(())
+    }
+
+    /// The byte out of band.
+    ///
+    /// # Errors
+    /// EINVAL where there is none, or it was read.
+    pub fn read_urgent(&self, take: Take) -> Result<u8> {
+        let mut state = self.state.lock();
+        let urgent = state.urgent.as_mut().filter(|urgent| !urgent.is_read).ok_or(Errno::EINVAL)?;
+        urgent.is_read = take == Take::Remove;
+        Ok(urgent.byte)
+    }
+
+    /// Whether a byte out of band waits to be read.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.state.lock().urgent.as_ref().is_some_and(|urgent| !urgent.is_read)
+    }
+
+    /// Whether the next byte to read is the one behind the byte out of band: sockatmark(3).
+    #[must_use]
+    pub fn is_at_mark(&self) -> bool {
+        self.state.lock().urgent.as_ref().is_some_and(|urgent| urgent.ahead == 0)
     }
 
     /// The writer writes no more.
@@ -324,6 +376,13 @@ fn read_packet(state: &mut State, to: &mut Sink<'_>, take: Take) -> Result<Taken
     Ok(Taken { count, full, control })
 }
 
+fn pass_mark(state: &mut State, count: usize) {
+    match &mut state.urgent {
+        Some(urgent) if urgent.ahead > 0 => urgent.ahead = urgent.ahead.saturating_sub(count),
+        urgent => *urgent = None,
+    }
+}
+
 fn read_bytes(state: &mut State, to: &mut Sink<'_>, take: Take) -> Result<Taken> {
     // Bytes after which something came beside belong to another read.
     let starts_plain = state.segments.front().is_some_and(|first| first.control.is_none());
@@ -332,7 +391,13 @@ fn read_bytes(state: &mut State, to: &mut Sink<'_>, take: Take) -> Result<Taken>
     } else {
         state.segments.front().map_or(0, |first| first.len)
     };
+    // A read stops at the mark, and the next one passes it.
+    let mark = state.urgent.as_ref().map_or(0, |urgent| urgent.ahead);
+    let limit = if mark > 0 { limit.min(mark) } else { limit };
     let count = state.ring.peek(to, 0, limit)?;
+    if take == Take::Remove {
+        pass_mark(state, count);
+    }
     let control = state.segments.front_mut().map(|first| beside(first, take)).unwrap_or_default();
     if take == Take::Remove {
         state.ring.discard(count);

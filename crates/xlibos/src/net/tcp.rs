@@ -9,7 +9,7 @@ use super::inet_options::{Numbers, TCP};
 use super::options::{Options, Value};
 use super::ports::{Binding, Ports};
 use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
-use crate::uio::Sink;
+use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
 use alloc::collections::VecDeque;
@@ -191,6 +191,13 @@ impl TcpSocket {
         }
     }
 
+    /// MSG_OOB.
+    fn read_urgent(&self, incoming: &Channel, to: &mut Sink<'_>, take: Take) -> Result<Taken> {
+        let byte = incoming.read_urgent(take)?;
+        let count = to.put(&[byte])?;
+        Ok(Taken { count, full: count, ..Taken::default() })
+    }
+
     fn connection(&self) -> Option<Arc<Connection>> {
         match &self.state.lock().role {
             Role::Connected { connection, .. } => Some(Arc::clone(connection)),
@@ -237,6 +244,24 @@ impl TcpSocket {
         message.data.advance(count);
         Ok(count)
     }
+}
+
+/// MSG_OOB: the last byte of the message goes out of band, those before it as others do.
+fn send_urgent(outgoing: &Channel, data: &mut Source<'_>) -> Result<usize> {
+    const PIECE: usize = 65_536;
+    if data.remaining() > PIECE {
+        return outgoing.write(data, &mut Control::default());
+    }
+    let mut bytes = vec![0; data.remaining()];
+    data.peek(&mut bytes)?;
+    let Some((last, before)) = bytes.split_last() else { return Ok(0) };
+    let mut count = outgoing.write(&mut Source::kernel(before), &mut Control::default())?;
+    if count == before.len() {
+        outgoing.write_urgent(*last)?;
+        count += 1;
+    }
+    data.advance(count);
+    Ok(count)
 }
 
 /// MSG_TRUNC: the bytes count as received, but are not copied.
@@ -299,6 +324,7 @@ impl Socket for TcpSocket {
                 let (incoming, outgoing) = (&connection.incoming, &connection.outgoing);
                 let has_ended = incoming.has_ended() || state.has_shut_read;
                 events.set(READABLE, incoming.is_readable() || state.has_shut_read);
+                events.set(Events::PRI, incoming.is_urgent());
                 events.set(WRITABLE, outgoing.is_writable());
                 events.set(Events::RDHUP, has_ended);
                 events.set(Events::HUP, incoming.is_reset() || (has_ended && outgoing.has_ended()));
@@ -403,9 +429,6 @@ impl Socket for TcpSocket {
     }
 
     fn send(&self, _task: Option<&Task>, message: &mut Outgoing<'_, '_>) -> Result<usize> {
-        if message.flags & msg::OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         if let Some(errno) = self.options.take_error() {
             return Err(errno);
         }
@@ -414,16 +437,18 @@ impl Socket for TcpSocket {
             // An address is ignored on a connected socket; without connection the write has nowhere to go.
             return Err(if is_connecting { Errno::EAGAIN } else { Errno::EPIPE });
         };
-        match connection.outgoing.write(message.data, &mut Control::default()) {
+        let written = if message.flags & msg::OOB == 0 {
+            connection.outgoing.write(message.data, &mut Control::default())
+        } else {
+            send_urgent(&connection.outgoing, message.data)
+        };
+        match written {
             Err(Errno::EPIPE) => self.write_after_close(&connection, message),
             other => other,
         }
     }
 
     fn receive(&self, to: &mut Sink<'_>, take: Take, flags: u32) -> Result<Incoming> {
-        if flags & msg::OOB != 0 {
-            return Err(Errno::EINVAL);
-        }
         if let Some(errno) = self.options.take_error() {
             return Err(errno);
         }
@@ -432,10 +457,10 @@ impl Socket for TcpSocket {
             Role::Connecting(_) => return Err(Errno::EAGAIN),
             _ => return Err(Errno::ENOTCONN),
         };
-        let read = if flags & msg::TRUNC == 0 {
-            connection.incoming.read(to, take)
-        } else {
-            read_unseen(&connection.incoming, to, take)
+        let read = match flags & (msg::TRUNC | msg::OOB) {
+            0 => connection.incoming.read(to, take),
+            msg::TRUNC => read_unseen(&connection.incoming, to, take),
+            _ => self.read_urgent(&connection.incoming, to, take),
         };
         let taken = match read {
             Err(Errno::EAGAIN) if self.state.lock().has_shut_read => return Ok(Incoming::default()),
@@ -474,6 +499,11 @@ impl Socket for TcpSocket {
     }
 
     fn ioctl(&self, _task: &Task, command: u32, argument: u64) -> Result<u64> {
+        const AT_MARK: u32 = 0x8905;
+        if command == AT_MARK {
+            let is_at_mark = self.connection().is_some_and(|connection| connection.incoming.is_at_mark());
+            return machine::guest::write_value(argument, &i32::from(is_at_mark)).map(|()| 0);
+        }
         interface_ioctl(command, argument)
     }
 }

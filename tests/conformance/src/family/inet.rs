@@ -171,7 +171,28 @@ cases! { inet;
         sys!(poll, &mut poll, 1, -1)?;
         assert_eq!(poll.revents, c::POLLPRI);
         assert_eq!(recv(b, 9, c::MSG_OOB)?, b"!");
+        assert_errno(recv(b, 9, c::MSG_OOB), c::EINVAL);
         assert_eq!(read(b, 9)?, b"in");
+    }
+    fn reads_stop_at_the_mark() {
+        let (a, b) = tcp_pair()?;
+        send(a, b"before!", c::MSG_OOB)?;
+        write(a, b"behind")?;
+        let at_mark = || -> Result<i32> {
+            let mut is_at_mark = 9i32;
+            sys!(ioctl, b, 0x8905, &mut is_at_mark)?;
+            Ok(is_at_mark)
+        };
+        while recv(b, 13, c::MSG_OOB | c::MSG_PEEK).is_err() {}
+        assert_eq!(at_mark()?, 0);
+        assert_eq!(read(b, 99)?, b"before");
+        assert_eq!(at_mark()?, 1);
+        let mut rest = Vec::new();
+        while rest.len() < 6 {
+            rest.extend(read(b, 99)?);
+        }
+        assert_eq!((rest, at_mark()?), (b"behind".to_vec(), 0));
+        assert_errno(recv(b, 9, c::MSG_OOB), c::EINVAL);
     }
     fn a_megabyte_arrives() {
         let server = Listener::new(1)?;
