@@ -1,6 +1,6 @@
 //! System V IPC: shmget(2), semget(2), msgget(2) and their families.
 
-use super::timeout::{deadline_after, read_timespec};
+use super::timeout::{read_timespec, with_kept_deadline};
 use crate::ipc::msg::{self, Message};
 use crate::ipc::sem::{self, Operation, Question};
 use crate::ipc::shm;
@@ -95,7 +95,8 @@ pub(super) fn semop(task: &Task, id: i32, operations: u64, count: u64) -> Result
 /// # Errors
 /// As [`semop`].
 pub(super) fn semtimedop(task: &Task, id: i32, operations: u64, count: u64, timeout: UserPtr<[i64; 2]>) -> Result<()> {
-    operate(task, id, (operations, count), deadline_after(read_timespec(timeout)?))
+    let timeout_ns = read_timespec(timeout)?;
+    with_kept_deadline(task, timeout_ns, |deadline| operate(task, id, (operations, count), deadline))
 }
 
 fn operate(task: &Task, id: i32, (at, count): (u64, u64), deadline: Deadline) -> Result<()> {
