@@ -49,6 +49,11 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
     kernel_child(cpu);
 }
 
+/// First code of a host thread that serves another guest.
+extern "C" fn restart_entry(cpu: &'static Cpu) {
+    kernel_child(cpu);
+}
+
 /// Assembly that goes to a label unless a register holds the address of a thread area. Clobbers the flags.
 macro_rules! check_area {
     ($register:literal, $otherwise:literal) => {
@@ -202,6 +207,14 @@ xlibos_host_clone:
     mov rsp, [r9 + {stack_top}]
     mov rdi, r9
     call {child_entry}
+    jmp xlibos_exit_check
+
+    // rdi = area.
+    .global xlibos_restart
+xlibos_restart:
+    xor ebp, ebp
+    mov rsp, [rdi + {stack_top}]
+    call {restart_entry}
     jmp xlibos_exit_check
 
     // The tid word is cleared by the host when the thread has ended.
@@ -395,6 +408,7 @@ xlibos_initial_xstate:
     enter_event = sym enter_event,
     before_return = sym before_return,
     child_entry = sym child_entry,
+    restart_entry = sym restart_entry,
 );
 
 /// Range of the thread areas, for the check of GS at entry.
@@ -405,6 +419,8 @@ pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic:
 unsafe extern "C" {
     #[link_name = "xlibos_host_clone"]
     pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
+    #[link_name = "xlibos_restart"]
+    pub(crate) fn restart(area: &'static Cpu) -> !;
     #[link_name = "xlibos_exit_thread"]
     pub(crate) fn exit_thread(area: &'static Cpu) -> !;
     #[link_name = "xlibos_sleeping_call"]

@@ -52,6 +52,22 @@ pub fn spawn(_kind: Kind, _area: &'static Cpu, _fs_base: u64) -> Result<u32> {
     Err(Errno::ENOSYS)
 }
 
+/// The calling thread begins anew, on an empty stack, as if its process had just been made: the kernel's `start` hook
+/// runs, and guest code follows.
+#[cfg(target_os = "none")]
+pub fn restart() -> ! {
+    // SAFETY: what lies on the LibOS stack is never returned to.
+    unsafe { crate::entry::restart(crate::cpu::current()) }
+}
+
+/// As the image's (build machine: stops the thread for ever).
+#[cfg(not(target_os = "none"))]
+pub fn restart() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Ends the calling host thread; its area may be handed out again once the host has cleared its tid.
 #[cfg(target_os = "none")]
 pub fn exit_thread() -> ! {

@@ -7,7 +7,7 @@ use crate::fs::hostpoll::{self, HostReady};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
-use crate::process::{Process, Task, creds::Creds, exec, exit, fork, tree};
+use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, tree};
 use crate::quiesce;
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
@@ -314,7 +314,8 @@ fn service_loop() -> ! {
     loop {
         let waiting = core::mem::take(&mut GLOBAL.lock().zygotes);
         waiting.into_iter().for_each(spawn_waiting);
-        let deadline = crate::time::timer::run_expired(machine::clock::monotonic_ns());
+        let now = machine::clock::monotonic_ns();
+        let deadline = [crate::time::timer::run_expired(now), spare::retire(now)].into_iter().flatten().min();
         machine::cpu::current().clear_pending();
         if quiesce::is_asked() {
             quiesce::stand_as_service();
@@ -346,18 +347,29 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
     exec::leave_borrowed_memory(task);
     let shared = tree::task(task.tid());
-    let (Some(shared), Ok(area)) = (shared, machine::cpu::allocate()) else {
+    let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
+    if started.is_err() {
         exit::kill_process(task, crate::signal::SIGKILL, false);
         exit::exit_thread(task);
-    };
-    *task.start.lock() = Some(Start::Exec(plan));
-    task.set_cpu(area);
+    }
     collect_counters(old);
-    GLOBAL.lock().zygotes.push(shared);
-    wake_service();
     old.clear_task::<Task>();
     machine::cpu::release(old);
     machine::host::exit_group(0)
+}
+
+/// Has a spare host process take a task over, or the service make a fresh one.
+///
+/// # Errors
+/// EAGAIN where there are too many threads.
+fn start_elsewhere(task: &Arc<Task>, start: Start) -> Result<()> {
+    let Err(start) = spare::hand_over(task, start) else { return Ok(()) };
+    let area = machine::cpu::allocate()?;
+    *task.start.lock() = Some(start);
+    task.set_cpu(area);
+    GLOBAL.lock().zygotes.push(Arc::clone(task));
+    wake_service();
+    Ok(())
 }
 
 /// Readiness of the event channel: the event thread harvests it like any host descriptor.
@@ -459,6 +471,7 @@ fn host_process_died(pid: i32, status: i32) {
         }
         let task = area.task_handle::<Task>();
         area.clear_task::<Task>();
+        spare::forget(area);
         machine::cpu::release(area);
         if let Some(task) = task.filter(|task| core::ptr::eq(task.cpu(), area)) {
             task.process.begin_exit(status & 0x7f);

@@ -20,6 +20,9 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
         Some("name") => print(&std::env::args().next().unwrap_or_default()),
         Some("pid") => print(&std::process::id().to_string()),
         Some("cat") => return cat(),
+        Some("compute") => compute(),
+        Some("used") => print(&kit::now(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(-1).to_string()),
+        Some("memory") => print(&ranges().join(",")),
         Some("wait") => return wait_forever(),
         _ => return ExitCode::from(2),
     }
@@ -28,6 +31,17 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
 
 fn print(text: &str) {
     println!("{text}");
+}
+
+/// Uses 50 ms of the processor.
+fn compute() {
+    kit::until(|| kit::now(libc::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|used| used > 50_000_000));
+}
+
+/// What lies in memory, by name; without one, only that it is there.
+fn ranges() -> Vec<String> {
+    let maps = kit::text(c"/proc/self/maps").unwrap_or_default();
+    maps.lines().map(|line| line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn open_fds() -> Vec<String> {

@@ -36,12 +36,9 @@ impl Fifo {
         if end == End::Write && is_nonblocking && self.pipe.has_no_readers() {
             return Err(Errno::ENXIO);
         }
-        let before = self.pipe.opens();
-        let opened = self.pipe.open_end(end, Some(Arc::clone(&self)));
-        if end == End::Both || is_nonblocking {
-            return Ok(opened);
-        }
-        // A partner that opened and closed again since counts as well.
+        let (opened, alone) = self.pipe.meet(end, Some(Arc::clone(&self)));
+        let Some(before) = alone.filter(|_| end != End::Both && !is_nonblocking) else { return Ok(opened) };
+        // A partner that was there, or that opened and closed again since, counts as well: it may be gone by now.
         let _ = wait_until(&[self.pipe.open_queue()], None, || self.pipe.has_met_partner(end, before).then_some(()))?;
         Ok(opened)
     }
@@ -76,6 +73,22 @@ mod tests {
         let Ok(Ok(reader)) = thread.join() else { panic!("cannot open") };
         assert_eq!(writer.write(&mut Source::kernel(b"x")), Ok(1));
         assert_eq!(reader.poll(), READABLE);
+    }
+
+    /// The reader that waited for the writer may be gone before the writer looks.
+    #[test]
+    fn a_writer_meets_a_reader_that_leaves_at_once() {
+        for _ in 0..300 {
+            let fifo = Fifo::new();
+            let other = Arc::clone(&fifo);
+            let reader = std::thread::spawn(move || other.open_end(OpenFlags::empty()).map(drop));
+            while fifo.pipe.has_no_readers() {
+                std::thread::yield_now();
+            }
+            let writer = std::thread::spawn(move || fifo.open_end(OpenFlags::WRONLY).map(drop));
+            assert!(matches!(reader.join(), Ok(Ok(()))));
+            assert!(matches!(writer.join(), Ok(Ok(()))));
+        }
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Pipe {
     }
 
     pub(super) fn open_end(self: &Arc<Pipe>, end: End, fifo: Option<Arc<Fifo>>) -> Arc<PipeEnd> {
+        self.meet(end, fifo).0
+    }
+
+    /// Opens an end; how often its partner's kind had been opened by then, where none of that kind is there.
+    pub(super) fn meet(self: &Arc<Pipe>, end: End, fifo: Option<Arc<Fifo>>) -> (Arc<PipeEnd>, Option<u64>) {
         let mut state = self.state.lock();
         if end.reads() {
             state.readers += 1;
@@ -91,24 +96,20 @@ impl Pipe {
             state.writers += 1;
             state.writer_opens += 1;
         }
+        let alone = match end {
+            End::Read => (state.writers == 0).then_some(state.writer_opens),
+            _ => (state.readers == 0).then_some(state.reader_opens),
+        };
         drop(state);
         self.opens.wake(Events::all());
-        Arc::new(PipeEnd { pipe: Arc::clone(self), end, fifo })
+        (Arc::new(PipeEnd { pipe: Arc::clone(self), end, fifo }), alone)
     }
 
-    /// How often a reading and a writing end was opened.
-    pub(super) fn opens(&self) -> (u64, u64) {
+    /// Whether a partner of an end came since `before`, even if it has gone again.
+    pub(super) fn has_met_partner(&self, end: End, before: u64) -> bool {
         let state = self.state.lock();
-        (state.reader_opens, state.writer_opens)
-    }
-
-    /// Whether the partner of an end is there, or came since `before`.
-    pub(super) fn has_met_partner(&self, end: End, before: (u64, u64)) -> bool {
-        let state = self.state.lock();
-        match end {
-            End::Read => state.writers > 0 || state.writer_opens != before.1,
-            _ => state.readers > 0 || state.reader_opens != before.0,
-        }
+        let opens = if end == End::Read { state.writer_opens } else { state.reader_opens };
+        opens != before
     }
 
     /// Where an open that waits for its partner sleeps.

@@ -1,5 +1,6 @@
 //! The end of threads and processes: _exit(2), exit_group(2).
 
+use super::spare;
 use super::task::Task;
 use super::thread_group::Process;
 use super::tree;
@@ -36,7 +37,7 @@ pub fn kill_process(task: &Task, signal: i32, core: bool) {
 pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
-    let cpu_ns = machine::host::cpu_clock_ns(3).unwrap_or(0);
+    let cpu_ns = crate::time::clock::thread_cpu_ns(task).unwrap_or(0);
     process.ended_cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
@@ -57,9 +58,16 @@ pub fn exit_thread(task: &'static Task) -> ! {
         cpu.clear_task::<Task>();
         machine::process::exit_thread();
     }
+    let mm = spare::may_serve_again(task).then(|| process.mm());
+    if mm.is_some() {
+        crate::syscall::prctl::undo_rseq(task);
+    }
     end_process(&process);
     drop(process);
     cpu.clear_task::<Task>();
+    if let Some(mm) = mm {
+        spare::wait_for_program(cpu, mm);
+    }
     machine::cpu::release(cpu);
     machine::host::exit_group(0);
 }

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod robust;
 pub mod session;
 pub mod settings;
+pub mod spare;
 pub mod stack;
 pub mod task;
 pub mod thread_group;

@@ -52,6 +52,8 @@ pub struct Task {
     pub must_exit: AtomicBool,
     /// It has ended.
     pub ended: AtomicBool,
+    /// CPU time that its host thread had used for others before.
+    pub cpu_base_ns: AtomicU64,
 }
 
 impl core::fmt::Debug for Task {
@@ -111,7 +113,17 @@ impl Task {
             vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            cpu_base_ns: AtomicU64::new(0),
         })
+    }
+
+    /// The calling host process takes the task over: what it has used so far was for others.
+    pub fn note_cpu_base(&self) {
+        const PROCESS_CPU: u32 = 2;
+        const THREAD_CPU: u32 = 3;
+        let used = |clock| machine::host::cpu_clock_ns(clock).unwrap_or(0);
+        self.cpu_base_ns.store(used(THREAD_CPU), Ordering::Relaxed);
+        self.process.cpu_base_ns.store(used(PROCESS_CPU), Ordering::Relaxed);
     }
 
     /// Its id.

@@ -3,6 +3,8 @@
 use crate::kit::{SELF, Case, as_nobody, assert_errno, cases, child, close, file, helper_args, helper_env, int, open, or_skip, pipe, read_all, write};
 use crate::sys::{Result, memory, signal, sys};
 use core::ffi::CStr;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use libc as c;
 
 cases! { exec;
@@ -26,6 +28,21 @@ cases! { exec;
     fn status_comes_back() {
         let args = helper_args(&["status", "42"]);
         child(|| Ok(sys!(execve, SELF, &args.pointers[..], 0).map(drop)?))?.exits(42)?;
+    }
+    fn programs_find_nothing_of_those_before() {
+        // posix_spawn(3), one after the other: a kernel may serve them by one process of its own.
+        let spawn = |words: &[&str]| -> core::result::Result<String, crate::kit::Fail> {
+            let output = std::process::Command::new(OsStr::from_bytes(SELF.to_bytes())).arg("--helper").args(words).output();
+            Ok(output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default())
+        };
+        let first = spawn(&["memory"])?;
+        for _ in 0..4 {
+            spawn(&["compute"])?;
+            let used: i64 = spawn(&["used"])?.parse().unwrap_or(-1);
+            assert!((0..40_000_000).contains(&used), "{used} ns");
+            assert_eq!(spawn(&["signals"])?, "ignored  handled 0 blocked 0");
+        }
+        assert_eq!(spawn(&["memory"])?, first);
     }
     fn pid_is_kept() {
         let (ends, args) = (pipe(0)?, helper_args(&["pid"]));
