@@ -5,7 +5,7 @@
 //! the bytes that are done. The event thread, the only one that opens and closes the gates, looks in rounds whether all
 //! stand, tells the supervisor, and then waits for [`Event::Resume`](abi::event::Event::Resume) alone.
 
-use crate::process::Task;
+use crate::process::{Task, spare};
 use machine::Cpu;
 use machine::sync::Gate;
 
@@ -53,7 +53,9 @@ pub fn stand_as_service() {
 pub fn round(main: &Cpu, own: &Cpu) -> Option<u32> {
     let mut standing = 0;
     let mut all = true;
-    for cpu in machine::cpu::occupied().filter(|cpu| !core::ptr::eq(*cpu, own)) {
+    // A spare host process has no guest, and only a guest that does not stand yet can give it one.
+    let is_guest = |cpu: &&Cpu| !core::ptr::eq(*cpu, own) && !spare::is_waiting(cpu);
+    for cpu in machine::cpu::occupied().filter(is_guest) {
         if GUESTS.has_at_it(cpu) {
             standing += 1;
         } else {

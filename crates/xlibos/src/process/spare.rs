@@ -52,10 +52,7 @@ pub fn wait_for_program(cpu: &'static Cpu, mm: Arc<Mm>) -> ! {
         end(cpu);
     }
     loop {
-        let is_waiting = {
-            let pool = POOL.lock();
-            pool.spares.iter().any(|(_, spare)| core::ptr::eq(*spare, cpu))
-        };
+        let is_waiting = is_waiting(cpu);
         match cpu.task::<Task>() {
             Some(task) => {
                 task.note_cpu_base();
@@ -106,6 +103,12 @@ pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
     };
     machine::sync::unpark(spare);
     Ok(())
+}
+
+/// Whether a host process waits for a program.
+#[must_use]
+pub fn is_waiting(cpu: &Cpu) -> bool {
+    POOL.lock().spares.iter().any(|(_, spare)| core::ptr::eq(*spare, cpu))
 }
 
 /// A spare was killed from outside.
