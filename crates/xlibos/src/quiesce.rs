@@ -20,6 +20,8 @@ pub const ROUND_MS: i32 = 1;
 /// From now on threads stand instead of returning to guest code.
 pub fn begin() {
     GUESTS.close();
+    // A spare host process has no guest that could stand.
+    spare::retire_all();
 }
 
 /// Lets everybody go on.
@@ -53,9 +55,7 @@ pub fn stand_as_service() {
 pub fn round(main: &Cpu, own: &Cpu) -> Option<u32> {
     let mut standing = 0;
     let mut all = true;
-    // A spare host process has no guest, and only a guest that does not stand yet can give it one.
-    let is_guest = |cpu: &&Cpu| !core::ptr::eq(*cpu, own) && !spare::is_waiting(cpu);
-    for cpu in machine::cpu::occupied().filter(is_guest) {
+    for cpu in machine::cpu::occupied().filter(|cpu| !core::ptr::eq(*cpu, own)) {
         if GUESTS.has_at_it(cpu) {
             standing += 1;
         } else {

@@ -37,6 +37,7 @@ pub fn may_serve_again(task: &Task) -> bool {
     process.pid != 1
         && !process.borrows_memory.load(Ordering::SeqCst)
         && cpu.tid() == cpu.pid()
+        && !crate::quiesce::is_asked()
         && POOL.lock().spares.len() < MOST
 }
 
@@ -52,7 +53,10 @@ pub fn wait_for_program(cpu: &'static Cpu, mm: Arc<Mm>) -> ! {
         end(cpu);
     }
     loop {
-        let is_waiting = is_waiting(cpu);
+        let is_waiting = {
+            let pool = POOL.lock();
+            pool.spares.iter().any(|(_, spare)| core::ptr::eq(*spare, cpu))
+        };
         match cpu.task::<Task>() {
             Some(task) => {
                 task.note_cpu_base();
@@ -105,15 +109,15 @@ pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
     Ok(())
 }
 
-/// Whether a host process waits for a program.
-#[must_use]
-pub fn is_waiting(cpu: &Cpu) -> bool {
-    POOL.lock().spares.iter().any(|(_, spare)| core::ptr::eq(*spare, cpu))
-}
-
 /// A spare was killed from outside.
 pub fn forget(cpu: &Cpu) {
     POOL.lock().spares.retain(|(_, spare)| !core::ptr::eq(*spare, cpu));
+}
+
+/// Ends all spares: the container is to stand still.
+pub fn retire_all() {
+    let retired = core::mem::take(&mut POOL.lock().spares);
+    retired.iter().for_each(|(_, spare)| machine::sync::unpark(spare));
 }
 
 /// Ends spares that have waited long enough; when to look again, in nanoseconds of CLOCK_MONOTONIC.
