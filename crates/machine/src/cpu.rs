@@ -569,6 +569,23 @@ pub fn occupied() -> impl Iterator<Item = &'static Cpu> {
     core::iter::empty()
 }
 
+/// Waits until the other threads of the calling host process have given their areas back: they hold no lock then, and do
+/// nothing more than end.
+#[cfg(target_os = "none")]
+pub fn wait_for_siblings() {
+    const GLANCE_NS: u64 = 20_000;
+    let own = current();
+    let is_sibling =
+        |cpu: &'static Cpu| !core::ptr::eq(cpu, own) && cpu.pid() == own.pid() && cpu.in_use.load(Ordering::SeqCst);
+    while (1..=HIGHEST_AREA.load(Ordering::SeqCst)).map(area).any(is_sibling) {
+        let _ = crate::sync::park_uninterruptible(Some(crate::clock::monotonic_ns() + GLANCE_NS));
+    }
+}
+
+/// As the image's (build machine: no process has siblings).
+#[cfg(not(target_os = "none"))]
+pub fn wait_for_siblings() {}
+
 /// Whether the host thread of the area that `is_it` names has ended, as the host says.
 #[cfg(target_os = "none")]
 pub(crate) fn is_gone(is_it: impl Fn(&Cpu) -> bool) -> bool {

@@ -41,7 +41,11 @@ fn compute() {
 /// What lies in memory, by name; without one, only that it is there.
 fn ranges() -> Vec<String> {
     let maps = kit::text(c"/proc/self/maps").unwrap_or_default();
-    maps.lines().map(|line| line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")).collect()
+    let mut names: Vec<_> =
+        maps.lines().map(|line| line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")).collect();
+    // Where the kernel puts what is chance.
+    names.sort();
+    names
 }
 
 fn open_fds() -> Vec<String> {

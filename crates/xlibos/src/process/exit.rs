@@ -58,15 +58,17 @@ pub fn exit_thread(task: &'static Task) -> ! {
         cpu.clear_task::<Task>();
         machine::process::exit_thread();
     }
-    let mm = spare::may_serve_again(task).then(|| process.mm());
-    if mm.is_some() {
-        crate::syscall::prctl::undo_rseq(task);
-    }
+    let serves_again = spare::may_serve_again(task) && spare::give_memory_back(task);
+    let was_threaded = process.was_threaded.load(Ordering::Relaxed);
     end_process(&process);
     drop(process);
     cpu.clear_task::<Task>();
-    if let Some(mm) = mm {
-        spare::wait_for_program(cpu, mm);
+    if was_threaded {
+        // They are out of the process's list, and on their way out of the LibOS: the host must not end them in a lock.
+        machine::cpu::wait_for_siblings();
+    }
+    if serves_again {
+        spare::wait_for_program(cpu);
     }
     machine::cpu::release(cpu);
     machine::host::exit_group(0);

@@ -149,6 +149,9 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
     }
     let set_tid = if flags.contains(CloneFlags::CHILD_SETTID) { request.child_tid } else { 0 };
     *child.start.lock() = Some(Start::Return { set_tid });
+    if thread {
+        process.was_threaded.store(true, Ordering::Relaxed);
+    }
     process.add_task(Arc::clone(&child));
     tree.add_task(Arc::clone(&child));
     if !thread {

@@ -7,7 +7,6 @@
 //! Locks: the pool's is a leaf; a task is given to a spare under it.
 
 use super::task::{Start, Task};
-use crate::mm::Mm;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -41,14 +40,21 @@ pub fn may_serve_again(task: &Task) -> bool {
         && POOL.lock().spares.len() < MOST
 }
 
-/// The end of a guest: its host process gives the memory back and waits for another program, or ends.
-pub fn wait_for_program(cpu: &'static Cpu, mm: Arc<Mm>) -> ! {
-    // A vfork child that outlived its parent, or a reader of /proc, still uses it.
-    if Arc::strong_count(&mm) > 1 {
-        end(cpu);
+/// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. False where it is
+/// still used: by a vfork child that outlives its parent, by a reader of /proc.
+pub fn give_memory_back(task: &Task) -> bool {
+    let mm = task.process.mm();
+    // The process's, and ours.
+    if Arc::strong_count(&mm) > 2 {
+        return false;
     }
+    crate::syscall::prctl::undo_rseq(task);
     mm.unmap_all();
-    drop(mm);
+    true
+}
+
+/// The end of a guest: its host process waits for another program, or ends.
+pub fn wait_for_program(cpu: &'static Cpu) -> ! {
     if !enter(cpu) {
         end(cpu);
     }

@@ -79,6 +79,8 @@ pub struct Process {
     pub parent_death_signal: AtomicI32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+    /// It has, or had, more than one thread.
+    pub was_threaded: AtomicBool,
     /// CPU time that its host process had used for others before.
     pub cpu_base_ns: AtomicU64,
     /// CPU time of ended threads.
@@ -148,6 +150,7 @@ impl Process {
             has_execed: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
             started_ns: machine::clock::monotonic_ns(),
+            was_threaded: AtomicBool::new(false),
             cpu_base_ns: AtomicU64::new(0),
             ended_cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
