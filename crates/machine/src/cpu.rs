@@ -75,6 +75,10 @@ pub struct Cpu {
     pub(crate) asleep: AtomicBool,
     /// How many shared locks the thread holds.
     pub(crate) locks_held: Cell<u32>,
+    /// Names the area's present use: no other area, and no other use of this one, has the same.
+    identity: AtomicU64,
+    /// Address of the lock's word that the thread waits for; 0 for none.
+    pub(crate) awaits: AtomicU64,
     /// Last entry's fault.
     pub(crate) fault: Cell<Fault>,
     /// FS base to set when the thread starts.
@@ -156,6 +160,12 @@ impl Cpu {
         self.pid.load(Ordering::Acquire)
     }
 
+    /// Names the thread, as long as it has the area: less than 2^63, and never 0.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        self.identity.load(Ordering::Acquire)
+    }
+
     /// Whether the thread sleeps; it may have just been woken.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
@@ -202,12 +212,6 @@ impl Cpu {
     #[inline]
     pub fn host_call_total(&self) -> u64 {
         self.host_call_total.get()
-    }
-
-    /// How many shared locks the thread holds; 0 for a thread that may die without harm.
-    #[must_use]
-    pub fn locks_held(&self) -> u32 {
-        self.locks_held.get()
     }
 
     /// Host calls by number since the last time, and starts again from zero.
@@ -320,6 +324,8 @@ impl Cpu {
             stands_at: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
             locks_held: Cell::new(0),
+            identity: AtomicU64::new(u64::from(next_test_tid())),
+            awaits: AtomicU64::new(0),
             fault: Cell::new(Fault::default()),
             start_fs: Cell::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
@@ -391,8 +397,38 @@ pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
     let (cpu, address) = (area(index), address_of(index));
     cpu.this.set(address);
     cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
+    cpu.identity.store(next_identity(cpu, index), Ordering::Relaxed);
     cpu.in_use.store(true, Ordering::Relaxed);
     cpu
+}
+
+/// Bits of an identity that count the uses of an area; the number of the area is above.
+#[cfg(target_os = "none")]
+const USES: u32 = 47;
+
+#[cfg(target_os = "none")]
+fn next_identity(cpu: &Cpu, index: u64) -> u64 {
+    let uses = (cpu.identity.load(Ordering::Relaxed) + 1) & ((1 << USES) - 1);
+    index << USES | uses
+}
+
+/// Whether the thread that has, or had, this identity still has its area. One that was killed has until its death is told.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn is_alive(identity: u64) -> bool {
+    let index = identity >> USES;
+    if index > HIGHEST_AREA.load(Ordering::Relaxed) {
+        return false;
+    }
+    let cpu = area(index);
+    cpu.identity() == identity && cpu.in_use.load(Ordering::Acquire)
+}
+
+/// Whether a thread is there (build machine: none dies while a test waits for it).
+#[cfg(not(target_os = "none"))]
+#[must_use]
+pub fn is_alive(_identity: u64) -> bool {
+    true
 }
 
 #[cfg(target_os = "none")]
@@ -442,7 +478,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
                 raise_lowest_free(from, index);
             }
             HIGHEST_AREA.fetch_max(index, Ordering::Relaxed);
-            reset(cpu, address_of(index));
+            reset(cpu, index);
             return Ok(cpu);
         }
     }
@@ -459,7 +495,9 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
 }
 
 #[cfg(target_os = "none")]
-fn reset(cpu: &Cpu, address: u64) {
+fn reset(cpu: &Cpu, index: u64) {
+    let address = address_of(index);
+    cpu.identity.store(next_identity(cpu, index), Ordering::Release);
     cpu.this.set(address);
     cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
     cpu.pending.store(0, Ordering::Relaxed);
@@ -473,6 +511,7 @@ fn reset(cpu: &Cpu, address: u64) {
     cpu.stands_at.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
+    cpu.awaits.store(0, Ordering::Relaxed);
 }
 
 /// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:

@@ -43,7 +43,10 @@ unsafe impl lock_api::RawMutex for RawFutexLock {
         cpu.locks_held.set(cpu.locks_held.get() + 1);
         let me = owner_id(cpu);
         if self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // Should the host process die now, it held one lock less than it counted.
+            cpu.awaits.store(core::ptr::from_ref(&self.word) as u64, Ordering::Release);
             self.lock_contended(me);
+            cpu.awaits.store(0, Ordering::Release);
         }
     }
 
@@ -104,6 +107,71 @@ impl RawFutexLock {
             panic!("a host process died while it held a shared lock");
         }
     }
+}
+
+impl Cpu {
+    /// How many shared locks the thread holds, which has ended; 0 where it may have died without harm.
+    #[must_use]
+    pub fn locks_left_held(&self) -> u32 {
+        let awaited = self.awaits.load(Ordering::Acquire);
+        if awaited == 0 {
+            return self.locks_held.get();
+        }
+        // SAFETY: the thread stored the address of a lock's word while it borrowed the lock, whose memory nobody has freed
+        // since: it is the arena's, and stays mapped.
+        let word = unsafe { &*(awaited as *const AtomicU32) };
+        let is_owner = word.load(Ordering::Acquire) & !WAITERS == owner_id(self);
+        self.locks_held.get().saturating_sub(u32::from(!is_owner))
+    }
+}
+
+/// The raw lock of what belongs to one process, and dies with it: a host process that dies while it holds one has done no
+/// harm, unless somebody waits for it.
+#[derive(Debug)]
+pub struct RawPrivateLock(RawFutexLock);
+
+/// A mutex for what belongs to one process.
+pub type PrivateMutex<T> = lock_api::Mutex<RawPrivateLock, T>;
+/// Its guard.
+pub type PrivateMutexGuard<'a, T> = lock_api::MutexGuard<'a, RawPrivateLock, T>;
+
+// SAFETY: the inner lock's word admits one owner at a time; it is only not counted.
+unsafe impl lock_api::RawMutex for RawPrivateLock {
+    const INIT: RawPrivateLock = RawPrivateLock(RawFutexLock::INIT);
+    type GuardMarker = lock_api::GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        let me = owner_id(cpu::current());
+        if self.0.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.0.lock_contended(me);
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        let me = owner_id(cpu::current());
+        self.0.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        if self.0.word.swap(0, Ordering::Release) & WAITERS != 0 {
+            futex_wake(&self.0.word, 1);
+        }
+    }
+
+    #[inline]
+    fn is_locked(&self) -> bool {
+        self.0.word.load(Ordering::Acquire) != 0
+    }
+}
+
+/// Whether a thread, which has ended, left the lock taken.
+pub fn is_left_locked<T>(mutex: &PrivateMutex<T>, by: &Cpu) -> bool {
+    // SAFETY: the raw lock is only looked at.
+    let raw = unsafe { mutex.raw() };
+    raw.0.word.load(Ordering::Acquire) & !WAITERS == owner_id(by)
 }
 
 /// Marks the calling thread as holder of something shared that dies with the container: a lock that is no
@@ -289,17 +357,6 @@ impl Gate {
 impl Default for Gate {
     fn default() -> Gate {
         Gate::new()
-    }
-}
-
-/// Waits until a host thread's id word is zero (the host clears it at the thread's end).
-pub fn wait_thread_end(target: &Cpu) {
-    loop {
-        let tid = target.tid.load(Ordering::Acquire);
-        if tid == 0 {
-            return;
-        }
-        futex_wait(&target.tid, tid);
     }
 }
 

@@ -346,6 +346,9 @@ fn spawn_waiting(task: Arc<Task>) {
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
     exec::leave_borrowed_memory(task);
+    if task.process.was_threaded.load(Ordering::Relaxed) {
+        machine::cpu::wait_for_siblings();
+    }
     let shared = tree::task(task.tid());
     let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
     if started.is_err() {
@@ -466,15 +469,17 @@ fn on_outside_event(event: Event) {
 fn host_process_died(pid: i32, status: i32) {
     let pid = pid.cast_unsigned();
     machine::cpu::host_process_ended(pid, |area| {
-        if area.locks_held() != 0 {
+        if area.locks_left_held() != 0 {
             panic!("host process {pid} died (status {status:#x}) while it held a shared lock");
         }
+        crate::fs::broker::release_channel_of(area);
         let task = area.task_handle::<Task>();
         area.clear_task::<Task>();
         spare::forget(area);
         machine::cpu::release(area);
         if let Some(task) = task.filter(|task| core::ptr::eq(task.cpu(), area)) {
             task.process.begin_exit(status & 0x7f);
+            exit::forget_half_done(&task);
             lost(&task);
         }
     });

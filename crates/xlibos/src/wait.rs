@@ -221,6 +221,9 @@ fn wait_with<T>(
     }
 }
 
+/// Nanoseconds after which an uninterruptible wait looks whether it is over.
+const LOOK_AGAIN_NS: u64 = 200_000_000;
+
 /// Sleeps until `ready` gives something; nothing else ends the wait. For short waits on the trusted side and on other
 /// kernel paths, never on a guest.
 pub fn wait_uninterruptible<T>(queue: &WaitQueue, mut ready: impl FnMut() -> Option<T>) -> T {
@@ -234,7 +237,9 @@ pub fn wait_uninterruptible<T>(queue: &WaitQueue, mut ready: impl FnMut() -> Opt
         if let Some(value) = ready() {
             break value;
         }
-        let _ = machine::sync::park_uninterruptible(None);
+        // Whom a wake-up met may have been killed since, and has passed nothing on.
+        let again = machine::clock::monotonic_ns().saturating_add(LOOK_AGAIN_NS);
+        let _ = machine::sync::park_uninterruptible(Some(again));
     };
     // A notification taken here may have been the outer wait's: it looks once more.
     machine::sync::unpark(cpu);

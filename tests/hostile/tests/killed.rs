@@ -5,7 +5,7 @@ use hostile::{Stopped, adopt_orphans, is_root, kill, reap_orphans};
 use programs::host::{Container, comes_true, in_user_namespace, mappings, processes, user_namespace};
 use programs::in_container;
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -266,7 +266,7 @@ fn guest_killed_in_its_own_code_dies_alone() {
     }
 }
 
-/// Calls in which a guest is killed: with none of the LibOS's locks it dies alone, with one the container ends.
+/// Calls in which a guest is killed: with a lock over shared state the container ends, else the guest dies alone.
 const CALLS: [&str; 5] = [
     "getppid",
     "pipe A, B; syswrite B, q(x); sysread A, $x, 1",
@@ -284,4 +284,42 @@ fn guest_killed_in_libos_code_wedges_nothing() {
         let alone = (rest.as_str(), code) == ("ended 137\ngoes on\n", Some(7));
         assert!(alone || code == Some(125), "{what}: {code:?} {rest:?}");
     }
+}
+
+/// Whether all threads of a process are stopped.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats: Vec<_> = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat"))).collect();
+    stats.iter().all(|stat| stat.as_ref().is_ok_and(|stat| stat.contains(") T ")))
+}
+
+/// More than there are channels to the supervisor: each is free again for the next.
+const REQUESTS: usize = 12;
+
+#[test]
+fn guests_killed_while_they_wait_for_the_supervisor_die_alone() {
+    let entries = std::fs::read_dir("/usr/share").unwrap().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let names: Vec<String> = directories.take(REQUESTS).map(|entry| entry.path().display().to_string()).collect();
+    assert_eq!(names.len(), REQUESTS);
+    let program = "$| = 1; print qq(ready\\n); <STDIN>; stat qq($ARGV[0]/name); sleep 1000";
+    let script = "exec 3<&0; for name; do perl -e \"$0\" $name <&3 & wait $!; echo \"ended $?\"; done; exit 7";
+    let mut command = in_container(&["bash", "-c", script, program]);
+    command.args(&names).stderr(std::process::Stdio::null());
+    let mut container = Container::start(command);
+    let supervisor = rustix::process::Pid::from_raw(container.xc.id().cast_signed()).unwrap();
+    for name in &names {
+        assert_eq!(container.line(), "ready", "{name}");
+        let guest = container.libos_processes().into_iter().max_by_key(|pid| inner_pid(*pid)).unwrap();
+        rustix::process::kill_process(supervisor, rustix::process::Signal::STOP).unwrap();
+        assert!(comes_true(|| is_stopped(container.xc.id())));
+        container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        // recvmsg(2): it waits for the answer.
+        let call = || std::fs::read_to_string(format!("/proc/{guest}/syscall")).unwrap_or_default();
+        assert!(comes_true(|| call().starts_with("47 ")), "{name}: {}", call());
+        kill(guest).unwrap();
+        rustix::process::kill_process(supervisor, rustix::process::Signal::CONT).unwrap();
+        assert_eq!(container.line(), "ended 137", "{name}");
+    }
+    assert_eq!(finish(&mut container, "the shell").code(), Some(7));
 }

@@ -164,7 +164,7 @@ fn reap_all(proc: &OwnedFd, init: i32, runner: i32, events: &OwnedFd) -> ! {
                     untold.0.extend(inner.map(|inner| (inner, status)));
                 }
                 // More may have ended: they are told together.
-                if untold.0.len() % BATCH != 0 {
+                if !untold.0.len().is_multiple_of(BATCH) {
                     continue;
                 }
             }

@@ -6,8 +6,9 @@ use abi::boot::{BROKER_CHANNELS, BROKER_FD};
 use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use machine::Cpu;
 use machine::host::{self, HostFd, Wait};
-use machine::sync::{Held, Mutex};
+use machine::sync::Mutex;
 
 /// A channel's state, touched only by who has taken the channel.
 struct Channel {
@@ -19,20 +20,19 @@ struct Channel {
 const CHANNEL_COUNT: usize = BROKER_CHANNELS as usize;
 static CHANNELS: [Channel; CHANNEL_COUNT] =
     [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
-/// Bits of the channels that nobody uses.
-static FREE: AtomicU32 = AtomicU32::new((1 << CHANNEL_COUNT) - 1);
+/// Who uses each channel: the address of the thread's area, 0 for nobody.
+static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
 static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 static WAITED_NS: AtomicU64 = AtomicU64::new(0);
 
 /// A channel taken for one exchange.
-struct Taken(usize, Held);
+struct Taken(usize);
 
 impl Taken {
     fn take() -> Taken {
-        let held = Held::new();
-        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)), held)
+        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)))
     }
 
     fn channel(&self) -> Result<&'static Channel> {
@@ -46,14 +46,28 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        FREE.fetch_or(1 << self.0, Ordering::Release);
+        if let Some(user) = USERS.get(self.0) {
+            user.store(0, Ordering::Release);
+        }
         WAITING.wake_one(Events::empty());
     }
 }
 
 fn try_take() -> Option<usize> {
-    let taken = FREE.fetch_update(Ordering::Acquire, Ordering::Relaxed, |free| (free != 0).then(|| free & (free - 1)));
-    taken.ok().map(|free| free.trailing_zeros() as usize)
+    let own = area_of(machine::cpu::current());
+    USERS.iter().position(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
+}
+
+fn area_of(cpu: &Cpu) -> u64 {
+    core::ptr::from_ref(cpu) as u64
+}
+
+/// The thread of an area has died: its channel is free again. An answer to it is told by its number.
+pub fn release_channel_of(cpu: &Cpu) {
+    let own = area_of(cpu);
+    if USERS.iter().any(|user| user.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()) {
+        WAITING.wake(Events::empty());
+    }
 }
 
 /// Says that the channels are there; before, every request answers EIO.

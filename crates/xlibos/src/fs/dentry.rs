@@ -166,7 +166,7 @@ impl Dentry {
         if let Some(known) = self.cached(name)? {
             return Ok(known);
         }
-        let _changing = self.lock()?;
+        let _looking = self.directory()?.changing.lock_harmlessly();
         if path.len() > name.len() {
             self.inode.prefetch(path);
         }

@@ -1,43 +1,66 @@
-//! A lock that may be held while its owner sleeps (in a broker request): for changes of a directory.
+//! A lock that may be held while its owner sleeps (in a broker request): for changes of a directory, and for looks at one.
 
 use crate::wait::{Events, WaitQueue, wait_uninterruptible};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
+use machine::cpu;
 use machine::sync::Held;
 
 /// The lock. It holds no data: what it serialises has leaf locks of its own.
 #[derive(Debug, Default)]
 pub struct SleepLock {
-    held: AtomicBool,
+    /// Identity of the owner's thread, 0 for none; with [`HARMLESS`] for one that leaves nothing half done if it dies.
+    owner: AtomicU64,
     queue: WaitQueue,
 }
 
+const HARMLESS: u64 = 1 << 63;
+
 /// Holds a [`SleepLock`] until dropped.
 #[derive(Debug)]
-pub struct SleepGuard<'a>(&'a SleepLock, Held);
+pub struct SleepGuard<'a> {
+    lock: &'a SleepLock,
+    /// For a change: the container ends where the owner is killed.
+    _held: Option<Held>,
+}
 
 impl SleepLock {
     /// A free lock.
     #[must_use]
     pub const fn new() -> SleepLock {
-        SleepLock { held: AtomicBool::new(false), queue: WaitQueue::new() }
+        SleepLock { owner: AtomicU64::new(0), queue: WaitQueue::new() }
     }
 
-    /// Takes the lock; signals do not end the wait.
+    /// Takes the lock for a change; signals do not end the wait.
     pub fn lock(&self) -> SleepGuard<'_> {
-        // Before the lock is taken: whoever is killed in between must not leave it behind unseen.
-        let held = Held::new();
-        let take = || self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        if !take() {
-            wait_uninterruptible(&self.queue, || take().then_some(()));
+        let take = || {
+            // Before the lock is taken: whoever is killed in between must not leave it behind unseen.
+            let held = Held::new();
+            self.try_take(0).then_some(held)
+        };
+        let held = take().unwrap_or_else(|| wait_uninterruptible(&self.queue, take));
+        SleepGuard { lock: self, _held: Some(held) }
+    }
+
+    /// As [`SleepLock::lock`], for what may stop anywhere: the lock of who is killed meanwhile is anybody's.
+    pub fn lock_harmlessly(&self) -> SleepGuard<'_> {
+        if !self.try_take(HARMLESS) {
+            wait_uninterruptible(&self.queue, || self.try_take(HARMLESS).then_some(()));
         }
-        SleepGuard(self, held)
+        SleepGuard { lock: self, _held: None }
+    }
+
+    fn try_take(&self, kind: u64) -> bool {
+        let seen = self.owner.load(Ordering::Relaxed);
+        let is_free = seen == 0 || seen & HARMLESS != 0 && !cpu::is_alive(seen & !HARMLESS);
+        let own = cpu::current().identity() | kind;
+        is_free && self.owner.compare_exchange(seen, own, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 }
 
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::Release);
-        self.0.queue.wake_one(Events::empty());
+        self.lock.owner.store(0, Ordering::Release);
+        self.lock.queue.wake_one(Events::empty());
     }
 }
 

@@ -26,9 +26,10 @@ pub fn has_room(more: u64) -> bool {
 }
 
 /// An address space that had `before` has `now`.
-pub(super) fn settle(before: &mut u64, now: u64) {
-    if *before != now {
-        CHARGED.fetch_add(now.wrapping_sub(*before), Ordering::Relaxed);
-        *before = now;
+pub(super) fn settle(before: &AtomicU64, now: u64) {
+    let counted = before.load(Ordering::Relaxed);
+    if counted != now {
+        before.store(now, Ordering::Relaxed);
+        CHARGED.fetch_add(now.wrapping_sub(counted), Ordering::Relaxed);
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use machine::host;
-use machine::sync::{Mutex, MutexGuard};
+use machine::sync::{Mutex, MutexGuard, PrivateMutex, PrivateMutexGuard};
 
 /// RLIMIT_DATA.
 pub(super) const LIMIT_DATA: usize = 2;
@@ -31,39 +31,42 @@ pub(super) struct State {
     pub(super) default_flags: VmaFlags,
     /// Largest number of mapped bytes so far.
     pub(super) peak: u64,
-    /// What the container's limit counts of it.
-    charged: u64,
 }
 
 /// Holds the state; what it grew or shrank by is charged at the end.
 #[derive(Debug)]
-pub(super) struct StateGuard<'a>(MutexGuard<'a, State>);
+pub(super) struct StateGuard<'a> {
+    state: PrivateMutexGuard<'a, State>,
+    charged: &'a AtomicU64,
+}
 
 impl core::ops::Deref for StateGuard<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        &self.0
+        &self.state
     }
 }
 
 impl core::ops::DerefMut for StateGuard<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        &mut self.0
+        &mut self.state
     }
 }
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
-        let now = self.0.tree.totals().data;
-        charge::settle(&mut self.0.charged, now);
+        let now = self.state.tree.totals().data;
+        charge::settle(self.charged, now);
     }
 }
 
 /// The address space of a guest process.
 #[derive(Debug)]
 pub struct Mm {
-    state: Mutex<State>,
+    state: PrivateMutex<State>,
+    /// What the container's limit counts of it. Changes with the state locked.
+    charged: AtomicU64,
     info: Mutex<Info>,
     /// Guest code whose instructions moved, if any does: see [`super::image`].
     pub(super) images: Mutex<Vec<super::image::Placed>>,
@@ -96,7 +99,6 @@ impl Mm {
                 base: place::random_base(),
                 default_flags: VmaFlags::empty(),
                 peak: 0,
-                charged: 0,
             },
             Info::default(),
             Vec::new(),
@@ -104,7 +106,8 @@ impl Mm {
     }
 
     fn with(state: State, info: Info, images: Vec<super::image::Placed>) -> Arc<Mm> {
-        Arc::new(Mm { state: Mutex::new(state), info: Mutex::new(info), images: Mutex::new(images) })
+        let charged = AtomicU64::new(0);
+        Arc::new(Mm { state: PrivateMutex::new(state), charged, info: Mutex::new(info), images: Mutex::new(images) })
     }
 
     /// Holds the address space still, for fork's clone.
@@ -114,7 +117,19 @@ impl Mm {
     }
 
     pub(super) fn state(&self) -> StateGuard<'_> {
-        StateGuard(self.state.lock())
+        StateGuard { state: self.state.lock(), charged: &self.charged }
+    }
+
+    /// Whether a thread, which has ended, was changing it.
+    #[must_use]
+    pub fn is_left_locked(&self, by: &machine::Cpu) -> bool {
+        machine::sync::is_left_locked(&self.state, by)
+    }
+
+    /// Nobody looks at it again: who held it died with its changes half made.
+    pub fn abandon(self: Arc<Self>) {
+        charge::settle(&self.charged, 0);
+        core::mem::forget(self);
     }
 
     /// What /proc shows of the program.
@@ -145,7 +160,6 @@ impl Mm {
             base: old.base,
             default_flags: VmaFlags::empty(),
             peak,
-            charged: 0,
         };
         let info = self.info.lock().clone();
         let images = self.images.lock().clone();
@@ -205,8 +219,7 @@ impl Mm {
 
 impl Drop for Mm {
     fn drop(&mut self) {
-        let mut charged = self.state.lock().charged;
-        charge::settle(&mut charged, 0);
+        charge::settle(&self.charged, 0);
     }
 }
 

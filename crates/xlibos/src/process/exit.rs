@@ -74,6 +74,29 @@ pub fn exit_thread(task: &'static Task) -> ! {
     machine::host::exit_group(0);
 }
 
+/// What a host thread was changing when it died is not looked at any more: its address space, and the child that it was
+/// making, where the host has not made it.
+///
+/// # Panics
+/// If another process has the same memory (vfork): it would wait for the lock for ever.
+pub fn forget_half_done(task: &Task) {
+    let mm = task.mm();
+    if mm.is_left_locked(task.cpu()) {
+        task.process.set_mm(crate::mm::Mm::new());
+        let is_shared = tree::collect_processes().iter().any(|process| Arc::ptr_eq(&process.mm(), &mm));
+        assert!(!is_shared, "process {} died while it changed memory that another one shares", task.process.pid);
+        mm.abandon();
+    }
+    let making = task.making.lock().take();
+    if let Some(child) = making.filter(|child| child.cpu().tid() == 0) {
+        let area = child.cpu();
+        child.process.begin_exit(crate::signal::SIGKILL);
+        area.clear_task::<Task>();
+        machine::cpu::release(area);
+        bury(&child);
+    }
+}
+
 /// Ends a task in place of its host thread, which died without the LibOS's doing.
 pub fn bury(task: &Arc<Task>) {
     task.ended.store(true, Ordering::SeqCst);

@@ -202,6 +202,7 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     area.set_task(Arc::clone(child));
     let fs_base = if request.flags.contains(CloneFlags::SETTLS) { request.tls } else { machine::process::fs_base() };
     crate::kernel::count_fork(kind);
+    *task.making.lock() = Some(Arc::clone(child));
     let spawned = if kind == Kind::Fork {
         let mm = task.mm();
         let guard = mm.lock();
@@ -213,6 +214,7 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     } else {
         machine::process::spawn(kind, area, fs_base)
     };
+    drop(task.making.lock().take());
     if let Err(errno) = spawned {
         undo(child, kind, area);
         return Err(errno);

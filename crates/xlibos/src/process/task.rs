@@ -46,6 +46,8 @@ pub struct Task {
     restart_deadline: AtomicU64,
     /// Bytes that an interrupted call has done, with which it ends where a handler runs; 0 for none.
     restart_progress: AtomicUsize,
+    /// The child, or thread, that it is making: until the host has made it.
+    pub making: Mutex<Option<Arc<Task>>>,
     /// The vfork child whose end, or exec, the thread waits for before it returns; 0 for none.
     pub vfork_child: AtomicI32,
     /// The thread must end (exit_group, exec of another thread, a kill).
@@ -110,6 +112,7 @@ impl Task {
             robust_list: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),
             restart_progress: AtomicUsize::new(0),
+            making: Mutex::new(None),
             vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),
             ended: AtomicBool::new(false),
