@@ -129,7 +129,7 @@ fn supervise(
     })?;
     let end = receiver.recv().unwrap_or(End::Died);
     if !waiter.is_finished() {
-        sys::kill(reaper, libc::SIGTERM);
+        sys::kill(reaper, libc::SIGKILL);
     }
     let _ = waiter.join();
     if let Some(terminal) = terminal {

@@ -94,7 +94,7 @@ fn inner_pid(pid: u32) -> Option<u32> {
     line.split_whitespace().last()?.parse().ok()
 }
 
-/// The container's process with this pid inside: 1 is init, 2 the service process.
+/// The container's process with this pid inside: 2 is the service process.
 fn inner(container: &Container, pid: u32) -> u32 {
     let reaper = container.processes()[0];
     let found = container.processes().into_iter().find(|host| *host != reaper && inner_pid(*host) == Some(pid));
@@ -165,8 +165,8 @@ fn killed_starting() {
     let before = Host::now();
     for moment in 0..MOMENTS {
         let mut container = Container::start(in_container(&["sleep", "1000"]));
-        // Reaper, init, service process, guest.
-        while container.processes().len() < moment % 5 {}
+        // Reaper, service process, guest.
+        while container.processes().len() < moment % 4 {}
         container.xc.kill().unwrap();
         assert_eq!(finish(&mut container, "start").code(), None);
         drop(container);
@@ -190,11 +190,6 @@ fn reaper_killed_leaves_nothing() {
 }
 
 #[test]
-fn init_killed_leaves_nothing() {
-    alone("killed_init");
-}
-
-#[test]
 fn service_killed_leaves_nothing() {
     alone("killed_service");
 }
@@ -209,12 +204,6 @@ fn killed_supervisor() {
 #[ignore = "started by reaper_killed_leaves_nothing"]
 fn killed_reaper() {
     kill_each("reaper", |container| container.processes()[0], Some(125));
-}
-
-#[test]
-#[ignore = "started by init_killed_leaves_nothing"]
-fn killed_init() {
-    kill_each("init", |container| inner(container, 1), Some(125));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The processes of one container: reaper (outside of the pid namespace), idle init and runner (inside).
+//! The processes of one container: the reaper, which is init of the pid namespace, and the runner.
 //!
-//! [`start`] is called while the supervisor has one thread. The reaper and everything below it die with the
-//! supervisor: reaper by its parent-death signal, init by the reaper's, the rest with the pid namespace.
+//! [`start`] is called while the supervisor has one thread. The reaper dies with the supervisor, by its parent-death
+//! signal, and the rest with the pid namespace.
 
 mod reaper;
 
@@ -56,7 +56,7 @@ fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed("make a channel"))
 }
 
-/// Starts reaper, init and runner. `streams` are those of the caller's that are passed; `console` is the container's end
+/// Starts reaper and runner. `streams` are those of the caller's that are passed; `console` is the container's end
 /// of the terminal's byte stream.
 ///
 /// # Errors
@@ -86,9 +86,13 @@ pub fn start(
         console,
         ready: child_ready,
     };
-    let namespaces =
-        libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
-    match sys::fork_with(namespaces).map_err(failed("make user, mount, ipc, uts and network namespaces"))? {
+    let namespaces = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
+    match sys::fork_with(namespaces).map_err(failed("make user, mount, pid, ipc, uts and network namespaces"))? {
         Side::Child => {
             drop((ready, channels));
             reaper::run(hand, events, &supervisor)

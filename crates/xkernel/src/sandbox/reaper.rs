@@ -1,15 +1,17 @@
-//! The reaper: parent of every host process of the container, outside of their pid namespace.
+//! The reaper: init of the container's pid namespace, and parent of every host process in it.
 
 use super::{Hand, INNER_ID, Sent};
 use crate::sys::{self, Side};
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD};
 use abi::event::Event;
-use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Deaths told by one event.
 const BATCH: usize = 64;
+/// Deaths that follow each other faster than this are gathered for as long: each by itself would cost two wake-ups.
+const GATHER: Duration = Duration::from_millis(2);
 /// Descriptors of a fresh runner lie below.
 const ABOVE: i32 = 100;
 
@@ -17,7 +19,7 @@ const ABOVE: i32 = 100;
 pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
     match prepare(hand, supervisor) {
-        Ok((proc, init, runner)) => reap_all(&proc, init, runner, &events),
+        Ok(runner) => reap_all(runner, &events),
         Err(error) => {
             complain(&format!("xc: cannot start the container: {error}\n"));
             sys::exit_now(125)
@@ -25,32 +27,19 @@ pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     }
 }
 
-/// Becomes the container's user, leaves the host's file system, and makes init and runner.
-fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<(OwnedFd, i32, i32)> {
+/// Becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid.
+fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
     let mut byte = [0];
     if rustix::io::read(&hand.ready, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
-    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     sys::set_ids(INNER_ID, INNER_ID)?;
     sys::die_with_parent(supervisor.as_fd());
-    let reaper = sys::own_handle()?;
     leave_file_system()?;
-    sys::unshare(libc::CLONE_NEWPID)?;
-    let init = match sys::fork_with(0)? {
-        Side::Child => {
-            sys::die_with_parent(reaper.as_fd());
-            sys::close_from(0);
-            sys::sleep_for_ever()
-        }
-        Side::Parent(pid) => pid,
-    };
-    let runner = match sys::fork_with(0)? {
+    match sys::fork_with(0)? {
         Side::Child => become_runner(&hand),
-        Side::Parent(pid) => pid,
-    };
-    sys::terminate_kills(init);
-    Ok((proc, init, runner))
+        Side::Parent(runner) => Ok(runner),
+    }
 }
 
 /// An empty, read-only root for every process of the container.
@@ -150,18 +139,19 @@ impl Untold {
     }
 }
 
-/// Reaps until nobody is left. The runner's death ends the container.
-fn reap_all(proc: &OwnedFd, init: i32, runner: i32, events: &OwnedFd) -> ! {
+/// Reaps until nobody is left. The runner's death ends the container, as init's does.
+fn reap_all(runner: i32, events: &OwnedFd) -> ! {
     let mut untold = Untold::default();
+    let mut told: Option<Instant> = None;
     loop {
-        match sys::wait_ended(!untold.0.is_empty()) {
-            Ok(Some(pid)) => {
-                let inner = inner_pid(proc, pid);
-                let status = sys::reap(pid).unwrap_or(0);
-                if pid == runner || pid == init {
-                    sys::kill(init, libc::SIGKILL);
-                } else if untold.0.len() < MOST_UNTOLD {
-                    untold.0.extend(inner.map(|inner| (inner, status)));
+        match sys::reap_any(!untold.0.is_empty()) {
+            Ok(Some((pid, _))) if pid == runner => sys::exit_now(0),
+            Ok(Some(death)) => {
+                if untold.0.is_empty() && told.is_some_and(|told| told.elapsed() < GATHER) {
+                    std::thread::sleep(GATHER);
+                }
+                if untold.0.len() < MOST_UNTOLD {
+                    untold.0.push(death);
                 }
                 // More may have ended: they are told together.
                 if !untold.0.len().is_multiple_of(BATCH) {
@@ -173,19 +163,9 @@ fn reap_all(proc: &OwnedFd, init: i32, runner: i32, events: &OwnedFd) -> ! {
             Err(_) => sys::exit_now(0),
         }
         untold.tell(events);
+        told = Some(Instant::now());
         if !untold.0.is_empty() {
             super::wait_for_room(events);
         }
     }
-}
-
-/// The pid of an ended child inside of the container's namespace: last number of `NSpid`.
-fn inner_pid(proc: &OwnedFd, pid: i32) -> Option<i32> {
-    let path = format!("{pid}/status");
-    let file = rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut buffer = [0; 4096];
-    let count = rustix::io::read(&file, &mut buffer).ok()?;
-    let text = std::str::from_utf8(buffer.get(..count)?).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_whitespace().last()?.parse().ok()
 }

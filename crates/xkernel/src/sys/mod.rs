@@ -28,15 +28,6 @@ pub fn fork_with(flags: i32) -> io::Result<Side> {
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).unwrap_or(i32::MAX)) })
 }
 
-/// unshare(2).
-///
-/// # Errors
-/// The host's errno.
-pub fn unshare(flags: i32) -> io::Result<()> {
-    // SAFETY: changes namespaces only.
-    check(i64::from(unsafe { libc::unshare(flags) })).map(|_| ())
-}
-
 /// Takes one user and group, and no supplementary groups where the host allows that.
 ///
 /// # Errors
@@ -136,44 +127,17 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Sleeps for ever.
-pub fn sleep_for_ever() -> ! {
-    loop {
-        // SAFETY: waits for a signal.
-        unsafe { libc::pause() };
-    }
-}
-
-static INIT_PID: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
-
-extern "C" fn on_terminate(_signal: i32) {
-    let pid = INIT_PID.load(std::sync::atomic::Ordering::Relaxed);
-    if pid > 0 {
-        // SAFETY: async-signal-safe.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-    }
-}
-
-/// From now on SIGTERM kills the container's init, and with it the container.
-pub fn terminate_kills(init: i32) {
-    INIT_PID.store(init, std::sync::atomic::Ordering::Relaxed);
-    // SAFETY: the handler is async-signal-safe.
-    unsafe { libc::signal(libc::SIGTERM, on_terminate as *const () as usize) };
-}
-
-/// A child that has ended but is not reaped yet, or None where there are no children.
+/// Reaps a child that has ended: its pid and wait status. None where none has and `nonblocking` is asked for.
 ///
 /// # Errors
-/// EINTR and the like.
-pub fn wait_ended(nonblocking: bool) -> io::Result<Option<i32>> {
-    let options = libc::WEXITED | libc::WNOWAIT | if nonblocking { libc::WNOHANG } else { 0 };
-    // SAFETY: an all-zero siginfo_t is valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: writes one siginfo_t.
-    check(i64::from(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }))?;
-    // SAFETY: waitid filled it (pid 0: nobody has ended yet).
-    let pid = unsafe { info.si_pid() };
-    Ok((pid != 0).then_some(pid))
+/// ECHILD where there are no children, EINTR and the like.
+pub fn reap_any(nonblocking: bool) -> io::Result<Option<(i32, i32)>> {
+    let mut status = 0;
+    let options = libc::__WALL | if nonblocking { libc::WNOHANG } else { 0 };
+    // SAFETY: writes one int.
+    let pid = check(i64::from(unsafe { libc::waitpid(-1, &raw mut status, options) }))?;
+    let pid = i32::try_from(pid).unwrap_or(0);
+    Ok((pid != 0).then_some((pid, status)))
 }
 
 /// Reaps a child; returns its wait status.

@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         sender.send(None)
     });
     let status = receiver.recv()?;
-    sys::kill(reaper, 15);
+    sys::kill(reaper, 9);
     if status.is_none() {
         eprintln!("died: {:?}", loader::panic_record(&arena, &layout));
     }
