@@ -32,6 +32,28 @@ pub struct Stats {
     pub execs: u64,
     /// Largest number of arena bytes in use.
     pub arena_peak: u64,
-    /// Addresses of sites that trapped, by how often: (file's name, offset in it, count).
-    pub trapped_sites: Vec<(Vec<u8>, u64, u64)>,
+    /// Sites that trapped, most often first.
+    pub trapped_sites: Vec<TrappedSite>,
+    /// Nanoseconds that abom took: images found, placed and mapped.
+    pub abom_ns: u64,
 }
+
+/// A `syscall` instruction that trapped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrappedSite {
+    /// The guest's name of the file, empty for memory without one.
+    pub file: Vec<u8>,
+    /// Export and path of the file where it is the host's.
+    pub origin: Option<(u16, Vec<u8>)>,
+    /// Where in the file; for memory, the address.
+    pub offset: u64,
+    /// [`SITE_LEAD`] bytes before the instruction, it, and bytes behind it; it alone where those cannot be read.
+    pub bytes: Vec<u8>,
+    /// How often.
+    pub count: u64,
+}
+
+/// Bytes before the instruction in [`TrappedSite::bytes`].
+pub const SITE_LEAD: usize = 8;
+/// Bytes of a site and its surroundings.
+pub const SITE_BYTES: usize = 16;

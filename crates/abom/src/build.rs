@@ -176,17 +176,10 @@ impl Assembly {
 fn unpatched(body: &Body, proven: &Proven, obstacle: Obstacle) -> Site {
     let end = body.insns.get(proven.insn).map_or(proven.vaddr, |insn| insn.end());
     Site {
-        vaddr: proven.vaddr,
         kind: proven.kind,
-        tier: 4,
-        source: body.function.source,
-        function: body.function.start,
-        name: None,
         obstacle: Some(obstacle),
-        window_start: proven.vaddr,
         window_end: end,
-        stub_start: 0,
-        stub_end: 0,
+        ..Site::unpatched(proven.vaddr, body.function.start, body.function.source)
     }
 }
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 const MAGIC: [u8; 4] = *b"ABOM";
 /// Changes with the format and with the meaning of what is stored.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 const KINDS: [Kind; 2] = [Kind::Syscall, Kind::Cpuid];
 const MOVED_KINDS: [MovedKind; 4] = [MovedKind::Copy, MovedKind::Enter, MovedKind::Restore, MovedKind::Leave];

@@ -11,6 +11,9 @@ const INDIRECT: u8 = 0x80;
 /// Longest augmentation string read.
 const MAX_AUGMENTATION: usize = 16;
 
+/// `mov $15,%rax; syscall` and `mov $15,%eax; syscall`: the ways to return from a signal handler.
+const SIGNAL_RETURNS: [&[u8]; 2] = [&[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05], &[0xb8, 15, 0, 0, 0, 0x0f, 0x05]];
+
 /// What a common information entry says about its frames.
 #[derive(Clone, Copy)]
 struct Common {
@@ -25,12 +28,28 @@ pub(crate) fn collect(elf: &Elf<'_>, limit: usize, list: &mut Vec<Function>) -> 
     let Some(mut reader) = locate(elf) else { return Ok(()) };
     let mut cache = None;
     while let Some((start, body, next)) = entry(&mut reader) {
-        if let Some(function) = frame(&reader, start, body, next, &mut cache) {
+        let found = frame(&reader, start, body, next, &mut cache);
+        if let Some(function) = found.and_then(|function| code_of(elf, function)) {
             push(list, function, limit)?;
         }
         reader.seek(next);
     }
     Ok(())
+}
+
+/// A signal frame's function as it is called: its entry begins one byte early, in whatever lies before, because
+/// unwinders look for the byte in front of a return address. Only the code itself says where that is.
+fn code_of(elf: &Elf<'_>, function: Function) -> Option<Function> {
+    if !function.is_signal_frame {
+        return Some(function);
+    }
+    let text = elf.text_at(function.start)?;
+    let begins = |start: &u64| {
+        let bytes = text.slice(&(*start..function.end)).unwrap_or_default();
+        SIGNAL_RETURNS.iter().any(|code| bytes.starts_with(code))
+    };
+    let start = [function.start, function.start.checked_add(1)?].into_iter().find(begins)?;
+    Some(Function { start, ..function })
 }
 
 /// The frame section by name, or by what its header points at when sections are stripped.

@@ -51,6 +51,7 @@ mod verify;
 
 pub use build::plan;
 pub use image::{PatchedImage, PatchedPage};
+pub use names::Names;
 pub use plan::{
     Code, Kind, Limits, Moved, MovedKind, Name, Obstacle, PAGE, Patch, Plan, PlanError, Site, Source, Stats,
     VerifyError,

@@ -1,13 +1,47 @@
 //! Names of the functions that hold sites, for reports.
 
-use crate::elf::Elf;
+use crate::elf::{Elf, Segment};
 use crate::functions::{Functions, is_function, symbol_tables};
 use crate::pclntab;
-use crate::plan::{Name, Site, Source};
+use crate::plan::{Limits, Name, PlanError, Site, Source};
 use core::ops::Range;
 use object::LittleEndian;
 use object::elf;
 use object::read::elf::{SectionHeader as _, Sym as _};
+
+/// Names of the functions of a file.
+pub struct Names<'a> {
+    elf: Elf<'a>,
+    functions: Functions,
+}
+
+impl<'a> Names<'a> {
+    /// Reads the symbols of an ELF file.
+    ///
+    /// # Errors
+    /// Those of [`crate::plan`].
+    pub fn parse(file: &'a [u8], limits: &Limits) -> Result<Self, PlanError> {
+        let elf = Elf::parse(file, limits)?;
+        let functions = Functions::collect(&elf, limits)?;
+        Ok(Self { elf, functions })
+    }
+
+    /// The name of the function whose code lies at `offset` of the file.
+    pub fn at(&self, offset: u64) -> Option<&'a str> {
+        let holds = |text: &&Segment<'_>| {
+            offset.checked_sub(text.offset).is_some_and(|distance| distance < text.bytes.len() as u64)
+        };
+        let text = self.elf.text().find(holds)?;
+        let vaddr = text.vaddr.checked_add(offset - text.offset)?;
+        let covering = self.functions.covering(vaddr);
+        let by_table = covering.iter().find(|function| function.source == Source::Pclntab);
+        let function = by_table.or(covering.first());
+        let (start, source) = function.map_or((vaddr, Source::Call), |function| (function.start, function.source));
+        let mut site = [Site::unpatched(vaddr, start, source)];
+        resolve(&self.elf, &self.functions, &mut site);
+        site.first()?.name(self.elf.file)
+    }
+}
 
 const ENDIAN: LittleEndian = LittleEndian;
 const MAX_NAME: usize = 512;

@@ -254,6 +254,23 @@ pub struct Site {
 }
 
 impl Site {
+    /// A `syscall` that is left as it is.
+    pub(crate) fn unpatched(vaddr: u64, function: u64, source: Source) -> Self {
+        Self {
+            vaddr,
+            kind: Kind::Syscall,
+            tier: 4,
+            source,
+            function,
+            name: None,
+            obstacle: Some(Obstacle::NoRoom),
+            window_start: vaddr,
+            window_end: vaddr,
+            stub_start: 0,
+            stub_end: 0,
+        }
+    }
+
     /// The function's name.
     pub fn name<'a>(&self, file: &'a [u8]) -> Option<&'a str> {
         let name = self.name?;

@@ -31,6 +31,17 @@ fn the_c_library_jumps() {
 }
 
 #[test]
+fn the_return_from_handlers_is_found_behind_its_unwind_entry() {
+    let Some((file, plan)) = planned("/lib/x86_64-linux-gnu/libc.so.6") else { return };
+    let code = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+    let text = plan.patches.first().expect("patch");
+    let at = file.windows(code.len()).position(|bytes| bytes == code).expect("rt_sigreturn") as u64;
+    let vaddr = at + 7 - text.offset + text.vaddr;
+    let site = plan.sites.iter().find(|site| site.vaddr == vaddr).expect("site");
+    assert_eq!((site.function, site.tier, site.source), (vaddr - 7, 1, Source::Frame));
+}
+
+#[test]
 fn the_dynamic_linker_jumps() {
     let Some((_, plan)) = planned("/lib64/ld-linux-x86-64.so.2") else { return };
     assert!(jumping(plan.stats.syscall) >= 990, "{:?}", plan.stats);

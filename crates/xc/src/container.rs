@@ -60,10 +60,12 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (terminal, console) = open_terminal(command, options, &config)?;
     let running = sandbox::start(memory, streams, console)?;
     // From here on there are threads.
-    match supervise(running, exports, terminal, config.memory_limit)? {
+    let (end, broker) = supervise(running, exports, terminal, config.memory_limit)?;
+    match end {
         End::Exit { status, stats } => {
             if let Some(form) = options.stats {
-                report::print(&stats, form);
+                let functions = broker.function_names(&stats.trapped_sites);
+                report::print(&stats, &functions, form);
             }
             Ok(exit_code(status))
         }
@@ -92,7 +94,7 @@ fn supervise(
     exports: Vec<Export>,
     mut terminal: Option<Terminal>,
     memory_limit: u64,
-) -> Result<End> {
+) -> Result<(End, Arc<Broker>)> {
     let sandbox::Running { reaper, channels, events } = running;
     // Before any thread: the mask is inherited.
     forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
@@ -118,6 +120,7 @@ fn supervise(
     }
     let broker = Arc::new(Broker::new(exports, options));
     let from_channels = sender.clone();
+    let kept = Arc::clone(&broker);
     thread("broker", move || {
         // Without a channel the container cannot even say that it ends.
         let end = broker.serve(channels).map_or_else(|error| End::Failed(error.into()), |()| End::Died);
@@ -135,7 +138,7 @@ fn supervise(
     if let Some(terminal) = terminal {
         terminal.finish();
     }
-    Ok(end)
+    Ok((end, kept))
 }
 
 /// A thread of ours. Where there can be none, the container ends with us.

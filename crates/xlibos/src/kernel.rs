@@ -16,7 +16,7 @@ use crate::{Errno, Result};
 use abi::broker::{Request, StartStep};
 use abi::config::Config;
 use abi::event::Event;
-use abi::stats::Stats;
+use abi::stats::{SITE_BYTES, SITE_LEAD, Stats, TrappedSite};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -41,6 +41,12 @@ static GLOBAL: Mutex<Global> = Mutex::new(Global { config: None, service: None, 
 static COUNTING: AtomicU32 = AtomicU32::new(0);
 const COUNT: u32 = 1;
 const TRACE: u32 = 2;
+
+/// Whether `--stats` counts.
+#[must_use]
+pub fn is_counting() -> bool {
+    COUNTING.load(Ordering::Relaxed) & COUNT != 0
+}
 
 /// The container's configuration.
 #[must_use]
@@ -516,8 +522,8 @@ struct Totals {
     guest_calls: alloc::collections::BTreeMap<u16, u64>,
     unimplemented: alloc::collections::BTreeMap<u16, u64>,
     jumps_by_tier: [u64; 3],
-    /// Name, offset in the file, count.
-    trapped_sites: alloc::collections::BTreeMap<(Vec<u8>, u64), u64>,
+    /// By name and offset in the file.
+    trapped_sites: alloc::collections::BTreeMap<(Vec<u8>, u64), TrappedSite>,
 }
 
 static TOTALS: Mutex<Totals> = Mutex::new(Totals {
@@ -575,6 +581,8 @@ fn count_guest_call(number: u64, implemented: bool) {
 const MAX_TRAPPED_SITES: usize = 1024;
 /// Most sites in the report.
 const REPORTED_SITES: usize = 64;
+/// Most bytes that they take there: the report is one datagram.
+const REPORTED_BYTES: usize = abi::broker::MAX_REQUEST / 2;
 
 /// Counts the site of a call: a jump by its tier, a trap by its place.
 fn count_site(cpu: &Cpu, task: &Task) {
@@ -588,17 +596,46 @@ fn count_site(cpu: &Cpu, task: &Task) {
         return;
     }
     let site = back.wrapping_sub(2);
-    let place = match task.mm().file_at(site) {
-        Some((file, offset)) => {
-            let root = task.fs().root();
-            (file.path().map(|path| path.display(&root)).unwrap_or_default(), offset)
-        }
-        None => (Vec::new(), site),
-    };
+    let found = trapped_site(task, site);
+    let place = (found.file.clone(), found.offset);
     let mut totals = TOTALS.lock();
     if totals.trapped_sites.len() < MAX_TRAPPED_SITES || totals.trapped_sites.contains_key(&place) {
-        *totals.trapped_sites.entry(place).or_default() += 1;
+        totals.trapped_sites.entry(place).or_insert(found).count += 1;
     }
+}
+
+/// What the report says of the site at an address.
+fn trapped_site(task: &Task, addr: u64) -> TrappedSite {
+    let mut bytes = [0; SITE_BYTES];
+    let around = machine::guest::read(addr.wrapping_sub(SITE_LEAD as u64), &mut bytes);
+    let mut bytes = bytes.to_vec();
+    if around.is_err() {
+        bytes = SYSCALL.to_vec();
+    }
+    let Some((file, offset)) = task.mm().file_at(addr) else {
+        return TrappedSite { offset: addr, bytes, ..TrappedSite::default() };
+    };
+    let path = file.path();
+    let origin = path.and_then(|path| path.inode().host_name());
+    let name = path.map(|path| path.display(&task.fs().root())).unwrap_or_default();
+    TrappedSite { file: name, origin, offset, bytes, count: 0 }
+}
+
+/// The instruction.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// The sites that trapped most often, as many as a report has room for.
+fn reported_sites(totals: &Totals) -> Vec<TrappedSite> {
+    let mut sites: Vec<_> = totals.trapped_sites.values().cloned().collect();
+    sites.sort_by_key(|site| core::cmp::Reverse(site.count));
+    let mut room = REPORTED_BYTES;
+    let fits = |site: &TrappedSite| {
+        let origin = site.origin.as_ref().map_or(0, |(_, path)| path.len());
+        let len = site.file.len() + origin + size_of::<TrappedSite>();
+        room = room.saturating_sub(len);
+        room > 0
+    };
+    sites.into_iter().take(REPORTED_SITES).take_while(fits).collect()
 }
 
 /// Adds a thread's counters to the container's.
@@ -618,10 +655,7 @@ fn collect_stats() -> Stats {
     collect_counters(machine::cpu::current());
     let totals = TOTALS.lock();
     let pairs = |map: &alloc::collections::BTreeMap<u16, u64>| map.iter().map(|(&n, &c)| (n, c)).collect();
-    let sites = totals.trapped_sites.iter();
-    let mut trapped_sites: Vec<_> = sites.map(|((name, offset), count)| (name.clone(), *offset, *count)).collect();
-    trapped_sites.sort_by_key(|(_, _, count)| core::cmp::Reverse(*count));
-    trapped_sites.truncate(REPORTED_SITES);
+    let trapped_sites = reported_sites(&totals);
     let (broker_requests, broker_wait_us) = (crate::fs::broker::counts(), crate::fs::broker::waited_us());
     Stats {
         jumps: totals.calls.saturating_sub(totals.traps),
@@ -638,6 +672,7 @@ fn collect_stats() -> Stats {
         arena_peak: arena_peak(),
         jumps_by_tier: totals.jumps_by_tier,
         trapped_sites,
+        abom_ns: crate::mm::image::spent_ns(),
     }
 }
 

@@ -32,6 +32,27 @@ fn a_program_cannot_tell_its_sites_from_those_of_linux() {
     }
     // Those that jump straight at a `syscall` which was left.
     assert!(report["traps"].as_u64().is_some_and(|traps| (1..=2).contains(&traps)), "{report}");
+    // A site that is left is named by file, function and bytes.
+    let sites = report["trappedSites"].as_array().expect("sites");
+    let site = sites.iter().find(|site| site["function"] == "tier1").unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(site["file"].as_str(), program.to_str());
+    assert!(site["bytes"].as_str().is_some_and(|bytes| bytes.contains("| 0f 05 | 49 89 00")), "{report}");
+    assert!(report["abomUsAnExec"].as_f64().is_some_and(|micros| micros > 0.0), "{report}");
+}
+
+#[test]
+fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = directory.path().join("handlers");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/handlers.cc");
+    let mut compiler = Command::new("g++");
+    compiler.args(["-O2", "-static", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
+    assert!(compiler.status().expect("g++").success());
+    let on_host = run(Command::new(&program));
+    assert_eq!(String::from_utf8_lossy(&on_host.stdout), "1000 handled\n10 caught\n");
+    let (output, report) = report(&[program.to_str().expect("name")]);
+    assert_eq!(output.stdout, on_host.stdout, "{output:?}");
+    assert_eq!(report["traps"], 0, "{report}");
 }
 
 #[test]

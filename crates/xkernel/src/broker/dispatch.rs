@@ -5,6 +5,7 @@ use super::export::{Access, Export};
 use super::lock::Range;
 use super::{Broker, Control, change, create, walk, xattr};
 use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use abi::stats::TrappedSite;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -54,6 +55,14 @@ impl Broker {
             },
             Err(_) => encode(0, Err(Errno::PROTO)),
         }
+    }
+
+    /// The name of the function that holds each of the container's trapped sites, where its file tells.
+    pub fn function_names(&self, sites: &[TrappedSite]) -> Vec<Option<String>> {
+        crate::images::functions(sites, |export, path| {
+            let (file, attributes) = self.export(export).ok()?.file(path, Access::Read).ok()?;
+            Some((file, attributes.size))
+        })
     }
 
     fn perform(&self, request: Request<'_>) -> Result<Option<Outcome>, Errno> {

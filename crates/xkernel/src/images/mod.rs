@@ -11,11 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod functions;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use functions::functions;
 pub use store::default_directory;
 
 use abi::broker::Attributes;

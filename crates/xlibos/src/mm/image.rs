@@ -19,6 +19,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use machine::host::{self, HostFd};
 use machine::sync::Mutex;
 
@@ -51,11 +52,33 @@ static CACHE: Mutex<BTreeMap<(u64, u64), Known>> = Mutex::new(BTreeMap::new());
 /// Most files that are remembered.
 const CACHE_LIMIT: usize = 512;
 
+/// Nanoseconds spent here, while `--stats` counts.
+static SPENT_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Nanoseconds that finding, placing and mapping images took.
+#[must_use]
+pub fn spent_ns() -> u64 {
+    SPENT_NS.load(Ordering::Relaxed)
+}
+
+/// Does a piece of abom's work, and counts its time for the report.
+pub(super) fn timed<T>(work: impl FnOnce() -> T) -> T {
+    if !crate::kernel::is_counting() {
+        return work();
+    }
+    let started = machine::clock::monotonic_ns();
+    let result = work();
+    SPENT_NS.fetch_add(machine::clock::monotonic_ns().saturating_sub(started), Ordering::Relaxed);
+    result
+}
+
 /// The patched image of a file; None where it has none. May ask the broker: no lock is held.
 #[must_use]
 pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
-    let version = file.path()?.inode().host_attributes()?;
-    known(&version).unwrap_or_else(|| ask(file, &version))
+    timed(|| {
+        let version = file.path()?.inode().host_attributes()?;
+        known(&version).unwrap_or_else(|| ask(file, &version))
+    })
 }
 
 /// The image of a file of which `len` bytes from `offset` on are mapped as a loader begins with an object: all of its
@@ -64,13 +87,15 @@ pub(super) fn of_whole_object(file: &Arc<File>, offset: u64, len: u64) -> Option
     if offset != 0 || len <= PAGE {
         return None;
     }
-    let version = file.path()?.inode().host_attributes()?;
-    let image = match known(&version) {
-        Some(image) => image,
-        None if begins_as_elf(file) => ask(file, &version),
-        None => None,
-    };
-    image.filter(|image| image.layout.span == len)
+    timed(|| {
+        let version = file.path()?.inode().host_attributes()?;
+        let image = match known(&version) {
+            Some(image) => image,
+            None if begins_as_elf(file) => ask(file, &version),
+            None => None,
+        };
+        image.filter(|image| image.layout.span == len)
+    })
 }
 
 /// What the cache says of a version of a file; None where it says nothing.
@@ -197,7 +222,8 @@ impl Mm {
     /// Puts slot page and stubs of an object at `bias` behind it. Where they have no room, its calls trap.
     pub fn place_image(&self, image: &Arc<Image>, bias: u64) {
         let start = image.layout.base_vaddr.wrapping_add(bias);
-        self.place_locked(&mut self.state(), image, start);
+        let mut state = self.state();
+        timed(|| self.place_locked(&mut state, image, start));
     }
 
     /// As [`Mm::place_image`], for an object that starts at `start`.

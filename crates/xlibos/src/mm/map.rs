@@ -190,10 +190,12 @@ impl Mm {
     /// Stubs behind a whole object, and the image over its text.
     fn bring_image(&self, state: &mut State, plan: &Plan, vma: &Vma) -> Result<()> {
         let Some(image) = &plan.image else { return Ok(()) };
-        if plan.room > 0 {
-            self.place_locked(state, image, vma.start);
-        }
-        if plan.prot.contains(Prot::EXEC) { self.overlay_image(state, image, vma) } else { Ok(()) }
+        image::timed(|| {
+            if plan.room > 0 {
+                self.place_locked(state, image, vma.start);
+            }
+            if plan.prot.contains(Prot::EXEC) { self.overlay_image(state, image, vma) } else { Ok(()) }
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use abi::boot::{BROKER_CHANNELS, BROKER_FD};
 use abi::broker::{
     Change, Envelope, MAX_REPLY, MAX_REQUEST, NewNode, REQUEST_KINDS, Reply, Request, StartStep, XattrOperation,
 };
-use abi::stats::Stats;
+use abi::stats::{Stats, TrappedSite};
 
 /// A channel that the LibOS does not use while one guest thread runs: it takes the first free one.
 const CHANNEL: u64 = (BROKER_FD + BROKER_CHANNELS - 1) as u64;
@@ -239,13 +239,20 @@ pub(crate) fn empty(libos: &Libos, _: &[String]) {
 pub(crate) fn exit_status(libos: &Libos, words: &[String]) {
     let status: i32 = words[0].parse().expect("a status");
     let many = vec![(u16::MAX, u64::MAX); 500];
+    let site = TrappedSite {
+        file: b"\x1b[2J\0".to_vec(),
+        origin: Some((0, b"../usr/bin/env".to_vec())),
+        offset: u64::MAX,
+        bytes: vec![0; 40],
+        count: u64::MAX,
+    };
     let stats = Stats {
         jumps: u64::MAX,
         traps: u64::MAX,
         host_calls: many.clone(),
         guest_calls: many,
         broker_requests: vec![(u8::MAX, u64::MAX); 100],
-        trapped_sites: vec![(b"\x1b[2J\0".to_vec(), 0, u64::MAX); 100],
+        trapped_sites: vec![site; 100],
         ..Stats::default()
     };
     let message = match words.get(1) {

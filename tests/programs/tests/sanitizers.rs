@@ -1,0 +1,58 @@
+//! Programs that gcc made with its sanitizers: the same findings as on the host.
+
+use programs::{in_container, on_host, run};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Builds the guest with a sanitizer.
+fn build(directory: &Path, sanitizer: &str) -> String {
+    let program = directory.join(sanitizer);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/sanitized.c");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-g", "-O1", "-pthread"]).arg(format!("-fsanitize={sanitizer}")).arg("-o").arg(&program).arg(source);
+    assert!(gcc.status().expect("gcc").success());
+    program.to_str().expect("name").to_owned()
+}
+
+/// What is the same at every run: the kind of a finding, and functions and lines of the program.
+fn findings(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let kind = |line: &str| {
+        let kinds = ["heap-buffer-overflow", "heap-use-after-free", "data race"];
+        kinds.iter().find(|kind| line.starts_with("SUMMARY") && line.contains(*kind)).map(|kind| (*kind).to_owned())
+    };
+    let place = |line: &str| {
+        line.contains("sanitized.c:").then(|| line.split_once(" in ").map_or(line, |(_, place)| place).to_owned())
+    };
+    text.lines().filter_map(|line| kind(line).or_else(|| place(line))).collect()
+}
+
+fn compare(sanitizer: &str, faults: &[&str]) {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build(directory.path(), sanitizer);
+    for fault in faults {
+        let words = ["env", "ASAN_OPTIONS=detect_leaks=0", &program, fault];
+        let host = run(on_host(&words));
+        let guest = run(in_container(&words));
+        assert_eq!(fault.is_empty(), host.status.success(), "on the host: {fault}: {host:?}");
+        assert_eq!(guest.stdout, host.stdout, "{fault}: {guest:?}");
+        assert_eq!(guest.status.code(), host.status.code(), "{fault}: {guest:?}");
+        // Which of two threads races, and how often it is seen, differs from run to run.
+        let ends = |output| findings(output).into_iter().last();
+        if *fault == "race" {
+            assert_eq!(ends(&guest), ends(&host), "{fault}: {guest:?}");
+        } else {
+            assert_eq!(findings(&guest), findings(&host), "{fault}: {guest:?}");
+        }
+    }
+}
+
+#[test]
+fn address_sanitizer_finds_what_it_finds_on_the_host() {
+    compare("address", &["", "overflow", "free"]);
+}
+
+#[test]
+fn thread_sanitizer_finds_what_it_finds_on_the_host() {
+    compare("thread", &["", "race"]);
+}
