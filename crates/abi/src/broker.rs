@@ -179,6 +179,11 @@ pub enum Request<'a> {
         /// File.
         path: &'a [u8],
     },
+    /// The patched image of the text in a memfd. Answer: as for `Image`.
+    MemoryImage {
+        /// Its number from `Reply::Memory`.
+        id: u32,
+    },
     /// A host epoll set. Answer: `Reply::Done` and a descriptor.
     Epoll,
     /// Text for the caller's standard error (trace, log). Answer: `Reply::Done`.
@@ -221,7 +226,7 @@ pub enum StartStep {
 }
 
 /// How many kinds of request there are.
-pub const REQUEST_KINDS: usize = 22;
+pub const REQUEST_KINDS: usize = 23;
 
 /// Names of the kinds, in the order of their tags.
 pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
@@ -242,6 +247,7 @@ pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
     "resize-memory",
     "drop-memory",
     "image",
+    "memory-image",
     "epoll",
     "log",
     "exit",

@@ -60,8 +60,25 @@ pub fn config() -> Option<Arc<Config>> {
 pub fn on_syscall(cpu: &'static Cpu) {
     let Some(task) = cpu.task::<Task>() else { return };
     let before = cpu.host_call_total();
+    if cpu.is_trapped() {
+        note_trap(cpu, task);
+    }
     dispatch(cpu, task);
     cpu.count_call(before);
+}
+
+/// A call came by a trap: a file of the container's own that traps often gets a patched image, under the running
+/// program where it has one thread. The others get theirs when they map it next.
+#[cold]
+fn note_trap(cpu: &Cpu, task: &Task) {
+    let back = cpu.frame().rip;
+    let Some((file, _)) = task.mm().file_at(back.wrapping_sub(1)) else { return };
+    let is_alone = || task.process.thread_count() == 1 && !task.process.borrows_memory.load(Ordering::SeqCst);
+    if file.ops().note_trap() && is_alone() {
+        task.mm().adopt_image(&file, back);
+        let frame = *cpu.frame();
+        cpu.set_frame(&TrapFrame { rip: task.mm().resume_pc(back), ..frame });
+    }
 }
 
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
@@ -586,7 +603,7 @@ const REPORTED_BYTES: usize = abi::broker::MAX_REQUEST / 2;
 
 /// Counts the site of a call: a jump by its tier, a trap by its place.
 fn count_site(cpu: &Cpu, task: &Task) {
-    let back = cpu.frame().rip;
+    let back = task.mm().original_pc(cpu.frame().rip);
     if !cpu.is_trapped() {
         let tier = task.mm().tier_of(back).unwrap_or(0);
         let index = usize::from(tier).wrapping_sub(1);

@@ -1,8 +1,9 @@
 //! System calls as jumps: a program that looks at its own sites, and the share of calls that jump.
 
-use programs::{run, xc};
-use std::path::Path;
-use std::process::{Command, Output};
+use programs::{host, run, xc};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 fn report(words: &[&str]) -> (Output, serde_json::Value) {
     let mut command = Command::new(xc());
@@ -40,14 +41,70 @@ fn a_program_cannot_tell_its_sites_from_those_of_linux() {
     assert!(report["abomUsAnExec"].as_f64().is_some_and(|micros| micros > 0.0), "{report}");
 }
 
+/// A guest of the tests, linked statically.
+fn build_static(compiler: &str, source: &str, directory: &Path) -> PathBuf {
+    let program = directory.join("program");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest").join(source);
+    let mut command = Command::new(compiler);
+    command.args(["-O2", "-static", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
+    assert!(command.status().expect("compiler").success());
+    program
+}
+
+#[test]
+fn a_program_that_was_written_in_the_container_comes_to_jump() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("gcc", "live.c", directory.path());
+    let name = program.to_str().expect("name");
+    let on_host = |mode: &str| run(programs::on_host(&[name, mode])).stdout;
+    let in_container = |script: &str| {
+        let (output, report) = report(&["sh", "-c", script, name]);
+        assert!(output.status.success(), "{script}: {output:?}");
+        (output.stdout, report["traps"].as_u64().unwrap_or(u64::MAX), report["jumps"].as_u64().unwrap_or(0))
+    };
+    let once = on_host("jumps");
+    assert!(!String::from_utf8_lossy(&once).contains("FAIL"), "{once:?}");
+    // The child that traps first, its parent, and a few at the start of each.
+    let (output, traps, jumps) = in_container("cp $0 /tmp/p && /tmp/p jumps");
+    assert_eq!(output, once);
+    assert!(jumps > 4 * traps, "{traps} traps, {jumps} jumps");
+    let (output, more, _) = in_container("cp $0 /tmp/p && /tmp/p jumps && /tmp/p jumps");
+    assert_eq!(output, [once.as_slice(), &once].concat());
+    assert!(more < traps + 400, "{traps} traps, then {more}");
+    // Another file under the name, and the same after a write, are not taken for what they were.
+    let (output, ..) = in_container("cp $0 /tmp/p; /tmp/p jumps; printf '\\0' >>/tmp/p; cp $0 /tmp/p; /tmp/p jumps");
+    assert_eq!(output, [once.as_slice(), &once].concat());
+}
+
+#[test]
+fn a_program_that_changes_its_text_runs_what_it_wrote() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("gcc", "live.c", directory.path());
+    let name = program.to_str().expect("name");
+    let (jumps, modified) = (run(programs::on_host(&[name, "jumps"])), run(programs::on_host(&[name, "modified"])));
+    // Its text without an image, with one from the start, and with that of a file of the host.
+    for (script, runs) in [
+        ("cp $0 /tmp/p; /tmp/p modified", vec![&modified]),
+        ("cp $0 /tmp/p; /tmp/p jumps; /tmp/p modified", vec![&jumps, &modified]),
+        ("$0 modified", vec![&modified]),
+    ] {
+        let (output, _) = report(&["sh", "-c", script, name]);
+        let expected: Vec<u8> = runs.iter().flat_map(|run| run.stdout.clone()).collect();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&expected), "{script}: {output:?}");
+    }
+}
+
+#[test]
+fn code_that_a_program_makes_runs_as_it_is_at_the_time() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("gcc", "live.c", directory.path());
+    programs::assert_same(&[program.to_str().expect("name"), "made"]);
+}
+
 #[test]
 fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = directory.path().join("handlers");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/handlers.cc");
-    let mut compiler = Command::new("g++");
-    compiler.args(["-O2", "-static", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
-    assert!(compiler.status().expect("g++").success());
+    let program = build_static("g++", "handlers.cc", directory.path());
     let on_host = run(Command::new(&program));
     assert_eq!(String::from_utf8_lossy(&on_host.stdout), "1000 handled\n10 caught\n");
     let (output, report) = report(&[program.to_str().expect("name")]);
@@ -74,4 +131,37 @@ fn ninety_nine_of_a_hundred_calls_jump() {
         let (jumps, traps) = (count("jumps"), count("traps"));
         assert!(jumps > 50 && traps * 99 <= jumps, "{words:?}: {report}");
     }
+}
+
+/// KiB of private memory that a process of the host has of patched images, and how many mappings it has of them.
+fn private_kib(pid: u32) -> (u64, usize) {
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut kib, mut mappings, mut is_image) = (0, 0, false);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        if !first.ends_with(':') {
+            is_image = line.contains("xc-image") || line.ends_with(".img");
+            mappings += usize::from(is_image);
+        } else if is_image && first == "Private_Dirty:" {
+            kib += words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    (kib, mappings)
+}
+
+#[test]
+fn patching_costs_a_process_no_memory_of_its_own() {
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "bash", "-c", "echo ready; read"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut container = command.spawn().expect("xc");
+    let mut line = String::new();
+    BufReader::new(container.stdout.take().expect("output")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    let guests = host::descendants(container.id());
+    let found = guests.into_iter().map(private_kib).filter(|(_, mappings)| *mappings > 0);
+    let found: Vec<_> = found.collect();
+    drop(container.stdin.take());
+    container.wait().expect("end");
+    assert!(!found.is_empty() && found.iter().all(|(kib, _)| *kib == 0), "KiB and mappings: {found:?}");
 }

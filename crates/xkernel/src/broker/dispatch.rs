@@ -97,6 +97,10 @@ impl Broker {
                 let image = self.images.patched(&file, &attributes)?;
                 Ok(Outcome::with(Reply::Image(attributes, image.layout.clone()), Arc::clone(&image.file)))
             }
+            Request::MemoryImage { id } => {
+                let (attributes, image) = self.images.of_memory(&*self.memories.file(id)?)?;
+                Ok(Outcome::with(Reply::Image(attributes, image.layout), image.file))
+            }
             Request::Space { export } => Ok(Reply::Space(change::space(self.export(export)?)?).into()),
             Request::Memory { size } => {
                 let (id, file) = self.memories.create(size)?;

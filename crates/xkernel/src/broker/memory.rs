@@ -58,6 +58,15 @@ impl Memories {
         Ok((id, file))
     }
 
+    /// A memfd.
+    ///
+    /// # Errors
+    /// `EBADF` for an unknown number.
+    pub(super) fn file(&self, id: u32) -> Result<Arc<OwnedFd>, Errno> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.memories.get(&id).map(|memory| Arc::clone(&memory.file)).ok_or(Errno::BADF)
+    }
+
     /// Changes the size of a memfd.
     ///
     /// # Errors

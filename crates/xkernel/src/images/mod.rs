@@ -32,6 +32,8 @@ use store::Store;
 
 /// Longest file that is looked at.
 const FILE_LIMIT: u64 = 256 << 20;
+/// Longest file of a container's own that is looked at.
+const MEMORY_LIMIT: u64 = 64 << 20;
 /// Length of an ELF header, below which no file can run.
 const HEADER: usize = 64;
 /// Most files that are remembered; each patched one holds a descriptor.
@@ -93,6 +95,25 @@ impl Images {
             self.remember(key, finding.clone());
         }
         finding.ok_or(Errno::NOEXEC)
+    }
+
+    /// The patched image of what a container wrote into a memfd, for itself: nothing of it is kept.
+    ///
+    /// # Errors
+    /// As for [`Images::patched`].
+    pub fn of_memory(&self, file: &OwnedFd) -> Result<(Attributes, Patched), Errno> {
+        let attributes = crate::broker::attributes_of(file)?;
+        let size = usize::try_from(attributes.size).map_err(|_| Errno::NOEXEC)?;
+        if attributes.size > MEMORY_LIMIT || !is_candidate(file, size)? {
+            return Err(Errno::NOEXEC);
+        }
+        let _one_at_a_time = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read once: the container may write meanwhile, and gets the image of what was read.
+        let bytes = build::read_whole(file, size)?;
+        let record = Record::plan(blake3::hash(&bytes), &bytes);
+        let (Some(layout), Some(image)) = (record.layout(), record.apply(&bytes)) else { return Err(Errno::NOEXEC) };
+        let file = Arc::new(build::in_memory(&bytes, &image)?);
+        Ok((attributes, Patched { layout, file }))
     }
 
     fn known(&self, key: &Key) -> Option<Finding> {

@@ -178,10 +178,11 @@ fn kind(request: &Request<'_>) -> usize {
         Request::ResizeMemory { .. } => 14,
         Request::DropMemory { .. } => 15,
         Request::Image { .. } => 16,
-        Request::Epoll => 17,
-        Request::Log { .. } => 18,
-        Request::Exit { .. } => 19,
-        Request::StartFailed { .. } => 20,
-        Request::Quiesced { .. } => 21,
+        Request::MemoryImage { .. } => 17,
+        Request::Epoll => 18,
+        Request::Log { .. } => 19,
+        Request::Exit { .. } => 20,
+        Request::StartFailed { .. } => 21,
+        Request::Quiesced { .. } => 22,
     }
 }

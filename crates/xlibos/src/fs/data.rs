@@ -7,6 +7,7 @@ use super::broker;
 use super::budget::Budget;
 use super::file::{Extent, MapObject, Sharing};
 use super::sleep_lock::SleepLock;
+use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use abi::broker::{Reply, Request};
@@ -14,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, IoVec};
 use machine::sync::Mutex;
 
@@ -43,7 +44,18 @@ pub(super) struct FileData {
     state: Mutex<State>,
     writing: SleepLock,
     seals: AtomicU32,
+    /// Calls of its text that trapped.
+    traps: AtomicU32,
+    /// Counts changes of the bytes. Changes with `writing` held.
+    changes: AtomicU64,
+    /// It was mapped to be written: from then on changes are not all counted.
+    is_written_unseen: AtomicBool,
+    /// Its patched image, or that it has none, and the changes by then.
+    image: Mutex<Option<(u64, Option<Arc<Image>>)>>,
 }
+
+/// So many calls that trapped are worth a patched image: it costs the broker the reading of all of the file.
+const WORTH_IMAGE: u32 = 256;
 
 struct State {
     size: u64,
@@ -60,7 +72,7 @@ enum Store {
 struct Memory {
     handle: Arc<HostFd>,
     id: u32,
-    mapped: core::sync::atomic::AtomicBool,
+    mapped: AtomicBool,
 }
 
 impl Drop for Memory {
@@ -74,7 +86,7 @@ impl Memory {
     fn make(size: u64) -> Result<Memory> {
         match broker::request(&Request::Memory { size })? {
             (Reply::Memory { id }, Some(handle)) => {
-                Ok(Memory { handle: Arc::new(handle), id, mapped: core::sync::atomic::AtomicBool::new(false) })
+                Ok(Memory { handle: Arc::new(handle), id, mapped: AtomicBool::new(false) })
             }
             _ => Err(Errno::EIO),
         }
@@ -122,7 +134,48 @@ impl FileData {
             state: Mutex::new(State { size: 0, charged: 0, store }),
             writing: SleepLock::new(),
             seals: AtomicU32::new(seals),
+            traps: AtomicU32::new(0),
+            changes: AtomicU64::new(0),
+            is_written_unseen: AtomicBool::new(false),
+            image: Mutex::new(None),
         }
+    }
+
+    /// A call of its text trapped. Returns whether the process should look for a patched image: at the first that is
+    /// worth one, and ever more rarely for processes that have none yet.
+    pub(super) fn note_trap(&self) -> bool {
+        let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        traps >= WORTH_IMAGE && traps.is_power_of_two()
+    }
+
+    fn is_worth_image(&self) -> bool {
+        self.traps.load(Ordering::Relaxed) >= WORTH_IMAGE
+    }
+
+    /// The patched image of its text, if it is worth one and has one.
+    pub(super) fn image(&self) -> Option<Arc<Image>> {
+        if !self.is_worth_image() {
+            return None;
+        }
+        let writing = self.writing.lock();
+        let changes = self.changes.load(Ordering::Acquire);
+        if let Some((of, image)) = &*self.image.lock()
+            && *of == changes
+            && !self.is_written_unseen.load(Ordering::Relaxed)
+        {
+            return image.clone();
+        }
+        self.move_to_memory(self.size());
+        let memory = self.memory()?;
+        memory.mapped.store(true, Ordering::Relaxed);
+        if memory.len() != Ok(self.size()) {
+            memory.resize(self.size()).ok()?;
+        }
+        drop(writing);
+        let image = crate::mm::image::of_memory(memory.id);
+        let old = self.image.lock().replace((changes, image.clone()));
+        drop(old);
+        image
     }
 
     /// Size in bytes.
@@ -179,6 +232,7 @@ impl FileData {
         }
         let end = start.saturating_add(want).min(MAX_SIZE);
         self.check_write_seals(end)?;
+        self.changes.fetch_add(1, Ordering::Relaxed);
         if end > LARGE {
             self.move_to_memory(end.min(LARGE));
         }
@@ -282,6 +336,7 @@ impl FileData {
         if (seals & SEAL_SHRINK != 0 && size < old) || (seals & SEAL_GROW != 0 && size > old) {
             return Err(Errno::EPERM);
         }
+        self.changes.fetch_add(1, Ordering::Relaxed);
         if let Some(memory) = self.memory()
             && (size < memory.len()? || memory.mapped.load(Ordering::Relaxed))
         {
@@ -308,6 +363,12 @@ impl FileData {
     /// What a mapping is made of.
     pub(super) fn map(&self, sharing: Sharing, is_writable: bool) -> Result<MapObject> {
         let _writing = self.writing.lock();
+        if sharing == Sharing::Shared && is_writable {
+            self.is_written_unseen.store(true, Ordering::Relaxed);
+        }
+        if self.is_worth_image() {
+            self.move_to_memory(self.size());
+        }
         if sharing == Sharing::Shared {
             let seals = self.seals.load(Ordering::Relaxed);
             if is_writable && seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
@@ -377,6 +438,7 @@ impl FileData {
     /// Zeros a range; whole pages become holes.
     fn clear(&self, offset: u64, end: u64) -> Result<()> {
         let _writing = self.writing.lock();
+        self.changes.fetch_add(1, Ordering::Relaxed);
         let end = end.min(self.size());
         if let Some(memory) = self.memory() {
             return clear_memory(&memory, offset, end);

@@ -8,6 +8,7 @@ use super::sigio::SigIo;
 use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
 use super::text_busy::Claim;
+use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
@@ -144,6 +145,16 @@ pub trait FileOps: Send + Sync + Any {
     /// ENODEV for what cannot be mapped.
     fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
         Err(Errno::ENODEV)
+    }
+
+    /// A call of its text trapped. Returns whether the process should look for a patched image now.
+    fn note_trap(&self) -> bool {
+        false
+    }
+
+    /// The patched image of a file of the container's own that is worth it. May ask the broker: no lock is held.
+    fn image(&self) -> Option<Arc<Image>> {
+        None
     }
 
     /// F_SETFL changed flags (O_ASYNC, O_DIRECT, O_NONBLOCK): refuse what cannot be.

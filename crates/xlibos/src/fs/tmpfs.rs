@@ -8,6 +8,7 @@ use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat, StatFs,
     Time, XattrMode, new_anonymous_dev, now,
 };
+use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -456,6 +457,14 @@ impl FileOps for TmpFile {
 
     fn map(&self, file: &File, sharing: Sharing) -> Result<MapObject> {
         self.inode.data()?.map(sharing, file.flags().is_writable())
+    }
+
+    fn note_trap(&self) -> bool {
+        self.inode.data().is_ok_and(FileData::note_trap)
+    }
+
+    fn image(&self) -> Option<Arc<Image>> {
+        self.inode.data().ok()?.image()
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

@@ -71,6 +71,10 @@ impl State {
         let (end, outcome) = self.may_protect(&range, prot);
         let done = range.start..end;
         if !done.is_empty() {
+            if prot.contains(Prot::WRITE) {
+                // Who writes text finds it as the file has it.
+                self.unpatch(&done)?;
+            }
             if self.tree.overlapping(done.clone()).any(|vma| vma.prot != prot) {
                 host::mprotect(done.start, done.end - done.start, prot.bits())?;
             }

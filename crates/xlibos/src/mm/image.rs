@@ -75,10 +75,23 @@ pub(super) fn timed<T>(work: impl FnOnce() -> T) -> T {
 /// The patched image of a file; None where it has none. May ask the broker: no lock is held.
 #[must_use]
 pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
-    timed(|| {
-        let version = file.path()?.inode().host_attributes()?;
-        known(&version).unwrap_or_else(|| ask(file, &version))
+    timed(|| match host_version(file) {
+        Some(version) => known(&version).unwrap_or_else(|| ask(file, &version)),
+        None => file.ops().image(),
     })
+}
+
+/// What is known of the host's file behind an open one.
+fn host_version(file: &File) -> Option<Attributes> {
+    file.path()?.inode().host_attributes()
+}
+
+/// The patched image of a memfd that the broker made, by its number. Asks the broker: no lock is held.
+pub(crate) fn of_memory(id: u32) -> Option<Arc<Image>> {
+    match broker::request(&Request::MemoryImage { id }) {
+        Ok((Reply::Image(_, layout), Some(handle))) => Image::new(layout, handle).map(Arc::new),
+        _ => None,
+    }
 }
 
 /// The image of a file of which `len` bytes from `offset` on are mapped as a loader begins with an object: all of its
@@ -88,11 +101,13 @@ pub(super) fn of_whole_object(file: &Arc<File>, offset: u64, len: u64) -> Option
         return None;
     }
     timed(|| {
-        let version = file.path()?.inode().host_attributes()?;
-        let image = match known(&version) {
-            Some(image) => image,
-            None if begins_as_elf(file) => ask(file, &version),
-            None => None,
+        let image = match host_version(file) {
+            Some(version) => match known(&version) {
+                Some(image) => image,
+                None if begins_as_elf(file) => ask(file, &version),
+                None => None,
+            },
+            None => file.ops().image(),
         };
         image.filter(|image| image.layout.span == len)
     })
@@ -161,6 +176,14 @@ impl Image {
     fn area(&self) -> Range<u64> {
         let len = self.layout.stub_len.next_multiple_of(PAGE);
         self.layout.slot_vaddr..self.layout.stub_vaddr.saturating_add(len)
+    }
+
+    /// What is added to virtual addresses where a mapping of text lies.
+    fn bias_of(&self, vma: &Vma) -> Option<u64> {
+        let Backing::File { offset, .. } = &vma.backing else { return None };
+        let holds = |text: &&Text| (text.offset..text.offset.saturating_add(text.len)).contains(offset);
+        let text = self.layout.text.iter().find(holds)?;
+        Some(vma.start.wrapping_sub(text.vaddr).wrapping_sub(*offset - text.offset))
     }
 
     fn span(&self) -> Range<u64> {
@@ -253,6 +276,26 @@ impl Mm {
         Ok(())
     }
 
+    /// Puts a file's image over its text where it is mapped already. No thread but the caller's runs in it; the caller
+    /// goes on at [`Mm::resume_pc`]. Text that differs from the file's stays as it is.
+    pub fn adopt_image(&self, file: &Arc<File>, pc: u64) {
+        let Some(image) = of(file) else { return };
+        let mut state = self.state();
+        let is_text = |vma: &&Vma| {
+            let is_file = matches!(&vma.backing, Backing::File { file: own, form, .. }
+                if Arc::ptr_eq(own, file) && *form != Form::Image);
+            is_file && !vma.is_shared() && vma.prot == Prot::READ | Prot::EXEC
+        };
+        let Some(vma) = state.tree.find(pc).filter(is_text).cloned() else { return };
+        let Some(bias) = image.bias_of(&vma) else { return };
+        if !holds_file(file, &vma) {
+            return;
+        }
+        self.place_locked(&mut state, &image, image.layout.base_vaddr.wrapping_add(bias));
+        // Where the host has no room for another mapping, the text stays as it was.
+        let _ = self.overlay_image(&mut state, &image, &vma);
+    }
+
     /// Forgets images of whose object nothing is mapped any more. `removed` is what was just unmapped.
     pub(super) fn forget_images(&self, state: &mut State, removed: &[Vma]) {
         let touches = |span: &Range<u64>| removed.iter().any(|vma| vma.start < span.end && span.start < vma.end);
@@ -277,9 +320,14 @@ impl Mm {
     /// Where a guest goes on that wants to run at `pc`: its copy, if the instruction there was moved.
     #[must_use]
     pub fn resume_pc(&self, pc: u64) -> u64 {
-        let images = self.images.lock();
-        let placed = images.iter().find(|placed| placed.span().contains(&pc));
-        placed.and_then(|placed| placed.resume(pc)).unwrap_or(pc)
+        let copy = {
+            let images = self.images.lock();
+            let placed = images.iter().find(|placed| placed.span().contains(&pc));
+            placed.and_then(|placed| placed.resume(pc))
+        };
+        // The text may have been written since.
+        let is_patched = || self.state().tree.find(pc).is_some_and(Vma::is_patched);
+        copy.filter(|_| is_patched()).unwrap_or(pc)
     }
 
     /// Tier of the site whose call returns to `pc`.
@@ -301,6 +349,26 @@ impl Mm {
         }
     }
 }
+
+/// Whether a mapping holds what its file does: the program has not written it.
+fn holds_file(file: &File, vma: &Vma) -> bool {
+    let Backing::File { offset, .. } = &vma.backing else { return false };
+    let (mut memory, mut bytes) = ([0; COMPARED], [0; COMPARED]);
+    let mut at = 0;
+    while at < vma.len() {
+        let sink = &mut crate::uio::Sink::kernel(&mut bytes);
+        let Ok(got @ 1..) = file.ops().read(file, sink, offset.wrapping_add(at)) else { break };
+        let Some(memory) = memory.get_mut(..got) else { return false };
+        if machine::guest::read(vma.start + at, memory).is_err() || bytes.get(..got) != Some(memory) {
+            return false;
+        }
+        at += got as u64;
+    }
+    true
+}
+
+/// Bytes compared at a time.
+const COMPARED: usize = 1024;
 
 /// Where an image lies: one object can be loaded more than once.
 fn placed_of<'a>(images: &'a [Placed], image: &'a Arc<Image>) -> impl Iterator<Item = &'a Placed> {
@@ -347,7 +415,7 @@ impl State {
         Some(Placed { bias, image: Arc::clone(image), area })
     }
 
-    /// Maps the file itself again where its image was: the text is about to move away from its stubs.
+    /// Maps the file itself again where its image was: the text is about to move away from its stubs, or to be written.
     pub(super) fn unpatch(&mut self, range: &Range<u64>) -> Result<()> {
         let parts: Vec<Vma> = self.tree.overlapping(range.clone()).filter(|vma| vma.is_patched()).cloned().collect();
         for vma in parts {

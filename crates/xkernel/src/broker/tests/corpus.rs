@@ -28,6 +28,7 @@ fn every_request() -> [Request<'static>; REQUEST_KINDS] {
         Request::ResizeMemory { id: 0, size: 8192 },
         Request::DropMemory { id: 0 },
         Request::Image { export, path },
+        Request::MemoryImage { id: 0 },
         Request::Epoll,
         Request::Log { text: b"line\n" },
         Request::Exit { status: 256, stats: Stats { host_calls: vec![(1, 2)], ..Stats::default() } },

@@ -162,6 +162,22 @@ fn space_is_the_file_systems() {
 }
 
 #[test]
+fn what_a_container_wrote_has_the_image_of_the_same_file() {
+    let fixture = Fixture::new();
+    let text = std::fs::read("/lib64/ld-linux-x86-64.so.2").expect("the dynamic linker");
+    std::fs::write(fixture.path("linker"), &text).expect("write");
+    let (reply, _) = fixture.ask(Request::Image { export: 1, path: b"linker" });
+    let Reply::Image(_, layout) = reply else { panic!("{reply:?}") };
+    let (memory, file) = fixture.ask(Request::Memory { size: text.len().try_into().expect("size") });
+    let Reply::Memory { id } = memory else { panic!("{memory:?}") };
+    assert_eq!(fixture.errno(Request::MemoryImage { id }), libc::ENOEXEC);
+    assert_eq!(rustix::io::pwrite(&*file.expect("a descriptor"), &text, 0), Ok(text.len()));
+    let (reply, image) = fixture.ask(Request::MemoryImage { id });
+    assert!(matches!(reply, Reply::Image(_, of_memory) if of_memory == layout) && image.is_some());
+    assert_eq!(fixture.errno(Request::MemoryImage { id: id + 1 }), libc::EBADF);
+}
+
+#[test]
 fn the_image_of_a_program_comes_with_its_descriptor() {
     let fixture = Fixture::new();
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");

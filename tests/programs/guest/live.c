@@ -1,0 +1,115 @@
+// Text of the container's own: a program that was written there, code that the program makes. Prints one line a check;
+// the same on Linux. "jumps": calls until its text has a patched image, and on. "modified": as it changed its own text.
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+// Tier 1, and tier 3: the instruction after the call moves. Pages of their own, that one mprotect changes.
+asm(".text\n.balign 4096\n.global tier1\n.type tier1,@function\ntier1:\n.cfi_startproc\nmov $39, %eax\nsyscall\nret\n"
+    ".cfi_endproc\n.size tier1, . - tier1\n"
+    ".global tier3\n.type tier3,@function\ntier3:\n.cfi_startproc\nmov %edi, %eax\nsyscall\ncmp $-4095, %rax\n"
+    "jae 1f\nret\n1: mov $-1, %rax\nret\n.cfi_endproc\n.size tier3, . - tier3\n.balign 4096\n");
+long tier1(void);
+long tier3(long number);
+extern char __executable_start[], etext[];
+
+static void check(const char *what, int holds) {
+    printf("%s %s\n", holds ? "ok" : "FAIL", what);
+    fflush(stdout);
+}
+
+static volatile int handled, outside;
+static void tick(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    uintptr_t rip = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    handled++;
+    // The vDSO's time functions are not used here, so all code is the program's.
+    outside += rip < (uintptr_t)__executable_start || rip >= (uintptr_t)etext;
+}
+
+// Calls at both sites; returns how often the result was wrong.
+static int calls(int count) {
+    int wrong = 0;
+    long own = getpid();
+    for (int i = 0; i < count; i++) wrong += tier1() != own || tier3(SYS_getpid) != own || tier3(-1) != -1;
+    return wrong;
+}
+
+static int in_child(int count) {
+    pid_t child = fork();
+    if (child == 0) _exit(calls(count) ? 1 : 7);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0) {}
+    return WIFEXITED(status) && WEXITSTATUS(status) == 7;
+}
+
+static void jumps(void) {
+    struct sigaction action = {.sa_sigaction = tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval often = {{0, 200}, {0, 200}};
+    check("before", calls(10) == 0 && in_child(10));
+    setitimer(ITIMER_REAL, &often, NULL);
+    check("a child gets the image, its parent not", in_child(1000));
+    check("under signals", calls(1000) == 0);
+    int wrong = 0;
+    while (handled < 50) wrong += calls(100);
+    check("until many came", wrong == 0);
+    memset(&often, 0, sizeof often);
+    setitimer(ITIMER_REAL, &often, NULL);
+    check("no handler sees a stub", outside == 0);
+    check("a child afterwards", in_child(1000));
+}
+
+static void modified(void) {
+    char *page = (char *)tier1;
+    check("writable", mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+    page[1] = SYS_getppid;
+    check("text again", mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);
+    int wrong = 0;
+    for (int i = 0; i < 1000; i++) wrong += tier1() != getppid();
+    check("the changed call", wrong == 0);
+}
+
+// mov $NUMBER,%eax; syscall; ret
+static void write_code(unsigned char *at, int number) {
+    unsigned char code[] = {0xb8, 0, 0, 0, 0, 0x0f, 0x05, 0xc3};
+    memcpy(code + 1, &number, 4);
+    memcpy(at, code, sizeof code);
+}
+
+static int runs(void *code, long result) {
+    int wrong = 0;
+    for (int i = 0; i < 400; i++) wrong += ((long (*)(void))code)() != result;
+    return wrong == 0;
+}
+
+static void made(void) {
+    unsigned char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    write_code(code, SYS_getpid);
+    mprotect(code, 4096, PROT_READ | PROT_EXEC);
+    check("made code", runs(code, getpid()));
+    mprotect(code, 4096, PROT_READ | PROT_WRITE);
+    check("it reads as it was written", code[0] == 0xb8 && code[5] == 0x0f && code[6] == 0x05);
+    write_code(code, SYS_getppid);
+    mprotect(code, 4096, PROT_READ | PROT_EXEC);
+    check("rewritten code", runs(code, getppid()));
+    unsigned char *moved = mremap(code, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, code + (1 << 20));
+    check("moved code", moved == code + (1 << 20) && runs(moved, getppid()));
+    code = mmap(moved, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    write_code(code, SYS_getuid);
+    check("other code at its place", runs(code, getuid()));
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "modified")) modified();
+    else if (argc > 1 && !strcmp(argv[1], "made")) made();
+    else jumps();
+}
