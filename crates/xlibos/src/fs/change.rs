@@ -54,7 +54,7 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
 ///
 /// # Errors
 /// EEXIST, ENOENT, EACCES, EROFS, ENOSPC, EPERM.
-pub fn make(dir: &Path, last: &Last, creds: &Creds, kind: NewKind<'_>, mode: u32) -> Result<Path> {
+pub fn make(dir: &Path, last: &Last<'_>, creds: &Creds, kind: NewKind<'_>, mode: u32) -> Result<Path> {
     if last.ending != Ending::Name {
         return Err(Errno::EEXIST);
     }
@@ -74,7 +74,7 @@ pub fn make(dir: &Path, last: &Last, creds: &Creds, kind: NewKind<'_>, mode: u32
 ///
 /// # Errors
 /// EEXIST, EXDEV, EPERM, EACCES, EROFS, EMLINK.
-pub fn link(target: &Path, dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     if last.ending != Ending::Name {
         return Err(Errno::EEXIST);
     }
@@ -121,7 +121,7 @@ fn check_removable(dir: &Path, child: &Dentry, creds: &Creds) -> Result<()> {
 ///
 /// # Errors
 /// ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EBUSY, EROFS.
-pub fn unlink(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     if last.ending != Ending::Name {
         return Err(Errno::EISDIR);
     }
@@ -145,7 +145,7 @@ pub fn unlink(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
 ///
 /// # Errors
 /// ENOENT, ENOTDIR, ENOTEMPTY, EACCES, EPERM, EBUSY, EINVAL, EROFS.
-pub fn rmdir(dir: &Path, last: &Last, creds: &Creds) -> Result<()> {
+pub fn rmdir(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     match last.ending {
         Ending::Name => {}
         Ending::Dot => return Err(Errno::EINVAL),
@@ -169,7 +169,7 @@ pub struct Side<'a> {
     /// The directory.
     pub dir: &'a Path,
     /// The name in it.
-    pub last: &'a Last,
+    pub last: &'a Last<'a>,
 }
 
 /// rename(2), renameat2(2).

@@ -196,7 +196,10 @@ impl Dentry {
     fn cached(&self, name: &[u8]) -> Result<Option<Option<Arc<Dentry>>>> {
         let directory = self.directory()?;
         let generation = self.inode.file_system().generation();
-        if directory.generation.swap(generation, Ordering::Relaxed) != generation {
+        // Looked at first: a swap by each look-up would take the cache line from all others.
+        if directory.generation.load(Ordering::Relaxed) != generation
+            && directory.generation.swap(generation, Ordering::Relaxed) != generation
+        {
             self.forget_children(directory);
             return Ok(None);
         }

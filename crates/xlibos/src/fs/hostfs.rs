@@ -296,8 +296,8 @@ impl Inode for HostInode {
         self.refresh().map(|attributes| stat_from(&attributes))
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    fn file_system(&self) -> &dyn FileSystem {
+        &*self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {

@@ -76,7 +76,7 @@ pub fn tmpfs_root(size: u64, mode: u32) -> Result<Arc<dyn Inode>> {
 fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     let creds = Arc::new(Creds::new(0, 0, Vec::new()));
     // Most mount points exist: one walk, and one request to the broker, finds them.
-    let mut walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone(), Resolve::empty());
+    let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone(), Resolve::empty());
     match walk.resolve(target, Follow::Yes) {
         Err(Errno::ENOENT) => {}
         found => {
@@ -88,7 +88,7 @@ fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     let mut names = target.split(|&b| b == b'/').filter(|name| !name.is_empty()).peekable();
     while let Some(name) = names.next() {
         let is_file = names.peek().is_none() && made.root.inode().kind() != Kind::Directory;
-        let mut walk = Walk::at(Arc::clone(&creds), root.clone(), place.clone(), Resolve::empty());
+        let walk = Walk::at(Arc::clone(&creds), root.clone(), place.clone(), Resolve::empty());
         place = match walk.resolve(name, Follow::Yes) {
             Err(Errno::ENOENT) => {
                 make_mountpoint(&place, name, if is_file { NewKind::File } else { NewKind::Directory })?

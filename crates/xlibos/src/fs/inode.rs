@@ -275,7 +275,7 @@ pub trait Inode: Send + Sync + Any {
     fn stat(&self) -> Result<Stat>;
 
     /// The file system.
-    fn file_system(&self) -> Arc<dyn FileSystem>;
+    fn file_system(&self) -> &dyn FileSystem;
 
     /// Changes attributes. Permission was checked.
     ///

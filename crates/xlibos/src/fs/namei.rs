@@ -8,8 +8,8 @@ use super::path::Path;
 use super::pseudo;
 use crate::process::creds::Creds;
 use crate::{Errno, Result, Task};
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 /// Longest name of one component.
 pub const NAME_MAX: usize = 255;
@@ -61,7 +61,8 @@ pub const AT_FDCWD: Fd = Fd(-100);
 pub struct Walk {
     creds: Arc<Creds>,
     root: Path,
-    start: Path,
+    /// With BENEATH: where the walk began.
+    start: Option<Path>,
     at: Path,
     links: u32,
     flags: Resolve,
@@ -69,13 +70,21 @@ pub struct Walk {
 
 /// The last component of a path, not yet looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Last {
+pub struct Last<'a> {
     /// The name; empty where the path ends in `/`, `.` or `..` only, and names a directory that is already reached.
-    pub name: Vec<u8>,
+    pub name: Cow<'a, [u8]>,
     /// What the path ended in, where `name` is empty.
     pub ending: Ending,
     /// A slash follows the name.
     pub must_be_directory: bool,
+}
+
+impl Last<'_> {
+    /// As itself, without the path that it was found in.
+    #[must_use]
+    pub fn into_owned(self) -> Last<'static> {
+        Last { name: Cow::Owned(self.name.into_owned()), ..self }
+    }
 }
 
 /// How a path ends.
@@ -111,14 +120,16 @@ impl Walk {
     pub fn begin(task: &Task, dirfd: Fd, path: &[u8], flags: Resolve) -> Result<Walk> {
         let scoped = flags.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
         let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
-        let root = if flags.contains(Resolve::IN_ROOT) { start.clone() } else { task.fs().root() };
+        let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
+        let root = if is_root { start.clone() } else { task.fs().root() };
         Ok(Walk::at(task.creds(), root, start, flags))
     }
 
     /// A walk from a place.
     #[must_use]
     pub fn at(creds: Arc<Creds>, root: Path, start: Path, flags: Resolve) -> Walk {
-        Walk { creds, root, at: start.clone(), start, links: 0, flags }
+        let beginning = flags.contains(Resolve::BENEATH).then(|| start.clone());
+        Walk { creds, root, at: start, start: beginning, links: 0, flags }
     }
 
     /// The credentials that the walk is made with.
@@ -137,17 +148,17 @@ impl Walk {
     ///
     /// # Errors
     /// Those of path_resolution(7).
-    pub fn resolve(&mut self, path: &[u8], follow: Follow) -> Result<Path> {
+    pub fn resolve(mut self, path: &[u8], follow: Follow) -> Result<Path> {
         let last = self.parent(path)?;
         self.finish(&last, follow)?;
-        Ok(self.at.clone())
+        Ok(self.at)
     }
 
     /// Walks to the directory of a path's last component, which it returns.
     ///
     /// # Errors
     /// As [`Walk::resolve`].
-    pub fn parent(&mut self, path: &[u8]) -> Result<Last> {
+    pub fn parent<'a>(&mut self, path: &'a [u8]) -> Result<Last<'a>> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -157,13 +168,13 @@ impl Walk {
         self.walk_to_last(path)
     }
 
-    fn walk_to_last(&mut self, path: &[u8]) -> Result<Last> {
+    fn walk_to_last<'a>(&mut self, path: &'a [u8]) -> Result<Last<'a>> {
         let mut rest = path;
         if path.first() == Some(&b'/') {
             self.jump_to_root()?;
             rest = trim_slashes(path);
             if rest.is_empty() {
-                return Ok(Last { name: Vec::new(), ending: Ending::Root, must_be_directory: true });
+                return Ok(Last { name: Cow::default(), ending: Ending::Root, must_be_directory: true });
             }
         }
         loop {
@@ -186,21 +197,21 @@ impl Walk {
     }
 
     /// The walk has come to the last component.
-    fn last(&mut self, name: &[u8], has_slash: bool) -> Result<Last> {
+    fn last<'a>(&mut self, name: &'a [u8], has_slash: bool) -> Result<Last<'a>> {
         self.check_search()?;
         let ending = match name {
             b"." => Ending::Dot,
             b".." => Ending::DotDot,
-            _ => return Ok(Last { name: name.to_vec(), ending: Ending::Name, must_be_directory: has_slash }),
+            _ => return Ok(Last { name: Cow::Borrowed(name), ending: Ending::Name, must_be_directory: has_slash }),
         };
-        Ok(Last { name: Vec::new(), ending, must_be_directory: true })
+        Ok(Last { name: Cow::default(), ending, must_be_directory: true })
     }
 
     /// Looks the last component up and goes there.
     ///
     /// # Errors
     /// As [`Walk::resolve`].
-    pub fn finish(&mut self, last: &Last, follow: Follow) -> Result<()> {
+    pub fn finish(&mut self, last: &Last<'_>, follow: Follow) -> Result<()> {
         match last.ending {
             Ending::Root | Ending::Dot => return Ok(()),
             Ending::DotDot => return self.up(),
@@ -219,9 +230,9 @@ impl Walk {
     ///
     /// # Errors
     /// ELOOP, and those of [`Walk::resolve`].
-    pub fn follow_to_last(&mut self, link: &Dentry) -> Result<Option<Last>> {
+    pub fn follow_to_last(&mut self, link: &Dentry) -> Result<Option<Last<'static>>> {
         match self.link_of(link)? {
-            Link::Text(text) => self.parent(&text).map(Some),
+            Link::Text(text) => self.parent(&text).map(|last| Some(last.into_owned())),
             Link::Jump(path) => self.jump(path).map(|()| None),
             Link::File(file) => self.jump(pseudo::path_of(&file)).map(|()| None),
         }
@@ -253,8 +264,12 @@ impl Walk {
     /// Goes to a child of the current directory: over mounts, and through a symbolic link.
     pub(super) fn enter(&mut self, child: Arc<Dentry>, follow: Follow) -> Result<()> {
         if follow == Follow::No || child.inode().kind() != Kind::Symlink {
-            let to = self.at.with_dentry(child).descend();
-            return self.cross(to);
+            if child.is_mountpoint() {
+                let to = self.at.with_dentry(child).descend();
+                return self.cross(to);
+            }
+            self.at.dentry = child;
+            return Ok(());
         }
         if let Some(last) = self.follow_to_last(&child)? {
             self.finish(&last, Follow::Yes)?;
@@ -285,12 +300,12 @@ impl Walk {
         if self.flags.contains(Resolve::BENEATH) {
             return Err(Errno::EXDEV);
         }
-        self.cross(self.root.clone())
+        if self.at == self.root { Ok(()) } else { self.cross(self.root.clone()) }
     }
 
     fn up(&mut self) -> Result<()> {
         self.check_search()?;
-        if self.flags.contains(Resolve::BENEATH) && self.at == self.start {
+        if self.start.as_ref() == Some(&self.at) {
             return Err(Errno::EXDEV);
         }
         if self.at == self.root {
@@ -333,9 +348,9 @@ pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Pat
 ///
 /// # Errors
 /// Those of path_resolution(7).
-pub fn resolve_parent(task: &Task, dirfd: Fd, path: &[u8]) -> Result<(Path, Last)> {
+pub fn resolve_parent(task: &Task, dirfd: Fd, path: &[u8]) -> Result<(Path, Last<'static>)> {
     let mut walk = Walk::begin(task, dirfd, path, Resolve::empty())?;
-    let last = walk.parent(path)?;
+    let last = walk.parent(path)?.into_owned();
     Ok((walk.at, last))
 }
 

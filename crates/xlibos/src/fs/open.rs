@@ -60,7 +60,7 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
 }
 
 /// O_TMPFILE.
-fn open_unnamed(task: &Task, mut walk: Walk, last: &Last, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
     if !flags.contains(TMPFILE) || !flags.is_writable() || flags.contains(OpenFlags::CREAT) {
         return Err(Errno::EINVAL);
     }
@@ -92,7 +92,7 @@ enum Found {
     Existing(Arc<Dentry>),
 }
 
-fn open_or_create(task: &Task, mut walk: Walk, mut last: Last, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
     if flags.contains(OpenFlags::DIRECTORY) {
         return Err(Errno::EINVAL);
     }
@@ -122,7 +122,7 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last, flags: OpenFlags,
 }
 
 /// Why a path that can only be a directory's cannot be opened with O_CREAT.
-fn directory_refusal(walk: &mut Walk, last: &Last, flags: OpenFlags) -> Errno {
+fn directory_refusal(walk: &mut Walk, last: &Last<'_>, flags: OpenFlags) -> Errno {
     match walk.finish(last, super::namei::Follow::Yes) {
         Ok(()) if flags.contains(OpenFlags::EXCL) => Errno::EEXIST,
         Ok(()) | Err(Errno::ENOENT) => Errno::EISDIR,
@@ -130,7 +130,7 @@ fn directory_refusal(walk: &mut Walk, last: &Last, flags: OpenFlags) -> Errno {
     }
 }
 
-fn find_or_create(task: &Task, walk: &Walk, last: &Last, flags: OpenFlags, mode: u32) -> Result<Found> {
+fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Found> {
     let dir = walk.place();
     if let Some(dentry) = dir.dentry.child(&last.name, &last.name)? {
         return Ok(Found::Existing(dentry));

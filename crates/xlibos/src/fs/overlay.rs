@@ -228,8 +228,8 @@ impl Inode for OverlayDir {
         Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink: stat.nlink.max(1), ..stat })
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    fn file_system(&self) -> &dyn FileSystem {
+        &*self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
@@ -477,8 +477,8 @@ impl Inode for OverlayFile {
         Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat })
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    fn file_system(&self) -> &dyn FileSystem {
+        &*self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {

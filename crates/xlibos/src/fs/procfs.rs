@@ -111,8 +111,8 @@ impl Inode for ProcInode {
         Ok(Stat { dev, ino, mode, nlink: 1, uid, gid, blksize: 1024, ..times })
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::new(ProcFs)
+    fn file_system(&self) -> &dyn FileSystem {
+        &ProcFs
     }
 
     fn caching(&self) -> Caching {

@@ -47,8 +47,8 @@ impl Inode for PseudoInode {
         self.ops.stat()
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::new(PseudoFs)
+    fn file_system(&self) -> &dyn FileSystem {
+        &PseudoFs
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

@@ -283,8 +283,8 @@ impl Inode for TmpInode {
         })
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::clone(&self.fs) as Arc<dyn FileSystem>
+    fn file_system(&self) -> &dyn FileSystem {
+        &*self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {

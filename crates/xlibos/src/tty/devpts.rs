@@ -94,8 +94,8 @@ impl Inode for PtsInode {
         })
     }
 
-    fn file_system(&self) -> Arc<dyn FileSystem> {
-        Arc::new(DevPts)
+    fn file_system(&self) -> &dyn FileSystem {
+        &DevPts
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
