@@ -1,6 +1,7 @@
 // Text of the container's own: a program that was written there, code that the program makes. Prints one line a check;
-// the same on Linux. "jumps": calls until its text has a patched image, and on. "modified": as it changed its own text.
+// the same on Linux. "jumps": calls until its text has a patched image, and on. "modified": as it changed its own text. "threads": busy ones and one asleep at a site.
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -108,8 +109,43 @@ static void made(void) {
     check("other code at its place", runs(code, getuid()));
 }
 
+static int data[2];
+static void *sleeper(void *unused) {
+    (void)unused;
+    char byte;
+    // Number, descriptor, buffer, length: asleep at a site whose next instruction moves.
+    register long number asm("rdi") = SYS_read;
+    long result;
+    asm volatile("mov %1, %%eax\nmov %2, %%edi\nsyscall\ncmp $-4095, %%rax\n"
+                 : "=&a"(result) : "r"((int)number), "r"(data[0]), "S"(&byte), "d"(1L) : "rcx", "r11", "memory");
+    return (void *)(long)(result == 1 && byte == 'x');
+}
+
+static void *caller(void *unused) {
+    (void)unused;
+    return (void *)(long)calls(1000);
+}
+
+static void threads(void) {
+    pthread_t asleep, busy[3];
+    check("pipe", pipe(data) == 0 && pthread_create(&asleep, NULL, sleeper, NULL) == 0);
+    for (int i = 0; i < 3; i++) pthread_create(&busy[i], NULL, caller, NULL);
+    long wrong = calls(1000);
+    for (int i = 0; i < 3; i++) {
+        void *result;
+        pthread_join(busy[i], &result);
+        wrong += (long)result;
+    }
+    check("calls of threads", wrong == 0);
+    void *woken;
+    check("write", write(data[1], "x", 1) == 1 && pthread_join(asleep, &woken) == 0);
+    check("the thread that slept", woken != NULL);
+    check("alone again", calls(10000) == 0);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "modified")) modified();
     else if (argc > 1 && !strcmp(argv[1], "made")) made();
+    else if (argc > 1 && !strcmp(argv[1], "threads")) threads();
     else jumps();
 }

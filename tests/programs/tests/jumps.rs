@@ -46,7 +46,7 @@ fn build_static(compiler: &str, source: &str, directory: &Path) -> PathBuf {
     let program = directory.join("program");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest").join(source);
     let mut command = Command::new(compiler);
-    command.args(["-O2", "-static", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
+    command.args(["-O2", "-static", "-pthread", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
     assert!(command.status().expect("compiler").success());
     program
 }
@@ -74,6 +74,18 @@ fn a_program_that_was_written_in_the_container_comes_to_jump() {
     // Another file under the name, and the same after a write, are not taken for what they were.
     let (output, ..) = in_container("cp $0 /tmp/p; /tmp/p jumps; printf '\\0' >>/tmp/p; cp $0 /tmp/p; /tmp/p jumps");
     assert_eq!(output, [once.as_slice(), &once].concat());
+}
+
+#[test]
+fn threads_call_on_while_their_text_comes_to_jump() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("gcc", "live.c", directory.path());
+    let name = program.to_str().expect("name");
+    let once = run(programs::on_host(&[name, "threads"])).stdout;
+    assert!(!String::from_utf8_lossy(&once).contains("FAIL"), "{once:?}");
+    let (output, report) = report(&["sh", "-c", "cp $0 /tmp/p; /tmp/p threads; /tmp/p threads", name]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&[once.clone(), once].concat()));
+    assert!(report["jumps"].as_u64() > report["traps"].as_u64(), "{report}");
 }
 
 #[test]
@@ -110,6 +122,10 @@ fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     let (output, report) = report(&[program.to_str().expect("name")]);
     assert_eq!(output.stdout, on_host.stdout, "{output:?}");
     assert_eq!(report["traps"], 0, "{report}");
+    // The same with text that comes to its image while it runs, and that has it from the start.
+    let copied =
+        run(programs::in_container(&["sh", "-c", "cp $0 /tmp/p; /tmp/p; /tmp/p", program.to_str().expect("name")]));
+    assert_eq!(copied.stdout, [on_host.stdout.as_slice(), &on_host.stdout].concat(), "{copied:?}");
 }
 
 #[test]
