@@ -634,7 +634,7 @@ fn trapped_site(task: &Task, addr: u64) -> TrappedSite {
     };
     let path = file.path();
     let origin = path.and_then(|path| path.inode().host_name());
-    let name = path.map(|path| path.display(&task.fs().root())).unwrap_or_default();
+    let name = path.map(|path| path.display(&task.root())).unwrap_or_default();
     TrappedSite { file: name, origin, offset, bytes, count: 0 }
 }
 

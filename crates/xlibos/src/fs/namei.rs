@@ -103,12 +103,12 @@ pub enum Ending {
 /// The directory that a path starts from.
 fn start_of(task: &Task, dirfd: Fd, path: &[u8]) -> Result<Path> {
     if path.first() == Some(&b'/') {
-        return Ok(task.fs().root());
+        return Ok(task.root());
     }
     if dirfd == AT_FDCWD {
-        return Ok(task.fs().cwd());
+        return Ok(task.cwd());
     }
-    let file = task.files().get(dirfd)?;
+    let file = task.file(dirfd)?;
     Ok(pseudo::path_of(&file))
 }
 
@@ -121,7 +121,7 @@ impl Walk {
         let scoped = flags.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
         let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
         let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
-        let root = if is_root { start.clone() } else { task.fs().root() };
+        let root = if is_root { start.clone() } else { task.root() };
         Ok(Walk::at(task.creds(), root, start, flags))
     }
 

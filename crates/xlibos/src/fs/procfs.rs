@@ -62,8 +62,8 @@ impl ProcInode {
                 subject.check_inspection()?;
                 let task = subject.task.ok_or(Errno::ENOENT)?;
                 Ok(Link::Jump(match name {
-                    "cwd" => task.fs().cwd(),
-                    "root" => task.fs().root(),
+                    "cwd" => task.cwd(),
+                    "root" => task.root(),
                     _ => task.mm().exe().ok_or(Errno::ENOENT)?,
                 }))
             }
@@ -141,7 +141,7 @@ impl Inode for ProcInode {
     }
 
     fn read_link(&self) -> Result<Vec<u8>> {
-        let root = Task::current().map(|task| task.fs().root());
+        let root = Task::current().map(|task| task.root());
         match (self.follow()?, root) {
             (Link::Text(text), _) => Ok(text),
             (Link::Jump(place), Some(root)) => Ok(place.display(&root)),

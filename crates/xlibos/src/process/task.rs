@@ -1,8 +1,9 @@
 //! A task: one guest thread.
 
 use super::creds::Creds;
-use crate::fs::FdTable;
 use crate::fs::context::FsContext;
+use crate::fs::fd_table::Fd;
+use crate::fs::{FdTable, File, Path};
 use crate::mm::Mm;
 use crate::process::settings::Settings;
 use crate::process::thread_group::Process;
@@ -212,6 +213,14 @@ impl Task {
         Arc::clone(&self.files.lock())
     }
 
+    /// The file of a descriptor.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn file(&self, fd: Fd) -> crate::Result<Arc<File>> {
+        self.files.lock().get(fd)
+    }
+
     /// Replaces the descriptor table (unshare, exec, exit).
     pub fn set_files(&self, files: Arc<FdTable>) {
         let old = core::mem::replace(&mut *self.files.lock(), files);
@@ -222,6 +231,18 @@ impl Task {
     #[must_use]
     pub fn fs(&self) -> Arc<FsContext> {
         Arc::clone(&self.fs.lock())
+    }
+
+    /// Its root directory.
+    #[must_use]
+    pub fn root(&self) -> Path {
+        self.fs.lock().root()
+    }
+
+    /// Its working directory.
+    #[must_use]
+    pub fn cwd(&self) -> Path {
+        self.fs.lock().cwd()
     }
 
     /// Replaces them (unshare).

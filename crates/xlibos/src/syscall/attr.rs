@@ -10,7 +10,7 @@ use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
 fn place_of(task: &Task, fd: Fd) -> Result<Path> {
-    Ok(pseudo::path_of(&*task.files().get(fd)?))
+    Ok(pseudo::path_of(&*task.file(fd)?))
 }
 
 /// As [`place_of`], for calls that change the file: a descriptor that is a place only will not do.
@@ -194,7 +194,7 @@ pub(super) fn truncate(task: &Task, path: UserPath, size: i64) -> Result<()> {
 }
 
 pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if !file.flags().is_writable() {
         return Err(Errno::EINVAL);
     }
@@ -202,7 +202,7 @@ pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
 }
 
 pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -> Result<()> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if !file.flags().is_writable() {
         return Err(Errno::EBADF);
     }

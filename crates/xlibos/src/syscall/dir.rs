@@ -30,7 +30,7 @@ pub(super) fn chdir(task: &Task, path: UserPath) -> Result<()> {
 }
 
 pub(super) fn fchdir(task: &Task, fd: Fd) -> Result<()> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     let place = file.path().ok_or(Errno::ENOTDIR)?;
     if place.inode().kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
@@ -112,7 +112,7 @@ pub(super) fn readlinkat(task: &Task, dirfd: Fd, path: UserPath, buffer: u64, si
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = path.read()?;
     let place = if path.is_empty() {
-        task.files().get(dirfd)?.path().cloned().ok_or(Errno::ENOENT)?
+        task.file(dirfd)?.path().cloned().ok_or(Errno::ENOENT)?
     } else {
         resolve(task, dirfd, &path, Follow::No)?
     };
@@ -159,7 +159,7 @@ pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: Us
     }
     let old = old.read()?;
     let target = if old.is_empty() && flags & AT_EMPTY_PATH != 0 {
-        task.files().get(olddir)?.path().cloned().ok_or(Errno::ENOENT)?
+        task.file(olddir)?.path().cloned().ok_or(Errno::ENOENT)?
     } else {
         resolve(task, olddir, &old, Follow::unless(flags & AT_SYMLINK_FOLLOW == 0))?
     };
@@ -221,7 +221,7 @@ fn dot_entry(place: &Path, root: &Path, position: u64) -> DirEntry<'static> {
 
 /// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
 pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<usize> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     let place = file.path().cloned().ok_or(Errno::ENOTDIR)?;
     let inode = place.inode();
     if inode.kind() != Kind::Directory {
@@ -232,7 +232,7 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
     let mut position = *file.position();
     let mut full = false;
     while position < 2 && !full {
-        let dots = dot_entry(&place, &task.fs().root(), position);
+        let dots = dot_entry(&place, &task.root(), position);
         full = !put_entry(&mut out, limit, &dots);
         position += u64::from(!full);
     }

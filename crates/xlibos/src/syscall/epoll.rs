@@ -64,8 +64,8 @@ pub(super) fn epoll_ctl(task: &Task, epoll: Fd, operation: i32, fd: Fd, event: u
 /// An unknown operation is refused after the rest was found to be right.
 fn refuse_operation(task: &Task, epoll: Fd, fd: Fd, event: u64) -> Result<()> {
     let _: u32 = guest::read_value(event)?;
-    task.files().get(epoll)?;
-    task.files().get(fd)?;
+    task.file(epoll)?;
+    task.file(fd)?;
     Err(Errno::EINVAL)
 }
 
@@ -77,7 +77,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
     if max <= 0 || max > MAX_EVENTS {
         return Err(Errno::EINVAL);
     }
-    let file = task.files().get(epoll)?;
+    let file = task.file(epoll)?;
     let instance = epoll_of(&file)?;
     let mut at = events;
     let emit = |bits: u32, data: u64| -> Result<()> {

@@ -59,7 +59,7 @@ pub(super) fn signalfd4(task: &Task, fd: Fd, mask: UserPtr<u64>, size: u64, flag
     if flags & !known.bits() != 0 {
         return Err(Errno::EINVAL);
     }
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     file.downcast::<SignalFile>().ok_or(Errno::EINVAL)?.set_mask(mask);
     Ok(fd)
 }

@@ -30,7 +30,7 @@ pub(super) fn inotify_init(task: &Task) -> Result<Fd> {
 /// # Errors
 /// EBADF, EINVAL, those of the path walk, EACCES, ENOTDIR, EEXIST.
 pub(super) fn inotify_add_watch(task: &Task, fd: Fd, path: UserPath, wanted: u32) -> Result<i32> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     let inotify = file.downcast::<Inotify>().ok_or(Errno::EINVAL)?;
     let path = resolve(task, AT_FDCWD, &path.read()?, Follow::unless(wanted & mask::DONT_FOLLOW != 0))?;
     if wanted & mask::ONLYDIR != 0 && path.inode().kind() != Kind::Directory {
@@ -45,6 +45,6 @@ pub(super) fn inotify_add_watch(task: &Task, fd: Fd, path: UserPath, wanted: u32
 /// # Errors
 /// EBADF, EINVAL.
 pub(super) fn inotify_rm_watch(task: &Task, fd: Fd, watch: i32) -> Result<()> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     file.downcast::<Inotify>().ok_or(Errno::EINVAL)?.remove(watch)
 }

@@ -20,7 +20,7 @@ pub(super) fn mmap(task: &Task, addr: u64, len: u64, prot: u32, flags: u32, fd: 
         return Err(Errno::EINVAL);
     }
     let backing = if flags & MAP_ANONYMOUS == 0 {
-        let file = task.files().get(fd)?;
+        let file = task.file(fd)?;
         if file.flags().contains(OpenFlags::PATH) {
             return Err(Errno::EBADF);
         }

@@ -133,7 +133,7 @@ fn replace(task: &Task, file: Arc<File>, new: Fd, on_exec: OnExec) -> Result<Fd>
 }
 
 pub(super) fn dup2(task: &Task, old: Fd, new: Fd) -> Result<Fd> {
-    let file = task.files().get(old)?;
+    let file = task.file(old)?;
     if old == new { Ok(new) } else { replace(task, file, new, OnExec::Keep) }
 }
 
@@ -142,7 +142,7 @@ pub(super) fn dup3(task: &Task, old: Fd, new: Fd, flags: u32) -> Result<Fd> {
     if old == new {
         return Err(Errno::EINVAL);
     }
-    let file = task.files().get(old)?;
+    let file = task.file(old)?;
     replace(task, file, new, on_exec(flags))
 }
 
@@ -151,6 +151,6 @@ pub(super) fn dup3(task: &Task, old: Fd, new: Fd, flags: u32) -> Result<Fd> {
 /// # Errors
 /// EBADF.
 pub(super) fn usable_file(task: &Task, fd: Fd) -> Result<Arc<File>> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if file.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
 }

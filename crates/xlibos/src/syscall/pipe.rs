@@ -66,7 +66,7 @@ pub(super) fn splice(
     if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
-    let (from, to) = (task.files().get(from)?, task.files().get(to)?);
+    let (from, to) = (task.file(from)?, task.file(to)?);
     if !from.flags().is_readable() || !to.flags().is_writable() {
         return Err(Errno::EBADF);
     }
@@ -207,7 +207,7 @@ pub(super) fn tee(task: &Task, from: Fd, to: Fd, len: usize, flags: u32) -> Resu
     if len == 0 {
         return Ok(0);
     }
-    let (from, to) = (task.files().get(from)?, task.files().get(to)?);
+    let (from, to) = (task.file(from)?, task.file(to)?);
     if !from.flags().is_readable() || !to.flags().is_writable() {
         return Err(Errno::EBADF);
     }
@@ -229,7 +229,7 @@ pub(super) fn vmsplice(task: &Task, fd: Fd, iov: u64, count: u64, flags: u32) ->
     if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     let pipe = pipe_of(&file).ok_or(Errno::EBADF)?;
     let vectors = read_iovecs(iov, count)?;
     let wait = flags & SPLICE_NONBLOCK == 0 && !file.is_nonblocking();

@@ -10,11 +10,11 @@ use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
 pub(super) fn read(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    task.files().get(fd)?.read(&mut Sink::guest(buffer, len))
+    task.file(fd)?.read(&mut Sink::guest(buffer, len))
 }
 
 pub(super) fn write(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    write_all(task, &*task.files().get(fd)?, &mut Source::guest(buffer, len))
+    write_all(task, &*task.file(fd)?, &mut Source::guest(buffer, len))
 }
 
 /// A blocking write to a stream goes on with the rest where it was interrupted, unless a handler runs: the call then ends
@@ -37,33 +37,33 @@ fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
 
 pub(super) fn pread64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    task.files().get(fd)?.read_at(&mut Sink::guest(buffer, len), offset)
+    task.file(fd)?.read_at(&mut Sink::guest(buffer, len), offset)
 }
 
 pub(super) fn pwrite64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    task.files().get(fd)?.write_at(&mut Source::guest(buffer, len), offset)
+    task.file(fd)?.write_at(&mut Source::guest(buffer, len), offset)
 }
 
 pub(super) fn readv(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     file.read(&mut Sink::guest_vectors(&read_iovecs(iov, count)?))
 }
 
 pub(super) fn writev(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     write_all(task, &file, &mut Source::guest_vectors(&read_iovecs(iov, count)?))
 }
 
 pub(super) fn preadv(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     file.read_at(&mut Sink::guest_vectors(&read_iovecs(iov, count)?), offset)
 }
 
 pub(super) fn pwritev(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     file.write_at(&mut Source::guest_vectors(&read_iovecs(iov, count)?), offset)
 }
 
@@ -80,7 +80,7 @@ const CURRENT: u64 = u64::MAX;
 /// # Errors
 /// EOPNOTSUPP for unknown flags, and those of preadv(2).
 pub(super) fn preadv2(task: &Task, fd: Fd, iov: u64, count: u64, offset: u64, _high: u64, flags: u32) -> Result<usize> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if flags & !(RWF_HIPRI | RWF_SYNC | RWF_APPEND) != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -105,7 +105,7 @@ pub(super) fn pwritev2(
     _high: u64,
     flags: u32,
 ) -> Result<usize> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if flags & !(RWF_HIPRI | RWF_SYNC | RWF_APPEND) != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -137,7 +137,7 @@ pub(super) fn copy_file_range(
     len: usize,
     flags: u32,
 ) -> Result<usize> {
-    let (from, to) = (task.files().get(from)?, task.files().get(to)?);
+    let (from, to) = (task.file(from)?, task.file(to)?);
     let source = copy_offset(&from, from_offset)?;
     let target = copy_offset(&to, to_offset)?;
     if flags != 0 {
@@ -213,7 +213,7 @@ fn copy_range((from, source): (&File, u64), (to, target): (&File, u64), len: usi
 }
 
 pub(super) fn lseek(task: &Task, fd: Fd, offset: i64, whence: u32) -> Result<u64> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if file.ops().ignores_seek() {
         return Ok(0);
     }
@@ -241,7 +241,7 @@ fn seek_extent(file: &File, position: &mut u64, what: Extent, offset: i64) -> Re
 }
 
 pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> Result<usize> {
-    let (from, to) = (task.files().get(input)?, task.files().get(out)?);
+    let (from, to) = (task.file(input)?, task.file(out)?);
     let mut at = match offset.non_null() {
         Some(offset) => Some(u64::try_from(offset.read()?).map_err(|_| Errno::EINVAL)?),
         None => None,
@@ -281,7 +281,7 @@ pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, co
 }
 
 pub(super) fn fsync(task: &Task, fd: Fd) -> Result<()> {
-    task.files().get(fd)?.ops().sync()
+    task.file(fd)?.ops().sync()
 }
 
 const FIONCLEX: u32 = 0x5450;
@@ -315,7 +315,7 @@ pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<
 }
 
 pub(super) fn fadvise64(task: &Task, fd: Fd, _offset: i64, _len: i64, advice: u32) -> Result<()> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     if !file.ops().is_seekable() {
         return Err(Errno::ESPIPE);
     }

@@ -45,7 +45,7 @@ pub(super) fn write_address(at: u64, len: UserPtr<i32>, address: &[u8]) -> Resul
 /// # Errors
 /// EBADF, ENOTSOCK.
 pub(super) fn socket_at(task: &Task, fd: Fd) -> Result<(Arc<File>, Arc<dyn Socket>)> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     let socket = Arc::clone(socket_of(&file)?);
     Ok((file, socket))
 }

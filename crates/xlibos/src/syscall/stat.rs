@@ -42,7 +42,7 @@ fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
 }
 
 fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
-    let file = task.files().get(fd)?;
+    let file = task.file(fd)?;
     match file.path() {
         Some(path) => path.inode().stat(),
         None => pseudo::path_of(&file).inode().stat(),

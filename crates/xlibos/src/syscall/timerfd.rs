@@ -32,7 +32,7 @@ pub(super) fn timerfd_create(task: &Task, clock: u32, flags: u32) -> Result<Fd> 
 }
 
 fn with_timer<T>(task: &Task, fd: Fd, then: impl FnOnce(&TimerFile) -> T) -> Result<T> {
-    let file: Arc<File> = task.files().get(fd)?;
+    let file: Arc<File> = task.file(fd)?;
     file.downcast::<TimerFile>().map(then).ok_or(Errno::EINVAL)
 }
 
