@@ -375,7 +375,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let shared = tree::task(task.tid());
     let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
     if started.is_err() {
-        exit::kill_process(task, crate::signal::SIGKILL, false);
+        exit::kill_process(task, crate::signal::SIGKILL);
         exit::exit_thread(task);
     }
     collect_counters(old);

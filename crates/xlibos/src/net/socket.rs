@@ -1,6 +1,7 @@
 //! What the calls need of a socket, and sockets as files.
 
 use super::channel::{Control, Take};
+use super::inet::interface_ioctl;
 use super::options::{Options, Value, name};
 use crate::fs::inode::{Kind, Stat, new_anonymous_ino};
 use crate::fs::{File, FileOps, OpenFlags};
@@ -237,12 +238,12 @@ pub trait Socket: Send + Sync + Any {
         0
     }
 
-    /// ioctl(2).
+    /// ioctl(2). Every family answers for the interfaces.
     ///
     /// # Errors
-    /// ENOTTY.
-    fn ioctl(&self, _task: &Task, _command: u32, _argument: u64) -> Result<u64> {
-        Err(Errno::ENOTTY)
+    /// ENODEV, EPERM, ENOTTY, EFAULT.
+    fn ioctl(&self, _task: &Task, command: u32, argument: u64) -> Result<u64> {
+        interface_ioctl(command, argument)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::address;
 use super::channel::{Control, Take};
 use super::inbox::{Datagram, Inbox};
-use super::inet::{self, LO_INDEX, interface_ioctl};
+use super::inet::{self, LO_INDEX};
 use super::inet_options::{IP, IPV6, Numbers, PKTINFO, V6_RECVPKTINFO};
 use super::options::{DEFAULT_BUFFER, Options, Value};
 use super::ports::{Binding, Ports};
@@ -265,10 +265,6 @@ impl Socket for UdpSocket {
 
     fn readable_bytes(&self) -> usize {
         self.inbox.first_len().unwrap_or(0)
-    }
-
-    fn ioctl(&self, _task: &Task, command: u32, argument: u64) -> Result<u64> {
-        interface_ioctl(command, argument)
     }
 }
 

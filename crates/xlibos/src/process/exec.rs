@@ -242,7 +242,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
             machine::cpu::current().set_frame(&frame);
             crate::kernel::count_exec();
         }
-        Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV, true),
+        Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV),
     }
 }
 

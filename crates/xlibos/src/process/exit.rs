@@ -29,8 +29,8 @@ pub fn exit_group(task: &Task, status: i32) {
 }
 
 /// A signal kills the process.
-pub fn kill_process(task: &Task, signal: i32, core: bool) {
-    exit_group(task, signal | if core { 0x80 } else { 0 });
+pub fn kill_process(task: &Task, signal: i32) {
+    exit_group(task, signal);
 }
 
 /// Ends the calling thread, and its process if it is the last.

@@ -24,7 +24,6 @@ pub enum Change {
 
 const CLD_EXITED: i32 = 1;
 const CLD_KILLED: i32 = 2;
-const CLD_DUMPED: i32 = 3;
 const CLD_STOPPED: i32 = 5;
 const CLD_CONTINUED: i32 = 6;
 
@@ -44,7 +43,6 @@ impl Change {
     pub fn code_and_status(self) -> (i32, i32) {
         match self {
             Change::Ended(status) if status & 0x7f == 0 => (CLD_EXITED, status >> 8 & 0xff),
-            Change::Ended(status) if status & 0x80 != 0 => (CLD_DUMPED, status & 0x7f),
             Change::Ended(status) => (CLD_KILLED, status & 0x7f),
             Change::Stopped(signal) => (CLD_STOPPED, signal),
             Change::Continued => (CLD_CONTINUED, SIGCONT),

@@ -68,8 +68,8 @@ fn by_default(task: &Task, info: SigInfo) {
         // Nobody could continue a group that no shell knows.
         Default_::Stop if signal != SIGSTOP && is_orphaned(task) => {}
         Default_::Stop => task.process.stop(task, info),
-        Default_::Terminate => exit::kill_process(task, signal, false),
-        Default_::Core => exit::kill_process(task, signal, true),
+        // No core file is written, so the parent is told of none.
+        Default_::Terminate | Default_::Core => exit::kill_process(task, signal),
     }
 }
 
@@ -95,7 +95,7 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<R
         }
         Err(_) => {
             // No room for the frame: the process dies of SIGSEGV, as on Linux.
-            exit::kill_process(task, super::SIGSEGV, true);
+            exit::kill_process(task, super::SIGSEGV);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! fork, clone, exit, wait, process groups and sessions.
 
-use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, int, need_root, pid, pipe, read, restarted, shared, tid, wait, write};
+use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, int, need_root, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
 use crate::sys::{self, Result, memory, process, signal, sys};
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::SeqCst;
@@ -383,7 +383,7 @@ cases! { process;
         })?.exits(4)?;
         child(|| {
             let main_is_gone = std::thread::spawn(|| {
-                crate::kit::until(|| crate::kit::text(c"/proc/self/stat").is_ok_and(|t| t.contains(") Z ")));
+                crate::kit::until(|| text(c"/proc/self/stat").is_ok_and(|t| t.contains(") Z ")));
                 process::exit(6)
             });
             drop(main_is_gone);
@@ -410,6 +410,18 @@ cases! { process;
         assert_eq!(signal::child_fields(&info).4, c::SIGTERM);
         assert_errno(sys!(pidfd_open, victim.pid, 0), c::ESRCH);
         assert_errno(sys!(pidfd_open, pid()?, 1 << 20), c::EINVAL);
+    }
+    fn a_process_that_leaves_no_core_says_so() {
+        let pattern = text(c"/proc/sys/kernel/core_pattern")?;
+        if pattern.starts_with('|') {
+            return skip("a program of the host takes cores");
+        }
+        let dead = child(|| {
+            sys!(setrlimit, c::RLIMIT_CORE, &[0u64; 2])?;
+            sys!(kill, pid()?, c::SIGSEGV)?;
+            Ok(())
+        })?;
+        assert_eq!(dead.wait()?, c::SIGSEGV);
     }
     fn kill_of_a_zombie_succeeds() {
         need_root()?;

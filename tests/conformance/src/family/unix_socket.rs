@@ -256,6 +256,17 @@ cases! { unix_socket;
         let link = std::fs::read_link(format!("/proc/self/fd/{}", ends[0]));
         assert!(link.is_ok_and(|l| l.display().to_string().starts_with("socket:[")));
     }
+    fn a_socket_of_any_family_knows_the_interfaces() {
+        for family in [c::AF_UNIX, c::AF_INET, c::AF_NETLINK] {
+            let socket = int(sys!(socket, family, c::SOCK_DGRAM, 0)?);
+            let mut request = [0u8; 40];
+            request[..2].copy_from_slice(b"lo");
+            sys!(ioctl, socket, c::SIOCGIFINDEX, &mut request)?;
+            assert_eq!(request[16..20], 1i32.to_ne_bytes());
+            request[..2].copy_from_slice(b"no");
+            assert_errno(sys!(ioctl, socket, c::SIOCGIFINDEX, &mut request), c::ENODEV);
+        }
+    }
     fn a_thousand_round_trips_between_processes() {
         let ends = socket_pair(c::SOCK_STREAM)?;
         let echo = child(|| {

@@ -1,0 +1,56 @@
+# bash: here-documents, traps, process substitution, jobs, coprocesses, status.
+cd "$(mktemp -d)"
+trap 'rm -rf "$PWD"' EXIT
+cat <<A; cat <<-'B'
+$((1 + 2)) $(echo sub)
+A
+	$no expand
+	B
+trap 'echo err $?' ERR
+false
+trap - ERR
+trap 'echo usr1' USR1
+kill -USR1 $$
+(trap 'echo inner; exit 4' TERM; kill -TERM $BASHPID; echo not reached)
+echo $?
+diff <(seq 5) <(seq 6)
+paste <(seq 3) <(seq 4 6)
+sleep 100 & sleep 100 &
+jobs
+kill %1
+wait %1 2>/dev/null
+echo $?
+kill -STOP %2; kill -CONT %2; kill %2
+wait %2 2>/dev/null
+echo $?
+set -m
+(kill -STOP $BASHPID; exit 3) &
+while ! jobs | grep -q Stopped; do :; done
+jobs
+bg > /dev/null
+wait $!
+echo $?
+set +m
+coproc C { cat; }
+echo to coprocess >&"${C[1]}"
+read -r x <&"${C[0]}"
+echo "$x"
+kill $C_PID
+exec 5<>/dev/tcp/127.0.0.1/1 || echo refused
+false | true | (exit 3)
+echo "${PIPESTATUS[@]}"
+yes | head -1
+echo "${PIPESTATUS[@]}"
+read -rt 0.05 x < <(sleep 1)
+echo $?
+ulimit -n 50
+ulimit -n
+(exit 7) & wait -n
+echo $?
+{ sh -c 'kill -SEGV $$'; } 2>/dev/null
+echo $?
+nosuch
+echo $?
+/etc
+echo $?
+exit 9
