@@ -20,6 +20,14 @@ pub fn has_deliverable(task: &Task) -> bool {
     !deliverable(task).is_empty()
 }
 
+/// Replaces the calling thread's mask; it stays in the LibOS for what may be delivered now.
+pub fn set_mask(task: &Task, mask: SigSet) {
+    task.signals.replace_mask(mask);
+    if has_deliverable(task) {
+        machine::cpu::current().mark_pending();
+    }
+}
+
 /// Takes the next signal out of `wanted`, the thread's own first.
 pub fn take(task: &Task, wanted: SigSet) -> Option<SigInfo> {
     task.signals.pending.take(wanted).or_else(|| task.process.pending.take(wanted))
@@ -91,7 +99,7 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<R
         Ok(handler) => {
             cpu.set_frame(&handler);
             let own = if action.flags & SA_NODEFER == 0 { SigSet::of(info.signal) } else { SigSet(0) };
-            task.signals.set_mask(task.signals.mask().union(action.mask).union(own));
+            task.signals.replace_mask(task.signals.mask().union(action.mask).union(own));
         }
         Err(_) => {
             // No room for the frame: the process dies of SIGSEGV, as on Linux.

@@ -170,7 +170,7 @@ pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
     if context.fpstate != 0 {
         xstate::load(context.fpstate, xstate::mask())?;
     }
-    task.signals.set_mask(SigSet(context.mask));
+    super::deliver::set_mask(task, SigSet(context.mask));
     if context.stack_flags & (SS_ONSTACK) == 0 || context.stack_flags & SS_AUTODISARM != 0 {
         let disabled = context.stack_flags & SS_DISABLE != 0;
         let size = if disabled { 0 } else { context.stack_size };

@@ -412,8 +412,13 @@ impl TaskSignals {
 
     /// Replaces the mask. The thread looks at its pending signals before it returns.
     pub fn set_mask(&self, mask: SigSet) {
-        self.mask.store(mask.without(UNBLOCKABLE).0, Ordering::SeqCst);
+        self.replace_mask(mask);
         machine::cpu::current().mark_pending();
+    }
+
+    /// Replaces the mask, for who looks at what is pending afterwards: a sender adds its signal before it looks at the mask.
+    pub fn replace_mask(&self, mask: SigSet) {
+        self.mask.store(mask.without(UNBLOCKABLE).0, Ordering::SeqCst);
     }
 
     /// Replaces the mask for the length of one call; delivery or [`TaskSignals::restore_mask`] ends it.

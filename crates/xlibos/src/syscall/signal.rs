@@ -55,7 +55,7 @@ pub(super) fn rt_sigprocmask(task: &Task, how: u32, new: UserPtr<u64>, old: User
             2 => set,
             _ => return Err(Errno::EINVAL),
         };
-        task.signals.set_mask(mask);
+        deliver::set_mask(task, mask);
     }
     old.write_optional(&was.0)
 }
