@@ -25,6 +25,9 @@ mod cpuid;
 mod entry;
 #[cfg(target_os = "none")]
 pub mod heap;
+#[cfg(not(target_os = "none"))]
+#[path = "host_heap.rs"]
+pub mod heap;
 #[cfg(target_os = "none")]
 mod trap;
 

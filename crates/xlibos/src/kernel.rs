@@ -84,8 +84,8 @@ fn note_trap(cpu: &Cpu, task: &Task) {
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
     let frame = cpu.frame();
     let row = usize::try_from(frame.orig_rax).ok().and_then(|n| TABLE.get(n).copied().flatten());
-    let result =
-        if COUNTING.load(Ordering::Relaxed) == 0 { serve(task, row, frame) } else { serve_watched(cpu, task, row) };
+    let is_plain = COUNTING.load(Ordering::Relaxed) == 0 && !machine::heap::is_short();
+    let result = if is_plain { serve(task, row, frame) } else { serve_watched(cpu, task, row) };
     match result {
         Ok(value) => cpu.set_return(value),
         Err(errno) => fail_call(cpu, task, row, errno),
@@ -100,7 +100,7 @@ fn serve(task: &Task, row: Option<&Row>, frame: &TrapFrame) -> Result<u64> {
     }
 }
 
-/// As [`serve`], counted and traced. Apart, so that a call that nobody watches pays nothing.
+/// As [`serve`], counted and traced, or refused where memory is short. Apart, so that other calls pay nothing.
 #[cold]
 #[inline(never)]
 fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Row>) -> Result<u64> {
@@ -108,12 +108,15 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     let frame = *cpu.frame();
     let (number, arguments) = (frame.orig_rax, frame.arguments());
     let is_traced = COUNTING.load(Ordering::Relaxed) & TRACE != 0;
-    count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
-    count_site(cpu, task);
+    if COUNTING.load(Ordering::Relaxed) != 0 {
+        count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
+        count_site(cpu, task);
+    }
     if is_traced {
         crate::syscall::trace::enter(task, number, row, &arguments);
     }
-    let result = serve(task, row, &frame);
+    let refused = if machine::heap::is_short() { crate::syscall::shortage::errno_of(number, &arguments) } else { None };
+    let result = refused.map_or_else(|| serve(task, row, &frame), Err);
     if is_traced {
         crate::syscall::trace::leave(task, row, &arguments, result);
     }
@@ -695,10 +698,7 @@ fn collect_stats() -> Stats {
 
 /// Largest number of heap bytes that were in use.
 fn arena_peak() -> u64 {
-    #[cfg(target_os = "none")]
-    return machine::heap::usage().1;
-    #[cfg(not(target_os = "none"))]
-    0
+    machine::heap::usage().1
 }
 
 /// What the processor offers, as AT_HWCAP tells it.

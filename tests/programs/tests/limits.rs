@@ -83,3 +83,49 @@ except OSError as error: print(error.strerror)
 ";
     assert_eq!(with_memory("64m", &format!("python3 -c \"{text}\"")), "Cannot allocate memory\n");
 }
+
+/// What `guest/exhaust.c` asks for until it is refused, and the errors that this may have.
+const THINGS: &[(&str, &[&str])] = &[
+    ("files", &["ENOSPC"]),
+    ("links", &["ENOSPC"]),
+    ("symlinks", &["ENOSPC"]),
+    ("directories", &["ENOSPC"]),
+    ("fifos", &["ENOSPC"]),
+    ("xattrs", &["ENOSPC"]),
+    ("memfds", &["ENOSPC", "ENOMEM"]),
+    ("pipes", &["ENFILE", "ENOMEM"]),
+    ("packets", &["ENFILE", "ENOMEM"]),
+    ("streams", &["ENOBUFS", "ENOMEM"]),
+    ("datagrams", &["ENOBUFS", "ENOMEM"]),
+    ("eventfds", &["ENOMEM", "EMFILE"]),
+    ("timerfds", &["ENOMEM", "EMFILE"]),
+    ("epolls", &["ENOMEM", "EMFILE"]),
+    ("watches", &["ENOSPC", "ENOMEM"]),
+    ("splits", &["ENOMEM"]),
+    ("signals", &["ENOMEM", "EAGAIN"]),
+    ("timers", &["EAGAIN"]),
+    ("semaphores", &["ENOSPC"]),
+    ("segments", &["ENOSPC", "ENOMEM"]),
+    ("messages", &["ENOSPC", "ENOMEM"]),
+    ("locks", &["ENOLCK", "ENOMEM", "ENOSPC"]),
+    ("memory", &["ENOMEM"]),
+    ("shared", &["ENOMEM"]),
+];
+
+/// No kind of object wedges or stops the container: its maker is refused, and others go on.
+#[test]
+fn whatever_a_program_asks_for_without_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory: {error}"));
+    let program = directory.path().join("exhaust");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/exhaust.c");
+    let made = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).status();
+    assert!(made.is_ok_and(|status| status.success()), "gcc");
+    for (thing, errors) in THINGS {
+        let text = format!("setsid -w {} {thing} 2>/dev/null; echo alive | cat", program.display());
+        let output = with_memory("64m", &text);
+        let mut lines = output.lines();
+        let error = lines.next().and_then(|line| line.split(' ').next()).unwrap_or("");
+        assert!(errors.contains(&error), "{thing}: {output}");
+        assert_eq!(lines.next(), Some("alive"), "{thing}: {output}");
+    }
+}

@@ -33,7 +33,7 @@ impl Budget {
 
     /// Counts bytes, here and for all.
     pub(super) fn charge(&self, bytes: u64) -> Result<()> {
-        if !crate::mm::charge::has_room(bytes) {
+        if machine::heap::is_short() || !crate::mm::charge::has_room_for_files(bytes) {
             return Err(Errno::ENOSPC);
         }
         self.take(bytes)?;

@@ -161,7 +161,7 @@ impl Dentry {
     /// the name.
     ///
     /// # Errors
-    /// ENOTDIR, the file system's.
+    /// ENOTDIR; ENOMEM where the name is not known yet and memory is short; the file system's.
     pub fn child(self: &Arc<Self>, name: &[u8], path: &[u8]) -> Result<Option<Arc<Dentry>>> {
         if let Some(known) = self.cached(name)? {
             return Ok(known);
@@ -180,6 +180,9 @@ impl Dentry {
     pub fn child_locked(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
         if let Some(known) = self.cached(name)? {
             return Ok(known);
+        }
+        if machine::heap::is_short() {
+            return Err(Errno::ENOMEM);
         }
         let found = match self.inode.lookup(name) {
             Ok(inode) => Some(Dentry::make(Some(Arc::clone(self)), name, inode)),

@@ -41,6 +41,22 @@ struct Slots {
     first_free: usize,
 }
 
+impl Slots {
+    /// Makes the table long enough for an index.
+    fn grow_to(&mut self, index: usize) -> Result<()> {
+        if index < self.slots.len() {
+            return Ok(());
+        }
+        let more = index + 1 - self.slots.len();
+        let has_room = index < self.slots.capacity() || !machine::heap::is_short();
+        if !has_room || self.slots.try_reserve(more).is_err() {
+            return Err(Errno::EMFILE);
+        }
+        self.slots.resize(index + 1, None);
+        Ok(())
+    }
+}
+
 /// A descriptor table.
 #[derive(Debug)]
 pub struct FdTable {
@@ -135,9 +151,7 @@ impl FdTable {
         if index >= limit {
             return Err(Errno::EMFILE);
         }
-        if index >= slots.slots.len() {
-            slots.slots.resize(index + 1, None);
-        }
+        slots.grow_to(index)?;
         if let Some(slot) = slots.slots.get_mut(index) {
             *slot = Some(Slot { file, on_exec });
         }
@@ -157,9 +171,7 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         let mut slots = self.slots.lock();
-        if index >= slots.slots.len() {
-            slots.slots.resize(index + 1, None);
-        }
+        slots.grow_to(index)?;
         let slot = slots.slots.get_mut(index).ok_or(Errno::EBADF)?;
         Ok(slot.replace(Slot { file, on_exec }).map(|slot| slot.file))
     }

@@ -90,7 +90,7 @@ impl State {
         if self.events.back() == Some(&event) {
             return;
         }
-        if self.events.len() >= MAX_EVENTS {
+        if self.events.len() >= MAX_EVENTS || machine::heap::is_short() {
             let overflow = Event { watch: -1, mask: mask::OVERFLOW, cookie: 0, name: Vec::new() };
             if self.events.back() != Some(&overflow) {
                 self.events.push_back(overflow);

@@ -213,8 +213,11 @@ fn try_record(locks: &FileLocks, wanted: &Record) -> Result<(), Record> {
 /// F_SETLK, F_SETLKW and their open-file forms.
 ///
 /// # Errors
-/// EAGAIN, EDEADLK, INTERRUPTED.
+/// EAGAIN, EDEADLK, ENOLCK, INTERRUPTED.
 pub fn lock_record(file: &File, wanted: Record, patience: Patience) -> Result<()> {
+    if machine::heap::is_short() {
+        return Err(Errno::ENOLCK);
+    }
     let id = pseudo::path_of(file).inode().id();
     let locks = locks_of(id);
     if matches!(wanted.owner, Owner::File(_)) {
@@ -263,8 +266,11 @@ pub fn find_blocker(file: &File, wanted: &Record) -> Option<Record> {
 /// flock(2). A lock of the file that was there goes first: the change is not atomic, as its man page says.
 ///
 /// # Errors
-/// EAGAIN, INTERRUPTED.
+/// EAGAIN, ENOLCK, INTERRUPTED.
 pub fn lock_whole(file: &File, kind: LockKind, patience: Patience) -> Result<()> {
+    if machine::heap::is_short() {
+        return Err(Errno::ENOLCK);
+    }
     let me = core::ptr::from_ref(file) as usize;
     let id = pseudo::path_of(file).inode().id();
     let locks = locks_of(id);

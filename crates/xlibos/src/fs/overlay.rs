@@ -29,6 +29,12 @@ const ADDED: u64 = 1 << 62;
 /// Number in the order of adding, name, inode number and type.
 type Listed = (u64, Vec<u8>, u64, Kind);
 
+/// What a name costs beside its inode.
+const NAME_COST: u64 = 512;
+
+/// Added names that a listing takes at a time.
+const LISTED: usize = 256;
+
 /// Bytes that copy-up moves at a time.
 const COPY_STEP: usize = 128 * 1024;
 
@@ -73,6 +79,8 @@ struct Names {
     next: u64,
     /// Lower names that are gone or replaced.
     hidden: BTreeSet<Vec<u8>>,
+    /// How many names are paid for.
+    paid: u64,
 }
 
 impl Names {
@@ -138,6 +146,24 @@ impl OverlayDir {
         }
     }
 
+    /// Pays for a name that is to be added.
+    fn pay_for(&self, name: &[u8]) -> Result<()> {
+        let mut names = self.names.lock();
+        if !names.hidden.contains(name) && !names.added.contains_key(name) {
+            self.fs.upper.budget().charge(NAME_COST)?;
+            names.paid += 1;
+        }
+        Ok(())
+    }
+
+    /// A name left nothing behind.
+    fn repay(&self, names: &mut Names) {
+        if names.paid > 0 {
+            names.paid -= 1;
+            self.fs.upper.budget().uncharge(NAME_COST);
+        }
+    }
+
     /// Puts an inode under a name; whatever had the name is gone.
     fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
         let old = {
@@ -155,14 +181,19 @@ impl OverlayDir {
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let inode = self.lookup(name)?;
+        let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
         {
             let mut names = self.names.lock();
             names.own.remove(name);
-            if let Some(at) = names.added.remove(name) {
+            let added = names.added.remove(name);
+            if let Some(at) = added {
                 names.order.remove(&at);
             }
-            if self.lower.is_some() {
+            if hides {
                 names.hidden.insert(name.to_vec());
+            } else {
+                names.hidden.remove(name);
+                self.repay(&mut names);
             }
         }
         self.touch();
@@ -182,20 +213,20 @@ impl OverlayDir {
     /// ended early.
     fn read_lower(&self, from: u64, emit: Emit<'_>) -> Result<bool> {
         let Some(lower) = &self.lower else { return Ok(true) };
-        let hidden = self.names.lock().hidden.clone();
         let mut goes_on = true;
         lower.read_dir(from, &mut |entry| {
-            goes_on = hidden.contains(entry.name) || emit(entry);
+            let is_hidden = self.names.lock().hidden.contains(entry.name);
+            goes_on = is_hidden || emit(entry);
             goes_on
         })?;
         Ok(goes_on)
     }
 
-    /// Added entries from a number on.
+    /// The next added entries from a number on.
     fn collect_added(&self, from: u64) -> Vec<Listed> {
         let names = self.names.lock();
         let own = names.order.range(from..).filter_map(|(at, name)| Some((*at, name, names.own.get(name)?)));
-        own.map(|(at, name, inode)| (at, name.clone(), inode.id().ino, inode.kind())).collect()
+        own.map(|(at, name, inode)| (at, name.clone(), inode.id().ino, inode.kind())).take(LISTED).collect()
     }
 
     /// The inode with the current attributes.
@@ -206,6 +237,12 @@ impl OverlayDir {
 
     fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
         inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+    }
+}
+
+impl Drop for OverlayDir {
+    fn drop(&mut self) {
+        self.fs.upper.budget().uncharge(NAME_COST * self.names.get_mut().paid);
     }
 }
 
@@ -269,6 +306,7 @@ impl Inode for OverlayDir {
             let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
             OverlayFile::over_upper(&self.fs, upper)
         };
+        self.pay_for(name)?;
         self.insert(name, Arc::clone(&inode));
         Ok(inode)
     }
@@ -283,6 +321,7 @@ impl Inode for OverlayDir {
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        self.pay_for(name)?;
         if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
             file.links.fetch_add(1, Ordering::Relaxed);
         }
@@ -334,12 +373,19 @@ impl Inode for OverlayDir {
         if from < ADDED && !self.read_lower(from, emit)? {
             return Ok(());
         }
-        for (at, name, ino, kind) in self.collect_added(from.saturating_sub(ADDED)) {
-            if !emit(&DirEntry { name: &name, ino, kind, next: ADDED + at + 1 }) {
-                break;
+        let mut from = from.saturating_sub(ADDED);
+        loop {
+            let entries = self.collect_added(from);
+            for (at, name, ino, kind) in &entries {
+                if !emit(&DirEntry { name, ino: *ino, kind: *kind, next: ADDED + at + 1 }) {
+                    return Ok(());
+                }
+            }
+            match entries.last() {
+                Some((at, ..)) => from = at + 1,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {

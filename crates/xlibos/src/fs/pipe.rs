@@ -222,7 +222,8 @@ impl Pipe {
                 continue;
             }
             let room = state.ring.free();
-            if room == 0 || (piece <= PIPE_BUF && room < piece) {
+            let has_no_packet = is_packet && state.is_full_of_packets();
+            if has_no_packet || room == 0 || (piece <= PIPE_BUF && room < piece) {
                 return Err(Errno::EAGAIN);
             }
             if let Some(size) = state.ring.wanted(piece) {

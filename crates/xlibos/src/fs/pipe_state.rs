@@ -69,9 +69,14 @@ impl State {
         self.segments.front().map_or((self.ring.len(), false), |first| (first.len, first.is_packet))
     }
 
+    /// Whether there are as many packets as there may be: on Linux each takes a page of the capacity.
+    pub(super) fn is_full_of_packets(&self) -> bool {
+        self.segments.len() >= (self.ring.capacity() / PIPE_BUF).max(1)
+    }
+
     /// Whether a writer may go on: as on Linux, a page is free.
     pub(super) fn is_writable(&self) -> bool {
-        self.ring.free() >= PIPE_BUF.min(self.ring.capacity())
+        !self.is_full_of_packets() && self.ring.free() >= PIPE_BUF.min(self.ring.capacity())
     }
 
     /// Takes what one read may: plain bytes, or one packet.

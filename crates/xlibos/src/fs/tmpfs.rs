@@ -46,6 +46,11 @@ impl TmpFs {
         Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, next_ino: AtomicU64::new(1) })
     }
 
+    /// What its files may use.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// A node without a name.
     ///
     /// # Errors

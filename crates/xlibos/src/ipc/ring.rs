@@ -26,6 +26,9 @@ pub struct ByteRing {
 /// # Errors
 /// ENOMEM.
 pub fn storage(size: usize) -> Result<Vec<u8>> {
+    if machine::heap::is_short() {
+        return Err(Errno::ENOMEM);
+    }
     let mut fresh = Vec::new();
     fresh.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
     fresh.resize(size, 0);

@@ -1,5 +1,6 @@
 //! The container's memory limit. It counts what the processes reserve for writing, touched or not, as Linux does with
-//! strict accounting (vm.overcommit_memory 2), and files in memory: the host does not tell what was touched.
+//! strict accounting (vm.overcommit_memory 2), and the LibOS's own memory, files among it: the host does not tell what
+//! was touched.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,12 @@ static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets the limit in bytes; 0 is none.
 pub fn set_limit(bytes: u64) {
-    LIMIT.store(if bytes == 0 { u64::MAX } else { bytes }, Ordering::Relaxed);
+    /// What the LibOS may have for itself under any limit: its caches hold no less for a program like git.
+    const LEAST: u64 = 64 << 20;
+    if bytes != 0 {
+        LIMIT.store(bytes, Ordering::Relaxed);
+        machine::heap::limit(bytes.max(LEAST));
+    }
 }
 
 /// Bytes that processes have reserved.
@@ -22,7 +28,19 @@ pub fn charged() -> u64 {
 #[must_use]
 pub fn has_room(more: u64) -> bool {
     let limit = LIMIT.load(Ordering::Relaxed);
-    limit == u64::MAX || charged().saturating_add(crate::fs::memory_used()).saturating_add(more) <= limit
+    if limit == u64::MAX {
+        return true;
+    }
+    // Files are the LibOS's memory too, but for those that lie in a memfd.
+    let kept = crate::fs::memory_used().max(machine::heap::usage().0);
+    charged().saturating_add(kept).saturating_add(more) <= limit
+}
+
+/// As [`has_room`], for a file's bytes or a name: the last eighth is for programs, which are to take the files away.
+#[must_use]
+pub fn has_room_for_files(more: u64) -> bool {
+    let limit = LIMIT.load(Ordering::Relaxed);
+    limit == u64::MAX || has_room(more.saturating_add(limit / 8))
 }
 
 /// An address space that had `before` has `now`.

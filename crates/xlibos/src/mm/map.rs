@@ -210,6 +210,9 @@ impl State {
             return Err(if space::limit(LIMIT_MEMLOCK) == 0 { Errno::EPERM } else { Errno::EAGAIN });
         }
         let data = vma::is_data(plan.prot, plan.flags, &plan.wish.backing);
+        if matches!(plan.wish.backing, Backing::SharedZero { .. }) && !charge::has_room(plan.len) {
+            return Err(Errno::ENOMEM);
+        }
         self.check_growth(plan.len.saturating_sub(replaced.mapped), if data { plan.len } else { 0 })
     }
 

@@ -56,7 +56,8 @@ impl core::ops::DerefMut for StateGuard<'_> {
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
-        let now = self.state.tree.totals().data;
+        let totals = self.state.tree.totals();
+        let now = totals.data.saturating_add(totals.shared);
         charge::settle(self.charged, now);
     }
 }
@@ -231,6 +232,9 @@ impl State {
 
     /// Takes a range out of the tree and the host; returns what was there, to be dropped without the lock.
     pub(super) fn unmap(&mut self, range: Range<u64>) -> Result<Vec<Vma>> {
+        if machine::heap::is_short() && self.tree.is_inside_one(&range) {
+            return Err(Errno::ENOMEM);
+        }
         for run in self.tree.runs(range.clone()) {
             host::munmap(run.start, run.end - run.start)?;
         }

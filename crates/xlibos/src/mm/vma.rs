@@ -212,6 +212,8 @@ pub struct Totals {
     pub mapped: u64,
     /// Private writable ones.
     pub data: u64,
+    /// Zeros that are shared.
+    pub shared: u64,
     /// Locked ones.
     pub locked: u64,
     /// The stack.
@@ -237,6 +239,7 @@ impl Totals {
         };
         apply(&mut self.mapped, true);
         apply(&mut self.data, vma.is_data());
+        apply(&mut self.shared, matches!(vma.backing, Backing::SharedZero { .. }));
         apply(&mut self.locked, vma.flags.contains(VmaFlags::LOCKED));
         apply(&mut self.stack, matches!(vma.backing, Backing::Stack));
         apply(&mut self.exec, vma.prot.contains(Prot::EXEC));
@@ -259,7 +262,7 @@ impl VmaTree {
         VmaTree {
             map: BTreeMap::new(),
             kept: Vec::new(),
-            totals: Totals { mapped: 0, data: 0, locked: 0, stack: 0, exec: 0 },
+            totals: Totals { mapped: 0, data: 0, shared: 0, locked: 0, stack: 0, exec: 0 },
         }
     }
 
@@ -411,6 +414,12 @@ impl VmaTree {
         }
         let is_free = |end: &u64| self.overlapping(at..*end).next().is_none();
         at.checked_add(len).filter(|end| *end <= bounds.end).filter(is_free).map(|_| at)
+    }
+
+    /// Whether a range lies in the middle of a mapping, which makes two without it.
+    #[must_use]
+    pub fn is_inside_one(&self, range: &Range<u64>) -> bool {
+        self.overlapping(range.clone()).next().is_some_and(|vma| vma.start < range.start && range.end < vma.end)
     }
 
     /// Puts a mapping where nothing is.

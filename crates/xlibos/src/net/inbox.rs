@@ -71,11 +71,14 @@ impl Inbox {
     /// Puts a datagram in. Where there is no room the sender's queue is woken when there is.
     ///
     /// # Errors
-    /// ECONNREFUSED once it is closed; EAGAIN. The datagram comes back.
+    /// ECONNREFUSED once it is closed; ENOBUFS; EAGAIN. The datagram comes back.
     pub fn put(&self, datagram: Datagram, sender: &Arc<WaitQueue>) -> Result<(), (Errno, Datagram)> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err((Errno::ECONNREFUSED, datagram));
+        }
+        if machine::heap::is_short() {
+            return Err((Errno::ENOBUFS, datagram));
         }
         if self.is_full(&state) {
             note_sender(&mut state, sender);

@@ -330,7 +330,9 @@ impl Pending {
     /// Adds a signal; a standard one that is pending already is dropped.
     pub fn add(&self, info: SigInfo) {
         let mut queue = self.queue.lock();
-        if info.signal < SIGRTMIN && self.set().has(info.signal) {
+        // Where memory is short every signal is like a standard one: pending once.
+        let is_single = info.signal < SIGRTMIN || machine::heap::is_short();
+        if is_single && self.set().has(info.signal) {
             return;
         }
         queue.push_back(info);

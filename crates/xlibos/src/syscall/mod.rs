@@ -25,6 +25,7 @@ mod process;
 mod rlimit;
 mod rw;
 pub mod sched;
+pub(crate) mod shortage;
 mod signal;
 mod socket;
 mod stat;
