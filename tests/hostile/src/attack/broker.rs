@@ -260,7 +260,7 @@ pub(crate) fn exit_status(libos: &Libos, words: &[String]) {
         Some(_) => Request::StartFailed { step: StartStep::Program, errno: status, what: b"\x1b[2J\x1b]0;made\x07" },
     };
     let bytes = abi::encode(&Envelope { sequence: 0, body: message }).expect("a request");
-    assert!(bytes.len() <= abi::broker::MAX_REQUEST, "{} bytes: the broker looks at none of them", bytes.len());
+    assert!(bytes.len() <= MAX_REQUEST, "{} bytes: the broker looks at none of them", bytes.len());
     send(libos, CHANNEL, &bytes, 0);
     loop {
         std::thread::park();

@@ -59,8 +59,11 @@ pub(crate) fn arguments(libos: &Libos, _: &[String]) {
 pub(crate) fn remapped_text(libos: &Libos, _: &[String]) {
     const READ_WRITE_EXECUTE: u64 = 7;
     const FIXED_ANONYMOUS_PRIVATE: u64 = 0x32;
-    // The text's last whole page, where this program makes no call meanwhile.
+    // The text's last whole page, which is needed again once the program makes a call.
     let page = (libos.boot.text_end & !4095) - 4096;
+    let mut original = [0u8; 4096];
+    // SAFETY: text is mapped, and can be read.
+    unsafe { std::ptr::copy_nonoverlapping(page as *const u8, original.as_mut_ptr(), original.len()) };
     let mapped = libos.host(MMAP, &[page, 4096, READ_WRITE_EXECUTE, FIXED_ANONYMOUS_PRIVATE, u64::MAX, 0]);
     assert_eq!(mapped.cast_unsigned(), page);
     let code = [0x0f, 0x05, 0xc3];
@@ -69,6 +72,8 @@ pub(crate) fn remapped_text(libos: &Libos, _: &[String]) {
     for number in (0..1024).filter(|number| !is_listed(*number)) {
         assert_eq!(call_at(page, u64::from(number)), EPERM, "call {number}");
     }
+    // SAFETY: as above.
+    unsafe { std::ptr::copy_nonoverlapping(original.as_ptr(), page as *mut u8, original.len()) };
 }
 
 /// uretprobe and uprobe: refused, or a trap.
