@@ -115,7 +115,8 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     if is_traced {
         crate::syscall::trace::enter(task, number, row, &arguments);
     }
-    let refused = if machine::heap::is_short() { crate::syscall::shortage::errno_of(number, &arguments) } else { None };
+    let short_of = row.filter(|_| machine::heap::is_short());
+    let refused = short_of.and_then(|row| crate::syscall::shortage::errno_of(row, &arguments));
     let result = refused.map_or_else(|| serve(task, row, &frame), Err);
     if is_traced {
         crate::syscall::trace::leave(task, row, &arguments, result);

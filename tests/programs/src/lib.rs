@@ -4,7 +4,7 @@
 
 pub mod host;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The `xc` under test.
@@ -39,6 +39,19 @@ pub fn in_container(words: &[&str]) -> Command {
     let mut command = Command::new(xc());
     command.args(["do", "--"]).args(words);
     command
+}
+
+/// Builds a source of `guest/` into a directory, under the source's name without its ending: by gcc, or by g++ where it
+/// is C++.
+#[must_use]
+pub fn compile(source: &str, flags: &[&str], directory: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest").join(source);
+    let program = directory.join(source.file_stem().unwrap_or_default());
+    let is_plain = source.extension().is_some_and(|ending| ending == "c");
+    let mut command = Command::new(if is_plain { "gcc" } else { "g++" });
+    command.args(flags).arg("-o").arg(&program).arg(source);
+    assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
+    program
 }
 
 /// The program behaves in the container as on the host: same output, same status.

@@ -1,6 +1,6 @@
 //! What a call may cost: host calls and broker requests, from the reports of a short and a long run.
 
-use programs::{run, xc};
+use programs::{compile, run, xc};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,11 +8,7 @@ use std::process::Command;
 const MORE: u64 = 1000;
 
 fn program(directory: &Path) -> PathBuf {
-    let program = directory.join("budget");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/budget.c");
-    let gcc = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).status().expect("gcc");
-    assert!(gcc.success());
-    program
+    compile("budget.c", &["-O2"], directory)
 }
 
 /// Sums of host calls and broker requests.

@@ -1,6 +1,6 @@
 //! System calls as jumps: a program that looks at its own sites, and the share of calls that jump.
 
-use programs::{host, run, xc};
+use programs::{compile, host, run, xc};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,10 +18,7 @@ fn report(words: &[&str]) -> (Output, serde_json::Value) {
 #[test]
 fn a_program_cannot_tell_its_sites_from_those_of_linux() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = directory.path().join("sites");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/sites.c");
-    let gcc = Command::new("gcc").args(["-O2", "-pthread", "-o"]).arg(&program).arg(source).status().expect("gcc");
-    assert!(gcc.success());
+    let program = compile("sites.c", &["-O2", "-pthread"], directory.path());
     let on_host = run(Command::new(&program));
     let expected = String::from_utf8_lossy(&on_host.stdout).into_owned();
     assert!(expected.lines().count() > 10 && !expected.contains("FAIL"), "on the host: {expected}");
@@ -42,19 +39,14 @@ fn a_program_cannot_tell_its_sites_from_those_of_linux() {
 }
 
 /// A guest of the tests, linked statically.
-fn build_static(compiler: &str, source: &str, directory: &Path) -> PathBuf {
-    let program = directory.join("program");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest").join(source);
-    let mut command = Command::new(compiler);
-    command.args(["-O2", "-static", "-pthread", "-fnon-call-exceptions", "-o"]).arg(&program).arg(source);
-    assert!(command.status().expect("compiler").success());
-    program
+fn build_static(source: &str, directory: &Path) -> PathBuf {
+    compile(source, &["-O2", "-static", "-pthread", "-fnon-call-exceptions"], directory)
 }
 
 #[test]
 fn a_program_that_was_written_in_the_container_comes_to_jump() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = build_static("gcc", "live.c", directory.path());
+    let program = build_static("live.c", directory.path());
     let name = program.to_str().expect("name");
     let on_host = |mode: &str| run(programs::on_host(&[name, mode])).stdout;
     let in_container = |script: &str| {
@@ -79,7 +71,7 @@ fn a_program_that_was_written_in_the_container_comes_to_jump() {
 #[test]
 fn threads_call_on_while_their_text_comes_to_jump() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = build_static("gcc", "live.c", directory.path());
+    let program = build_static("live.c", directory.path());
     let name = program.to_str().expect("name");
     let once = run(programs::on_host(&[name, "threads"])).stdout;
     assert!(!String::from_utf8_lossy(&once).contains("FAIL"), "{once:?}");
@@ -91,7 +83,7 @@ fn threads_call_on_while_their_text_comes_to_jump() {
 #[test]
 fn a_program_that_changes_its_text_runs_what_it_wrote() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = build_static("gcc", "live.c", directory.path());
+    let program = build_static("live.c", directory.path());
     let name = program.to_str().expect("name");
     let (jumps, modified) = (run(programs::on_host(&[name, "jumps"])), run(programs::on_host(&[name, "modified"])));
     // Its text without an image, with one from the start, and with that of a file of the host.
@@ -109,14 +101,14 @@ fn a_program_that_changes_its_text_runs_what_it_wrote() {
 #[test]
 fn code_that_a_program_makes_runs_as_it_is_at_the_time() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = build_static("gcc", "live.c", directory.path());
+    let program = build_static("live.c", directory.path());
     programs::assert_same(&[program.to_str().expect("name"), "made"]);
 }
 
 #[test]
 fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     let directory = tempfile::tempdir().expect("directory");
-    let program = build_static("g++", "handlers.cc", directory.path());
+    let program = build_static("handlers.cc", directory.path());
     let on_host = run(Command::new(&program));
     assert_eq!(String::from_utf8_lossy(&on_host.stdout), "1000 handled\n10 caught\n");
     let (output, report) = report(&[program.to_str().expect("name")]);
@@ -130,11 +122,11 @@ fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
 
 #[test]
 fn ninety_nine_of_a_hundred_calls_jump() {
-    let compile = "echo 'int main(){return 0;}' > /tmp/a.c && gcc -O2 /tmp/a.c -o /tmp/a && /tmp/a";
+    let build = "echo 'int main(){return 0;}' > /tmp/a.c && gcc -O2 /tmp/a.c -o /tmp/a && /tmp/a";
     for words in [
         &["bash", "-c", "for i in 1 2 3; do ls /etc | sort | wc -l; done"][..],
         &["python3", "-c", "import subprocess, threading; print(subprocess.check_output(['echo', 'hi']))"],
-        &["sh", "-c", compile],
+        &["sh", "-c", build],
         &[
             "sh",
             "-c",

@@ -116,10 +116,7 @@ const THINGS: &[(&str, &[&str])] = &[
 #[test]
 fn whatever_a_program_asks_for_without_end_is_refused() {
     let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory: {error}"));
-    let program = directory.path().join("exhaust");
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/exhaust.c");
-    let made = Command::new("gcc").args(["-O2", "-o"]).arg(&program).arg(source).status();
-    assert!(made.is_ok_and(|status| status.success()), "gcc");
+    let program = programs::compile("exhaust.c", &["-O2"], directory.path());
     for (thing, errors) in THINGS {
         let text = format!("setsid -w {} {thing} 2>/dev/null; echo alive | cat", program.display());
         let output = with_memory("64m", &text);

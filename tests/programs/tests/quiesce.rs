@@ -2,7 +2,7 @@
 //! nothing in it moves meanwhile.
 
 use programs::host::{comes_true, descendants, runs_libos};
-use programs::{on_host, run};
+use programs::{compile, on_host, run};
 use rustix::fs::{SeekFrom, seek};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -148,17 +148,12 @@ fn hash_of_data(file: &File) -> u64 {
     hasher.finish()
 }
 
-fn compile(directory: &Path, name: &str) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest").join(name).with_extension("c");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-w", "-pthread", "-o"]).arg(directory.join(name)).arg(source);
-    assert!(gcc.status().expect("gcc").success());
-}
-
 /// Stops the container that runs `shell` again and again until it ends: it prints what the host prints.
 fn assert_undisturbed(shell: &str, programs: &[&str]) {
     let directory = tempfile::tempdir().unwrap();
-    programs.iter().for_each(|name| compile(directory.path(), name));
+    for name in programs {
+        let _ = compile(&format!("{name}.c"), &["-O2", "-w", "-pthread"], directory.path());
+    }
     let mut host = on_host(&["sh", "-c", shell]);
     host.current_dir(directory.path());
     let expected = run(host);

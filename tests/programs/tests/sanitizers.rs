@@ -1,16 +1,12 @@
 //! Programs that gcc made with its sanitizers: the same findings as on the host.
 
-use programs::{in_container, on_host, run};
+use programs::{compile, in_container, on_host, run};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Builds the guest with a sanitizer.
 fn build(directory: &Path, sanitizer: &str) -> String {
-    let program = directory.join(sanitizer);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/sanitized.c");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-g", "-O1", "-pthread"]).arg(format!("-fsanitize={sanitizer}")).arg("-o").arg(&program).arg(source);
-    assert!(gcc.status().expect("gcc").success());
+    let program = compile("sanitized.c", &["-g", "-O1", "-pthread", &format!("-fsanitize={sanitizer}")], directory);
     program.to_str().expect("name").to_owned()
 }
 

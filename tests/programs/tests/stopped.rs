@@ -4,7 +4,6 @@ use programs::host::{Container, comes_true, descendants};
 use programs::{assert_same, on_host, run, xc};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read as _, Write as _};
-use std::path::Path;
 use std::process::Command;
 
 /// Whether a process stands still: it is stopped, or ends.
@@ -31,10 +30,7 @@ fn stop_and_go(container: &Container) {
 #[test]
 fn stops_from_the_host_change_no_sleep() {
     let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("sleeps");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/sleeps.c");
-    let gcc = Command::new("gcc").args(["-O2", "-pthread", "-o"]).arg(&program).arg(source).status().expect("gcc");
-    assert!(gcc.success());
+    let program = programs::compile("sleeps.c", &["-O2", "-pthread"], directory.path());
 
     let shell = format!("echo | {}", program.display());
     let mut host = on_host(&["sh", "-c", &shell]);

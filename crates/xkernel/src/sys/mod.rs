@@ -61,12 +61,6 @@ pub fn die_with_parent(parent: BorrowedFd<'_>) {
     }
 }
 
-/// Closes every descriptor from `first` on.
-pub fn close_from(first: RawFd) {
-    // SAFETY: the caller owns what it still needs below `first`.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-}
-
 /// Whatever is open from `first` on will be closed by the next exec.
 ///
 /// # Errors

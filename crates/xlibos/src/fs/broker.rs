@@ -20,7 +20,7 @@ struct Channel {
 const CHANNEL_COUNT: usize = BROKER_CHANNELS as usize;
 static CHANNELS: [Channel; CHANNEL_COUNT] =
     [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
-/// Who uses each channel: the address of the thread's area, 0 for nobody.
+/// Who uses each channel: the identity of the thread, 0 for nobody.
 static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
 static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
@@ -54,17 +54,13 @@ impl Drop for Taken {
 }
 
 fn try_take() -> Option<usize> {
-    let own = area_of(machine::cpu::current());
+    let own = machine::cpu::current().identity();
     USERS.iter().position(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
-}
-
-fn area_of(cpu: &Cpu) -> u64 {
-    core::ptr::from_ref(cpu) as u64
 }
 
 /// The thread of an area has died: its channel is free again. An answer to it is told by its number.
 pub fn release_channel_of(cpu: &Cpu) {
-    let own = area_of(cpu);
+    let own = cpu.identity();
     if USERS.iter().any(|user| user.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()) {
         WAITING.wake(Events::empty());
     }
