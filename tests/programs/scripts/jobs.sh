@@ -15,13 +15,19 @@ kill -USR1 $$
 echo $?
 diff <(seq 5) <(seq 6)
 paste <(seq 3) <(seq 4 6)
-sleep 100 & sleep 100 &
+sleep 100 & first=$!
+sleep 100 & second=$!
 jobs
+# A signal that meets the shell's copy before it executes sleep may be lost.
+for pid in $first $second; do
+    until [ "$(cat /proc/$pid/comm)" = sleep ]; do :; done
+done
+# By pid: a job that has ended may have lost its number by then, its status stays.
 kill %1
-wait %1 2>/dev/null
+wait $first 2>/dev/null
 echo $?
 kill -STOP %2; kill -CONT %2; kill %2
-wait %2 2>/dev/null
+wait $second 2>/dev/null
 echo $?
 set -m
 (kill -STOP $BASHPID; exit 3) &
