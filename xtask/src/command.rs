@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
@@ -71,9 +72,67 @@ pub(crate) fn each_line(stream: impl Read, mut each: impl FnMut(&str)) -> std::i
     Ok(())
 }
 
+/// The lines of a stream as they come, for a caller that does not wait for ever. Ends at the stream's end, or behind an error.
+pub(crate) fn lines(stream: impl Read + Send + 'static) -> Receiver<std::io::Result<String>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        // The receiver is gone only when nobody wants the rest.
+        let read = each_line(stream, |line| drop(sender.send(Ok(line.to_owned()))));
+        read.unwrap_or_else(|error| drop(sender.send(Err(error))));
+    });
+    receiver
+}
+
+/// Kills what a process began, and what that began in turn, but not the process.
+///
+/// # Errors
+/// When `kill` cannot be started.
+pub(crate) fn kill_below(pid: u32) -> Result<()> {
+    let parents = parents();
+    let mut below = vec![pid];
+    let mut at = 0;
+    while let Some(&parent) = below.get(at) {
+        below.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(child, _)| *child));
+        at += 1;
+    }
+    let pids = below.iter().skip(1).map(u32::to_string);
+    // Some have ended meanwhile, of which it complains.
+    status(Command::new("kill").arg("-9").args(pids).stderr(Stdio::null()))?;
+    Ok(())
+}
+
+/// Every process of the machine with its parent: proc_pid_stat(5).
+fn parents() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, behind_name) = stat.rsplit_once(") ")?;
+        Some((pid, behind_name.split(' ').nth(1)?.parse().ok()?))
+    })
+    .collect()
+}
+
 /// A command as a person would type it.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_began_is_killed_and_its_pipe_ends() {
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", "(sh -c 'echo begun; sleep 1000') & wait; echo over"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = lines(shell.stdout.take().unwrap());
+        assert_eq!(lines.recv().unwrap().unwrap(), "begun");
+        kill_below(shell.id()).unwrap();
+        assert_eq!(lines.recv().unwrap().unwrap(), "over");
+        assert!(lines.recv().is_err(), "nobody holds the pipe");
+        assert!(shell.wait().unwrap().success());
+    }
 }

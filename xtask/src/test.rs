@@ -8,6 +8,11 @@ use crate::setup::{self, Needs};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+/// Longer than any test takes, many times. A test that hangs ends here, with the other tests of its program, and has failed.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What follows `cargo xtask test`.
 #[derive(clap::Args)]
@@ -25,7 +30,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::ensure(Needs::Test)?;
     let xc = build::all()?;
     let mut tally = Tally::default();
-    let ok = count(&mut cargo_test(&xc, &args.rest), &mut tally)?;
+    // Compiled apart: only tests are given up when they say nothing.
+    let compiled = command::status(cargo_test(&xc).arg("--no-run"))?.success();
+    let ok = compiled && count(cargo_test(&xc).arg("--").args(&args.rest), PATIENCE, &mut tally)?;
     let filters: Vec<String> = args.rest.iter().filter(|arg| !arg.starts_with('-')).cloned().collect();
     conformance::run(&xc, &filters, &mut tally)?;
     if tally.pending > 0 {
@@ -36,9 +43,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!ok || tally.failed > 0)))
 }
 
-fn cargo_test(xc: &Path, rest: &[String]) -> Command {
+fn cargo_test(xc: &Path) -> Command {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--workspace", "--exclude", "xlibos-image", "--no-fail-fast", "--"]).args(rest);
+    cargo.args(["test", "--workspace", "--exclude", "xlibos-image", "--no-fail-fast"]);
     cargo.env("XC_BIN", xc).env("XLIBOS_BIN", build::image());
     cargo
 }
@@ -66,14 +73,25 @@ impl Tally {
     }
 }
 
-/// Runs the command, shows its output as it comes, and counts; true when it succeeded.
-fn count(command: &mut Command, tally: &mut Tally) -> Result<bool> {
+/// Runs the command, shows its output as it comes, and counts; true when it succeeded. What the command began is killed each
+/// time that nothing was said for so long.
+fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> Result<bool> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
-    if let Some(stdout) = child.stdout.take() {
-        command::each_line(stdout, |line| {
-            println!("{line}");
-            tally.add(line);
-        })?;
+    let lines = child.stdout.take().map(command::lines);
+    while let Some(lines) = &lines {
+        match lines.recv_timeout(patience) {
+            Ok(line) => {
+                let line = line?;
+                println!("{line}");
+                tally.add(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                println!("nothing said for {} s: these tests are given up", patience.as_secs());
+                tally.failed += 1;
+                command::kill_below(child.id())?;
+            }
+        }
     }
     Ok(child.wait()?.success())
 }
@@ -89,5 +107,15 @@ mod tests {
         tally.add("test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         tally.add("12 passed; 12 failed");
         assert_eq!(tally, Tally { passed: 43, failed: 2, pending: 0 });
+    }
+
+    #[test]
+    fn tests_that_hang_are_given_up_and_the_next_ones_run() {
+        let mut tally = Tally::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000; echo test result: ok. 3 passed; exit 1"]);
+        assert!(!count(&mut command, Duration::from_millis(1), &mut tally).unwrap());
+        assert_eq!(tally.passed, 3);
+        assert!(tally.failed >= 1);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Longer than any family takes; a family that hangs ends here, and its unfinished cases have failed.
@@ -72,29 +72,22 @@ fn outcome(line: &str) -> Option<(&str, Outcome)> {
 /// Runs the program until its end or the deadline; shows what did not pass.
 fn outcomes(command: &mut Command) -> Result<BTreeMap<String, Outcome>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start conformance")?;
-    let (sender, lines) = mpsc::channel();
-    let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        // The receiver is gone only when nobody wants the rest.
-        stdout.map(|stdout| command::each_line(stdout, |line| drop(sender.send(line.to_owned()))))
-    });
+    let lines = child.stdout.take().map(command::lines);
     let end = Instant::now() + DEADLINE;
     let mut found = BTreeMap::new();
-    loop {
+    while let Some(lines) = &lines {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(line) => note(&line, &mut found),
+            Ok(line) => note(&line?, &mut found),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 println!("not done after {} s", DEADLINE.as_secs());
+                command::kill_below(child.id())?;
                 child.kill()?;
                 break;
             }
         }
     }
     child.wait()?;
-    if let Ok(Some(read)) = reader.join() {
-        read?;
-    }
     Ok(found)
 }
 
