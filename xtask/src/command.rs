@@ -127,7 +127,11 @@ mod tests {
     #[test]
     fn what_a_process_began_is_killed_and_its_pipe_ends() {
         let mut shell = Command::new("sh");
-        let mut shell = shell.args(["-c", "(sh -c 'echo begun; sleep 1000') & wait; echo over"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut shell = shell
+            .args(["-c", "(sh -c 'echo begun; sleep 1000') & wait; echo over"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = lines(shell.stdout.take().unwrap());
         assert_eq!(lines.recv().unwrap().unwrap(), "begun");
         kill_below(shell.id()).unwrap();
