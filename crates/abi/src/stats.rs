@@ -18,14 +18,19 @@ pub struct Stats {
     pub first_instruction_ns: u64,
     /// Host calls by number: (number, count).
     pub host_calls: Vec<(u16, u64)>,
+    /// Host calls by the guest call that made them: (guest call, host call, count), most often first. Those of faults, signals,
+    /// ends and the service process stand under [`OUTSIDE_CALLS`].
+    pub host_calls_by_guest: Vec<(u16, u16, u64)>,
     /// Guest calls by number: (number, count).
     pub guest_calls: Vec<(u16, u64)>,
     /// Guest calls that are not implemented, by number.
     pub unimplemented: Vec<(u16, u64)>,
-    /// Requests to the broker by kind.
-    pub broker_requests: Vec<(u8, u64)>,
-    /// Microseconds that guests waited for the broker.
-    pub broker_wait_us: u64,
+    /// Requests to the broker by kind: (kind, count, microseconds until the answer).
+    pub broker_requests: Vec<(u8, u64, u64)>,
+    /// How often a thread found a lock of the LibOS taken.
+    pub lock_waits: u64,
+    /// How often it then slept.
+    pub lock_sleeps: u64,
     /// Processes made.
     pub forks: u64,
     /// Programs started.
@@ -37,6 +42,9 @@ pub struct Stats {
     /// Nanoseconds that abom took: images found, placed and mapped.
     pub abom_ns: u64,
 }
+
+/// The guest call of [`Stats::host_calls_by_guest`] that is none.
+pub const OUTSIDE_CALLS: u16 = u16::MAX;
 
 /// A `syscall` instruction that trapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,6 +90,9 @@ pub struct Cpu {
     host_calls: [Cell<u32>; COUNTED],
     /// Total of host calls: tells whether a guest call made one.
     host_call_total: Cell<u64>,
+    /// How often the thread found a lock taken, and how often it then slept.
+    lock_waits: Cell<u64>,
+    lock_sleeps: Cell<u64>,
     counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
 }
@@ -224,6 +227,18 @@ impl Cpu {
         }
     }
 
+    /// How often the thread found a lock taken since the last time, and how often it then slept.
+    pub fn take_lock_waits(&self) -> (u64, u64) {
+        (self.lock_waits.take(), self.lock_sleeps.take())
+    }
+
+    /// The thread found a lock taken, or sleeps until it is free.
+    #[cold]
+    pub(crate) fn count_lock_wait(&self, sleeps: bool) {
+        let counter = if sleeps { &self.lock_sleeps } else { &self.lock_waits };
+        counter.set(counter.get() + 1);
+    }
+
     /// Gives the thread its kernel object; one `T` in the whole program.
     pub fn set_task<T: Send + Sync + 'static>(&self, task: alloc::sync::Arc<T>) {
         self.clear_task::<T>();
@@ -332,6 +347,8 @@ impl Cpu {
             task_tag: AtomicU64::new(0),
             host_calls: [const { Cell::new(0) }; COUNTED],
             host_call_total: Cell::new(0),
+            lock_waits: Cell::new(0),
+            lock_sleeps: Cell::new(0),
             counts: Cell::new(CallCounts::default()),
             in_use: AtomicBool::new(true),
         }

@@ -73,6 +73,7 @@ unsafe impl lock_api::RawMutex for RawFutexLock {
 impl RawFutexLock {
     #[cold]
     fn lock_contended(&self, me: u32) {
+        cpu::current().count_lock_wait(false);
         for _ in 0..40 {
             if self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return;
@@ -93,6 +94,7 @@ impl RawFutexLock {
             {
                 continue;
             }
+            cpu::current().count_lock_wait(true);
             if !futex_wait(&self.word, seen | WAITERS) {
                 self.check_owner();
             }

@@ -2,8 +2,10 @@
 
 use crate::args::{Command, Options};
 use crate::configure::{ARENA, configure, options_of};
+use crate::name;
+use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
-use crate::{name, report};
+use crate::usage::Usage;
 use abi::broker::StartStep;
 use abi::config::{Config, Stdio};
 use abi::event::Event;
@@ -33,6 +35,14 @@ enum End {
     Failed(anyhow::Error),
 }
 
+/// A container that is no more.
+struct Ended {
+    end: End,
+    broker: Arc<Broker>,
+    /// Of all its processes.
+    usage: Usage,
+}
+
 /// Runs a container; returns the exit status for the caller.
 ///
 /// # Errors
@@ -60,12 +70,13 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (terminal, console) = open_terminal(command, options, &config)?;
     let running = sandbox::start(memory, streams, console)?;
     // From here on there are threads.
-    let (end, broker) = supervise(running, exports, terminal, config.memory_limit)?;
+    let Ended { end, broker, usage } =
+        supervise(running, exports, terminal, config.memory_limit, options.stats.is_some())?;
     match end {
         End::Exit { status, stats } => {
             if let Some(form) = options.stats {
                 let functions = broker.function_names(&stats.trapped_sites);
-                report::print(&stats, &functions, form);
+                report::print(&Report { stats: *stats, functions, usage }, form);
             }
             Ok(exit_code(status))
         }
@@ -94,7 +105,8 @@ fn supervise(
     exports: Vec<Export>,
     mut terminal: Option<Terminal>,
     memory_limit: u64,
-) -> Result<(End, Arc<Broker>)> {
+    counts: bool,
+) -> Result<Ended> {
     let sandbox::Running { reaper, channels, events } = running;
     // Before any thread: the mask is inherited.
     forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
@@ -108,7 +120,7 @@ fn supervise(
             terminal::print_error(&text);
         }
         Control::Exit { status, stats } => {
-            let _ = from_broker.send(End::Exit { status, stats: Box::new(stats) });
+            let _ = from_broker.send(End::Exit { status, stats });
         }
         Control::StartFailed { step, errno, what } => {
             let _ = from_broker.send(End::StartFailed { step, errno, what });
@@ -131,6 +143,8 @@ fn supervise(
         let _ = sender.send(End::Died);
     })?;
     let end = receiver.recv().unwrap_or(End::Died);
+    // While they are there.
+    let usage = if counts { Usage::below(reaper) } else { Usage::default() };
     if !waiter.is_finished() {
         sys::kill(reaper, libc::SIGKILL);
     }
@@ -138,7 +152,7 @@ fn supervise(
     if let Some(terminal) = terminal {
         terminal.finish();
     }
-    Ok((end, kept))
+    Ok(Ended { end, broker: kept, usage })
 }
 
 /// A thread of ours. Where there can be none, the container ends with us.

@@ -27,6 +27,7 @@ mod report;
 mod size;
 mod streams;
 mod terminal;
+mod usage;
 mod user;
 
 use args::{Command, Options};

@@ -1,4 +1,4 @@
-//! The kernel's entry points, called by `machine`'s entry; the service process; counters.
+//! The kernel's entry points, called by `machine`'s entry; the service process.
 //!
 //! The service process is the container's first host process. It has no guest memory: its main thread runs timers and
 //! forks fresh host processes for exec, its second thread reads events from outside.
@@ -8,15 +8,15 @@ use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
 use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, tree};
-use crate::quiesce;
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
 use crate::{Errno, Result};
+use crate::{quiesce, stats};
 use abi::broker::{Request, StartStep};
 use abi::config::Config;
 use abi::event::Event;
-use abi::stats::{SITE_BYTES, SITE_LEAD, Stats, TrappedSite};
+use abi::stats::OUTSIDE_CALLS;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -109,8 +109,9 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     let (number, arguments) = (frame.orig_rax, frame.arguments());
     let is_traced = COUNTING.load(Ordering::Relaxed) & TRACE != 0;
     if COUNTING.load(Ordering::Relaxed) != 0 {
-        count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
-        count_site(cpu, task);
+        stats::collect_host_calls(cpu, OUTSIDE_CALLS);
+        stats::count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
+        stats::count_site(cpu, task);
     }
     if is_traced {
         crate::syscall::trace::enter(task, number, row, &arguments);
@@ -118,6 +119,9 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     let short_of = row.filter(|_| machine::heap::is_short());
     let refused = short_of.and_then(|row| crate::syscall::shortage::errno_of(row, &arguments));
     let result = refused.map_or_else(|| serve(task, row, &frame), Err);
+    if is_counting() {
+        stats::collect_host_calls(cpu, u16::try_from(number).unwrap_or(OUTSIDE_CALLS));
+    }
     if is_traced {
         crate::syscall::trace::leave(task, row, &arguments, result);
     }
@@ -211,7 +215,7 @@ fn finish_call(cpu: &'static Cpu, task: &'static Task) {
 pub fn on_child(cpu: &'static Cpu) {
     match cpu.task::<Task>() {
         Some(task) => {
-            note_first_instruction();
+            stats::note_first_instruction();
             exec::begin(task);
         }
         None => event_loop(),
@@ -225,7 +229,7 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     crate::random::seed(&boot.seed);
     VDSO.store(boot.vdso, Ordering::Relaxed);
     crate::mm::reserve_host_page(boot.vdso);
-    STARTED.store(boot.started_ns, Ordering::Relaxed);
+    stats::note_start(boot.started_ns);
     #[cfg(target_os = "none")]
     let bytes = machine::boot::boot_bytes(boot.config_addr, boot.config_len);
     #[cfg(not(target_os = "none"))]
@@ -382,7 +386,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
         exit::kill_process(task, crate::signal::SIGKILL);
         exit::exit_thread(task);
     }
-    collect_counters(old);
+    stats::collect_counters(old);
     old.clear_task::<Task>();
     machine::cpu::release(old);
     machine::host::exit_group(0)
@@ -523,183 +527,16 @@ fn lost(task: &Arc<Task>) {
 /// The container's first process ended.
 pub fn container_exit(status: i32) {
     crate::tty::flush_console();
-    let stats = collect_stats();
+    let stats = stats::collect_stats();
     let _ = crate::fs::broker::post(&Request::Exit { status, stats });
 }
 
 static VDSO: AtomicU64 = AtomicU64::new(0);
-static STARTED: AtomicU64 = AtomicU64::new(0);
-static FIRST_INSTRUCTION: AtomicU64 = AtomicU64::new(0);
-static FORKS: AtomicU64 = AtomicU64::new(0);
-static EXECS: AtomicU64 = AtomicU64::new(0);
-
-/// Counters of ended threads, and of guest calls by number.
-#[derive(Default)]
-struct Totals {
-    calls: u64,
-    traps: u64,
-    without_host_call: u64,
-    host_calls: alloc::collections::BTreeMap<u16, u64>,
-    guest_calls: alloc::collections::BTreeMap<u16, u64>,
-    unimplemented: alloc::collections::BTreeMap<u16, u64>,
-    jumps_by_tier: [u64; 3],
-    /// By name and offset in the file.
-    trapped_sites: alloc::collections::BTreeMap<(Vec<u8>, u64), TrappedSite>,
-}
-
-static TOTALS: Mutex<Totals> = Mutex::new(Totals {
-    calls: 0,
-    traps: 0,
-    without_host_call: 0,
-    host_calls: alloc::collections::BTreeMap::new(),
-    guest_calls: alloc::collections::BTreeMap::new(),
-    unimplemented: alloc::collections::BTreeMap::new(),
-    jumps_by_tier: [0; 3],
-    trapped_sites: alloc::collections::BTreeMap::new(),
-});
 
 /// Address of the vDSO; 0 where the host has none.
 #[must_use]
 pub fn vdso() -> u64 {
     VDSO.load(Ordering::Relaxed)
-}
-
-fn note_first_instruction() {
-    if FIRST_INSTRUCTION.load(Ordering::Relaxed) == 0 {
-        let now = machine::clock::monotonic_ns().wrapping_sub(STARTED.load(Ordering::Relaxed));
-        FIRST_INSTRUCTION.store(now, Ordering::Relaxed);
-    }
-}
-
-/// Counts a new thread or process.
-pub fn count_fork(kind: Kind) {
-    if kind != Kind::Thread {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// How many processes were made.
-#[must_use]
-pub fn forks() -> u64 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-/// Counts a program start.
-pub fn count_exec() {
-    EXECS.fetch_add(1, Ordering::Relaxed);
-}
-
-fn count_guest_call(number: u64, implemented: bool) {
-    let Ok(number) = u16::try_from(number) else { return };
-    let mut totals = TOTALS.lock();
-    *totals.guest_calls.entry(number).or_default() += 1;
-    if !implemented {
-        *totals.unimplemented.entry(number).or_default() += 1;
-    }
-}
-
-/// Most sites that are told apart.
-const MAX_TRAPPED_SITES: usize = 1024;
-/// Most sites in the report.
-const REPORTED_SITES: usize = 64;
-/// Most bytes that they take there: the report is one datagram.
-const REPORTED_BYTES: usize = abi::broker::MAX_REQUEST / 2;
-
-/// Counts the site of a call: a jump by its tier, a trap by its place.
-fn count_site(cpu: &Cpu, task: &Task) {
-    let back = task.mm().original_pc(cpu.frame().rip);
-    if !cpu.is_trapped() {
-        let tier = task.mm().tier_of(back).unwrap_or(0);
-        let index = usize::from(tier).wrapping_sub(1);
-        if let Some(count) = TOTALS.lock().jumps_by_tier.get_mut(index) {
-            *count += 1;
-        }
-        return;
-    }
-    let site = back.wrapping_sub(2);
-    let found = trapped_site(task, site);
-    let place = (found.file.clone(), found.offset);
-    let mut totals = TOTALS.lock();
-    if totals.trapped_sites.len() < MAX_TRAPPED_SITES || totals.trapped_sites.contains_key(&place) {
-        totals.trapped_sites.entry(place).or_insert(found).count += 1;
-    }
-}
-
-/// What the report says of the site at an address.
-fn trapped_site(task: &Task, addr: u64) -> TrappedSite {
-    let mut bytes = [0; SITE_BYTES];
-    let around = machine::guest::read(addr.wrapping_sub(SITE_LEAD as u64), &mut bytes);
-    let mut bytes = bytes.to_vec();
-    if around.is_err() {
-        bytes = SYSCALL.to_vec();
-    }
-    let Some((file, offset)) = task.mm().file_at(addr) else {
-        return TrappedSite { offset: addr, bytes, ..TrappedSite::default() };
-    };
-    let path = file.path();
-    let origin = path.and_then(|path| path.inode().host_name());
-    let name = path.map(|path| path.display(&task.root())).unwrap_or_default();
-    TrappedSite { file: name, origin, offset, bytes, count: 0 }
-}
-
-/// The instruction.
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
-
-/// The sites that trapped most often, as many as a report has room for.
-fn reported_sites(totals: &Totals) -> Vec<TrappedSite> {
-    let mut sites: Vec<_> = totals.trapped_sites.values().cloned().collect();
-    sites.sort_by_key(|site| core::cmp::Reverse(site.count));
-    let mut room = REPORTED_BYTES;
-    let fits = |site: &TrappedSite| {
-        let origin = site.origin.as_ref().map_or(0, |(_, path)| path.len());
-        let len = site.file.len() + origin + size_of::<TrappedSite>();
-        room = room.saturating_sub(len);
-        room > 0
-    };
-    sites.into_iter().take(REPORTED_SITES).take_while(fits).collect()
-}
-
-/// Adds a thread's counters to the container's.
-pub fn collect_counters(cpu: &Cpu) {
-    let mut totals = TOTALS.lock();
-    let counts = cpu.take_call_counts();
-    totals.calls += counts.calls;
-    totals.traps += counts.traps;
-    totals.without_host_call += counts.without_host_call;
-    cpu.drain_host_calls(|number, count| *totals.host_calls.entry(number).or_default() += count);
-}
-
-fn collect_stats() -> Stats {
-    for task in tree::collect_processes().iter().flat_map(|process| process.tasks()) {
-        collect_counters(task.cpu());
-    }
-    collect_counters(machine::cpu::current());
-    let totals = TOTALS.lock();
-    let pairs = |map: &alloc::collections::BTreeMap<u16, u64>| map.iter().map(|(&n, &c)| (n, c)).collect();
-    let trapped_sites = reported_sites(&totals);
-    let (broker_requests, broker_wait_us) = (crate::fs::broker::counts(), crate::fs::broker::waited_us());
-    Stats {
-        jumps: totals.calls.saturating_sub(totals.traps),
-        traps: totals.traps,
-        without_host_call: totals.without_host_call,
-        first_instruction_ns: FIRST_INSTRUCTION.load(Ordering::Relaxed),
-        host_calls: pairs(&totals.host_calls),
-        guest_calls: pairs(&totals.guest_calls),
-        unimplemented: pairs(&totals.unimplemented),
-        broker_requests,
-        broker_wait_us,
-        forks: FORKS.load(Ordering::Relaxed),
-        execs: EXECS.load(Ordering::Relaxed),
-        arena_peak: arena_peak(),
-        jumps_by_tier: totals.jumps_by_tier,
-        trapped_sites,
-        abom_ns: crate::mm::image::spent_ns(),
-    }
-}
-
-/// Largest number of heap bytes that were in use.
-fn arena_peak() -> u64 {
-    machine::heap::usage().1
 }
 
 /// What the processor offers, as AT_HWCAP tells it.

@@ -15,6 +15,7 @@ pub mod process;
 pub mod quiesce;
 pub mod random;
 pub mod signal;
+mod stats;
 pub mod syscall;
 pub mod time;
 pub mod tty;

@@ -94,18 +94,21 @@ impl WaitQueue {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let mut sleeper = None;
         let waiters = self.waiters.lock();
         for (_, waiter) in waiters.iter() {
             match waiter {
                 Waiter::Observer(observer) => observer.notify(events),
-                Waiter::Thread { cpu, exclusive: false } => machine::sync::unpark(cpu),
-                Waiter::Thread { cpu, exclusive: true } if exclusive_left > 0 => {
-                    exclusive_left -= 1;
-                    machine::sync::unpark(cpu);
+                Waiter::Thread { exclusive: true, .. } if exclusive_left == 0 => {}
+                Waiter::Thread { cpu, exclusive } => {
+                    exclusive_left -= usize::from(*exclusive);
+                    sleeper.replace(*cpu).into_iter().for_each(machine::sync::unpark);
                 }
-                Waiter::Thread { .. } => {}
             }
         }
+        // Usually the only one: it finds the lock free.
+        drop(waiters);
+        sleeper.into_iter().for_each(machine::sync::unpark);
     }
 
     /// Adds an observer under a key of its own (an address, usually).

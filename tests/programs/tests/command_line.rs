@@ -203,6 +203,25 @@ fn the_report_counts_calls() {
     let calls = report["jumps"].as_u64().unwrap_or(0) + report["traps"].as_u64().unwrap_or(0);
     assert!(calls > 10, "{report}");
     assert!(report["hostCalls"]["mmap"].as_u64().unwrap_or(0) > 0, "{report}");
+    assert!(report["minorFaults"].as_u64().unwrap_or(0) > 0, "{report}");
+}
+
+#[test]
+fn the_report_tells_host_calls_by_the_guest_call_that_made_them() {
+    let mut command = Command::new(xc());
+    let program = "import time\nfor _ in range(30): time.sleep(0.001)";
+    command.args(["do", "--stats=json", "--", "/usr/bin/python3", "-c", program]);
+    let report: serde_json::Value = serde_json::from_slice(&run(command).stderr).unwrap_or_default();
+    let by_guest = report["hostCallsByGuestCall"].as_object().expect("host calls by guest call");
+    let count = |guest: &str, host: &str| by_guest.get(guest).and_then(|calls| calls[host].as_u64()).unwrap_or(0);
+    assert!(count("clock_nanosleep", "futex") >= 30, "{report}");
+    assert_eq!(count("clock_nanosleep", "preadv2"), 0, "{report}");
+    // Every host call is one guest call's, or stands outside.
+    let sum =
+        |of: &serde_json::Value| of.as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
+    assert_eq!(by_guest.values().map(sum).sum::<u64>(), sum(&report["hostCalls"]));
+    let times = report["brokerUs"].as_object().map(|times| times.keys().collect::<Vec<_>>());
+    assert_eq!(times, report["brokerRequests"].as_object().map(|counts| counts.keys().collect()));
 }
 
 #[test]

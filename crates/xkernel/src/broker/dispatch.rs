@@ -68,7 +68,7 @@ impl Broker {
     fn perform(&self, request: Request<'_>) -> Result<Option<Outcome>, Errno> {
         let control = &self.options.control;
         match request {
-            Request::Exit { status, stats } => control(Control::Exit { status, stats }),
+            Request::Exit { status, stats } => control(Control::Exit { status, stats: Box::new(stats) }),
             Request::StartFailed { step, errno, what } => {
                 control(Control::StartFailed { step, errno, what: what.to_vec() });
             }

@@ -85,7 +85,7 @@ pub enum Control {
         /// Wait status as wait4(2) gives it.
         status: i32,
         /// The report.
-        stats: Stats,
+        stats: Box<Stats>,
     },
     /// The first program could not be started.
     StartFailed {

@@ -25,7 +25,7 @@ static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL
 static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
-static WAITED_NS: AtomicU64 = AtomicU64::new(0);
+static WAITED_NS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 
 /// A channel taken for one exchange.
 struct Taken(usize);
@@ -86,7 +86,9 @@ pub fn request(request: &Request<'_>) -> Result<(Reply, Option<HostFd>)> {
     let answer = receive(taken.fd(), sequence, &mut buffer);
     *channel.buffer.lock() = buffer;
     drop(taken);
-    WAITED_NS.fetch_add(machine::clock::monotonic_ns().saturating_sub(started), Ordering::Relaxed);
+    if let Some(waited) = WAITED_NS.get(kind(request)) {
+        waited.fetch_add(machine::clock::monotonic_ns().saturating_sub(started), Ordering::Relaxed);
+    }
     match answer? {
         (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
         answer => Ok(answer),
@@ -143,15 +145,11 @@ pub fn request_done(request_body: &Request<'_>) -> Result<()> {
 
 /// How many requests of each kind were made, for the report.
 #[must_use]
-pub fn counts() -> Vec<(u8, u64)> {
-    let counted = COUNTS.iter().map(|count| count.load(Ordering::Relaxed)).zip(0_u8..);
-    counted.filter(|(count, _)| *count > 0).map(|(count, kind)| (kind, count)).collect()
-}
-
-/// Microseconds that guests waited for the broker.
-#[must_use]
-pub fn waited_us() -> u64 {
-    WAITED_NS.load(Ordering::Relaxed) / 1000
+pub fn counts() -> Vec<(u8, u64, u64)> {
+    let load = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    let counted = COUNTS.iter().map(load).zip(WAITED_NS.iter().map(load)).zip(0_u8..);
+    let counted = counted.filter(|((count, _), _)| *count > 0);
+    counted.map(|((count, waited), kind)| (kind, count, waited / 1000)).collect()
 }
 
 /// Position of a request's kind in the protocol.

@@ -240,7 +240,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
             machine::process::set_guest_gs(0);
             machine::xstate::reset();
             machine::cpu::current().set_frame(&frame);
-            crate::kernel::count_exec();
+            crate::stats::count_exec();
         }
         Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV),
     }

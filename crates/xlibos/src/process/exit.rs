@@ -43,7 +43,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     // Files go while the task is still found by /proc, but nothing may use them any more.
     drop_files(task);
     tree::lock().remove_task(task.tid());
-    crate::kernel::collect_counters(cpu);
+    crate::stats::collect_counters(cpu);
     if process.thread_count() > 1 {
         // Another may call exec once this one is gone, and unmap an area that the host still writes to.
         crate::syscall::prctl::undo_rseq(task);

@@ -201,7 +201,7 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     area.set_frame(&frame);
     area.set_task(Arc::clone(child));
     let fs_base = if request.flags.contains(CloneFlags::SETTLS) { request.tls } else { machine::process::fs_base() };
-    crate::kernel::count_fork(kind);
+    crate::stats::count_fork(kind);
     *task.making.lock() = Some(Arc::clone(child));
     let spawned = if kind == Kind::Fork {
         let mm = task.mm();

@@ -238,7 +238,7 @@ pub(crate) fn empty(libos: &Libos, _: &[String]) {
 /// The end of the container told by the guest itself, with a status that wait4(2) never gives and a false report.
 pub(crate) fn exit_status(libos: &Libos, words: &[String]) {
     let status: i32 = words[0].parse().expect("a status");
-    let many = vec![(u16::MAX, u64::MAX); 500];
+    let many = vec![(u16::MAX, u64::MAX); 350];
     let site = TrappedSite {
         file: b"\x1b[2J\0".to_vec(),
         origin: Some((0, b"../usr/bin/env".to_vec())),
@@ -250,8 +250,9 @@ pub(crate) fn exit_status(libos: &Libos, words: &[String]) {
         jumps: u64::MAX,
         traps: u64::MAX,
         host_calls: many.clone(),
+        host_calls_by_guest: vec![(u16::MAX, 0, u64::MAX); 100],
         guest_calls: many,
-        broker_requests: vec![(u8::MAX, u64::MAX); 100],
+        broker_requests: vec![(u8::MAX, u64::MAX, u64::MAX); 100],
         trapped_sites: vec![site; 16],
         ..Stats::default()
     };

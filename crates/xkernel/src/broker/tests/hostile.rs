@@ -182,7 +182,7 @@ fn malformed_messages_are_answered_with_a_protocol_error() {
 fn control_messages_reach_the_supervisor_and_have_no_answer() {
     let fixture = Fixture::new();
     let messages = [
-        (Request::Exit { status: 9, stats: Stats::default() }, Control::Exit { status: 9, stats: Stats::default() }),
+        (Request::Exit { status: 9, stats: Stats::default() }, Control::Exit { status: 9, stats: Box::default() }),
         (
             Request::StartFailed { step: StartStep::Program, errno: 2, what: b"x" },
             Control::StartFailed { step: StartStep::Program, errno: 2, what: b"x".to_vec() },

@@ -92,7 +92,7 @@ fn stat(up: u64) -> String {
     let row = |name: String, used: u64, idle: u64| format!("{name} {used} 0 0 {idle} 0 0 0 0 0 0\n");
     let each: String = (0..cpus).map(|n| row(format!("cpu{n}"), used / cpus, idle / cpus)).collect();
     let boot = machine::clock::realtime_ns().saturating_sub(up) / SECOND;
-    let (all, forks, runs) = (row("cpu ".to_string(), used, idle), crate::kernel::forks() + 1, running());
+    let (all, forks, runs) = (row("cpu ".to_string(), used, idle), crate::stats::forks() + 1, running());
     format!(
         "{all}{each}intr 0\nctxt 0\nbtime {boot}\nprocesses {forks}\nprocs_running {runs}\nprocs_blocked 0\nsoftirq 0\n"
     )
