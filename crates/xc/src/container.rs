@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 use xkernel::broker::{Broker, Control, Export, Options as BrokerOptions};
 use xkernel::{loader, sandbox, sys};
 
@@ -142,7 +143,7 @@ fn supervise(
         let _ = sys::reap(reaper);
         let _ = sender.send(End::Died);
     })?;
-    let end = receiver.recv().unwrap_or(End::Died);
+    let end = await_end(&receiver);
     // While they are there.
     let usage = if counts { Usage::below(reaper) } else { Usage::default() };
     if !waiter.is_finished() {
@@ -153,6 +154,21 @@ fn supervise(
         terminal.finish();
     }
     Ok(Ended { end, broker: kept, usage })
+}
+
+/// Age of a container at which its supervisor has started everything, and gives back what it needed for that.
+const STARTED: Duration = Duration::from_secs(1);
+
+fn await_end(receiver: &mpsc::Receiver<End>) -> End {
+    let end = receiver.recv_timeout(STARTED).or_else(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => {
+            // Who cannot read its own mappings keeps a few MiB more.
+            let _ = sys::drop_clean_pages();
+            receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        }
+        mpsc::RecvTimeoutError::Disconnected => Err(error),
+    });
+    end.unwrap_or(End::Died)
 }
 
 /// A thread of ours. Where there can be none, the container ends with us.

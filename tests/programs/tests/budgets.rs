@@ -1,6 +1,8 @@
 //! What a call may cost: host calls and broker requests, from the reports of a short and a long run.
 
+use programs::host::{Container, comes_true};
 use programs::{compile, run, xc};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -47,4 +49,25 @@ fn what_is_known_is_not_asked_again() {
         let (_, requests) = extra(&program, thing);
         assert_eq!(requests, 0, "{thing}");
     }
+}
+
+/// KiB that a process alone would hold: its part of the files that others hold too, and its own memory.
+fn proportional_kib(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|size| size.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+#[test]
+fn a_supervisor_gives_back_what_it_needed_for_the_start() {
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "sh", "-c", "echo ready; read line; /usr/bin/printf '%s\\n' \"$line\"; exit 3"]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    let supervisor = container.xc.id();
+    assert!(comes_true(|| proportional_kib(supervisor) < 1024), "{} KiB", proportional_kib(supervisor));
+    // It serves on.
+    container.stdin.take().unwrap().write_all(b"further\n").unwrap();
+    assert_eq!(container.line(), "further");
+    assert_eq!(container.xc.wait().unwrap().code(), Some(3));
 }

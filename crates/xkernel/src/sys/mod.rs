@@ -2,6 +2,10 @@
 //! are made only while the caller has one thread, so a child may allocate.
 #![expect(unsafe_code, reason = "the one place for raw host calls")]
 
+mod resident;
+
+pub use resident::drop_clean_pages;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
