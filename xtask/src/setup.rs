@@ -1,5 +1,7 @@
 //! Installs what a verb needs and this machine lacks. A second run costs one `dpkg-query`.
 
+mod debian;
+
 use crate::command;
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
@@ -20,6 +22,7 @@ const TEST: &[&str] = &[
     "debootstrap",
     "dpkg-dev",
     "findutils",
+    "g++",
     "gawk",
     "git",
     "golang-go",
@@ -81,7 +84,10 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         Needs::Lint => components(),
         Needs::Build => packages(BUILD.iter()),
         Needs::Demo => packages(BUILD.iter().chain(DEMO)),
-        Needs::Test => packages(BUILD.iter().chain(TEST)),
+        Needs::Test => {
+            packages(BUILD.iter().chain(TEST))?;
+            debian::source()
+        }
         Needs::Bench => packages(BUILD.iter().chain(BENCH)),
         Needs::Profile => packages(BUILD.iter().chain(PROFILE)),
     }

@@ -54,6 +54,15 @@ pub fn compile(source: &str, flags: &[&str], directory: &Path) -> PathBuf {
     program
 }
 
+/// What `cargo xtask test` keeps of Debian below cargo's target directory, where the running test lies too.
+#[must_use]
+pub fn debian(name: &str) -> String {
+    let test = std::env::current_exe().unwrap_or_default();
+    let kept = test.ancestors().nth(3).unwrap_or(&test).join("debian").join(name);
+    assert!(kept.exists(), "{} is missing: `cargo xtask test` fetches it", kept.display());
+    kept.display().to_string()
+}
+
 /// The program behaves in the container as on the host: same output, same status.
 pub fn assert_same(words: &[&str]) {
     let host = run(on_host(words));

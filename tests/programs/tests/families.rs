@@ -1,6 +1,6 @@
 //! Families of programs: the scripts of `scripts/`, each with the same output and status on the host and in a container.
 
-use programs::assert_same;
+use programs::{assert_same, debian};
 use std::path::Path;
 
 fn script(name: &str) -> String {
@@ -24,6 +24,11 @@ fn git_keeps_a_history() {
 #[test]
 fn make_builds_a_project_of_40_files() {
     bash("make.sh");
+}
+
+#[test]
+fn make_and_gcc_build_lua_from_debians_source() {
+    assert_same(&["bash", &script("lua.sh"), &debian("lua5.4")]);
 }
 
 #[test]
