@@ -4,6 +4,8 @@
 //! signal handlers, and the LibOS stack. Owned by its thread; other threads touch only the atomics.
 
 use crate::frame::TrapFrame;
+#[cfg(target_os = "none")]
+use crate::free_blocks::FreeBlocks;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -95,6 +97,9 @@ pub struct Cpu {
     lock_sleeps: Cell<u64>,
     counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
+    /// Memory that the thread keeps for itself.
+    #[cfg(target_os = "none")]
+    pub(crate) free_blocks: FreeBlocks,
 }
 
 // SAFETY: the Cells are touched only by the thread that owns the area, or before it starts.

@@ -1,6 +1,9 @@
 //! The arena's heap: the global allocator of the LibOS, shared by all processes of the container.
 
+use crate::cpu;
+use crate::free_blocks::Class;
 use crate::sync::RawFutexLock;
+use core::alloc::Layout;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use talc::TalcLock;
 use talc::source::Manual;
@@ -21,6 +24,7 @@ static HEAP: Heap = Heap {
 
 struct Heap {
     talc: TalcLock<RawFutexLock, Manual>,
+    /// Changed under Talc's lock. What threads keep for themselves counts.
     used: AtomicU64,
     peak: AtomicU64,
     /// With more than so many bytes in use memory is short.
@@ -39,7 +43,8 @@ fn cost(size: usize) -> u64 {
 
 impl Heap {
     fn grow(&self, bytes: u64) {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let used = self.used.load(Ordering::Relaxed) + bytes;
+        self.used.store(used, Ordering::Relaxed);
         if used > self.peak.load(Ordering::Relaxed) {
             self.peak.store(used, Ordering::Relaxed);
         }
@@ -49,38 +54,103 @@ impl Heap {
     }
 
     fn shrink(&self, bytes: u64) {
-        let used = self.used.fetch_sub(bytes, Ordering::Relaxed).wrapping_sub(bytes);
+        let used = self.used.load(Ordering::Relaxed).wrapping_sub(bytes);
+        self.used.store(used, Ordering::Relaxed);
         if self.short.0.load(Ordering::Relaxed) && used.saturating_add(SLACK) < self.mark.load(Ordering::Relaxed) {
             self.short.0.store(false, Ordering::Relaxed);
         }
     }
-}
 
-// SAFETY: every call is passed on to Talc, which upholds the contract.
-unsafe impl core::alloc::GlobalAlloc for Heap {
-    unsafe fn alloc(&self, layout: core::alloc::Layout) -> *mut u8 {
+    /// Allocates from Talc.
+    ///
+    /// # Safety
+    /// As the allocator's.
+    unsafe fn obtain(&self, layout: Layout) -> *mut u8 {
+        let mut talc = self.talc.lock();
         // SAFETY: the caller's promise.
-        let ptr = unsafe { self.talc.alloc(layout) };
-        if !ptr.is_null() {
-            self.grow(cost(layout.size()));
-        }
-        ptr
+        let Some(block) = (unsafe { talc.allocate(layout) }) else { return core::ptr::null_mut() };
+        self.grow(cost(layout.size()));
+        block.as_ptr()
     }
 
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: core::alloc::Layout) {
+    /// Gives back to Talc.
+    ///
+    /// # Safety
+    /// As the allocator's.
+    unsafe fn give_back(&self, ptr: *mut u8, layout: Layout) {
+        let mut talc = self.talc.lock();
         // SAFETY: the caller's promise.
-        unsafe { self.talc.dealloc(ptr, layout) }
+        unsafe { talc.deallocate(ptr, layout) }
         self.shrink(cost(layout.size()));
     }
 
-    unsafe fn realloc(&self, ptr: *mut u8, layout: core::alloc::Layout, new_size: usize) -> *mut u8 {
+    /// Changes the size of a large block where it lies.
+    ///
+    /// # Safety
+    /// As the allocator's.
+    unsafe fn resize(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> bool {
+        let mut talc = self.talc.lock();
         // SAFETY: the caller's promise.
-        let ptr = unsafe { self.talc.realloc(ptr, layout, new_size) };
-        if !ptr.is_null() {
+        let is_resized = unsafe { talc.try_realloc_in_place(ptr, layout, new_size) };
+        if is_resized {
             self.grow(cost(new_size));
             self.shrink(cost(layout.size()));
         }
-        ptr
+        is_resized
+    }
+}
+
+// SAFETY: blocks are Talc's, of the layout asked for or of its class, and a thread keeps only free ones.
+unsafe impl core::alloc::GlobalAlloc for Heap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let Some(class) = Class::of(layout) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.obtain(layout) };
+        };
+        let kept = cpu::current().free_blocks.take(class);
+        if !kept.is_null() {
+            return kept;
+        }
+        // SAFETY: the layout of a class is not empty.
+        unsafe { self.obtain(class.layout()) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        let Some(class) = Class::of(layout) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.give_back(ptr, layout) };
+        };
+        // SAFETY: the caller does not use the block any more, which `alloc` gave for the class.
+        if self.short.0.load(Ordering::Relaxed) || !unsafe { cpu::current().free_blocks.keep(class, ptr) } {
+            // SAFETY: `alloc` got it with this layout.
+            unsafe { self.give_back(ptr, class.layout()) }
+        }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        let stays = match (Class::of(layout), Class::of(new_layout)) {
+            (None, None) => {
+                // SAFETY: the caller's promise.
+                unsafe { self.resize(ptr, layout, new_size) }
+            }
+            (old, new) => old == new,
+        };
+        if stays {
+            return ptr;
+        }
+        // SAFETY: the caller's promise.
+        let new = unsafe { self.alloc(new_layout) };
+        if !new.is_null() {
+            // SAFETY: both blocks have room for the shorter of the two, and the new one is nobody else's.
+            unsafe { core::ptr::copy_nonoverlapping(ptr, new, layout.size().min(new_size)) };
+            // SAFETY: the caller's promise.
+            unsafe { self.dealloc(ptr, layout) }
+        }
+        new
     }
 }
 

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod cpu;
 pub mod errno;
 pub mod frame;
+#[cfg(any(target_os = "none", test))]
+mod free_blocks;
 pub mod guest;
 pub mod host;
 pub mod process;
@@ -28,6 +30,8 @@ pub mod heap;
 #[cfg(not(target_os = "none"))]
 #[path = "host_heap.rs"]
 pub mod heap;
+#[cfg(target_os = "none")]
+mod mem;
 #[cfg(target_os = "none")]
 mod trap;
 

@@ -1,0 +1,117 @@
+//! Small blocks of the heap that a thread has freed and keeps: it gets them again without the heap's lock.
+//!
+//! They belong to the thread area, and to its next owner after the thread's end. A thread may be killed at any instruction:
+//! a block is then lost at worst, because each list is changed by one store of its head.
+
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// A size class has blocks of so many bytes more than the one before: the heap rounds up to that, with a word of its own.
+const STEP: usize = 32;
+const WORD: usize = 8;
+const CLASSES: usize = 16;
+/// How many blocks of a class are kept.
+const KEPT: u32 = 8;
+const ALIGN: usize = 16;
+
+/// A thread's free blocks. Touched by the thread only.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct FreeBlocks {
+    heads: [AtomicPtr<u8>; CLASSES],
+    counts: [Cell<u32>; CLASSES],
+}
+
+/// A size class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class(usize);
+
+impl Class {
+    /// The class that blocks of a layout belong to; None for large ones.
+    #[inline]
+    pub(crate) fn of(layout: Layout) -> Option<Class> {
+        let index = (layout.size() + WORD - 1) / STEP;
+        (index < CLASSES && layout.align() <= ALIGN).then_some(Class(index))
+    }
+
+    /// What the heap is asked for, for any block of the class.
+    #[inline]
+    pub(crate) fn layout(self) -> Layout {
+        // SAFETY: the alignment is a power of two, and the size small.
+        unsafe { Layout::from_size_align_unchecked((self.0 + 1) * STEP - WORD, ALIGN) }
+    }
+}
+
+impl FreeBlocks {
+    #[cfg(test)]
+    pub(crate) const fn new() -> FreeBlocks {
+        FreeBlocks {
+            heads: [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES],
+            counts: [const { Cell::new(0) }; CLASSES],
+        }
+    }
+
+    /// Takes a block; null where there is none.
+    #[inline]
+    pub(crate) fn take(&self, class: Class) -> *mut u8 {
+        let head = self.heads[class.0].load(Ordering::Relaxed);
+        if !head.is_null() {
+            // SAFETY: a block in the list is ours, and begins with the address of the next.
+            let next = unsafe { head.cast::<*mut u8>().read() };
+            self.heads[class.0].store(next, Ordering::Release);
+            self.counts[class.0].set(self.counts[class.0].get().wrapping_sub(1));
+        }
+        head
+    }
+
+    /// Keeps a block; false where there are enough.
+    ///
+    /// # Safety
+    /// Nobody uses the block, which has the class's layout and is writable.
+    #[inline]
+    pub(crate) unsafe fn keep(&self, class: Class, block: *mut u8) -> bool {
+        let count = &self.counts[class.0];
+        if count.get() >= KEPT {
+            return false;
+        }
+        let head = &self.heads[class.0];
+        // SAFETY: by the caller's promise; a block has room for an address and is aligned for it.
+        unsafe { block.cast::<*mut u8>().write(head.load(Ordering::Relaxed)) };
+        head.store(block, Ordering::Release);
+        count.set(count.get() + 1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, FreeBlocks, KEPT};
+    use std::alloc::Layout;
+
+    fn class_of(size: usize) -> Option<Class> {
+        Class::of(Layout::from_size_align(size, 8).ok()?)
+    }
+
+    #[test]
+    fn a_class_has_room_for_all_its_sizes() {
+        for size in 1..=504 {
+            let class = class_of(size);
+            assert!(class.is_some_and(|class| class.layout().size() >= size && class.layout().size() < size + 32));
+        }
+        assert_eq!(class_of(505), None);
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_once() {
+        let (blocks, Some(class)) = (FreeBlocks::new(), class_of(24)) else { return };
+        let mut memory = [[0_u64; 3]; KEPT as usize + 1];
+        let all: Vec<_> = memory.iter_mut().map(|block| block.as_mut_ptr().cast::<u8>()).collect();
+        // SAFETY: blocks of 24 bytes, which nothing else uses.
+        let kept = all.iter().filter(|block| unsafe { blocks.keep(class, **block) }).count();
+        assert_eq!(kept, KEPT as usize);
+        let back: Vec<_> =
+            core::iter::repeat_with(|| blocks.take(class)).take_while(|block| !block.is_null()).collect();
+        assert!(back.iter().eq(all.iter().take(kept).rev()));
+    }
+}
