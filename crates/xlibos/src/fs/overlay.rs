@@ -26,14 +26,15 @@ use machine::sync::Mutex;
 /// Cookies of added entries lie from here on, those of the lower directory below: removing entries moves none.
 const ADDED: u64 = 1 << 62;
 
-/// Number in the order of adding, name, inode number and type.
-type Listed = (u64, Vec<u8>, u64, Kind);
+/// What a listing says of an added name.
+struct Listed {
+    name: Vec<u8>,
+    ino: u64,
+    kind: Kind,
+}
 
 /// What a name costs beside its inode.
 const NAME_COST: u64 = 512;
-
-/// Added names that a listing takes at a time.
-const LISTED: usize = 256;
 
 /// Bytes that copy-up moves at a time.
 const COPY_STEP: usize = 128 * 1024;
@@ -74,7 +75,7 @@ struct Names {
     /// Which of those are not in the lower directory's listing.
     added: BTreeMap<Vec<u8>, u64>,
     /// The same, in the order in which they came.
-    order: BTreeMap<u64, Vec<u8>>,
+    order: BTreeMap<u64, Listed>,
     /// The next number in that order.
     next: u64,
     /// Lower names that are gone or replaced.
@@ -85,12 +86,13 @@ struct Names {
 
 impl Names {
     /// An added name keeps its place in the listing where it is replaced.
-    fn add(&mut self, name: &[u8]) {
-        if !self.added.contains_key(name) {
-            self.added.insert(name.to_vec(), self.next);
-            self.order.insert(self.next, name.to_vec());
+    fn add(&mut self, name: &[u8], inode: &dyn Inode) {
+        let at = self.added.get(name).copied().unwrap_or(self.next);
+        if at == self.next {
+            self.added.insert(name.to_vec(), at);
             self.next += 1;
         }
+        self.order.insert(at, Listed { name: name.to_vec(), ino: inode.id().ino, kind: inode.kind() });
     }
 }
 
@@ -168,7 +170,7 @@ impl OverlayDir {
     fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
         let old = {
             let mut names = self.names.lock();
-            names.add(name);
+            names.add(name, &*inode);
             if self.lower.is_some() {
                 names.hidden.insert(name.to_vec());
             }
@@ -220,13 +222,6 @@ impl OverlayDir {
             goes_on
         })?;
         Ok(goes_on)
-    }
-
-    /// The next added entries from a number on.
-    fn collect_added(&self, from: u64) -> Vec<Listed> {
-        let names = self.names.lock();
-        let own = names.order.range(from..).filter_map(|(at, name)| Some((*at, name, names.own.get(name)?)));
-        own.map(|(at, name, inode)| (at, name.clone(), inode.id().ino, inode.kind())).take(LISTED).collect()
     }
 
     /// The inode with the current attributes.
@@ -373,19 +368,13 @@ impl Inode for OverlayDir {
         if from < ADDED && !self.read_lower(from, emit)? {
             return Ok(());
         }
-        let mut from = from.saturating_sub(ADDED);
-        loop {
-            let entries = self.collect_added(from);
-            for (at, name, ino, kind) in &entries {
-                if !emit(&DirEntry { name, ino: *ino, kind: *kind, next: ADDED + at + 1 }) {
-                    return Ok(());
-                }
-            }
-            match entries.last() {
-                Some((at, ..)) => from = at + 1,
-                None => return Ok(()),
+        let names = self.names.lock();
+        for (at, Listed { name, ino, kind }) in names.order.range(from.saturating_sub(ADDED)..) {
+            if !emit(&DirEntry { name, ino: *ino, kind: *kind, next: ADDED + at + 1 }) {
+                break;
             }
         }
+        Ok(())
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {

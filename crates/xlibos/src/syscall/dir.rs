@@ -199,10 +199,15 @@ fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>) -> bool {
         return false;
     }
     let end = out.len() + len;
-    out.extend_from_slice(&entry.ino.to_le_bytes());
-    out.extend_from_slice(&entry.next.to_le_bytes());
-    out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
-    out.push(entry.kind.entry_type());
+    let mut head = [0; 19];
+    let (ino, rest) = head.split_at_mut(8);
+    let (next, rest) = rest.split_at_mut(8);
+    let (length, kind) = rest.split_at_mut(2);
+    ino.copy_from_slice(&entry.ino.to_le_bytes());
+    next.copy_from_slice(&entry.next.to_le_bytes());
+    length.copy_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
+    kind.fill(entry.kind.entry_type());
+    out.extend_from_slice(&head);
     out.extend_from_slice(entry.name);
     out.resize(end, 0);
     true
