@@ -141,12 +141,11 @@ impl<'a> Family<'a> {
     }
 }
 
-/// `… [START(LENGTH) @ OFFSET …`: where the file's first byte would lie.
+/// `… [START(LENGTH) @ …`, the runner's own page of code: it ends where the span does.
 fn base(line: &str) -> Option<u64> {
-    let (start, rest) = line.split_once("[0x")?.1.split_once('(')?;
-    let offset = rest.split_once(" @ ")?.1.split(' ').next()?;
-    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    hex(start)?.checked_sub(hex(offset)?)
+    let (start, rest) = line.split_once("[0x")?.1.split_once("(0x")?;
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    hex(start)?.checked_add(hex(rest.split(')').next()?)?)?.checked_sub(SPAN)
 }
 
 /// A line of `perf script`: `COMM PID/TID ADDRESS SYMBOL (PLACE)`.
@@ -175,12 +174,12 @@ mod tests {
 
     const EVENTS: &str = "\
      perf 9/9 PERF_RECORD_FORK(10:10):(9:9)
-memfd:xlibos 8/8 PERF_RECORD_MMAP2 8/8: [0x7d000001f000(0x1000) @ 0x1f000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
+memfd:xlibos 8/8 PERF_RECORD_MMAP2 8/8: [0x7d0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
 perf-exec 0/0 PERF_RECORD_COMM: perf-exec:10/10
        xc 10/10    7f00 main (/target/dist/xc)
        xc    10/10    PERF_RECORD_FORK(11:11):(10:10)
-memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x7e000001f000(0x1000) @ 0x1f000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
-memfd:xlibos 11/11    7e0000020010 [unknown] (/memfd:xlibos (deleted))
+memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x7e0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
+memfd:xlibos 11/11    7e0000020010 [unknown] (/target/dist/xc)
 memfd:xlibos 11/11    ffffffff81000000 copy_process ([kernel.kallsyms])
 memfd:xlibos 11/11    401000 [unknown] (/plan)
        rustc 12/12    7e0000020010 main (/rustc)

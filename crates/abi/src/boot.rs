@@ -1,12 +1,14 @@
 //! Where things lie in a container process, and the boot block that tells the LibOS.
 //!
 //! The LibOS image is a position independent ELF. The supervisor chooses a random base for each
-//! container, applies the relative relocations and writes an ELF of fixed address into a memfd: text,
-//! rodata and relro are its segments. `.data` and `.bss` are linked at [`ARENA_OFFSET`] + one page;
+//! container, applies the relative relocations and writes an ELF of fixed address into a memfd: rodata
+//! and relro are its segments, and a page of code that maps the text from the executable in which the
+//! image is embedded. `.data` and `.bss` are linked at [`ARENA_OFFSET`] + one page;
 //! the supervisor copies `.data` into the arena, so both halves are shared by all processes.
 //!
 //! ```text
-//! base                    text, rodata, relro (read-only, private mapping of the runner image)
+//! base                    rodata, relro (read-only, private mapping of the runner), text (of the supervisor's file)
+//! base + ARENA_OFFSET - 4096   the runner's own code
 //! base + ARENA_OFFSET     boot block (one page)         \
 //!        + 4096           .data, .bss                    | the arena: one sealed memfd, MAP_SHARED
 //!        heap_start       heap                           | at the same address everywhere
@@ -38,6 +40,8 @@ pub const BROKER_FD: i32 = 6;
 pub const BROKER_CHANNELS: i32 = 8;
 /// First descriptor of the caller's standard streams that are passed as they are (0, 1, 2 in order).
 pub const STDIO_FD: i32 = 14;
+/// Descriptor of the file with the LibOS's text; closed before its first instruction.
+pub const TEXT_FD: i32 = 17;
 /// First descriptor that the LibOS may see for anything else.
 pub const FIRST_FREE_FD: i32 = 17;
 

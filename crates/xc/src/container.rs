@@ -2,10 +2,10 @@
 
 use crate::args::{Command, Options};
 use crate::configure::{ARENA, configure, options_of};
-use crate::name;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
 use crate::usage::Usage;
+use crate::{image, name};
 use abi::broker::StartStep;
 use abi::config::{Config, Stdio};
 use abi::event::Event;
@@ -17,8 +17,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 use xkernel::broker::{Broker, Control, Export, Options as BrokerOptions};
 use xkernel::{loader, sandbox, sys};
-
-static IMAGE: &[u8] = include_bytes!(env!("XLIBOS_IMAGE"));
 
 /// How a container ended.
 enum End {
@@ -65,9 +63,8 @@ pub fn run(command: &Command) -> Result<u8> {
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (config, exports) = configure(command)?;
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
-    let memory = loader::Memory::create()?;
+    let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
-    let layout = loader::load(&memory, IMAGE, &config, ARENA, started_ns)?;
     let (terminal, console) = open_terminal(command, options, &config)?;
     let running = sandbox::start(memory, streams, console)?;
     // From here on there are threads.

@@ -20,6 +20,7 @@ mod container;
 mod doctor;
 mod environment;
 mod features;
+mod image;
 mod machine;
 mod mounts;
 mod name;

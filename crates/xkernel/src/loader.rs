@@ -1,5 +1,5 @@
 //! Puts the LibOS into a new container: relocates its image to a random base, writes the runner (an
-//! ELF of fixed addresses with text, rodata and relro) into one memfd and `.data`, the boot block,
+//! ELF of fixed addresses with rodata and relro, which maps the text) into one memfd and `.data`, the boot block,
 //! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
 
 use crate::filter::{self, FilterError};
@@ -48,9 +48,22 @@ pub enum LoadError {
     },
 }
 
-/// The two memory files of a container, still empty.
+/// A LibOS image, and the file in which it lies.
+#[derive(Debug)]
+pub struct Image<'a> {
+    /// The image: an ELF file.
+    pub bytes: &'a [u8],
+    /// The file; whoever can change it can change the LibOS.
+    pub file: OwnedFd,
+    /// Where the image begins in the file: a multiple of the page size.
+    pub offset: u64,
+}
+
+/// The files of a container's memory.
 #[derive(Debug)]
 pub struct Memory {
+    /// The file of the LibOS's text.
+    pub text: OwnedFd,
     /// The runner's ELF.
     pub runner: OwnedFd,
     /// The arena.
@@ -71,13 +84,11 @@ pub struct Layout {
 }
 
 impl Memory {
-    /// Makes both files.
-    ///
-    /// # Errors
-    /// Fails where the host gives no memory file.
-    pub fn create() -> Result<Self, LoadError> {
+    /// Makes the memory files, still empty.
+    fn create(text: OwnedFd) -> Result<Self, LoadError> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         Ok(Self {
+            text,
             runner: memory_file(c"xlibos", flags, MemfdFlags::EXEC)?,
             arena: memory_file(c"arena", flags, MemfdFlags::NOEXEC_SEAL)?,
         })
@@ -98,24 +109,24 @@ fn memory_file(name: &std::ffi::CStr, flags: MemfdFlags, extra: MemfdFlags) -> R
 ///
 /// # Errors
 /// Fails on a damaged image and where the host refuses memory.
-pub fn load(
-    memory: &Memory,
-    image: &[u8],
-    config: &Config,
-    arena_len: u64,
-    started_ns: u64,
-) -> Result<Layout, LoadError> {
-    if image.is_empty() {
+pub fn load(image: Image<'_>, config: &Config, arena_len: u64, started_ns: u64) -> Result<(Memory, Layout), LoadError> {
+    let Image { bytes, file, offset } = image;
+    if bytes.is_empty() {
         return Err(LoadError::NoImage);
     }
+    if !offset.is_multiple_of(PAGE) {
+        return Err(LoadError::Elf(ElfError::Text));
+    }
+    let memory = Memory::create(file)?;
     let mut random = [0u8; 72];
     fill_random(&mut random)?;
     let (seed, draw) = random.split_at(64);
-    let image = elf::parse(image)?;
+    let image = elf::parse(bytes)?;
     let base = choose_base(arena_len, draw)?;
     let image = image.relocate(base)?;
-    let (text_start, text_end) = image.text()?;
-    runner::write(memory.runner.as_fd(), &image)?;
+    let text = image.text()?;
+    let (text_start, text_end) = (text.start, text.end());
+    runner::write(memory.runner.as_fd(), &image, offset + text.offset)?;
 
     let arena_start = base + ARENA_OFFSET;
     let filter_bytes: Vec<u8> =
@@ -150,7 +161,7 @@ pub fn load(
         panic_len: 0,
     };
     write_arena(memory.arena.as_fd(), &image, &block, &[filter_bytes, config].concat())?;
-    Ok(Layout { text_start, text_end, arena_start, arena_len })
+    Ok((memory, Layout { text_start, text_end, arena_start, arena_len }))
 }
 
 /// Fills the arena: boot block, the image's writable segments, and `tail` (filter and configuration) behind them.

@@ -1,7 +1,7 @@
 //! The filter that is installed in running guests, read out of the kernel and compared with the table.
 
 use hostile::Stopped;
-use programs::host::{Container, mappings};
+use programs::host::{Container, libos_text, mappings};
 use programs::in_container;
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt as _;
@@ -37,8 +37,7 @@ fn installed_filter_answers_as_the_table_says() {
         // Nothing beside it, and the executable mapping of the LibOS is what it lets through.
         assert_eq!(stopped.filter(1).unwrap_err().raw_os_error(), Some(libc::ENOENT));
         let text = text(pid);
-        let executable =
-            mappings(pid, "/memfd:xlibos").into_iter().find(|(_, _, how)| how == "r-xp").expect("its text");
+        let executable = libos_text(pid).expect("its text");
         assert!(executable.0 <= text.0 && text.1 <= executable.1, "{text:x?} {executable:x?}");
         assert_eq!(first_difference(&program, text), None, "process {pid}");
     }

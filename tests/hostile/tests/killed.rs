@@ -2,7 +2,7 @@
 //! guest's death is its own. As root in namespaces of the test's own, where nothing else comes and goes.
 
 use hostile::{Stopped, adopt_orphans, is_root, kill, reap_orphans};
-use programs::host::{Container, comes_true, in_user_namespace, mappings, processes, user_namespace};
+use programs::host::{Container, comes_true, in_user_namespace, libos_text, processes, user_namespace};
 use programs::in_container;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -232,7 +232,7 @@ fn kill_guest(mut container: Container, in_libos: bool, what: &str) -> (Option<i
     let mut guests = container.libos_processes();
     guests.sort_by_key(|pid| inner_pid(*pid));
     let guest = guests[2];
-    let text = mappings(guest, "/memfd:xlibos").into_iter().find(|(_, _, how)| how == "r-xp").expect("its text");
+    let text = libos_text(guest).expect("its text");
     let namespace = user_namespace(guest).expect("a namespace");
     loop {
         let stopped = Stopped::new(guest).expect("root's rights, to look where a process is");

@@ -44,6 +44,15 @@ pub fn mappings(pid: u32, name: &str) -> Vec<(u64, u64, String)> {
         .collect()
 }
 
+/// The executable mapping of the LibOS in a process: start and end.
+#[must_use]
+pub fn libos_text(pid: u32) -> Option<(u64, u64)> {
+    let arena = mappings(pid, "/memfd:arena").first()?.0;
+    let below = arena.checked_sub(abi::boot::ARENA_OFFSET)?..arena - abi::boot::PAGE;
+    let text = mappings(pid, "/").into_iter().find(|(start, _, how)| below.contains(start) && how == "r-xp")?;
+    Some((text.0, text.1))
+}
+
 /// Whether a process runs the LibOS: the service process or a guest.
 #[must_use]
 pub fn runs_libos(pid: u32) -> bool {

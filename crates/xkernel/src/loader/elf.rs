@@ -1,5 +1,6 @@
 //! Reads the LibOS image, a static position independent ELF, and relocates it.
 
+use super::length;
 use abi::boot::{ARENA_OFFSET, PAGE};
 use std::borrow::Cow;
 
@@ -18,8 +19,8 @@ pub enum ElfError {
     /// A relocation that is not relative, or lies outside the segments.
     #[error("a relocation at {0:#x} cannot be applied")]
     Relocation(u64),
-    /// There is not exactly one executable segment.
-    #[error("it has not exactly one executable segment")]
+    /// There is not exactly one executable segment, or it cannot be mapped from the file.
+    #[error("it has not exactly one executable segment that can be mapped")]
     Text,
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Segment<'a> {
     pub(super) start: u64,
     pub(super) memory_len: u64,
     pub(super) executable: bool,
+    /// Where in the file its bytes are.
+    pub(super) offset: u64,
     pub(super) bytes: Cow<'a, [u8]>,
 }
 
@@ -98,6 +101,7 @@ impl<'a> Parsed<'a> {
                     start,
                     memory_len,
                     executable: flags & PF_X != 0,
+                    offset,
                     bytes: Cow::Borrowed(slice(self.file, offset, file_len)?),
                 });
             }
@@ -111,7 +115,8 @@ impl<'a> Parsed<'a> {
         let mut free = 0u64;
         for segment in &self.segments {
             let first_page = segment.start / PAGE * PAGE;
-            let before = segment.end() <= ARENA_OFFSET;
+            // The page before the arena is the runner's own.
+            let before = segment.end() <= ARENA_OFFSET - PAGE;
             let behind = segment.start >= ARENA_OFFSET + PAGE && segment.end() < 1 << 32;
             if first_page < free || !(before || behind) || (behind && segment.executable) {
                 return Err(ElfError::Segment(segment.start));
@@ -204,18 +209,25 @@ struct Tables {
 }
 
 impl<'a> Relocated<'a> {
-    /// Range of the executable segment.
-    pub(super) fn text(&self) -> Result<(u64, u64), ElfError> {
+    /// The executable segment, whole in the file, and at the same place in a page there as in memory.
+    pub(super) fn text(&self) -> Result<&Segment<'a>, ElfError> {
         let mut texts = self.segments.iter().filter(|segment| segment.executable);
         match (texts.next(), texts.next()) {
-            (Some(text), None) => Ok((text.start, text.end())),
+            (Some(text), None) if length(&text.bytes) == text.memory_len && text.offset % PAGE == text.start % PAGE => {
+                Ok(text)
+            }
             _ => Err(ElfError::Text),
         }
     }
 
-    /// Segments that become the runner's, all read-only.
+    /// Segments that become the runner's, all only to read.
     pub(super) fn runner_segments(&self) -> impl Iterator<Item = &Segment<'a>> {
-        self.segments.iter().filter(|segment| segment.start < self.arena_start)
+        self.segments.iter().filter(|segment| segment.start < self.arena_start && !segment.executable)
+    }
+
+    /// Start of the arena.
+    pub(super) fn arena_start(&self) -> u64 {
+        self.arena_start
     }
 
     /// Segments that lie in the arena.

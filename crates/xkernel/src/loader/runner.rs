@@ -1,10 +1,12 @@
-//! Writes the runner: an `ET_EXEC` file with the LibOS's read-only segments at their final addresses.
+//! Writes the runner: an `ET_EXEC` file with the LibOS's constants at their final addresses, and a few instructions that map
+//! its text from the file in which it came. All containers share the pages of that file, none has a copy.
 
-use super::elf::Relocated;
+use super::elf::{Relocated, Segment};
 use super::{LoadError, align_up, length, make_unreadable, seal, write_at};
-use abi::boot::PAGE;
+use abi::boot::{PAGE, TEXT_FD};
 use rustix::fd::BorrowedFd;
 use rustix::fs::SealFlags;
+use rustix::mm::{MapFlags, ProtFlags};
 
 const FILE_HEADER: u16 = 64;
 const PROGRAM_HEADER: u16 = 56;
@@ -15,7 +17,9 @@ const READ_EXECUTE: u32 = 5;
 const READ_WRITE: u32 = 6;
 
 /// Writes and seals the file.
-pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>) -> Result<(), LoadError> {
+///
+/// `text_offset` is where the text lies in the file at [`TEXT_FD`].
+pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>, text_offset: u64) -> Result<(), LoadError> {
     let mut headers = Vec::new();
     let mut count = 1u16;
     let mut free = PAGE;
@@ -24,13 +28,18 @@ pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>) -> Result<(), L
         free = align_up(offset + segment.memory_len, PAGE);
         // What the file lacks is zero in the memory file too: no segment needs a writable tail.
         write_at(file, &segment.bytes, offset)?;
-        let flags = if segment.executable { READ_EXECUTE } else { READ };
         let range = (segment.start, segment.memory_len);
-        program_header(&mut headers, PT_LOAD, flags, offset, range);
+        program_header(&mut headers, PT_LOAD, READ, offset, range);
         count += 1;
     }
+    let entry = image.arena_start() - PAGE;
+    let stub = stub(image.text()?, text_offset, image.entry);
+    write_at(file, &stub, free)?;
+    program_header(&mut headers, PT_LOAD, READ_EXECUTE, free, (entry, length(&stub)));
+    free += PAGE;
+    count += 1;
     program_header(&mut headers, PT_GNU_STACK, READ_WRITE, 0, (0, 0));
-    let mut head = file_header(image.entry, count);
+    let mut head = file_header(entry, count);
     head.append(&mut headers);
     if length(&head) > PAGE {
         return Err(LoadError::Elf(super::ElfError::Kind));
@@ -39,6 +48,50 @@ pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>) -> Result<(), L
     rustix::fs::ftruncate(file, free).map_err(super::host("size the runner"))?;
     make_unreadable(file)?;
     seal(file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+}
+
+/// Maps the text, closes its file, and goes on at the LibOS's own entry, all registers but those of a call as they were.
+fn stub(text: &Segment<'_>, text_offset: u64, entry: u64) -> Vec<u8> {
+    let within = text.start % PAGE;
+    let values = [
+        (RDI, text.start - within),
+        (RSI, align_up(text.memory_len + within, PAGE)),
+        (RDX, u64::from((ProtFlags::READ | ProtFlags::EXEC).bits())),
+        (R10, u64::from((MapFlags::PRIVATE | MapFlags::FIXED).bits())),
+        (R8, u64::from(TEXT_FD.unsigned_abs())),
+        (R9, text_offset - within),
+        (RAX, SYS_MMAP),
+    ];
+    let mut code = Vec::new();
+    values.iter().for_each(|(register, value)| load(&mut code, *register, *value));
+    code.extend_from_slice(SYSCALL);
+    code.extend_from_slice(UNLESS_RAX_IS_RDI_STOP);
+    load(&mut code, RDI, u64::from(TEXT_FD.unsigned_abs()));
+    load(&mut code, RAX, SYS_CLOSE);
+    code.extend_from_slice(SYSCALL);
+    load(&mut code, RAX, entry);
+    code.extend_from_slice(JUMP_TO_RAX);
+    code
+}
+
+const SYS_MMAP: u64 = 9;
+const SYS_CLOSE: u64 = 3;
+const SYSCALL: &[u8] = &[0x0f, 0x05];
+/// `cmp rax, rdi; je +2; ud2`.
+const UNLESS_RAX_IS_RDI_STOP: &[u8] = &[0x48, 0x39, 0xf8, 0x74, 0x02, 0x0f, 0x0b];
+const JUMP_TO_RAX: &[u8] = &[0xff, 0xe0];
+/// `mov REGISTER, imm64`: prefix and opcode.
+const RAX: [u8; 2] = [0x48, 0xb8];
+const RDX: [u8; 2] = [0x48, 0xba];
+const RSI: [u8; 2] = [0x48, 0xbe];
+const RDI: [u8; 2] = [0x48, 0xbf];
+const R8: [u8; 2] = [0x49, 0xb8];
+const R9: [u8; 2] = [0x49, 0xb9];
+const R10: [u8; 2] = [0x49, 0xba];
+
+fn load(code: &mut Vec<u8>, register: [u8; 2], value: u64) {
+    code.extend_from_slice(&register);
+    code.extend_from_slice(&value.to_le_bytes());
 }
 
 fn file_header(entry: u64, count: u16) -> Vec<u8> {

@@ -42,6 +42,7 @@ pub struct Running {
 pub(crate) struct Hand {
     pub(crate) runner: OwnedFd,
     pub(crate) arena: OwnedFd,
+    pub(crate) text: OwnedFd,
     pub(crate) events: OwnedFd,
     pub(crate) channels: Vec<OwnedFd>,
     /// Which of the caller's standard streams are passed.
@@ -80,6 +81,7 @@ pub fn start(
     let hand = Hand {
         runner: memory.runner,
         arena: memory.arena,
+        text: memory.text,
         events: runner_events,
         channels: runner_channels,
         streams,

@@ -2,7 +2,7 @@
 
 use super::{Hand, INNER_ID, Sent};
 use crate::sys::{self, Side};
-use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD};
+use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,7 +59,7 @@ fn leave_file_system() -> io::Result<()> {
 /// Lays the descriptors out and executes the LibOS's image.
 fn become_runner(hand: &Hand) -> ! {
     // The caller may have left more open than it knows.
-    let laid_out = lay_out(hand).and_then(|runner| sys::close_at_exec_from(abi::boot::FIRST_FREE_FD).map(|()| runner));
+    let laid_out = lay_out(hand).and_then(|runner| sys::close_at_exec_from(TEXT_FD + 1).map(|()| runner));
     let error = match laid_out {
         Ok(runner) => {
             let _ = rustix::thread::set_no_new_privs(true);
@@ -76,6 +76,7 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
     let above = |fd: BorrowedFd<'_>| sys::duplicate_above(fd, ABOVE);
     let runner = above(hand.runner.as_fd())?;
     let arena = above(hand.arena.as_fd())?;
+    let text = above(hand.text.as_fd())?;
     let events = above(hand.events.as_fd())?;
     let channels = hand.channels.iter().map(|fd| above(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
     let console = hand.console.as_ref().map(|fd| above(fd.as_fd())).transpose()?;
@@ -99,6 +100,7 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
         None => sys::close_one(CONSOLE_FD),
     }
     close_gaps(&streams);
+    sys::place(text.as_fd(), TEXT_FD)?;
     Ok(runner)
 }
 

@@ -16,11 +16,12 @@ use xkernel::broker::{Broker, Control, Export, Options};
 use xkernel::{loader, sandbox, sys};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let image = std::fs::read(std::env::var_os("XLIBOS_BIN").ok_or("XLIBOS_BIN is not set")?)?;
+    let path = std::env::var_os("XLIBOS_BIN").ok_or("XLIBOS_BIN is not set")?;
+    let bytes = std::fs::read(&path)?;
+    let image = loader::Image { bytes: &bytes, file: std::fs::File::open(path)?.into(), offset: 0 };
     let exports = vec![Export::open(Path::new("/"), true)?, Export::open(Path::new("."), true)?];
-    let memory = loader::Memory::create()?;
+    let (memory, layout) = loader::load(image, &config(), loader::DEFAULT_ARENA, 0)?;
     let arena = memory.arena.try_clone()?;
-    let layout = loader::load(&memory, &image, &config(), loader::DEFAULT_ARENA, 0)?;
     let sandbox::Running { reaper, channels, events } = sandbox::start(memory, [false, true, true], None)?;
     let (sender, receiver) = mpsc::channel();
     let from_broker = sender.clone();
