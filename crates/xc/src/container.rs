@@ -78,7 +78,7 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
             }
             Ok(exit_code(status))
         }
-        End::StartFailed { step, errno, what } => Ok(report_start_failure(options, step, errno, &what)),
+        End::StartFailed { step, errno, what } => Ok(report_start_failure(command, options, step, errno, &what)),
         End::Failed(error) => Err(error),
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
@@ -198,12 +198,13 @@ fn exit_code(status: i32) -> u8 {
 }
 
 /// The message names what was at fault; 127 not found, 126 not usable, 125 ours.
-fn report_start_failure(options: &Options, step: StartStep, errno: i32, what: &[u8]) -> u8 {
+fn report_start_failure(command: &Command, options: &Options, step: StartStep, errno: i32, what: &[u8]) -> u8 {
+    let missing = missing_program(command);
     let (code, hint) = match (step, errno) {
         (StartStep::Container, _) => (125, "the container could not be set up"),
         (StartStep::Directory, libc::ENOENT) => (127, "no such directory in the container: name another with -w"),
         (StartStep::Directory, _) => (126, "name another working directory with -w"),
-        (StartStep::Program, libc::ENOENT) => (127, "no such program in the container, or its interpreter is missing"),
+        (StartStep::Program, libc::ENOENT) => (127, missing.as_str()),
         (StartStep::Program, libc::EACCES) => (126, "it is a directory, or lacks the execute permission"),
         (StartStep::Program, libc::ENOEXEC) => (126, "it is no x86-64 program and no script"),
         (StartStep::Program, libc::ELIBBAD) => (126, "its ELF interpreter is damaged"),
@@ -217,6 +218,20 @@ fn report_start_failure(options: &Options, step: StartStep, errno: i32, what: &[
     let what = loader::printable(what);
     eprintln!("xc: {of}cannot {deed} {what}: {}: {hint}", std::io::Error::from_raw_os_error(errno));
     code
+}
+
+/// What may be wrong where a program is not there.
+fn missing_program(command: &Command) -> String {
+    let missing = "no such program in the container, or its interpreter is missing";
+    match command {
+        Command::Run(run) if !["bin", "usr"].iter().any(|name| run.rootfs.join(name).symlink_metadata().is_ok()) => {
+            let root = run.rootfs.display();
+            format!(
+                "{missing}; {root} is no root file system, with neither bin nor usr: make one, as debootstrap does, or name its top directory"
+            )
+        }
+        _ => missing.to_owned(),
+    }
 }
 
 fn monotonic_ns() -> u64 {

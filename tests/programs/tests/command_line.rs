@@ -195,6 +195,22 @@ fn a_rootfs_that_is_no_directory_is_125_and_named() {
 }
 
 #[test]
+fn a_rootfs_that_is_no_root_is_127_and_named() {
+    for caller in callers() {
+        let empty = caller.path("empty");
+        std::fs::create_dir(&empty).unwrap_or_else(|error| panic!("{empty}: {error}"));
+        for program in ["sh", "/bin/sh"] {
+            let output = caller.run(&["run", "--rootfs", &empty, program]);
+            assert_eq!(output.status.code(), Some(127), "{}", error_of(&output));
+            let named = [&format!("cannot start {program}: "), &format!("{empty} is no root file system")];
+            assert!(named.iter().all(|part| error_of(&output).contains(*part)), "{}", error_of(&output));
+        }
+        let output = caller.run(&["run", "--rootfs", &caller.root(), "no-such-program"]);
+        assert!(!error_of(&output).contains("root file system"), "{}", error_of(&output));
+    }
+}
+
+#[test]
 fn the_report_counts_calls() {
     let mut command = Command::new(xc());
     command.args(["do", "--stats=json", "--", "/bin/true"]);
@@ -367,13 +383,22 @@ fn a_full_disk_below_a_root_is_enospc_and_the_container_goes_on() {
     }
     let (root, disk) = (caller.root(), caller.path("disk"));
     std::fs::create_dir(&disk).unwrap_or_else(|error| panic!("{disk}: {error}"));
-    let inside = "head -c 9000000 /dev/zero >/f; rm /f; echo goes on >/g; cat /g";
+    // What was written before is whole, and what was of the file that found no room.
+    let inside = "seq 9999 >/kept; sync /kept; head -c 9000000 /dev/zero >/f; stat -c %s /f; cmp -n $(stat -c %s /f) /f /dev/zero && mv /f /full";
+    let after = "seq 9999 | cmp - /kept; rm /full; echo goes on >/g; cat /g";
     let outside =
-        "mount -t tmpfs -o size=2m none $0 && cp -a $1/. $0 && exec $2 run --rootfs $0 -v /usr:/usr:ro sh -c \"$3\"";
+        "mount -t tmpfs -o size=2m none $0 && cp -a $1/. $0 && run=\"$2 run --rootfs $0 -v /usr:/usr:ro sh -c\"
+        $run \"$3\"; seq 9999 | cmp - $0/kept && stat -c %s $0/full && exec $run \"$4\"";
     let mut command = Command::new("unshare");
-    command.args(["-m", "bash", "-c", outside, &disk, &root]).arg(xc()).arg(inside);
+    command.args(["-m", "bash", "-c", outside, &disk, &root]).arg(xc()).args([inside, after]);
     let output = run(command);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "goes on\n");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        matches!(lines.as_slice(), [inside, outside, "goes on"] if inside == outside && *inside != "0"),
+        "{text}{}",
+        error_of(&output)
+    );
     assert!(error_of(&output).contains("No space left on device"), "{}", error_of(&output));
 }
 
