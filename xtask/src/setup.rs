@@ -86,7 +86,8 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         Needs::Demo => packages(BUILD.iter().chain(DEMO)),
         Needs::Test => {
             packages(BUILD.iter().chain(TEST))?;
-            debian::source()
+            debian::source()?;
+            debian::root()
         }
         Needs::Bench => packages(BUILD.iter().chain(BENCH)),
         Needs::Profile => packages(BUILD.iter().chain(PROFILE)),

@@ -1,7 +1,8 @@
 # A history of 30 commits: merged, collected, checked, cloned, pushed, rebased.
 set -e
-cd "$(mktemp -d)"
-trap 'rm -rf "$PWD"' EXIT
+directory=$(mktemp -d)
+cd "$directory"
+trap 'rm -rf "$directory"' EXIT
 export HOME=$PWD GIT_CONFIG_NOSYSTEM=1
 export GIT_AUTHOR_DATE=2024-01-01T00:00:00Z GIT_COMMITTER_DATE=2024-01-01T00:00:00Z
 git config --global user.name a

@@ -1,10 +1,10 @@
 //! What tests need of Debian besides installed packages, kept below the target directory: made once.
 
-use super::apt_get;
+use super::{apt_get, is_root};
 use crate::command;
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The source package that a test builds.
 const SOURCE: &str = "lua5.4";
@@ -14,11 +14,11 @@ const SOURCE: &str = "lua5.4";
 /// # Errors
 /// When apt cannot fetch it.
 pub(super) fn source() -> Result<()> {
-    once(SOURCE, |directory| {
+    once(SOURCE, SOURCE, |directory| {
         let lists = directory.join("lists");
         std::fs::create_dir_all(lists.join("partial"))?;
         let archives_file = directory.join("sources.list");
-        std::fs::write(&archives_file, archives()?)?;
+        std::fs::write(&archives_file, archives("deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)", &[])?)?;
         let options = [
             format!("--option=Dir::Etc::SourceList={}", archives_file.display()),
             "--option=Dir::Etc::SourceParts=/dev/null".to_owned(),
@@ -32,11 +32,44 @@ pub(super) fn source() -> Result<()> {
     })
 }
 
-/// The machine's archives of Debian as lines of a list of sources: sources.list(5).
-fn archives() -> Result<String> {
-    let format = "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)";
+/// What the root of Debian 12 holds besides its minimum.
+const ROOT: &[&str] = &[
+    "busybox-static",
+    "gawk",
+    "gcc",
+    "git",
+    "libc6-dev",
+    "make",
+    "musl-tools",
+    "openssl",
+    "perl",
+    "procps",
+    "python3",
+    "xz-utils",
+];
+
+/// Makes a root file system of Debian 12 by debootstrap. Only root can, and run tests on it.
+///
+/// # Errors
+/// When debootstrap fails.
+pub(super) fn root() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let include = format!("--include={}", ROOT.join(","));
+    once("root", &include, |directory| {
+        let archive = archives("$(REPO_URI)", &["Codename: bookworm", "Component: main"])?;
+        let archive = archive.lines().next().context("apt knows no archive of Debian 12: see sources.list(5)")?;
+        let mut debootstrap = Command::new("debootstrap");
+        debootstrap.args(["--variant=minbase", &include, "bookworm"]).arg(directory).arg(archive);
+        command::run(debootstrap.stdout(Stdio::null())).context("its log is debootstrap/debootstrap.log in that root")
+    })
+}
+
+/// The machine's archives of Debian, a line each, as apt formats them.
+fn archives(format: &str, which: &[&str]) -> Result<String> {
     let query = ["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"];
-    let known = || command::output(Command::new("apt-get").args(query));
+    let known = || command::output(Command::new("apt-get").args(query).args(which));
     // Origins are known only behind an update.
     if known()?.is_empty() {
         command::run(&mut apt_get(&["update"]))?;
@@ -47,18 +80,21 @@ fn archives() -> Result<String> {
     }
 }
 
-/// Makes a directory below `target/debian`, unless it is there. One half made, where that failed, is begun anew.
-fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Makes a directory below `target/debian`, unless it is there by this recipe. One half made, where that failed, is begun anew.
+fn once(name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let kept = command::target_dir().join("debian").join(name);
-    if kept.exists() {
+    let made_by = kept.with_file_name(format!("{name}.recipe"));
+    if std::fs::read_to_string(&made_by).is_ok_and(|made_by| made_by == recipe) {
         return Ok(());
     }
     eprintln!("setup: {}", kept.display());
-    let unfinished = kept.with_file_name(format!("{name}.unfinished"));
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished).with_context(|| format!("cannot remove {}", unfinished.display()))?;
-    }
-    std::fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
-    make(&unfinished)?;
-    std::fs::rename(&unfinished, &kept).with_context(|| format!("cannot make {}", kept.display()))
+    let begin = || {
+        for old in [&made_by, &kept].into_iter().filter(|old| old.exists()) {
+            if old.is_dir() { std::fs::remove_dir_all(old)? } else { std::fs::remove_file(old)? }
+        }
+        std::fs::create_dir_all(&kept)
+    };
+    begin().with_context(|| format!("cannot begin {} anew", kept.display()))?;
+    make(&kept)?;
+    std::fs::write(&made_by, recipe).with_context(|| format!("cannot write {}", made_by.display()))
 }

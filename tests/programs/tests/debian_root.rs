@@ -1,0 +1,73 @@
+//! The families of programs in a root of Debian 12 that debootstrap made: `xc run --rootfs` behaves as `chroot` into the same root.
+
+use programs::{debian, run, xc};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What podman sets.
+const ENVIRONMENT: [&str; 4] =
+    ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "container=xc"];
+
+/// chroot(1), with mounts that go with it.
+const CHROOT: &str =
+    "root=$1; shift; mount --bind $1 $root/mnt; shift; mount --rbind /dev $root/dev; mount -t proc none $root/proc
+    exec chroot $root \"$@\"";
+
+fn chroot(root: &str, scripts: &str, words: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount", "--uts", "--ipc", "--pid", "--fork", "bash", "-ec", CHROOT, "bash", root, scripts, "env", "-i",
+    ]);
+    command.args(ENVIRONMENT).args(words);
+    run(command)
+}
+
+fn container(root: &str, scripts: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(xc());
+    command.args(["run", "--rootfs", root, "-v", &format!("{scripts}:/mnt:ro"), "--"]).args(words);
+    run(command)
+}
+
+/// Each script prints and ends the same in both.
+fn same(names: &[&str]) {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root makes such a root, and enters it.
+    }
+    let root = debian("root");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").display().to_string();
+    for name in names {
+        let interpreter = if name.ends_with(".py") { "python3" } else { "bash" };
+        let words = [interpreter, &format!("/mnt/{name}")];
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (host, guest) = (chroot(&root, &scripts, &words), container(&root, &scripts, &words));
+        assert_eq!(text(&guest.stdout), text(&host.stdout), "output of {name}; stderr {}", text(&guest.stderr));
+        assert_eq!(text(&guest.stderr), text(&host.stderr), "errors of {name}");
+        assert_eq!(guest.status.code(), host.status.code(), "status of {name}");
+        assert!(!host.stdout.is_empty(), "{name} says nothing: {}", text(&host.stderr));
+    }
+}
+
+#[test]
+fn shells_and_utilities_in_a_debian_root() {
+    same(&["jobs.sh", "utilities.sh", "archives.sh", "busybox.sh"]);
+}
+
+#[test]
+fn builds_and_histories_in_a_debian_root() {
+    same(&["make.sh", "static.sh", "git.sh"]);
+}
+
+#[test]
+fn perl_and_openssl_in_a_debian_root() {
+    same(&["perl.sh", "openssl.sh"]);
+}
+
+#[test]
+fn python_in_a_debian_root() {
+    same(&["python_processes.py", "python_sqlite.py", "python_asyncio.py", "python_files.py"]);
+}
+
+#[test]
+fn packages_and_accounts_of_a_debian_root() {
+    same(&["accounts.sh"]);
+}
