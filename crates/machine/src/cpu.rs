@@ -97,6 +97,10 @@ pub struct Cpu {
     lock_sleeps: Cell<u64>,
     counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
+    /// Turn of [`crate::epoch`] at which the thread pinned the time; 0 for not at all.
+    pub(crate) pinned_at: AtomicU64,
+    /// How many pins it has.
+    pub(crate) pin_depth: Cell<u32>,
     /// Memory that the thread keeps for itself.
     #[cfg(target_os = "none")]
     pub(crate) free_blocks: FreeBlocks,
@@ -317,10 +321,18 @@ pub fn current() -> &'static Cpu {
 pub fn current() -> &'static Cpu {
     use std::boxed::Box;
     thread_local! {
-        static CPU: &'static Cpu = Box::leak(Box::new(Cpu::new()));
+        static CPU: &'static Cpu = {
+            let cpu: &'static Cpu = Box::leak(Box::new(Cpu::new()));
+            TEST_THREADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(cpu);
+            cpu
+        };
     }
     CPU.with(|cpu| *cpu)
 }
+
+/// Those of all threads (build machine).
+#[cfg(not(target_os = "none"))]
+static TEST_THREADS: std::sync::Mutex<Vec<&'static Cpu>> = std::sync::Mutex::new(Vec::new());
 
 #[cfg(not(target_os = "none"))]
 impl Cpu {
@@ -356,6 +368,8 @@ impl Cpu {
             lock_sleeps: Cell::new(0),
             counts: Cell::new(CallCounts::default()),
             in_use: AtomicBool::new(true),
+            pinned_at: AtomicU64::new(0),
+            pin_depth: Cell::new(0),
         }
     }
 }
@@ -464,6 +478,18 @@ fn area(index: u64) -> &'static Cpu {
     unsafe { &*(address_of(index) as *const Cpu) }
 }
 
+/// Every area that was ever used.
+#[cfg(target_os = "none")]
+pub(crate) fn all() -> impl Iterator<Item = &'static Cpu> {
+    (0..=HIGHEST_AREA.load(Ordering::SeqCst)).map(area)
+}
+
+/// As the image's.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn all() -> impl Iterator<Item = &'static Cpu> {
+    TEST_THREADS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().into_iter()
+}
+
 /// Areas from `from` up to and with `taken` were seen in use. One that was given back before the bound rose, and so did not
 /// lower it, is seen here; one that is given back later lowers it itself.
 #[cfg(target_os = "none")]
@@ -499,7 +525,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
             if all_in_use {
                 raise_lowest_free(from, index);
             }
-            HIGHEST_AREA.fetch_max(index, Ordering::Relaxed);
+            HIGHEST_AREA.fetch_max(index, Ordering::SeqCst);
             reset(cpu, index);
             return Ok(cpu);
         }
@@ -533,6 +559,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.stands_at.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
+    cpu.pin_depth.set(0);
     cpu.awaits.store(0, Ordering::Relaxed);
 }
 
@@ -610,6 +637,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
             continue;
         }
         let given_back = !cpu.in_use.load(Ordering::Acquire);
+        cpu.pinned_at.store(0, Ordering::Release);
         cpu.tid.store(0, Ordering::Release);
         if !given_back {
             lost(cpu);

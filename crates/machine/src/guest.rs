@@ -117,17 +117,18 @@ pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()>
 /// # Errors
 /// EFAULT; ENAMETOOLONG where no NUL comes within `max` bytes.
 pub fn read_string(addr: u64, max: usize) -> Result<Vec<u8>> {
+    const SHORT: usize = 64;
     let mut out = Vec::new();
     let mut at = addr;
-    let mut chunk = [0_u8; 256];
+    let mut chunk = [0_u8; SHORT];
     while out.len() < max {
         // Never across a page: the string may end right before an unmapped one.
         let to_page_end = 4096 - (at & 4095) as usize;
-        let want = to_page_end.min(256).min(max - out.len());
+        let want = to_page_end.min(SHORT).min(max - out.len());
         let piece = chunk.get_mut(..want).ok_or(Errno::EFAULT)?;
         read(at, piece)?;
         if let Some(end) = piece.iter().position(|&b| b == 0) {
-            out.extend(piece.iter().take(end));
+            out.extend_from_slice(piece.get(..end).unwrap_or(piece));
             return Ok(out);
         }
         out.extend_from_slice(piece);

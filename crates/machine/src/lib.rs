@@ -9,12 +9,14 @@ extern crate alloc;
 
 pub mod clock;
 pub mod cpu;
+pub mod epoch;
 pub mod errno;
 pub mod frame;
 #[cfg(any(target_os = "none", test))]
 mod free_blocks;
 pub mod guest;
 pub mod host;
+pub mod name_map;
 pub mod process;
 pub mod sync;
 pub mod xstate;

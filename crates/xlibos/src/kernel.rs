@@ -64,6 +64,7 @@ pub fn on_syscall(cpu: &'static Cpu) {
         note_trap(cpu, task);
     }
     dispatch(cpu, task);
+    machine::epoch::settle();
     cpu.count_call(before);
 }
 

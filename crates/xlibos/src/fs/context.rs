@@ -3,13 +3,13 @@
 use super::path::Path;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
-use machine::sync::Mutex;
+use machine::epoch::{Pin, Shared, pin};
 
 /// Shared by tasks with CLONE_FS.
 #[derive(Debug)]
 pub struct FsContext {
-    root: Mutex<Path>,
-    cwd: Mutex<Path>,
+    root: Shared<Path>,
+    cwd: Shared<Path>,
     umask: AtomicU32,
 }
 
@@ -17,7 +17,8 @@ impl FsContext {
     /// A context.
     #[must_use]
     pub fn new(root: Path, cwd: Path, umask: u32) -> Arc<FsContext> {
-        Arc::new(FsContext { root: Mutex::new(root), cwd: Mutex::new(cwd), umask: AtomicU32::new(umask & 0o777) })
+        let (root, cwd) = (Shared::new(Arc::new(root)), Shared::new(Arc::new(cwd)));
+        Arc::new(FsContext { root, cwd, umask: AtomicU32::new(umask & 0o777) })
     }
 
     /// A copy: fork(2), unshare(CLONE_FS).
@@ -29,25 +30,33 @@ impl FsContext {
     /// The root directory.
     #[must_use]
     pub fn root(&self) -> Path {
-        self.root.lock().clone()
+        self.root.get(&pin()).clone()
     }
 
     /// The working directory.
     #[must_use]
     pub fn cwd(&self) -> Path {
-        self.cwd.lock().clone()
+        self.cwd.get(&pin()).clone()
+    }
+
+    /// The root directory, for a look.
+    pub(super) fn root_at<'a>(&'a self, pin: &'a Pin) -> &'a Path {
+        self.root.get(pin)
+    }
+
+    /// The working directory, for a look.
+    pub(super) fn cwd_at<'a>(&'a self, pin: &'a Pin) -> &'a Path {
+        self.cwd.get(pin)
     }
 
     /// chroot(2).
     pub fn set_root(&self, root: Path) {
-        let old = core::mem::replace(&mut *self.root.lock(), root);
-        drop(old);
+        self.root.set(Arc::new(root));
     }
 
     /// chdir(2).
     pub fn set_cwd(&self, cwd: Path) {
-        let old = core::mem::replace(&mut *self.cwd.lock(), cwd);
-        drop(old);
+        self.cwd.set(Arc::new(cwd));
     }
 
     /// The mask of permission bits that new files do not get.

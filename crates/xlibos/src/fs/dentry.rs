@@ -1,7 +1,7 @@
 //! Names: the cache of directory entries.
 //!
 //! A dentry is a name that exists; absent names are remembered in their directory. A directory's sleeping lock is held
-//! by look-ups that miss and by changes, never by hits. The map's lock is a leaf.
+//! by look-ups that miss and by changes, never by hits, which take no lock at all.
 
 use super::inode::{Caching, Inode, Kind};
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -10,8 +10,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use hashbrown::HashMap;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use machine::epoch::{Pin, pin};
+use machine::name_map::NameMap;
 use machine::sync::Mutex;
 
 /// A name of a directory entry.
@@ -36,16 +37,12 @@ struct Place {
 
 #[derive(Default)]
 struct Directory {
-    children: Mutex<Children>,
+    /// None: the name is known to be absent.
+    children: NameMap<Option<Arc<Dentry>>>,
+    /// About how many absent names there are.
+    absent: AtomicUsize,
     changing: SleepLock,
     generation: AtomicU64,
-}
-
-#[derive(Default)]
-struct Children {
-    /// None: the name is known to be absent.
-    by_name: HashMap<Name, Option<Arc<Dentry>>>,
-    absent: usize,
 }
 
 impl core::fmt::Debug for Dentry {
@@ -206,42 +203,43 @@ impl Dentry {
             self.forget_children(directory);
             return Ok(None);
         }
-        Ok(directory.children.lock().by_name.get(name).cloned())
+        Ok(directory.children.get(name, &pin()).cloned())
+    }
+
+    /// What is known of a name, as long as it is sure: None where the walk has to look closer.
+    #[inline]
+    pub(super) fn glance<'a>(&'a self, name: &[u8], pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
+        let directory = self.directory.as_deref()?;
+        if directory.generation.load(Ordering::Relaxed) != self.inode.file_system().generation() {
+            return None;
+        }
+        directory.children.get(name, pin).map(Option::as_ref)
     }
 
     /// Forgets all names but those that hold mounts.
     fn forget_children(&self, directory: &Directory) {
-        let mut children = directory.children.lock();
-        let mut old = core::mem::take(&mut children.by_name);
-        children.absent = 0;
-        let kept = old.extract_if(|_, child| child.as_ref().is_some_and(|c| c.holds_mounts()));
-        children.by_name = kept.collect();
-        drop(children);
-        drop(old);
+        directory.absent.store(0, Ordering::Relaxed);
+        directory.children.retain(|child| child.as_ref().is_some_and(|c| c.holds_mounts()));
     }
 
     fn holds_mounts(&self) -> bool {
         self.is_mountpoint()
             || self.directory.as_ref().is_some_and(|directory| {
-                directory.children.lock().by_name.values().flatten().any(|child| child.holds_mounts())
+                directory.children.any(|child| child.as_ref().is_some_and(|child| child.holds_mounts()))
             })
     }
 
     fn remember(&self, name: &[u8], found: Option<Arc<Dentry>>) -> Result<()> {
-        let mut children = self.directory()?.children.lock();
-        if found.is_none() {
-            if children.absent >= MAX_ABSENT {
-                children.by_name.retain(|_, child| child.is_some());
-                children.absent = 0;
-            }
-            children.absent += 1;
+        let directory = self.directory()?;
+        if found.is_none() && directory.absent.fetch_add(1, Ordering::Relaxed) >= MAX_ABSENT {
+            directory.children.retain(Option::is_some);
+            directory.absent.store(1, Ordering::Relaxed);
         }
-        let old = children.by_name.insert(Name::from(name), found);
+        let old = directory.children.insert(name, found);
         if matches!(old, Some(None)) {
-            children.absent = children.absent.saturating_sub(1);
+            let less = |absent: usize| absent.checked_sub(1);
+            let _ = directory.absent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
-        drop(children);
-        drop(old);
         Ok(())
     }
 
@@ -286,22 +284,15 @@ impl Dentry {
     /// Drops names below that nobody uses, to give memory back.
     pub fn prune(&self) {
         let Some(directory) = self.directory.as_ref() else { return };
-        let children: Vec<Arc<Dentry>> = directory.children.lock().by_name.values().flatten().cloned().collect();
+        let children: Vec<Arc<Dentry>> = directory.children.values().into_iter().flatten().collect();
         children.iter().for_each(|child| child.prune());
         drop(children);
-        let mut map = directory.children.lock();
-        let unused: Vec<_> = map
-            .by_name
-            .extract_if(|_, child| {
-                child.as_ref().is_none_or(|c| Arc::strong_count(c) == 1 && !c.is_mountpoint() && !c.has_children())
-            })
-            .collect();
-        map.absent = 0;
-        drop(map);
-        drop(unused);
+        let is_used = |c: &Arc<Dentry>| Arc::strong_count(c) != 1 || c.is_mountpoint() || c.has_children();
+        directory.children.retain(|child| child.as_ref().is_some_and(is_used));
+        directory.absent.store(0, Ordering::Relaxed);
     }
 
     fn has_children(&self) -> bool {
-        self.directory.as_ref().is_some_and(|directory| !directory.children.lock().by_name.is_empty())
+        self.directory.as_ref().is_some_and(|directory| !directory.children.is_empty())
     }
 }

@@ -220,6 +220,11 @@ impl HostInode {
         self.written.store(false, Ordering::Relaxed);
     }
 
+    /// Whether the attributes cannot have changed.
+    fn is_fresh(&self) -> bool {
+        !self.written.load(Ordering::Relaxed) && self.generation.load(Ordering::Relaxed) == self.fs.generation()
+    }
+
     /// Brings the attributes up to date where they may have changed.
     fn refresh(&self) -> Result<Attributes> {
         if self.written.load(Ordering::Relaxed) && self.refresh_from_handle() {
@@ -294,6 +299,10 @@ impl Inode for HostInode {
 
     fn stat(&self) -> Result<Stat> {
         self.refresh().map(|attributes| stat_from(&attributes))
+    }
+
+    fn stat_at_hand(&self) -> Option<Stat> {
+        self.is_fresh().then(|| stat_from(&self.attributes()))
     }
 
     fn file_system(&self) -> &dyn FileSystem {

@@ -274,6 +274,11 @@ pub trait Inode: Send + Sync + Any {
     /// EIO.
     fn stat(&self) -> Result<Stat>;
 
+    /// Attributes, where they are known without asking anybody outside: it may be called below a pin.
+    fn stat_at_hand(&self) -> Option<Stat> {
+        None
+    }
+
     /// The file system.
     fn file_system(&self) -> &dyn FileSystem;
 

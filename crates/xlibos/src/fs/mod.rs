@@ -23,6 +23,7 @@ mod exec_open;
 pub mod fd_table;
 pub mod fifo;
 pub mod file;
+pub mod glance;
 mod host_file;
 mod host_names;
 pub mod hostfs;

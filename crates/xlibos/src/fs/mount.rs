@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hashbrown::HashMap;
+use machine::epoch::{Pin, SetOnce, Shared, pin};
 use machine::sync::Mutex;
 
 /// A file system, or a part of one, in its place.
@@ -32,12 +33,26 @@ impl core::fmt::Debug for Mount {
 type Key = (u32, usize);
 
 /// Mounts by mount point.
-static MOUNTED: Mutex<Option<HashMap<Key, Arc<Mount>>>> = Mutex::new(None);
+type Mounted = HashMap<Key, Arc<Mount>>;
+static MOUNTED: SetOnce<Shared<Mounted>> = SetOnce::new();
+/// Who changes them takes turns.
+static CHANGING: Mutex<()> = Mutex::new(());
 /// All mounts in the order in which they were made.
 static ALL: Mutex<Vec<Arc<Mount>>> = Mutex::new(Vec::new());
 
-fn key(path: &Path) -> Key {
-    (path.mount.id, Arc::as_ptr(&path.dentry) as usize)
+fn key(mount: &Mount, dentry: &Arc<Dentry>) -> Key {
+    (mount.id, Arc::as_ptr(dentry) as usize)
+}
+
+/// Changes the mount points.
+fn change(how: impl FnOnce(&mut Mounted)) {
+    let shared = MOUNTED.get().unwrap_or_else(|| MOUNTED.get_or_set(Shared::new(Arc::default())));
+    let changing = CHANGING.lock();
+    let mut mounted = Mounted::clone(shared.get(&pin()));
+    how(&mut mounted);
+    let old = shared.replace(Arc::new(mounted));
+    drop(changing);
+    drop(old);
 }
 
 impl Mount {
@@ -95,8 +110,7 @@ pub fn add_root(mount: &Arc<Mount>) {
 pub fn attach(mount: &Arc<Mount>, on: &Path) {
     *mount.place.lock() = Some(on.clone());
     on.dentry.count_mount();
-    let old = MOUNTED.lock().get_or_insert_default().insert(key(on), Arc::clone(mount));
-    drop(old);
+    change(|mounted| drop(mounted.insert(key(&on.mount, &on.dentry), Arc::clone(mount))));
     ALL.lock().push(Arc::clone(mount));
 }
 
@@ -109,21 +123,20 @@ pub fn detach(mount: &Arc<Mount>) -> Result<()> {
     if list().iter().any(|other| other.place().is_some_and(|p| Arc::ptr_eq(&p.mount, mount))) {
         return Err(Errno::EBUSY);
     }
-    let removed = MOUNTED.lock().as_mut().and_then(|table| table.remove(&key(&place)));
+    change(|mounted| drop(mounted.remove(&key(&place.mount, &place.dentry))));
     place.dentry.uncount_mount();
     ALL.lock().retain(|other| !Arc::ptr_eq(other, mount));
     *mount.place.lock() = None;
-    drop(removed);
     Ok(())
 }
 
-/// What is mounted on exactly this path.
+/// What is mounted on exactly this place.
 #[must_use]
-pub fn mounted_on(path: &Path) -> Option<Arc<Mount>> {
-    if !path.dentry.is_mountpoint() {
+pub fn mounted_on<'a>(mount: &Mount, dentry: &Arc<Dentry>, pin: &'a Pin) -> Option<&'a Arc<Mount>> {
+    if !dentry.is_mountpoint() {
         return None;
     }
-    MOUNTED.lock().as_ref().and_then(|table| table.get(&key(path)).cloned())
+    MOUNTED.get()?.get(pin).get(&key(mount, dentry))
 }
 
 /// All mounts of the container, for /proc/mounts.

@@ -3,6 +3,7 @@
 use super::access;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
+use super::glance;
 use super::inode::{Caching, Kind, Link};
 use super::path::Path;
 use super::pseudo;
@@ -318,7 +319,7 @@ impl Walk {
     }
 }
 
-fn trim_slashes(path: &[u8]) -> &[u8] {
+pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
     let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
     path.get(start..).unwrap_or(&[])
 }
@@ -328,6 +329,9 @@ fn trim_slashes(path: &[u8]) -> &[u8] {
 /// # Errors
 /// Those of path_resolution(7).
 pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path> {
+    if let Some(found) = glance::resolve(task, dirfd, path, follow) {
+        return found;
+    }
     Walk::begin(task, dirfd, path, Resolve::empty())?.resolve(path, follow)
 }
 

@@ -7,7 +7,7 @@ use super::fd_table::Fd;
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{Change, Kind, NewKind};
 use super::inotify;
-use super::namei::{Ending, Last, Resolve, Walk};
+use super::namei::{self, Ending, Follow, Last, Resolve, Walk};
 use super::path::Path;
 use super::pseudo::detached_path;
 use super::special::open_special;
@@ -46,6 +46,10 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
     if flags.contains(OpenFlags::PATH) {
         flags &= OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
     }
+    if resolve.is_empty() && !flags.intersects(OpenFlags::TMPFILE_PART | OpenFlags::CREAT) {
+        let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
+        return open_place(task, &namei::resolve(task, dirfd, path, follow)?, flags);
+    }
     let mut walk = Walk::begin(task, dirfd, path, resolve)?;
     let last = walk.parent(path)?;
     if flags.contains(OpenFlags::TMPFILE_PART) {
@@ -54,7 +58,7 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
     if flags.contains(OpenFlags::CREAT) {
         return open_or_create(task, walk, last, flags, mode);
     }
-    let follow = super::namei::Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
+    let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
     walk.finish(&last, follow)?;
     open_place(task, walk.place(), flags)
 }
@@ -64,7 +68,7 @@ fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, 
     if !flags.contains(TMPFILE) || !flags.is_writable() || flags.contains(OpenFlags::CREAT) {
         return Err(Errno::EINVAL);
     }
-    walk.finish(last, super::namei::Follow::unless(flags.contains(OpenFlags::NOFOLLOW)))?;
+    walk.finish(last, Follow::unless(flags.contains(OpenFlags::NOFOLLOW)))?;
     let dir = walk.place();
     if !dir.dentry.is_directory() {
         return Err(Errno::ENOTDIR);
@@ -108,7 +112,7 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFl
             return Err(Errno::EEXIST);
         }
         if dentry.inode().kind() != Kind::Symlink {
-            walk.enter(dentry, super::namei::Follow::No)?;
+            walk.enter(dentry, Follow::No)?;
             return open_place(task, walk.place(), flags);
         }
         if flags.contains(OpenFlags::NOFOLLOW) {
@@ -123,7 +127,7 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFl
 
 /// Why a path that can only be a directory's cannot be opened with O_CREAT.
 fn directory_refusal(walk: &mut Walk, last: &Last<'_>, flags: OpenFlags) -> Errno {
-    match walk.finish(last, super::namei::Follow::Yes) {
+    match walk.finish(last, Follow::Yes) {
         Ok(()) if flags.contains(OpenFlags::EXCL) => Errno::EEXIST,
         Ok(()) | Err(Errno::ENOENT) => Errno::EISDIR,
         Err(errno) => errno,

@@ -21,6 +21,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
+use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
 /// Cookies of added entries lie from here on, those of the lower directory below: removing entries moves none.
@@ -101,7 +102,7 @@ struct OverlayDir {
     fs: Arc<OverlayFs>,
     lower: Option<Arc<dyn Inode>>,
     /// Carries the attributes of a directory without lower one, or with changed attributes.
-    meta: Mutex<Option<Arc<dyn Inode>>>,
+    meta: SetOnce<Arc<dyn Inode>>,
     id: InodeId,
     names: Mutex<Names>,
 }
@@ -112,7 +113,7 @@ impl OverlayDir {
         Arc::new(OverlayDir {
             fs: Arc::clone(fs),
             lower: Some(lower),
-            meta: Mutex::new(None),
+            meta: SetOnce::new(),
             id,
             names: Mutex::default(),
         })
@@ -121,14 +122,14 @@ impl OverlayDir {
     fn create(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
         let id = meta.id();
-        let meta = Mutex::new(Some(meta));
+        let meta = SetOnce::from(meta);
         Ok(Arc::new(OverlayDir { fs: Arc::clone(fs), lower: None, meta, id, names: Mutex::default() }))
     }
 
     /// The inode that carries the attributes, made from the lower one's at the first change.
     fn meta(&self) -> Result<Arc<dyn Inode>> {
-        if let Some(meta) = self.meta.lock().clone() {
-            return Ok(meta);
+        if let Some(meta) = self.meta.get() {
+            return Ok(Arc::clone(meta));
         }
         let stat = self.stat()?;
         let node = NewNode { kind: NewKind::Directory, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
@@ -138,8 +139,7 @@ impl OverlayDir {
         if let Some(lower) = &self.lower {
             copy_xattrs(lower, &fresh)?;
         }
-        let mut meta = self.meta.lock();
-        Ok(Arc::clone(meta.get_or_insert(fresh)))
+        Ok(Arc::clone(self.meta.get_or_set(fresh)))
     }
 
     fn touch(&self) {
@@ -225,9 +225,16 @@ impl OverlayDir {
     }
 
     /// The inode with the current attributes.
-    fn attributes(&self) -> Result<Arc<dyn Inode>> {
-        let meta = self.meta.lock().clone();
-        meta.or_else(|| self.lower.clone()).ok_or(Errno::EIO)
+    fn attributes(&self) -> Result<&Arc<dyn Inode>> {
+        self.meta.get().or(self.lower.as_ref()).ok_or(Errno::EIO)
+    }
+
+    /// The attributes of the inode that carries them, as the directory's own.
+    fn own_stat(&self, stat: Stat) -> Stat {
+        if self.meta.get().is_none() {
+            return stat;
+        }
+        Stat { dev: self.id.dev, ino: self.id.ino, nlink: stat.nlink.max(1), ..stat }
     }
 
     fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
@@ -251,13 +258,11 @@ impl Inode for OverlayDir {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let meta = self.meta.lock().clone();
-        let stat = match (&meta, &self.lower) {
-            (Some(meta), _) => meta.stat()?,
-            (None, Some(lower)) => return lower.stat(),
-            (None, None) => return Err(Errno::EIO),
-        };
-        Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink: stat.nlink.max(1), ..stat })
+        Ok(self.own_stat(self.attributes()?.stat()?))
+    }
+
+    fn stat_at_hand(&self) -> Option<Stat> {
+        Some(self.own_stat(self.attributes().ok()?.stat_at_hand()?))
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -402,7 +407,7 @@ impl Inode for OverlayDir {
 struct OverlayFile {
     fs: Arc<OverlayFs>,
     lower: Option<Arc<dyn Inode>>,
-    upper: Mutex<Option<Arc<dyn Inode>>>,
+    upper: SetOnce<Arc<dyn Inode>>,
     copying: SleepLock,
     id: InodeId,
     kind: Kind,
@@ -417,7 +422,7 @@ impl OverlayFile {
             id: lower.id(),
             kind: lower.kind(),
             lower: Some(lower),
-            upper: Mutex::new(None),
+            upper: SetOnce::new(),
             copying: SleepLock::new(),
             links: AtomicU32::new(links),
         })
@@ -429,23 +434,28 @@ impl OverlayFile {
             id: upper.id(),
             kind: upper.kind(),
             lower: None,
-            upper: Mutex::new(Some(upper)),
+            upper: SetOnce::from(upper),
             copying: SleepLock::new(),
             links: AtomicU32::new(1),
         })
     }
 
     /// The inode with the current bytes.
-    fn current(&self) -> Result<Arc<dyn Inode>> {
-        let upper = self.upper.lock().clone();
-        upper.or_else(|| self.lower.clone()).ok_or(Errno::EIO)
+    fn current(&self) -> Result<&Arc<dyn Inode>> {
+        self.upper.get().or(self.lower.as_ref()).ok_or(Errno::EIO)
+    }
+
+    /// The attributes of the inode with the bytes, as the file's own.
+    fn own_stat(&self, stat: Stat) -> Stat {
+        let nlink = self.links.load(Ordering::Relaxed);
+        Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat }
     }
 
     /// The inode in memory, copied from the lower one at the first change. `keep` bytes of the data are needed.
     fn copy_up(&self, keep: u64) -> Result<Arc<dyn Inode>> {
         let _copying = self.copying.lock();
-        if let Some(upper) = self.upper.lock().clone() {
-            return Ok(upper);
+        if let Some(upper) = self.upper.get() {
+            return Ok(Arc::clone(upper));
         }
         let lower = self.lower.clone().ok_or(Errno::EIO)?;
         let stat = lower.stat()?;
@@ -455,8 +465,7 @@ impl OverlayFile {
         copy_xattrs(&lower, &fresh)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
-        *self.upper.lock() = Some(Arc::clone(&fresh));
-        Ok(fresh)
+        Ok(Arc::clone(self.upper.get_or_set(fresh)))
     }
 }
 
@@ -507,9 +516,11 @@ impl Inode for OverlayFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let stat = self.current()?.stat()?;
-        let nlink = self.links.load(Ordering::Relaxed);
-        Ok(Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat })
+        Ok(self.own_stat(self.current()?.stat()?))
+    }
+
+    fn stat_at_hand(&self) -> Option<Stat> {
+        Some(self.own_stat(self.current().ok()?.stat_at_hand()?))
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -521,7 +532,7 @@ impl Inode for OverlayFile {
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        if flags.is_writable() { self.copy_up(u64::MAX)?.open(flags) } else { self.current()?.open(flags) }
+        if flags.is_writable() { self.copy_up(u64::MAX)?.open(flags) } else { Arc::clone(self.current()?).open(flags) }
     }
 
     fn read_link(&self) -> Result<Vec<u8>> {
@@ -545,11 +556,11 @@ impl Inode for OverlayFile {
     }
 
     fn host_attributes(&self) -> Option<abi::broker::Attributes> {
-        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_attributes() }
+        if self.upper.get().is_some() { None } else { self.lower.as_ref()?.host_attributes() }
     }
 
     fn host_name(&self) -> Option<(u16, Vec<u8>)> {
-        if self.upper.lock().is_some() { None } else { self.lower.as_ref()?.host_name() }
+        if self.upper.get().is_some() { None } else { self.lower.as_ref()?.host_name() }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,6 +5,7 @@ use super::inode::Inode;
 use super::mount::{self, Mount};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use machine::epoch::pin;
 
 /// A place in the tree.
 #[derive(Clone, Debug)]
@@ -40,7 +41,8 @@ impl Path {
     #[must_use]
     pub fn descend(self) -> Path {
         let mut path = self;
-        while let Some(mount) = mount::mounted_on(&path) {
+        let pin = pin();
+        while let Some(mount) = mount::mounted_on(&path.mount, &path.dentry, &pin) {
             path = mount.root_path();
         }
         path

@@ -288,6 +288,10 @@ impl Inode for TmpInode {
         })
     }
 
+    fn stat_at_hand(&self) -> Option<Stat> {
+        self.stat().ok()
+    }
+
     fn file_system(&self) -> &dyn FileSystem {
         &*self.fs
     }

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
+use machine::epoch::{Pin, Shared, pin};
 use machine::sync::Mutex;
 
 /// A thread id or process id of the guest.
@@ -31,8 +32,8 @@ pub struct Task {
     /// Restart class of a call that was interrupted, until delivery has dealt with it.
     pub interrupted: Mutex<Option<Restart>>,
     files: Mutex<Arc<FdTable>>,
-    fs: Mutex<Arc<FsContext>>,
-    creds: Mutex<Arc<Creds>>,
+    fs: Shared<FsContext>,
+    creds: Shared<Creds>,
     /// Mask, pending signals, alternate stack.
     pub signals: TaskSignals,
     /// What /proc/PID/comm shows, NUL padded.
@@ -104,8 +105,8 @@ impl Task {
             start: Mutex::new(None),
             interrupted: Mutex::new(None),
             files: Mutex::new(parts.files),
-            fs: Mutex::new(parts.fs),
-            creds: Mutex::new(parts.creds),
+            fs: Shared::new(parts.fs),
+            creds: Shared::new(parts.creds),
             signals,
             name: Mutex::new(name),
             settings: Mutex::default(),
@@ -230,35 +231,47 @@ impl Task {
     /// Root, working directory and umask.
     #[must_use]
     pub fn fs(&self) -> Arc<FsContext> {
-        Arc::clone(&self.fs.lock())
+        self.fs.hold()
     }
 
     /// Its root directory.
     #[must_use]
     pub fn root(&self) -> Path {
-        self.fs.lock().root()
+        self.fs.get(&pin()).root()
     }
 
     /// Its working directory.
     #[must_use]
     pub fn cwd(&self) -> Path {
-        self.fs.lock().cwd()
+        self.fs.get(&pin()).cwd()
     }
 
     /// Replaces them (unshare).
     pub fn set_fs(&self, fs: Arc<FsContext>) {
-        *self.fs.lock() = fs;
+        self.fs.set(fs);
     }
 
     /// Its credentials.
     #[must_use]
     pub fn creds(&self) -> Arc<Creds> {
-        Arc::clone(&self.creds.lock())
+        self.creds.hold()
+    }
+
+    /// Root, working directory and umask, for a look.
+    #[must_use]
+    pub fn fs_at<'a>(&'a self, pin: &'a Pin) -> &'a FsContext {
+        self.fs.get(pin)
+    }
+
+    /// Its credentials, for a look.
+    #[must_use]
+    pub fn creds_at<'a>(&'a self, pin: &'a Pin) -> &'a Creds {
+        self.creds.get(pin)
     }
 
     /// Replaces the credentials.
     pub fn set_creds(&self, creds: Creds) {
-        *self.creds.lock() = Arc::new(creds);
+        self.creds.set(Arc::new(creds));
     }
 
     /// Its address space.

@@ -3,7 +3,7 @@
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Stat, split_dev};
-use crate::fs::{AT_FDCWD, access as permission, pseudo, resolve_at};
+use crate::fs::{AT_FDCWD, Follow, access as permission, glance, pseudo, resolve_at};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
@@ -37,6 +37,9 @@ fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
     let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { path.read()? };
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         return of_descriptor(task, dirfd);
+    }
+    if let Some(stat) = glance::stat(task, dirfd, &path, Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0)) {
+        return stat;
     }
     resolve_at(task, dirfd, &path, flags)?.inode().stat()
 }

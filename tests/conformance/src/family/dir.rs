@@ -6,6 +6,34 @@ use core::ffi::CStr;
 use libc as c;
 
 cases! { dir;
+    fn look_ups_beside_changes_find_what_stays() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/stays", b"1")?)?;
+        std::thread::scope(|scope| {
+            let changer = scope.spawn(|| {
+                for _ in 0..300 {
+                    for (old, new) in [(c"d/a", c"d/b"), (c"d/c", c"d/e"), (c"d/f", c"d/g")] {
+                        close(file(old, b"")?)?;
+                        sys!(rename, old, new)?;
+                        sys!(unlink, new)?;
+                    }
+                    sys!(rename, c"d", c"other")?;
+                    sys!(rename, c"other", c"d")?;
+                }
+                Ok::<(), sys::Errno>(())
+            });
+            while !changer.is_finished() {
+                match stat(c"d/stays").or_else(|_| stat(c"other/stays")) {
+                    Ok(st) => assert_eq!((st.st_size, st.st_nlink), (1, 1)),
+                    // Between the two looks it moved back.
+                    Err(errno) => assert_eq!(errno, sys::Errno(c::ENOENT)),
+                }
+                assert!(stat(c"d/never").is_err());
+            }
+            let Ok(Ok(())) = changer.join() else { panic!("a change failed") };
+        });
+        assert_eq!(stat(c"d/stays")?.st_size, 1);
+    }
     fn stat_of_a_file() {
         close(file(c"f", b"hello")?)?;
         let st = stat(c"f")?;
