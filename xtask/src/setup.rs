@@ -29,6 +29,7 @@ const TEST: &[&str] = &[
     "grep",
     "gzip",
     "less",
+    "linux-perf",
     "make",
     "musl-tools",
     "openssl",
@@ -57,8 +58,8 @@ const BENCH: &[&str] = &[
     "util-linux",
 ];
 
-/// What profile samples and names with.
-const PROFILE: &[&str] = &["binutils", "linux-perf"];
+/// What profile samples with.
+const PROFILE: &[&str] = &["linux-perf"];
 
 /// The target of the LibOS image.
 pub(crate) const IMAGE_TARGET: &str = "x86_64-unknown-none";

@@ -76,6 +76,9 @@ pub struct Options {
     /// Print what the LibOS counted, on standard error.
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub stats: Option<StatsForm>,
+    /// Sample the program, the LibOS and the host kernel with perf, by function, as root: folded stacks for flame graph viewers.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// Trace system calls, on standard error.
     #[arg(long)]
     pub strace: bool,

@@ -5,7 +5,7 @@ use crate::configure::{ARENA, configure, options_of};
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
 use crate::usage::Usage;
-use crate::{image, name};
+use crate::{image, name, profile};
 use abi::broker::StartStep;
 use abi::config::{Config, Stdio};
 use abi::event::Event;
@@ -48,6 +48,9 @@ struct Ended {
 /// Our own failures: exit status 125.
 pub fn run(command: &Command) -> Result<u8> {
     let started_ns = monotonic_ns();
+    if let Some(file) = &options_of(command)?.profile {
+        return profile::run(file);
+    }
     // A write past the caller's own limit answers EFBIG, to us and, who inherit this, to the container's processes.
     sys::ignore(libc::SIGXFSZ);
     let options = options_of(command)?;

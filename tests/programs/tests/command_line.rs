@@ -1,7 +1,7 @@
 //! `xc` itself: exit status, messages, report, options, with right and with wrong input.
 
 use programs::host::{Container, comes_true};
-use programs::{in_container, run, xc};
+use programs::{compile, in_container, run, xc};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,6 +13,8 @@ const NOBODY: &str = "65534";
 /// Who calls `xc`. Everyone can read the directory, and what lies in it.
 struct Caller {
     is_ordinary: bool,
+    /// The user, where it is an ordinary one.
+    user: &'static str,
     dir: TempDir,
 }
 
@@ -31,7 +33,7 @@ impl Caller {
     fn new(is_ordinary: bool) -> Self {
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory: {error}"));
         everyone_may(dir.path(), 0o777);
-        let caller = Self { is_ordinary, dir };
+        let caller = Self { is_ordinary, user: NOBODY, dir };
         if is_ordinary {
             std::fs::copy(xc(), caller.path("xc")).unwrap_or_else(|error| panic!("cannot copy xc: {error}"));
             everyone_may(caller.path("xc").as_ref(), 0o755);
@@ -71,7 +73,7 @@ impl Caller {
             return command;
         }
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(self.path("xc")).args(words);
+        command.args(["--reuid", self.user, "--regid", self.user, "--clear-groups"]).arg(self.path("xc")).args(words);
         command.current_dir("/");
         command
     }
@@ -238,6 +240,34 @@ fn the_report_tells_host_calls_by_the_guest_call_that_made_them() {
     assert_eq!(by_guest.values().map(sum).sum::<u64>(), sum(&report["hostCalls"]));
     let times = report["brokerUs"].as_object().map(|times| times.keys().collect::<Vec<_>>());
     assert_eq!(times, report["brokerRequests"].as_object().map(|counts| counts.keys().collect()));
+}
+
+#[test]
+fn a_profile_names_functions_of_the_guest_and_of_the_libos() {
+    let directory = tempfile::tempdir().unwrap();
+    let folded = directory.path().join("folded");
+    let program = compile("budget.c", &["-O0"], directory.path());
+    let mut command = Command::new(xc());
+    command.args(["do", "--profile"]).arg(&folded).arg("--").arg(program).args(["stat", "1000000"]);
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = std::fs::read_to_string(&folded).unwrap();
+    let is_one =
+        |line: &str| line.rsplit_once(' ').is_some_and(|(stack, n)| stack.contains(';') && n.parse::<u64>().is_ok());
+    assert!(text.lines().all(is_one), "{text}");
+    assert!(text.contains("libos;xlibos::fs::namei::"), "{text}");
+    let is_named = |line: &str| line.starts_with("guest;budget;") && !line.contains(";0x");
+    assert!(text.lines().any(is_named), "{text}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "program and profile, and nothing else");
+}
+
+#[test]
+fn a_profile_that_cannot_be_written_is_named_before_the_program_runs() {
+    let mut command = Command::new(xc());
+    command.args(["do", "--profile", "/nowhere/profile", "--", "echo", "ran"]);
+    let output = run(command);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), b"".as_slice()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/profile"), "{output:?}");
 }
 
 #[test]
@@ -494,7 +524,8 @@ fn doctor_tries_a_container_and_says_what_lacks() {
 
 #[test]
 fn a_host_without_room_for_threads_is_125() {
-    let caller = Caller::new(rustix::process::geteuid().is_root());
+    // The limit counts all processes of the user: nobody else is this one.
+    let caller = Caller { user: "65533", ..Caller::new(rustix::process::geteuid().is_root()) };
     let words = ["-c", "ulimit -u 1; exec \"$@\"", "bash"];
     let mut command = Command::new("bash");
     let inner = caller.command(&["do", "true"]);

@@ -19,6 +19,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 /// Longest record that is read.
@@ -208,9 +209,10 @@ pub(super) struct Version(Hash);
 impl Version {
     /// The version that a file with these attributes is.
     pub(super) fn of(attributes: &Attributes) -> Self {
+        static BOOT: OnceLock<Vec<u8>> = OnceLock::new();
         let mut hasher = blake3::Hasher::new();
         // Device numbers are given out anew at each boot.
-        hasher.update(std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default().as_slice());
+        hasher.update(BOOT.get_or_init(|| std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()));
         for number in [attributes.device, attributes.inode, attributes.size] {
             hasher.update(&number.to_le_bytes());
         }

@@ -1,0 +1,266 @@
+//! `--profile`: where a container's time goes: guest, LibOS, host kernel and supervisor, by function.
+//!
+//! `perf` samples the whole machine, because the kernel takes its events from a process that changes its user; what comes
+//! from the processes of the container is kept. It runs this program again, without the option.
+
+use crate::image;
+use abom::{Limits, Names};
+use anyhow::{Context as _, Result, bail};
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::Command;
+
+/// Samples a second.
+const RATE: &str = "2000";
+/// Bytes from the base of the LibOS to its arena.
+const SPAN: u64 = abi::boot::ARENA_OFFSET;
+
+/// Runs this program's command line under `perf`; the samples go to `file`, folded: a line a stack, as flame graph viewers read
+/// them. Returns the container's exit status.
+///
+/// # Errors
+/// Where perf is missing or may not sample, no sample is the container's, or the file cannot be written.
+pub fn run(file: &Path) -> Result<u8> {
+    // Before the container runs: nobody waits for what cannot be kept.
+    std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    let data = file.with_added_extension("perf");
+    let status = record(&data);
+    let events = status.and_then(|status| Ok((status, script(&data)?)));
+    let _ = std::fs::remove_file(&data);
+    let (status, events) = events?;
+    let libos = image::embedded()?;
+    let stacks = fold(&events, &mut Functions::new(libos.bytes));
+    if stacks.is_empty() {
+        bail!("no sample for {}: the container did not start, or ran for too short a time", file.display());
+    }
+    let lines: String = stacks.iter().map(|(stack, count)| format!("{stack} {count}\n")).collect();
+    std::fs::write(file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(status)
+}
+
+/// Samples the machine while the container runs; the container's exit status.
+fn record(data: &Path) -> Result<u8> {
+    let own = std::env::current_exe().context("cannot find this executable")?;
+    let mut perf = Command::new("perf");
+    // Mappings of data tell which file a patched image stands for.
+    perf.args(["record", "--quiet", "--data", "--all-cpus", "--event=cpu-clock", "--freq", RATE, "--output"]);
+    perf.arg(data).arg("--").arg(own).args(unprofiled(std::env::args_os().skip(1)));
+    let status = perf.status().context("cannot run perf: install Debian's package linux-perf")?;
+    if !data.exists() {
+        bail!("perf took no samples: it needs root, or kernel.perf_event_paranoid 0 or less (sysctl)");
+    }
+    status.code().and_then(|code| u8::try_from(code).ok()).context("perf was killed")
+}
+
+/// The command line without the option, which stands before the container's program.
+fn unprofiled(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept: Vec<OsString> = arguments.collect();
+    let is_option = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"--profile");
+    if let Some(at) = kept.iter().position(is_option) {
+        let has_value_apart = kept.get(at).is_some_and(|option| option == "--profile");
+        kept.drain(at..=(at + usize::from(has_value_apart)).min(kept.len() - 1));
+    }
+    kept
+}
+
+/// The samples, and where programs were mapped, as text.
+fn script(data: &Path) -> Result<String> {
+    let mut perf = Command::new("perf");
+    perf.args(["script", "--show-mmap-events", "--show-task-events", "-F", "comm,pid,tid,ip,sym,dso", "--input"]);
+    let output = perf.arg(data).stderr(std::process::Stdio::null()).output().context("cannot run perf script")?;
+    if !output.status.success() {
+        bail!("perf script failed: {}", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Samples by stack.
+type Stacks = BTreeMap<String, u64>;
+
+/// Names of functions, from the files that were mapped.
+struct Functions<'a> {
+    libos: Option<Names<'a>>,
+    limits: Limits,
+    /// By path and offset in the file.
+    known: BTreeMap<(String, u64), String>,
+}
+
+impl<'a> Functions<'a> {
+    fn new(libos: &'a [u8]) -> Self {
+        let limits = Limits::default();
+        Self { libos: Names::parse(libos, &limits).ok(), limits, known: BTreeMap::new() }
+    }
+
+    /// The function at an offset of a program or library; the offset itself where nothing names it.
+    fn at(&mut self, path: &str, offset: u64) -> String {
+        let key = (path.to_owned(), offset);
+        if let Some(name) = self.known.get(&key) {
+            return name.clone();
+        }
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let names = Names::parse(&bytes, &self.limits).ok();
+        let name = names.and_then(|names| names.at(offset).map(demangled)).unwrap_or_else(|| format!("{offset:#x}"));
+        self.known.insert(key, name.clone());
+        name
+    }
+}
+
+/// A function's name as its source has it, without the hash that tells versions apart.
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// The container's samples in what `perf script` prints.
+fn fold(events: &str, functions: &mut Functions<'_>) -> Stacks {
+    let mut family = Family::default();
+    let mut stacks = Stacks::new();
+    for line in events.lines() {
+        if line.contains("PERF_RECORD_") {
+            family.note(line);
+        } else if let Some(sample) = Sample::parse(line).filter(|sample| family.pids.contains(sample.pid)) {
+            *stacks.entry(family.stack(&sample, functions)).or_default() += 1;
+        }
+    }
+    stacks
+}
+
+/// The processes of the container.
+#[derive(Default)]
+struct Family<'a> {
+    pids: HashSet<&'a str>,
+    /// Where the LibOS lies, once it does.
+    base: Option<u64>,
+    /// Start and end of mappings of files, with the address of the file's first byte.
+    mapped: BTreeMap<u64, (u64, u64)>,
+    /// Files by the address of their first byte: a patched image lies among the mappings of its own.
+    files: BTreeMap<u64, &'a str>,
+}
+
+impl<'a> Family<'a> {
+    /// Takes in a fork, the process that perf starts us in, or a mapping.
+    fn note(&mut self, line: &'a str) {
+        if let Some((_, fork)) = line.split_once("PERF_RECORD_FORK(") {
+            let pid = |text: &'a str| text.split(':').next().unwrap_or_default();
+            let Some((child, parent)) = fork.split_once("):(") else { return };
+            if self.pids.contains(pid(parent)) {
+                self.pids.insert(pid(child));
+            }
+        } else if let Some((_, ids)) = line.split_once("PERF_RECORD_COMM: perf-exec:") {
+            self.pids.extend(ids.split('/').next());
+        } else if let Some((_, mapped)) = line.split_once("PERF_RECORD_MMAP2 ")
+            && mapped.split('/').next().is_some_and(|pid| self.pids.contains(pid))
+        {
+            self.note_mapping(mapped);
+        }
+    }
+
+    fn note_mapping(&mut self, line: &'a str) {
+        let Some((start, end, first)) = range(line) else { return };
+        let Some(path) = line.find(" /").and_then(|at| line.get(at + 1..)) else { return };
+        if path.starts_with("/memfd:xlibos") {
+            // The runner's own page of code ends where the span does.
+            if line.contains(" r-xp ") {
+                self.base = end.checked_sub(SPAN);
+            }
+            return;
+        }
+        self.mapped.insert(start, (end, first));
+        if !path.ends_with(".img") {
+            self.files.insert(first, path);
+        }
+    }
+
+    fn stack(&self, sample: &Sample<'_>, functions: &mut Functions<'_>) -> String {
+        let address = sample.address;
+        let within = self.base.and_then(|base| address.checked_sub(base)).filter(|offset| *offset < SPAN);
+        if let Some(offset) = within {
+            let name = functions.libos.as_ref().and_then(|names| names.at(offset));
+            return format!("libos;{}", name.map_or_else(|| "?".to_owned(), demangled));
+        }
+        if sample.place.contains("[kernel") {
+            return format!("host kernel;{}", sample.symbol);
+        }
+        if sample.place.ends_with("/xc") {
+            return format!("supervisor;{}", sample.symbol);
+        }
+        let mapping = self.mapped.range(..=address).next_back().filter(|(_, (end, _))| address < *end);
+        let file = mapping.and_then(|(_, (_, first))| Some((self.files.get(first)?, address.checked_sub(*first)?)));
+        match file {
+            Some((path, offset)) => {
+                let name = Path::new(path).file_name().and_then(OsStr::to_str).unwrap_or(path);
+                format!("guest;{name};{}", functions.at(path, offset))
+            }
+            None => format!("guest;{address:#x}"),
+        }
+    }
+}
+
+/// `… [START(LENGTH) @ OFFSET …`: start and end, and where the file's first byte would lie.
+fn range(line: &str) -> Option<(u64, u64, u64)> {
+    let (start, rest) = line.split_once("[0x")?.1.split_once("(0x")?;
+    let (length, rest) = rest.split_once(") @ ")?;
+    let offset = rest.split(' ').next()?;
+    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    let start = hex(start)?;
+    Some((start, start.checked_add(hex(length)?)?, start.checked_sub(hex(offset)?)?))
+}
+
+/// A line of `perf script`: `COMM PID/TID ADDRESS SYMBOL (PLACE)`.
+struct Sample<'a> {
+    pid: &'a str,
+    address: u64,
+    symbol: &'a str,
+    place: &'a str,
+}
+
+impl<'a> Sample<'a> {
+    fn parse(line: &'a str) -> Option<Sample<'a>> {
+        let is_ids = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'/') && word.contains('/');
+        let ids = line.split(' ').find(is_ids)?;
+        let rest = line.split_once(ids)?.1.trim_start();
+        let (address, rest) = rest.split_once(' ')?;
+        let (symbol, place) = rest.rsplit_once(" (")?;
+        let address = u64::from_str_radix(address, 16).ok()?;
+        Some(Sample { pid: ids.split('/').next()?, address, symbol, place: place.trim_end_matches(')') })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Functions, fold, unprofiled};
+    use std::ffi::OsString;
+
+    const EVENTS: &str = "\
+     perf 9/9 PERF_RECORD_FORK(10:10):(9:9)
+memfd:xlibos 8/8 PERF_RECORD_MMAP2 8/8: [0x7d0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
+perf-exec 0/0 PERF_RECORD_COMM: perf-exec:10/10
+       xc 10/10    7f00 main (/target/dist/xc)
+       xc    10/10    PERF_RECORD_FORK(11:11):(10:10)
+memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x7e0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
+memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x400000(0x1000) @ 0 00:01 1 2]: r--p /nowhere/a program
+memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x401000(0x1000) @ 0x1000 00:01 1 2]: r-xp /plans/1.img
+memfd:xlibos 11/11    7e0000020010 [unknown] (/target/dist/xc)
+memfd:xlibos 11/11    ffffffff81000000 copy_process ([kernel.kallsyms])
+memfd:xlibos 11/11    401010 [unknown] (/plans/1.img)
+memfd:xlibos 11/11    501010 [unknown] ([unknown])
+       rustc 12/12    7e0000020010 main (/rustc)
+";
+
+    #[test]
+    fn samples_of_the_container_are_named_by_where_they_fell() {
+        let stacks: Vec<_> = fold(EVENTS, &mut Functions::new(&[])).into_iter().collect();
+        let expected =
+            ["guest;0x501010", "guest;a program;0x1010", "host kernel;copy_process", "libos;?", "supervisor;main"];
+        assert_eq!(stacks, expected.map(|stack| (stack.to_owned(), 1)));
+    }
+
+    #[test]
+    fn the_option_is_left_out_and_nothing_else() {
+        let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for given in ["do --stats --profile out -- a --profile b", "do --stats --profile=out -- a --profile b"] {
+            assert_eq!(unprofiled(line(given).into_iter()), line("do --stats -- a --profile b"));
+        }
+        assert_eq!(unprofiled(line("do --profile").into_iter()), line("do"));
+    }
+}
