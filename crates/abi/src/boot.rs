@@ -23,7 +23,8 @@ pub const BASE_MAX: u64 = 0x7ee0_0000_0000;
 pub const BASE_ALIGN: u64 = 0x20_0000;
 /// Distance from the base to the arena.
 pub const ARENA_OFFSET: u64 = 0x100_0000;
-/// Bytes of one thread area: control block, alternate stack, LibOS stack.
+/// Bytes of one thread area: a guard page, which is not mapped, the LibOS stack, the alternate stack, the control block.
+/// The host maps as much of a file around a fault as lies between holes: so the hole comes first.
 pub const THREAD_AREA: u64 = 0x1_0000;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

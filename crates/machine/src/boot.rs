@@ -100,6 +100,8 @@ extern "C" fn start(stack: *const u64) -> ! {
     let cpu = unsafe { cpu::init_area(0) };
     // SAFETY: GS is the LibOS's pointer to the area.
     unsafe { core::arch::asm!("wrgsbase {}", in(reg) cpu.this.get(), options(nomem, nostack)) };
+    cpu.memory.set(crate::stack::new_memory());
+    crate::stack::guard(cpu);
     // SAFETY: the host's initial stack is read-only for us here.
     let vdso = unsafe { find_vdso(stack) };
     // SAFETY: nobody else runs yet.
@@ -309,8 +311,8 @@ fn stop(write: impl FnOnce(&mut Record)) -> ! {
 
 /// Kills the service process, whose death ends the container.
 fn stop_service() {
-    // SAFETY: area 0 is the service process's.
-    let service = unsafe { &*(boot_block().threads_start as *const Cpu) };
+    // Area 0 is the service process's.
+    let service = cpu::area(0);
     let (pid, tid) = (service.pid(), service.tid());
     const SIGKILL: u64 = 9;
     // SAFETY: a signal to a host process of the container.
@@ -320,10 +322,11 @@ fn stop_service() {
 /// A fault in LibOS code.
 pub(crate) fn die(cpu: &Cpu, fault: &Fault, rip: u64) -> ! {
     let base = boot_block().base;
+    let what = if crate::stack::is_guard(cpu, fault.cr2) { "stack overflow" } else { "fault" };
     stop(|record| {
         let _ = write!(
             record,
-            "fault in the LibOS: signal {} at text offset {:#x}, address {:#x}, error {:#x}, call {}, host thread {}",
+            "{what} in the LibOS: signal {} at text offset {:#x}, address {:#x}, error {:#x}, call {}, host thread {}",
             fault.signal,
             rip.wrapping_sub(base),
             fault.cr2,

@@ -1,7 +1,7 @@
 //! Thread areas: what the LibOS keeps for each host thread, at GS while the thread is in the LibOS.
 //!
-//! An area is [`abi::boot::THREAD_AREA`] bytes of the arena: this control block, the alternate stack of the host
-//! signal handlers, and the LibOS stack. Owned by its thread; other threads touch only the atomics.
+//! An area is [`abi::boot::THREAD_AREA`] bytes of the arena: a guard page, the LibOS stack, the alternate stack of the host
+//! signal handlers, and this control block. Owned by its thread; other threads touch only the atomics.
 
 use crate::frame::TrapFrame;
 #[cfg(target_os = "none")]
@@ -85,6 +85,10 @@ pub struct Cpu {
     pub(crate) fault: Cell<Fault>,
     /// FS base to set when the thread starts.
     pub(crate) start_fs: Cell<u64>,
+    /// Names the host memory in which the thread runs: threads and vfork children share it, never is a name used again.
+    pub(crate) memory: Cell<u64>,
+    /// Name of the memory in which this area's guard page was unmapped last.
+    pub(crate) guarded_in: Cell<u64>,
     /// The kernel's own pointer for this thread: an `Arc<T>` turned raw, and its type's tag.
     task: AtomicPtr<()>,
     task_tag: AtomicU64,
@@ -360,6 +364,8 @@ impl Cpu {
             awaits: AtomicU64::new(0),
             fault: Cell::new(Fault::default()),
             start_fs: Cell::new(0),
+            memory: Cell::new(0),
+            guarded_in: Cell::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
             task_tag: AtomicU64::new(0),
             host_calls: [const { Cell::new(0) }; COUNTED],
@@ -432,7 +438,7 @@ pub(crate) fn set_areas(start: u64, count: u64) {
 pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
     let (cpu, address) = (area(index), address_of(index));
     cpu.this.set(address);
-    cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
+    cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.identity.store(next_identity(cpu, index), Ordering::Relaxed);
     cpu.in_use.store(true, Ordering::Relaxed);
     cpu
@@ -469,11 +475,11 @@ pub fn is_alive(_identity: u64) -> bool {
 
 #[cfg(target_os = "none")]
 fn address_of(index: u64) -> u64 {
-    AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA
+    AREAS.load(Ordering::Relaxed) + index * abi::boot::THREAD_AREA + crate::stack::BLOCK
 }
 
 #[cfg(target_os = "none")]
-fn area(index: u64) -> &'static Cpu {
+pub(crate) fn area(index: u64) -> &'static Cpu {
     // SAFETY: the area is arena memory, never unmapped, and valid as a Cpu in any state; users touch its atomics.
     unsafe { &*(address_of(index) as *const Cpu) }
 }
@@ -547,7 +553,7 @@ fn reset(cpu: &Cpu, index: u64) {
     let address = address_of(index);
     cpu.identity.store(next_identity(cpu, index), Ordering::Release);
     cpu.this.set(address);
-    cpu.stack_top.set(address + abi::boot::THREAD_AREA - 64);
+    cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.pending.store(0, Ordering::Relaxed);
     cpu.exit_kind.set(EXIT_FULL);
     cpu.trapped.set(0);

@@ -41,6 +41,7 @@ extern "C" fn before_return(cpu: &'static Cpu) {
 extern "C" fn child_entry(cpu: &'static Cpu) {
     use core::sync::atomic::Ordering;
     crate::trap::set_signal_stack(cpu);
+    crate::stack::guard(cpu);
     if cpu.pid.load(Ordering::Relaxed) == 0 {
         cpu.pid.store(cpu.tid.load(Ordering::Relaxed), Ordering::Release);
     }

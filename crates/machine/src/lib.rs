@@ -35,6 +35,8 @@ pub mod heap;
 #[cfg(target_os = "none")]
 mod mem;
 #[cfg(target_os = "none")]
+mod stack;
+#[cfg(target_os = "none")]
 mod trap;
 
 pub use cpu::Cpu;

@@ -31,6 +31,10 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     };
     area.start_fs.set(fs_base);
     area.exit_kind.set(crate::cpu::EXIT_FULL);
+    area.memory.set(match kind {
+        Kind::Thread | Kind::Vfork => crate::cpu::current().memory.get(),
+        Kind::Fork => crate::stack::new_memory(),
+    });
     if kind == Kind::Thread {
         area.pid.store(crate::cpu::current().pid(), Ordering::Relaxed);
     }

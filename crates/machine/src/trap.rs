@@ -4,6 +4,7 @@
 
 use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
 use crate::host::{nr, raw};
+use crate::stack::{self, SIGNAL_STACK_LEN};
 use crate::{cpuid, entry};
 
 const SIGILL: i32 = 4;
@@ -18,10 +19,6 @@ const SA_SIGINFO: u64 = 4;
 const SA_ONSTACK: u64 = 0x0800_0000;
 const SA_RESTORER: u64 = 0x0400_0000;
 const SS_AUTODISARM: u32 = 1 << 31;
-
-/// Start and length of the alternate stack within an area.
-const SIGNAL_STACK: u64 = 4096;
-const SIGNAL_STACK_LEN: u64 = 20 * 1024;
 
 #[repr(C)]
 struct KernelSigaction {
@@ -105,15 +102,16 @@ pub(crate) unsafe fn install() {
 
 /// Gives the calling thread its own signal stack.
 pub(crate) fn set_signal_stack(cpu: &Cpu) {
-    let stack = StackT { sp: cpu.this.get() + SIGNAL_STACK, flags: SS_AUTODISARM, pad: 0, size: SIGNAL_STACK_LEN };
+    let (sp, size) = (cpu.this.get() - SIGNAL_STACK_LEN, SIGNAL_STACK_LEN);
+    let stack = StackT { sp, flags: SS_AUTODISARM, pad: 0, size };
     // SAFETY: the stack is part of the thread's own area.
     unsafe { raw(nr::SIGALTSTACK, [&raw const stack as u64, 0, 0, 0, 0, 0]) };
 }
 
 extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostContext) {
-    let area = core::ptr::from_ref(context) as u64 & !(abi::boot::THREAD_AREA - 1);
+    let area = stack::area_of(core::ptr::from_ref(context) as u64);
     // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
-    let cpu = unsafe { &*(area as *const Cpu) };
+    let cpu = unsafe { &*((area + stack::BLOCK) as *const Cpu) };
     let in_libos = is_libos(cpu, context);
     if signal == SIGILL && in_libos && on_cpuid(cpu, context) {
         return;
@@ -153,8 +151,7 @@ fn on_cpuid(cpu: &Cpu, context: &mut HostContext) -> bool {
 
 /// Whether the thread was in LibOS code, or in the vDSO on the LibOS's behalf.
 fn is_libos(cpu: &Cpu, context: &HostContext) -> bool {
-    let area = cpu.this.get();
-    crate::boot::is_text(context.rip) || (area..area + abi::boot::THREAD_AREA).contains(&context.rsp)
+    crate::boot::is_text(context.rip) || stack::area_of(context.rsp) == stack::area_of(cpu.this.get())
 }
 
 /// Notes what the guest made of GS, and sets ours.

@@ -5,6 +5,8 @@ use std::arch::asm;
 
 /// `syscall; ret`.
 const GADGET: [u8; 3] = [0x0f, 0x05, 0xc3];
+/// Bytes of all thread areas.
+const THREAD_AREAS: u64 = 4096 * abi::boot::THREAD_AREA;
 /// errno of a call that the filter refuses.
 pub(crate) const EPERM: i64 = -1;
 
@@ -20,8 +22,9 @@ impl Libos {
         let area: u64;
         // SAFETY: reads a register.
         unsafe { asm!("rdgsbase {}", out(reg) area, options(nomem, nostack)) };
-        // The arena is mapped as a whole and starts where the distance to an aligned base says.
-        let mut at = area & !(abi::boot::BASE_ALIGN - 1);
+        // Below the thread areas, which have holes, the arena is mapped as a whole; it starts where the distance to an
+        // aligned base says.
+        let mut at = (area - THREAD_AREAS) & !(abi::boot::BASE_ALIGN - 1);
         at += ARENA_OFFSET % abi::boot::BASE_ALIGN;
         while read(at) != MAGIC {
             at -= abi::boot::BASE_ALIGN;

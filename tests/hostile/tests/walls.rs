@@ -275,6 +275,18 @@ fn a_container_that_destroys_itself_is_cleared_away() {
     }
 }
 
+/// It would run over what lies below otherwise, and go on.
+#[test]
+fn a_libos_stack_that_overflows_stops_the_container_with_a_record() {
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let mut command = hostile(&[]);
+    command.stderr(said.reopen().unwrap());
+    let outcome = run(command, &words("small-stack"));
+    let said = std::fs::read_to_string(said.path()).unwrap();
+    assert_eq!((outcome.output.as_str(), outcome.code()), ("", Some(125)), "{said}");
+    assert!(said.contains("stack overflow in the LibOS: signal 11"), "{said}");
+}
+
 /// Whatever a guest does to the LibOS in it, only its own container suffers. Where it would sleep for ever, a
 /// host process of its own ends it.
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::gadget::{EPERM, FALLOCATE, FTRUNCATE, Libos, MADVISE, MUNMAP, PWRITEV2};
 use crate::random::Random;
-use abi::boot::{ARENA_FD, PAGE};
+use abi::boot::{ARENA_FD, PAGE, THREAD_AREA};
+use std::arch::asm;
 
 /// The arena cannot change its size, nor get holes.
 pub(crate) fn shrink(libos: &Libos, _: &[String]) {
@@ -43,6 +44,9 @@ pub(crate) fn random_writes(libos: &Libos, words: &[String]) {
     for _ in 0..random.below(2000) + 1 {
         let (start, end) = ranges[usize::try_from(random.below(3)).unwrap()];
         let at = start + random.below((end - start) / 8) * 8;
+        if is_guard(libos, at) {
+            continue;
+        }
         let kinds = [random.next(), 0, u64::MAX, boot.heap_start + random.below(1 << 20), boot.text_start];
         // SAFETY: the arena is mapped and writable; whoever relies on its words is the test's matter.
         unsafe { std::ptr::write_volatile(at as *mut u64, kinds[usize::try_from(random.below(5)).unwrap()]) };
@@ -62,11 +66,28 @@ fn use_the_libos() {
 /// All of the LibOS's memory is zero, boot block and thread areas too.
 pub(crate) fn zero_arena(libos: &Libos, _: &[String]) {
     let boot = libos.boot;
-    for (start, len) in
-        [(boot.threads_start, 1 << 20), (boot.arena_start, boot.heap_start - boot.arena_start + (1 << 20))]
-    {
+    let threads = (boot.threads_start..boot.threads_start + (1 << 20)).step_by(4096);
+    let rest = (boot.arena_start..boot.heap_start + (1 << 20)).step_by(4096);
+    for page in threads.chain(rest).filter(|page| !is_guard(libos, *page)) {
         // SAFETY: as above.
-        unsafe { std::ptr::write_bytes(start as *mut u8, 0, usize::try_from(len).unwrap()) };
+        unsafe { std::ptr::write_bytes(page as *mut u8, 0, 4096) };
     }
     libos.end_container();
+}
+
+/// Whether nothing is mapped there: below the stack of a thread area.
+fn is_guard(libos: &Libos, at: u64) -> bool {
+    at >= libos.boot.threads_start && at % THREAD_AREA < PAGE
+}
+
+/// The LibOS runs with a stack of a few words, as if a bug of it had used up the rest.
+pub(crate) fn small_stack(_: &Libos, _: &[String]) {
+    let area: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("rdgsbase {}", out(reg) area, options(nomem, nostack)) };
+    // The second word of its control block says where the stack begins. The guard page is the area's first.
+    let (top, small) = ((area + 8) as *mut u64, (area & !(THREAD_AREA - 1)) + PAGE + 256);
+    // SAFETY: the area is mapped and writable; what comes of it is the test's matter.
+    unsafe { top.write_volatile(small) };
+    let _ = std::fs::read("/etc/passwd");
 }

@@ -11,7 +11,7 @@ pub(crate) type Attack = fn(&Libos, &[String]);
 
 /// What `name` does.
 pub(crate) fn by_name(name: &str) -> Option<Attack> {
-    let attacks: [(&str, Attack); 22] = [
+    let attacks: [(&str, Attack); 23] = [
         ("calls", calls::unlisted),
         ("arguments", calls::arguments),
         ("remapped-text", calls::remapped_text),
@@ -25,6 +25,7 @@ pub(crate) fn by_name(name: &str) -> Option<Attack> {
         ("unmap-all", memory::unmap_all),
         ("random-writes", memory::random_writes),
         ("zero-arena", memory::zero_arena),
+        ("small-stack", memory::small_stack),
         ("signals", signals::strangers),
         ("end", signals::end),
         ("signal-stack", signals::forged_stack),
