@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 use xkernel::broker::{Broker, Control, Export, Options as BrokerOptions};
+use xkernel::cgroup::Group;
 use xkernel::{loader, sandbox, sys};
 
 /// How a container ended.
@@ -69,7 +70,9 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
     let (terminal, console) = open_terminal(command, options, &config)?;
-    let running = sandbox::start(memory, streams, console)?;
+    let group = memory_group(config.memory_limit);
+    let entrance = group.as_ref().map(Group::entrance).transpose().context("cannot enter the control group")?;
+    let running = sandbox::start(memory, streams, console, entrance)?;
     // From here on there are threads.
     let Ended { end, broker, usage } =
         supervise(running, exports, terminal, config.memory_limit, options.stats.is_some())?;
@@ -88,6 +91,16 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
             None => bail!("the container ended without a word: killed from outside, or by a program that broke it"),
         },
     }
+}
+
+/// A control group that bounds what a limited container really has, where the host lets us make one: the LibOS's own
+/// limit is on what programs reserve.
+fn memory_group(limit: u64) -> Option<Group> {
+    /// The LibOS's own memory, as much as it has under any limit.
+    const OWN: u64 = 64 << 20;
+    // Page tables and the like take no more than an eighth.
+    let bytes = limit.saturating_add(limit / 8).saturating_add(OWN);
+    if limit == 0 { None } else { Group::create(bytes).ok() }
 }
 
 /// The front end of the container's terminal, where it has one, and the container's end.

@@ -5,6 +5,7 @@ pub mod filter;
 pub mod loader;
 
 pub mod broker;
+pub mod cgroup;
 pub mod images;
 pub mod sandbox;
 pub mod sys;

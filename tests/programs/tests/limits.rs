@@ -1,6 +1,8 @@
-//! Files in memory have a limit. What meets it is told so, and the container goes on.
+//! Memory has a limit, and files in it. What meets it is told so, or dies alone, and the container goes on.
 
+use programs::host::{Container, comes_true};
 use programs::{run, script, xc};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a shell script prints in a container with so much memory.
@@ -124,5 +126,96 @@ fn whatever_a_program_asks_for_without_end_is_refused() {
         let error = lines.next().and_then(|line| line.split(' ').next()).unwrap_or("");
         assert!(errors.contains(&error), "{thing}: {output}");
         assert_eq!(lines.next(), Some("alive"), "{thing}: {output}");
+    }
+}
+
+/// Whether this host gives a container a control group.
+fn has_groups() -> bool {
+    let mut doctor = Command::new(xc());
+    doctor.args(["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&run(doctor).stdout).expect("a report");
+    let checks = report["checks"].as_array().expect("checks");
+    checks.iter().any(|check| check["name"] == "memory limit" && check["state"] == "ok")
+}
+
+/// Programs that reserve too much are refused, and one whose stack grows beyond everything is killed by the host where the
+/// container has a group: each alone.
+#[test]
+fn a_hundred_memory_hogs_die_alone_beside_a_storm_of_pipes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = programs::compile("hogs.c", &["-O2"], directory.path());
+    let output = with_memory("32m", &format!("{} 100; echo goes on | cat", program.display()));
+    let (killed, out_of_stack) = if has_groups() { (50, 0) } else { (0, 50) };
+    let expected = format!("refused 50, killed {killed}, out of stack {out_of_stack}\ngoes on\n");
+    assert_eq!(output, expected);
+}
+
+/// A limited container that runs until it is killed, or its standard input ends.
+fn limited() -> Container {
+    let mut command = Command::new(xc());
+    command.args(["do", "--memory", "64m", "--", "sh", "-c", "sleep 1000 & echo ready; read -r line; kill $!"]);
+    Container::start(command)
+}
+
+/// Groups whose name says that they are of the container of this `xc`.
+fn groups_of(xc: u32) -> Vec<PathBuf> {
+    fn list(directory: &Path, prefix: &str, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().starts_with(prefix) {
+                    found.push(entry.path());
+                }
+                list(&entry.path(), prefix, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    list(Path::new("/sys/fs/cgroup"), &format!("xc-{xc}-"), &mut found);
+    found
+}
+
+#[test]
+fn processes_of_a_limited_container_are_in_a_group_of_its_own_and_those_that_serve_it_are_not() {
+    if !has_groups() {
+        return;
+    }
+    let mut container = limited();
+    assert_eq!(container.line(), "ready");
+    let groups = groups_of(container.xc.id());
+    let [group] = &groups[..] else { panic!("{groups:?}") };
+    let members = std::fs::read_to_string(group.join("cgroup.procs")).expect("members");
+    let mut members: Vec<u32> = members.lines().filter_map(|pid| pid.parse().ok()).collect();
+    members.sort_unstable();
+    let mut expected = container.libos_processes();
+    expected.sort_unstable();
+    assert_eq!(members, expected);
+    let limit = ["memory.limit_in_bytes", "memory.max"].map(|file| std::fs::read_to_string(group.join(file)));
+    let limit: u64 = limit.into_iter().flatten().next().and_then(|text| text.trim().parse().ok()).expect("a limit");
+    assert!((64 << 20..256 << 20).contains(&limit), "{limit}");
+    // The host ends them before those that serve them.
+    let score = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap_or_default();
+    let score = |pid: u32| score(pid).trim().parse::<i32>().expect("a number");
+    let serving: Vec<u32> = container.processes().into_iter().filter(|pid| !members.contains(pid)).collect();
+    for server in serving.into_iter().chain([container.xc.id()]) {
+        assert!(members.iter().all(|member| score(*member) > score(server)));
+    }
+    drop(container.stdin.take());
+    assert!(container.xc.wait().expect("its end").success());
+    assert!(groups_of(container.xc.id()).is_empty());
+}
+
+#[test]
+fn the_group_goes_whenever_the_supervisor_is_killed() {
+    for moment in 0..20 {
+        let mut container = limited();
+        // Some are killed while they start.
+        if moment % 4 == 3 {
+            assert_eq!(container.line(), "ready");
+        } else {
+            while container.processes().len() < moment % 4 {}
+        }
+        container.xc.kill().expect("its end");
+        container.xc.wait().expect("its end");
+        assert!(comes_true(|| groups_of(container.xc.id()).is_empty()), "moment {moment}");
     }
 }

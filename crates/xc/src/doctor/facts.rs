@@ -1,6 +1,7 @@
 //! What the host tells of itself: texts, which the checks judge.
 
 use std::path::Path;
+use xkernel::cgroup::Group;
 
 /// Texts of files, and a few answers of calls. None where the host does not tell.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Facts {
     pub(super) meminfo: Option<String>,
     /// Whether /proc/self/ns/user is there.
     pub(super) has_user_namespaces: bool,
+    /// Why a container gets no control group that bounds its memory; None where it gets one.
+    pub(super) no_memory_group: Option<String>,
     /// Whether /tmp is a directory.
     pub(super) has_tmp: bool,
     /// Files of /proc/sys by path, and two of /sys.
@@ -68,6 +71,7 @@ impl Facts {
             mountinfo: text("/proc/self/mountinfo"),
             meminfo: text("/proc/meminfo"),
             has_user_namespaces: Path::new("/proc/self/ns/user").exists(),
+            no_memory_group: Group::attempt().err().map(|error| error.to_string()),
             has_tmp: Path::new("/tmp").is_dir(),
             settings: SETTINGS
                 .iter()
@@ -126,6 +130,7 @@ impl Facts {
                 "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\nCommitLimit: 6000000 kB\nCommitted_AS: 1 kB\n".into(),
             ),
             has_user_namespaces: true,
+            no_memory_group: None,
             has_tmp: true,
             settings: vec![
                 setting("kernel/apparmor_restrict_unprivileged_userns", "0"),

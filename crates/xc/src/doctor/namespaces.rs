@@ -5,7 +5,7 @@ use super::facts::Facts;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let mut all = vec![user_namespaces(facts), ordinary_users(facts)];
-    all.extend([other_namespaces(facts), empty_root(facts), cgroups(facts)]);
+    all.extend([other_namespaces(facts), empty_root(facts), cgroups(facts), memory_limit(facts)]);
     all
 }
 
@@ -62,7 +62,7 @@ fn empty_root(facts: &Facts) -> Check {
     Check::missing(NAME, "is no directory: a container's empty root cannot be mounted there", "mkdir -m 1777 /tmp")
 }
 
-/// Which kinds of cgroup are mounted. Containers run without any.
+/// Which kinds of cgroup are mounted.
 fn cgroups(facts: &Facts) -> Check {
     const NAME: &str = "cgroups";
     let mounted = |kind: &str| {
@@ -77,6 +77,19 @@ fn cgroups(facts: &Facts) -> Check {
             let mend = "mount -t cgroup2 none /sys/fs/cgroup, where containers shall have limits of the host";
             Check::warning(NAME, "none is mounted", mend)
         }
+    }
+}
+
+/// Without a group, `--memory` still bounds what programs reserve.
+fn memory_limit(facts: &Facts) -> Check {
+    const NAME: &str = "memory limit";
+    match &facts.no_memory_group {
+        None => Check::ok(NAME, "--memory makes a control group for the container"),
+        Some(why) => Check::warning(
+            NAME,
+            format!("--memory counts only what programs reserve: {why}"),
+            "run xc as root, or as systemd-run --user --scope xc ...: where its own control group may be given children",
+        ),
     }
 }
 
@@ -124,6 +137,12 @@ mod tests {
         assert_eq!(of(first), (State::Ok, "version 1".into()));
         assert!(of(&[first, second].concat()).1.starts_with("hybrid"));
         assert_eq!(of("").0, State::Warning);
+    }
+
+    #[test]
+    fn a_limit_without_a_control_group_is_told() {
+        let check = memory_limit(&Facts { no_memory_group: Some("it is read-only".into()), ..Facts::good() });
+        assert_eq!((check.state, check.found.ends_with("it is read-only")), (State::Warning, true));
     }
 
     #[test]

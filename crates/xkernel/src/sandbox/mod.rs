@@ -49,6 +49,8 @@ pub(crate) struct Hand {
     pub(crate) streams: [bool; 3],
     /// The container's end of the terminal's byte stream.
     pub(crate) console: Option<OwnedFd>,
+    /// The way into the container's control group.
+    pub(crate) group: Option<OwnedFd>,
     /// Read once the ids are mapped.
     pub(crate) ready: OwnedFd,
 }
@@ -58,7 +60,7 @@ fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
 }
 
 /// Starts reaper and runner. `streams` are those of the caller's that are passed; `console` is the container's end
-/// of the terminal's byte stream.
+/// of the terminal's byte stream; `group` is the way into the container's control group.
 ///
 /// # Errors
 /// Fails where the host refuses namespaces or descriptors.
@@ -66,6 +68,7 @@ pub fn start(
     memory: crate::loader::Memory,
     streams: [bool; 3],
     console: Option<OwnedFd>,
+    group: Option<OwnedFd>,
 ) -> Result<Running, SandboxError> {
     let supervisor = sys::own_handle().map_err(failed("open a handle of the supervisor"))?;
     let (events, runner_events) = packet_pair()?;
@@ -86,6 +89,7 @@ pub fn start(
         channels: runner_channels,
         streams,
         console,
+        group,
         ready: child_ready,
     };
     let namespaces = libc::CLONE_NEWUSER

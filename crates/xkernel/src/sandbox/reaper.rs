@@ -4,8 +4,10 @@ use super::{Hand, INNER_ID, Sent};
 use crate::sys::{self, Side};
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 /// Deaths told by one event.
@@ -33,12 +35,54 @@ fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
     if rustix::io::read(&hand.ready, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
+    let victims = Victims::open();
     sys::set_ids(INNER_ID, INNER_ID)?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
+    if let Some(victims) = &victims {
+        victims.raise();
+    }
     match sys::fork_with(0)? {
         Side::Child => become_runner(&hand),
-        Side::Parent(runner) => Ok(runner),
+        Side::Parent(runner) => {
+            if let Some(victims) = &victims {
+                victims.restore();
+            }
+            Ok(runner)
+        }
+    }
+}
+
+/// Where memory runs out, the host ends processes of the container before those that serve it: they inherit a higher
+/// oom_score_adj. Best effort.
+struct Victims {
+    setting: File,
+    own: i32,
+}
+
+impl Victims {
+    /// A tenth of the machine's memory: the supervisor never has as much.
+    const MORE: i32 = 100;
+    const MOST: i32 = 1000;
+
+    /// While the process is the caller's: later it may not.
+    fn open() -> Option<Self> {
+        let mut setting = File::options().read(true).write(true).open("/proc/self/oom_score_adj").ok()?;
+        let mut text = String::new();
+        setting.read_to_string(&mut text).ok()?;
+        Some(Self { setting, own: text.trim().parse().ok()? })
+    }
+
+    fn raise(&self) {
+        self.set(self.own.saturating_add(Self::MORE).min(Self::MOST));
+    }
+
+    fn restore(&self) {
+        self.set(self.own);
+    }
+
+    fn set(&self, value: i32) {
+        let _ = self.setting.write_at(value.to_string().as_bytes(), 0);
     }
 }
 
@@ -58,8 +102,10 @@ fn leave_file_system() -> io::Result<()> {
 
 /// Lays the descriptors out and executes the LibOS's image.
 fn become_runner(hand: &Hand) -> ! {
+    let joined = hand.group.as_ref().map_or(Ok(()), |group| crate::cgroup::join(group.as_fd()));
     // The caller may have left more open than it knows.
-    let laid_out = lay_out(hand).and_then(|runner| sys::close_at_exec_from(TEXT_FD + 1).map(|()| runner));
+    let laid_out = joined.and_then(|()| lay_out(hand));
+    let laid_out = laid_out.and_then(|runner| sys::close_at_exec_from(TEXT_FD + 1).map(|()| runner));
     let error = match laid_out {
         Ok(runner) => {
             let _ = rustix::thread::set_no_new_privs(true);

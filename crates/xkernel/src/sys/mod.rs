@@ -74,6 +74,22 @@ pub fn close_at_exec_from(first: RawFd) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
 }
 
+/// Keeps nothing open but these descriptors, none of which is a standard stream, as 0 and the numbers after it. For a
+/// child that neither executes anything nor returns.
+///
+/// # Errors
+/// The host's errno.
+pub fn keep_only<const N: usize>(kept: [BorrowedFd<'_>; N]) -> io::Result<[BorrowedFd<'static>; N]> {
+    for (number, fd) in (0..).zip(kept) {
+        place(fd, number)?;
+    }
+    // SAFETY: the child uses no other descriptor.
+    check(unsafe { libc::syscall(libc::SYS_close_range, N, u32::MAX, 0) })?;
+    let mut numbers = 0..;
+    // SAFETY: just placed, and never closed.
+    Ok(kept.map(|_| unsafe { BorrowedFd::borrow_raw(numbers.next().unwrap_or(0)) }))
+}
+
 /// Closes one descriptor number, open or not.
 pub fn close_one(fd: RawFd) {
     // SAFETY: the caller lays out a fresh child's descriptors and owns all of them.

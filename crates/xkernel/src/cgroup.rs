@@ -1,0 +1,306 @@
+//! A control group of the container's own, which bounds the memory of its processes: version 2, or the memory hierarchy of
+//! version 1, alone or beside it. Supervisor and reaper stay outside: what runs out of memory in it is the container's.
+//!
+//! The group goes with [`Group`], and, where the supervisor is killed, by a process that waits for that.
+
+use crate::sys::{self, Side};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take until it has let go of a group's last process.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// Why there is no group.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The host has no memory controller that this process could see.
+    #[error("no memory controller is mounted")]
+    None,
+    /// No group above the caller's processes takes another with a limit.
+    #[error("no group at or above {0} takes one with a memory limit")]
+    Place(PathBuf),
+    /// A step failed on the host.
+    #[error("cannot {step} in {at}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// In which group.
+        at: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Which files a hierarchy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// memory.limit_in_bytes
+    One,
+    /// memory.max
+    Two,
+}
+
+impl Version {
+    fn limit(self) -> &'static str {
+        match self {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        }
+    }
+
+    /// What the group may have in swap: with the limit of memory itself, nothing. Not every host counts it.
+    fn swap(self, bytes: u64) -> (&'static str, u64) {
+        match self {
+            Version::One => ("memory.memsw.limit_in_bytes", bytes),
+            Version::Two => ("memory.swap.max", 0),
+        }
+    }
+}
+
+/// The caller's own group in the hierarchy that counts memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Own {
+    version: Version,
+    mount: PathBuf,
+    group: PathBuf,
+}
+
+/// A container's group; it is removed with this, once its processes have ended.
+#[derive(Debug)]
+pub struct Group {
+    parent: OwnedFd,
+    name: String,
+    version: Version,
+    /// Removes the group where we cannot. None while the group is only tried.
+    keeper: Option<i32>,
+}
+
+impl Group {
+    /// Makes a group whose processes have at most so many bytes, and the process that waits to remove it. The caller
+    /// has one thread.
+    ///
+    /// # Errors
+    /// [`CgroupError`]: the host has none, or the caller may make none.
+    pub fn create(bytes: u64) -> Result<Self, CgroupError> {
+        let (mut group, at) = Self::planned()?;
+        // First, for we may be killed at any moment.
+        let keeper =
+            start_keeper(&group.parent, &group.name).map_err(step("start a process to remove a group", &at))?;
+        group.keeper = Some(keeper);
+        group.make(bytes).map_err(step("make a group with a limit", &at))?;
+        Ok(group)
+    }
+
+    /// Makes such a group and removes it again; says of which version it was.
+    ///
+    /// # Errors
+    /// As [`Group::create`].
+    pub fn attempt() -> Result<Version, CgroupError> {
+        let (group, at) = Self::planned()?;
+        group.make(1 << 30).map_err(step("make a group with a limit", &at))?;
+        Ok(group.version)
+    }
+
+    /// A group that is still to be made, and in which one.
+    fn planned() -> Result<(Self, PathBuf), CgroupError> {
+        let (own, at) = place()?;
+        let parent = openat(CWD, &at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let parent = parent.map_err(step("open the group", &at))?;
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let name = format!("xc-{}-{}.{}", rustix::process::getpid().as_raw_nonzero(), time.tv_sec, time.tv_nsec);
+        Ok((Self { parent, name, version: own.version, keeper: None }, at))
+    }
+
+    fn make(&self, bytes: u64) -> io::Result<()> {
+        mkdirat(&self.parent, &self.name, Mode::from_raw_mode(0o755))?;
+        self.write(self.version.limit(), bytes)?;
+        let (file, bytes) = self.version.swap(bytes);
+        match self.write(file, bytes) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, file: &str) -> io::Result<OwnedFd> {
+        let path = Path::new(&self.name).join(file);
+        Ok(openat(&self.parent, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    fn write(&self, file: &str, bytes: u64) -> io::Result<()> {
+        rustix::io::write(self.open(file)?, bytes.to_string().as_bytes())?;
+        Ok(())
+    }
+
+    /// The file by which a process joins the group.
+    ///
+    /// # Errors
+    /// The host's errno.
+    pub fn entrance(&self) -> io::Result<OwnedFd> {
+        self.open("cgroup.procs")
+    }
+}
+
+/// Puts the calling process into the group whose [`Group::entrance`] it has.
+pub(crate) fn join(entrance: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::io::write(entrance, b"0")?;
+    Ok(())
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        remove(self.parent.as_fd(), &self.name);
+        if let Some(keeper) = self.keeper {
+            sys::kill(keeper, libc::SIGKILL);
+            let _ = sys::reap(keeper);
+        }
+    }
+}
+
+/// Removes a group as soon as its last process has gone.
+fn remove(parent: BorrowedFd<'_>, name: &str) {
+    let end = Instant::now() + PATIENCE;
+    while unlinkat(parent, name, AtFlags::REMOVEDIR) == Err(Errno::BUSY) && Instant::now() < end {
+        std::thread::sleep(MOMENT);
+    }
+}
+
+/// A process that outlives the supervisor, and then removes the group.
+fn start_keeper(parent: &OwnedFd, name: &str) -> io::Result<i32> {
+    let supervisor = sys::own_handle()?;
+    match sys::fork_with(0)? {
+        Side::Parent(keeper) => Ok(keeper),
+        Side::Child => {
+            // Nothing of the caller's is kept: not its terminal, its directory nor what it has open.
+            let _ = rustix::process::setsid();
+            let _ = rustix::process::chdir("/");
+            if let Ok([parent, supervisor]) = sys::keep_only([parent.as_fd(), supervisor.as_fd()]) {
+                wait_for_end(supervisor);
+                remove(parent, name);
+            }
+            sys::exit_now(0)
+        }
+    }
+}
+
+/// Waits until a process has ended.
+fn wait_for_end(process: BorrowedFd<'_>) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    while poll(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+}
+
+/// The caller's own group, and the one in which a new one can be made.
+fn place() -> Result<(Own, PathBuf), CgroupError> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let own = find(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo")).ok_or(CgroupError::None)?;
+    let place = own.place().ok_or_else(|| CgroupError::Place(own.group.clone()))?;
+    Ok((own, place))
+}
+
+impl Own {
+    /// The nearest group that takes one with a limit. Of version 2, a group with processes gives its children none: then
+    /// one above does, as long as no limit is left behind on the way.
+    fn place(&self) -> Option<PathBuf> {
+        if self.version == Version::One {
+            return Some(self.group.clone());
+        }
+        let read = |group: &Path, file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
+        for group in self.group.ancestors().take_while(|group| group.starts_with(&self.mount)) {
+            let gives = read(group, "cgroup.subtree_control").split_whitespace().any(|name| name == "memory");
+            // The caller moves a process from its own group into the new one, below this.
+            if gives && accessat(CWD, group.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).is_ok() {
+                return Some(group.to_owned());
+            }
+            // The root has no limit, and no file for it.
+            if !matches!(read(group, "memory.max").trim(), "max" | "") {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// Finds the caller's group by what /proc/self/cgroup and mountinfo say.
+fn find(cgroup: &str, mountinfo: &str) -> Option<Own> {
+    let lines = || cgroup.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let first = lines().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
+    let (version, (_, group)) = match first {
+        Some(line) => (Version::One, line),
+        None => (Version::Two, lines().find(|(controllers, _)| controllers.is_empty())?),
+    };
+    let (root, mount) = mountinfo.lines().find_map(|line| mount_of(line, version))?;
+    let below = Path::new(group).strip_prefix(root).ok()?;
+    let mount = PathBuf::from(mount);
+    Some(Own { version, group: mount.join(below), mount })
+}
+
+/// Root and place of a line's mount, where it is the hierarchy that counts memory.
+fn mount_of(line: &str, version: Version) -> Option<(&str, &str)> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut words = file_system.split(' ');
+    let (kind, options) = (words.next()?, words.nth(1)?);
+    let is_it = match version {
+        Version::One => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
+        Version::Two => kind == "cgroup2",
+    };
+    let mut fields = mount.split(' ').skip(3);
+    is_it.then_some((fields.next()?, fields.next()?))
+}
+
+fn step<E: Into<io::Error>>(step: &'static str, at: &Path) -> impl Fn(E) -> CgroupError {
+    move |error| CgroupError::Step { step, at: at.to_owned(), source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "30 25 0:27 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n";
+    const SECOND: &str = "31 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn own(version: Version, mount: &str, group: &str) -> Option<Own> {
+        Some(Own { version, mount: mount.into(), group: group.into() })
+    }
+
+    #[test]
+    fn the_memory_controller_is_found_where_it_is() {
+        let hybrid = find("4:memory:/user/a\n0::/b\n", &[SECOND, FIRST].concat());
+        assert_eq!(hybrid, own(Version::One, "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/user/a"));
+        let second = find("1:name=systemd:/x\n0::/b/c\n", SECOND);
+        assert_eq!(second, own(Version::Two, "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/b/c"));
+        assert_eq!(find("3:cpu,memory:/\n", SECOND), None);
+        assert_eq!(find("", ""), None);
+    }
+
+    #[test]
+    fn a_mount_of_a_part_shows_groups_below_that_part() {
+        let part = "30 25 0:27 /pod/a /mem rw shared:1 - cgroup cgroup rw,memory\n";
+        assert_eq!(find("4:memory:/pod/a/b\n", part), own(Version::One, "/mem", "/mem/b"));
+        assert_eq!(find("4:memory:/pod\n", part), None);
+    }
+
+    /// A directory stands for the hierarchy: it has the same files.
+    #[test]
+    fn of_version_two_a_group_above_takes_the_new_one_unless_a_limit_is_left_behind() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mount = directory.path();
+        let leaf = mount.join("slice/leaf");
+        std::fs::create_dir_all(&leaf).expect("groups");
+        let write = |file: &str, text: &str| std::fs::write(mount.join(file), text).expect(file);
+        let own = || Own { version: Version::Two, mount: mount.into(), group: leaf.clone() };
+        assert_eq!(own().place(), None);
+        write("slice/cgroup.subtree_control", "cpu memory\n");
+        write("slice/cgroup.procs", "");
+        write("slice/leaf/memory.max", "max\n");
+        assert_eq!(own().place(), Some(mount.join("slice")));
+        write("slice/leaf/memory.max", "1000\n");
+        assert_eq!(own().place(), None);
+        write("slice/leaf/cgroup.subtree_control", "memory\n");
+        write("slice/leaf/cgroup.procs", "");
+        assert_eq!(own().place(), Some(leaf.clone()));
+    }
+}
