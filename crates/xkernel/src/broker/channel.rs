@@ -1,4 +1,5 @@
-//! Serving the channels: two threads wait for all of them and answer one request at a time.
+//! Serving the channels: a few threads wait for all of them, and each answers one request at a time. Where the last one that
+//! waits takes a request, another one is started: host calls may stall, and those that do hold nobody else up.
 //!
 //! A channel is armed for one event at a time (EPOLLONESHOT), so that exactly one thread works on it.
 //! A reply that the container does not take waits in its channel, which is not read meanwhile: a
@@ -19,10 +20,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Scope};
 
-/// Threads that answer requests: one slow host call does not hold up the others.
+/// Threads at the start.
 const THREADS: usize = 2;
+/// Most threads: a channel has one request at a time.
+const MOST_THREADS: usize = abi::boot::BROKER_CHANNELS.unsigned_abs() as usize;
 /// Epoll key of the descriptor that tells every thread to stop.
 const STOP: u64 = u64::MAX;
 
@@ -33,6 +36,9 @@ struct Channels {
     /// How many are open; the last one to close stops the threads.
     open: AtomicUsize,
     stop: OwnedFd,
+    threads: AtomicUsize,
+    /// Threads that wait for a request, or are about to.
+    waiting: AtomicUsize,
 }
 
 struct Channel {
@@ -49,7 +55,7 @@ enum Next {
 }
 
 impl Broker {
-    /// Serves the channels on this thread and another; returns when all of them are closed.
+    /// Serves the channels on this thread and others; returns when all of them are closed.
     ///
     /// # Errors
     /// [`BrokerError`] where the host refuses what serving needs (descriptors, a thread).
@@ -59,13 +65,10 @@ impl Broker {
         }
         let channels = Channels::new(channels)?;
         thread::scope(|scope| {
-            let mut workers = Vec::new();
             for number in 1..THREADS {
-                let work = || channels.work(self);
-                let name = format!("broker-{number}");
-                workers.push(thread::Builder::new().name(name).spawn_scoped(scope, work)?);
+                channels.start_thread(self, scope, number)?;
             }
-            channels.work(self)
+            channels.work(self, scope)
         })
     }
 }
@@ -84,10 +87,38 @@ impl Channels {
         }
         let open = AtomicUsize::new(sockets.len());
         let channels = sockets.into_iter().map(|socket| Mutex::new(Channel { socket, pending: None })).collect();
-        Ok(Self { epoll, channels, open, stop })
+        let (threads, waiting) = (AtomicUsize::new(THREADS), AtomicUsize::new(THREADS));
+        Ok(Self { epoll, channels, open, stop, threads, waiting })
     }
 
-    fn work(&self, broker: &Broker) -> Result<(), BrokerError> {
+    fn start_thread<'scope>(
+        &'scope self,
+        broker: &'scope Broker,
+        scope: &'scope Scope<'scope, '_>,
+        number: usize,
+    ) -> Result<(), BrokerError> {
+        let work = move || self.work(broker, scope);
+        thread::Builder::new().name(format!("broker-{number}")).spawn_scoped(scope, work)?;
+        Ok(())
+    }
+
+    /// The calling thread waits no longer. Somebody is to wait, unless there are threads enough; where the host gives none, the
+    /// others do.
+    fn replace_waiting<'scope>(&'scope self, broker: &'scope Broker, scope: &'scope Scope<'scope, '_>) {
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let more = |threads: usize| (threads < MOST_THREADS).then_some(threads + 1);
+        if let Ok(number) = self.threads.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+            if self.start_thread(broker, scope, number).is_err() {
+                self.waiting.fetch_sub(1, Ordering::AcqRel);
+                self.threads.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    fn work<'scope>(&'scope self, broker: &'scope Broker, scope: &'scope Scope<'scope, '_>) -> Result<(), BrokerError> {
         let mut buffer = vec![0; MAX_REQUEST];
         let mut events = Vec::with_capacity(1);
         loop {
@@ -105,7 +136,9 @@ impl Channels {
             }
             let channel = usize::try_from(key).ok().and_then(|index| self.channels.get(index));
             if let Some(channel) = channel {
+                self.replace_waiting(broker, scope);
                 self.advance(broker, channel, key, &mut buffer);
+                self.waiting.fetch_add(1, Ordering::AcqRel);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The channels: order, descriptors, floods and containers that stop reading.
 
+use super::super::{Broker, Options};
 use super::Fixture;
 use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use rustix::cmsg_space;
@@ -10,7 +11,7 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 struct Served {
@@ -20,9 +21,12 @@ struct Served {
 
 /// Serves `count` channels on threads of their own.
 fn serve(fixture: &Fixture, count: usize) -> Served {
+    serve_broker(Arc::clone(&fixture.broker), count)
+}
+
+fn serve_broker(broker: Arc<Broker>, count: usize) -> Served {
     let pair = |_| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("pair");
     let (ours, ends) = (0..count).map(pair).unzip();
-    let broker = Arc::clone(&fixture.broker);
     let server = std::thread::spawn(move || broker.serve(ours).expect("serve"));
     Served { ends, server }
 }
@@ -132,6 +136,58 @@ fn closing_every_channel_ends_the_service_whatever_is_pending() {
     let closed = recv(&served.ends[0], &mut [0u8; 1], RecvFlags::empty());
     assert!(matches!(closed, Ok((_, 0))));
     served.finish();
+}
+
+/// All channels but one wait for something on the host that does not come.
+#[test]
+fn requests_that_stall_hold_up_no_other() {
+    let gate = Arc::new(Gate::default());
+    let closed = Arc::clone(&gate);
+    let mut options = Options::new(move |_| closed.pass());
+    options.images = None;
+    let served = serve_broker(Arc::new(Broker::new(Vec::new(), options)), 8);
+    let (last, others) = served.ends.split_last().expect("channels");
+    for socket in others {
+        ask(socket, 1, Request::Log { text: b"" });
+        gate.wait_for_another();
+    }
+    ask(last, 2, Request::Epoll);
+    assert_eq!(hear(last).0.sequence, 2);
+    gate.open();
+    for socket in others {
+        assert_eq!(hear(socket).0.sequence, 1);
+    }
+    served.finish();
+}
+
+/// Holds up whoever comes until it is opened.
+#[derive(Default)]
+struct Gate {
+    /// How many came that nobody has asked for, and whether it is open.
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("gate");
+        state.0 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| !state.1).expect("gate"));
+    }
+
+    fn wait_for_another(&self) {
+        let state = self.state.lock().expect("gate");
+        let patience = std::time::Duration::from_secs(20);
+        let (mut state, _) = self.changed.wait_timeout_while(state, patience, |state| state.0 == 0).expect("gate");
+        assert_ne!(state.0, 0, "nobody came");
+        state.0 -= 1;
+    }
+
+    fn open(&self) {
+        self.state.lock().expect("gate").1 = true;
+        self.changed.notify_all();
+    }
 }
 
 #[test]
