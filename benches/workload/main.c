@@ -10,7 +10,7 @@
 //     --forks N    so many forks first
 //     --heap MIB   so much memory first, touched
 //     --tasks N    in so many processes at once: nanoseconds from the first beginning to the last end, by all operations
-//   workload [--ops N] [--marks] --command WORD…   the same of a command, from start to end
+//   workload [--ops N] [--marks] [--warm] --command WORD…   the same of a command, from start to end
 //   workload --account WORD…         runs a command; "account CPU-NANOSECONDS PAGE-FAULTS" of all that it started
 //   workload --make-tree DIR         the tree for services on files
 //   workload --child                 ends at once: what "spawn static" starts
@@ -137,6 +137,7 @@ static int code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 1
 static int command(char **words) {
     long n = operations < 0 ? 1 : operations;
     int status = 0;
+    if (is_warm) need(waitpid(start(words), &status, 0), "waitpid");
     begin();
     for (long i = 0; i < n && status == 0; i++) need(waitpid(start(words), &status, 0), "waitpid");
     end();

@@ -50,6 +50,7 @@ const BENCH: &[&str] = &[
     "gcc",
     "golang-github-containers-common",
     "libc6-dev",
+    "linux-perf",
     "python3",
     "redis-tools",
     "rt-tests",

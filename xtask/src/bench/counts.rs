@@ -48,7 +48,7 @@ fn is_aged(row: &Row) -> bool {
 fn operations(row: &Row, ns: f64) -> (u32, u32) {
     let has_own = |options: &[&str]| options.iter().position(|option| *option == "--ops").map(|at| at + 1);
     match &row.kind {
-        Kind::Inside(_) => (1, 2),
+        Kind::Inside { .. } => (1, 2),
         Kind::Whole(_) | Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) => (0, 1),
         Kind::Service { options, .. } => match has_own(options).and_then(|at| options.get(at)?.parse().ok()) {
             Some(all) => (0, all),

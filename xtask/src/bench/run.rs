@@ -28,7 +28,7 @@ pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result
         Kind::FirstInstruction => first_instruction(site, runtime),
         Kind::Crowd(crowd) => crowd::once(site, *crowd, runtime),
         Kind::Service { .. } if row.unit == Unit::Factor => scaled(site, row, runtime, ms),
-        Kind::Service { .. } | Kind::Inside(_) | Kind::Whole(_) => timed(site, row, runtime, ms),
+        Kind::Service { .. } | Kind::Inside { .. } | Kind::Whole(_) => timed(site, row, runtime, ms),
     }
 }
 
@@ -83,7 +83,10 @@ pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Result<Job> {
             let words = [&program, own.as_slice(), &["--dir", directory], options, &[name]].concat();
             Job { has_volume: *place == Place::Volume, ..Job::new(&words) }
         }
-        Kind::Inside(words) => Job::new(&[&program, options, &["--command"], words].concat()),
+        Kind::Inside { words, is_first } => {
+            let warm: &[&str] = if *is_first { &[] } else { &["--warm"] };
+            Job::new(&[&program, options, warm, &["--command"], words].concat())
+        }
         Kind::Whole(words) => {
             let timer = [&program, options, &["--command"]].concat();
             Job { timer: timer.into_iter().map(str::to_owned).collect(), ..Job::new(words) }
