@@ -288,9 +288,20 @@ const FIONCLEX: u32 = 0x5450;
 const FIOCLEX: u32 = 0x5451;
 const FIONBIO: u32 = 0x5421;
 const FIONREAD: u32 = 0x541b;
+const FIOASYNC: u32 = 0x5452;
 
 fn is_regular(file: &File) -> bool {
     !file.flags().contains(OpenFlags::PATH) && file.path().is_some_and(|path| path.inode().kind() == Kind::File)
+}
+
+/// As F_SETFL would, by the number at an address.
+fn set_status_flag(file: &File, flag: OpenFlags, argument: u64) -> Result<()> {
+    let on: u32 = guest::read_value(argument)?;
+    let mut flags = file.flags();
+    flags.set(flag, on != 0);
+    // F_SETFL keeps O_ASYNC of a file that cannot tell; this does not.
+    let is_untold = flag == OpenFlags::ASYNC && flags != file.flags() && file.ops().wait_queue().is_none();
+    if is_untold { Err(Errno::ENOTTY) } else { file.set_status(flags) }
 }
 
 pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<u64> {
@@ -300,12 +311,8 @@ pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<
     match command {
         FIOCLEX => files.set_on_exec(fd, OnExec::Close).map(|()| 0),
         FIONCLEX => files.set_on_exec(fd, OnExec::Keep).map(|()| 0),
-        FIONBIO => {
-            let on: u32 = guest::read_value(argument)?;
-            let mut flags = file.flags();
-            flags.set(OpenFlags::NONBLOCK, on != 0);
-            file.set_status(flags).map(|()| 0)
-        }
+        FIONBIO => set_status_flag(&file, OpenFlags::NONBLOCK, argument).map(|()| 0),
+        FIOASYNC => set_status_flag(&file, OpenFlags::ASYNC, argument).map(|()| 0),
         FIONREAD if is_regular(&file) => {
             let left = file.ops().size()?.saturating_sub(file.current_position());
             guest::write_value(argument, &i32::try_from(left).unwrap_or(i32::MAX)).map(|()| 0)

@@ -28,7 +28,7 @@ syscalls! {
     13 rt_sigaction(signal: i32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: u64) -> () = super::signal::rt_sigaction, Full;
     14 rt_sigprocmask(how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: u64) -> () = super::signal::rt_sigprocmask, Full;
     15 rt_sigreturn() -> u64 = super::signal::rt_sigreturn, Full;
-    16 ioctl(fd: Fd, command: u32, argument: u64) -> u64 = super::rw::ioctl, Partial("no FIOASYNC");
+    16 ioctl(fd: Fd, command: u32, argument: u64) -> u64 = super::rw::ioctl, Full;
     17 pread64(fd: Fd, buffer: u64, len: u64, offset: u64) -> usize = super::rw::pread64, Full;
     18 pwrite64(fd: Fd, buffer: u64, len: u64, offset: u64) -> usize = super::rw::pwrite64, Full;
     19 readv(fd: Fd, iov: u64, count: u64) -> usize = super::rw::readv, Full;

@@ -260,6 +260,23 @@ cases! { fd;
         write(ends[1], b"x")?;
         crate::kit::until(|| signal::count(c::SIGIO) > 0);
     }
+    fn fioasync_is_o_async() {
+        const FIOASYNC: u64 = 0x5452;
+        let ends = crate::kit::socket_pair(c::SOCK_STREAM)?;
+        signal::record(c::SIGIO, 0)?;
+        sys!(fcntl, ends[0], c::F_SETOWN, crate::kit::pid()?)?;
+        sys!(ioctl, ends[0], FIOASYNC, &1i32)?;
+        assert_eq!(int(sys!(fcntl, ends[0], c::F_GETFL)?) & c::O_ASYNC, c::O_ASYNC);
+        write(ends[1], b"x")?;
+        crate::kit::until(|| signal::count(c::SIGIO) > 0);
+        sys!(ioctl, ends[0], FIOASYNC, &0i32)?;
+        assert_eq!(int(sys!(fcntl, ends[0], c::F_GETFL)?) & c::O_ASYNC, 0);
+        sys!(ioctl, pipe(0)?[1], FIOASYNC, &1i32)?;
+        assert_errno(sys!(ioctl, ends[0], FIOASYNC, memory::hole()?), c::EFAULT);
+        let regular = file(c"f", b"")?;
+        sys!(ioctl, regular, FIOASYNC, &0i32)?;
+        assert_errno(sys!(ioctl, regular, FIOASYNC, &1i32), c::ENOTTY);
+    }
     fn descriptor_table_grows_to_the_limit() {
         let limit = [256u64, 256];
         sys!(prlimit64, 0, c::RLIMIT_NOFILE, &limit, 0)?;
