@@ -32,6 +32,8 @@ const TEST: &[&str] = &[
     "linux-perf",
     "make",
     "musl-tools",
+    "nodejs",
+    "openjdk-17-jdk-headless",
     "openssl",
     "perl",
     "procps",

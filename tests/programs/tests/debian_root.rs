@@ -68,6 +68,21 @@ fn python_in_a_debian_root() {
 }
 
 #[test]
+fn redis_serves_saves_and_replicates() {
+    same(&["redis.sh"]);
+}
+
+#[test]
+fn nginx_serves_files_and_reloads() {
+    same(&["nginx.sh"]);
+}
+
+#[test]
+fn postgres_serves_and_recovers() {
+    same(&["postgres.sh"]);
+}
+
+#[test]
 fn packages_and_accounts_of_a_debian_root() {
     same(&["accounts.sh"]);
 }

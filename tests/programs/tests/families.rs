@@ -72,6 +72,21 @@ fn python_maps_polls_and_drives_a_terminal() {
 }
 
 #[test]
+fn the_sqlite3_shell_logs_and_rolls_back() {
+    bash("sqlite.sh");
+}
+
+#[test]
+fn node_serves_works_in_threads_and_spawns() {
+    assert_same(&["node", &script("node.js")]);
+}
+
+#[test]
+fn java_runs_threads_files_sockets_and_children() {
+    bash("java.sh");
+}
+
+#[test]
 fn text_and_file_utilities_agree() {
     bash("utilities.sh");
 }

@@ -32,19 +32,23 @@ pub(super) fn source() -> Result<()> {
     })
 }
 
-/// What the root of Debian 12 holds besides its minimum.
+/// What the root of Debian 12 holds besides its minimum. Servers are here, since on the machine their packages would start them.
 const ROOT: &[&str] = &[
     "busybox-static",
+    "curl",
     "gawk",
     "gcc",
     "git",
     "libc6-dev",
     "make",
     "musl-tools",
+    "nginx",
     "openssl",
     "perl",
+    "postgresql-15",
     "procps",
     "python3",
+    "redis-server",
     "xz-utils",
 ];
 
