@@ -86,6 +86,11 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
         }
         End::StartFailed { step, errno, what } => Ok(report_start_failure(command, options, step, errno, &what)),
         End::Failed(error) => Err(error),
+        End::Died if group.is_some_and(|group| group.ran_out()) => {
+            bail!(
+                "the container ran out of memory, and the host ended a process that it could not do without: raise --memory"
+            )
+        }
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
             None => bail!("the container ended without a word: killed from outside, or by a program that broke it"),

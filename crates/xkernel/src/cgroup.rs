@@ -7,7 +7,8 @@ use crate::sys::{self, Side};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,14 @@ impl Version {
         match self {
             Version::One => "memory.limit_in_bytes",
             Version::Two => "memory.max",
+        }
+    }
+
+    /// Says how many processes were killed, in a line of its own.
+    fn events(self) -> &'static str {
+        match self {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
         }
     }
 
@@ -134,6 +143,15 @@ impl Group {
     fn write(&self, file: &str, bytes: u64) -> io::Result<()> {
         rustix::io::write(self.open(file)?, bytes.to_string().as_bytes())?;
         Ok(())
+    }
+
+    /// Whether the host killed a process for want of memory.
+    #[must_use]
+    pub fn ran_out(&self) -> bool {
+        let path = Path::new(&self.name).join(self.version.events());
+        let open = openat(&self.parent, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let mut text = String::new();
+        open.is_ok_and(|file| File::from(file).read_to_string(&mut text).is_ok()) && kills(&text) != 0
     }
 
     /// The file by which a process joins the group.
@@ -251,6 +269,12 @@ fn mount_of(line: &str, version: Version) -> Option<(&str, &str)> {
     is_it.then_some((fields.next()?, fields.next()?))
 }
 
+/// Processes that the host killed, by what the group's file of events says.
+fn kills(events: &str) -> u64 {
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 fn step<E: Into<io::Error>>(step: &'static str, at: &Path) -> impl Fn(E) -> CgroupError {
     move |error| CgroupError::Step { step, at: at.to_owned(), source: error.into() }
 }
@@ -274,6 +298,12 @@ mod tests {
         assert_eq!(second, own(Version::Two, "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/b/c"));
         assert_eq!(find("3:cpu,memory:/\n", SECOND), None);
         assert_eq!(find("", ""), None);
+    }
+
+    #[test]
+    fn kills_are_told_by_a_line_of_either_version() {
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), 2);
+        assert_eq!(kills("low 0\nhigh 0\nmax 9\noom 3\noom_kill 0\noom_group_kill 0\n"), 0);
     }
 
     #[test]

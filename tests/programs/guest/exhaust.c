@@ -157,6 +157,12 @@ static int shared(void) {
     return 0;
 }
 
+static int children(void) {
+    pid_t pid = fork();
+    if (pid == 0) pause();
+    return pid < 0 ? -1 : 0;
+}
+
 #define THING(name) {#name, name}
 static const struct {
     const char *name;
@@ -166,7 +172,7 @@ static const struct {
     THING(xattrs),    THING(data),      THING(memfds),    THING(pipes),       THING(packets),   THING(streams),
     THING(datagrams), THING(eventfds),  THING(timerfds),  THING(epolls),      THING(watches),  
     THING(splits),    THING(signals),   THING(timers),      THING(semaphores), THING(segments),
-    THING(messages),  THING(locks),     THING(memory),    THING(shared),
+    THING(messages),  THING(locks),     THING(memory),    THING(shared),    THING(children),
 };
 
 int main(int words, char **word) {

@@ -112,6 +112,7 @@ const THINGS: &[(&str, &[&str])] = &[
     ("locks", &["ENOLCK", "ENOMEM", "ENOSPC"]),
     ("memory", &["ENOMEM"]),
     ("shared", &["ENOMEM"]),
+    ("children", &["ENOMEM"]),
 ];
 
 /// No kind of object wedges or stops the container: its maker is refused, and others go on.

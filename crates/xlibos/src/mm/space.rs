@@ -56,9 +56,7 @@ impl core::ops::DerefMut for StateGuard<'_> {
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
-        let totals = self.state.tree.totals();
-        let now = totals.data.saturating_add(totals.shared);
-        charge::settle(self.charged, now);
+        charge::settle(self.charged, self.state.cost());
     }
 }
 
@@ -144,7 +142,7 @@ impl Mm {
     /// ENOMEM where the container's limit has no room for it.
     pub fn fork_copy(&self, guard: &MmGuard<'_>) -> Result<Arc<Mm>> {
         let old = &*guard.0;
-        if !charge::has_room(old.tree.totals().data) {
+        if !charge::has_room(old.tree.totals().data.saturating_add(charge::PROCESS)) {
             return Err(Errno::ENOMEM);
         }
         let mut tree = VmaTree::new();
@@ -225,6 +223,13 @@ impl Drop for Mm {
 }
 
 impl State {
+    /// What the container's limit counts.
+    fn cost(&self) -> u64 {
+        let totals = self.tree.totals();
+        let process = if totals.mapped == 0 { 0 } else { charge::PROCESS };
+        process.saturating_add(totals.data).saturating_add(totals.shared)
+    }
+
     /// Notes the largest size.
     pub(super) fn note_peak(&mut self) {
         self.peak = self.peak.max(self.tree.totals().mapped);
