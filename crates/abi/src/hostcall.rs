@@ -46,7 +46,7 @@ pub const HOST_CALLS: &[HostCall] = &[
     call(5, "fstat", &[], "attributes of a held handle"),
     call(9, "mmap", &[Check::Without(3, 0x4_0000 | 0x2000)], "guest memory and mapped files; no HUGETLB, no LOCKED"),
     call(10, "mprotect", &[], "protection of guest memory"),
-    call(11, "munmap", &[], "guest memory"),
+    call(11, "munmap", &[], "guest memory, and the page below a stack of the LibOS"),
     call(15, "rt_sigreturn", &[], "end of a host signal handler"),
     call(25, "mremap", &[], "guest memory"),
     call(

@@ -22,8 +22,8 @@ pub enum CgroupError {
     /// The host has no memory controller that this process could see.
     #[error("no memory controller is mounted")]
     None,
-    /// No group above the caller's processes takes another with a limit.
-    #[error("no group at or above {0} takes one with a memory limit")]
+    /// The caller may make none with a limit.
+    #[error("no group with a memory limit can be made at or above {0}")]
     Place(PathBuf),
     /// A step failed on the host.
     #[error("cannot {step} in {at}: {source}")]
@@ -223,14 +223,15 @@ impl Own {
     /// The nearest group that takes one with a limit. Of version 2, a group with processes gives its children none: then
     /// one above does, as long as no limit is left behind on the way.
     fn place(&self) -> Option<PathBuf> {
+        let may_write = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
         if self.version == Version::One {
-            return Some(self.group.clone());
+            return may_write(&self.group).then(|| self.group.clone());
         }
         let read = |group: &Path, file: &str| std::fs::read_to_string(group.join(file)).unwrap_or_default();
         for group in self.group.ancestors().take_while(|group| group.starts_with(&self.mount)) {
             let gives = read(group, "cgroup.subtree_control").split_whitespace().any(|name| name == "memory");
             // The caller moves a process from its own group into the new one, below this.
-            if gives && accessat(CWD, group.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).is_ok() {
+            if gives && may_write(&group.join("cgroup.procs")) {
                 return Some(group.to_owned());
             }
             // The root has no limit, and no file for it.
