@@ -17,8 +17,12 @@ fn program(directory: &Path) -> PathBuf {
 fn costs(program: &Path, thing: &str, count: u64) -> (u64, u64) {
     let mut command = Command::new(xc());
     command.args(["do", "--stats=json", "--"]).arg(program).args([thing, &count.to_string()]);
+    costs_of(command)
+}
+
+fn costs_of(command: Command) -> (u64, u64) {
     let output = run(command);
-    assert_eq!(output.status.code(), Some(0), "{thing}: {output:?}");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stderr).expect("a report");
     let sum = |key: &str| report[key].as_object().expect(key).values().filter_map(serde_json::Value::as_u64).sum();
     (sum("hostCalls"), sum("brokerRequests"))
@@ -49,6 +53,27 @@ fn what_is_known_is_not_asked_again() {
         let (_, requests) = extra(&program, thing);
         assert_eq!(requests, 0, "{thing}");
     }
+}
+
+/// Broker requests of `test -f` of the files of so many directories, a path each.
+fn requests_for(tree: &Path, directories: u32) -> u64 {
+    let paths = (0..directories).flat_map(|i| (0..10).map(move |j| format!("d{i}/f{j}")));
+    let tests: String = paths.map(|path| format!("test -f {path} || exit 9\n")).collect();
+    let mut command = Command::new(xc());
+    command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "sh", "-c", &tests]);
+    costs_of(command).1
+}
+
+#[test]
+fn a_first_pass_over_a_tree_asks_once_a_directory() {
+    let tree = tempfile::tempdir().expect("directory");
+    for i in 0..40 {
+        let directory = tree.path().join(format!("d{i}"));
+        std::fs::create_dir(&directory).expect("directory");
+        (0..10).for_each(|j| std::fs::write(directory.join(format!("f{j}")), "x").expect("file"));
+    }
+    let (few, many) = (requests_for(tree.path(), 10), requests_for(tree.path(), 40));
+    assert!(many - few <= 30, "{few} requests for 10 directories, {many} for 40");
 }
 
 /// KiB that a process alone would hold: its part of the files that others hold too, and its own memory.

@@ -83,7 +83,7 @@ impl HostInode {
         self.drop_outdated()?;
         match self.known(name)? {
             Some(found) => return found,
-            None if self.count_miss()? => self.list_all()?,
+            None if self.count_miss(0)? => self.list_all()?,
             None => self.walk(&[name])?,
         }
         self.known(name)?.unwrap_or(Err(Errno::ENOENT))
@@ -121,11 +121,15 @@ impl HostInode {
         self.file_system().generation()
     }
 
-    /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory.
-    fn count_miss(&self) -> Result<bool> {
+    /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory. That of
+    /// a small one is worth it at once: its names come in the one request that the directory needs anyhow.
+    /// `spared` misses do not count.
+    fn count_miss(&self, spared: u64) -> Result<bool> {
+        const SMALL: u64 = 4096;
+        let size = self.attributes().size;
         let mut listing = self.listing()?.lock();
         listing.misses += 1;
-        Ok(listing.misses > 1 + self.attributes().size / 8192)
+        Ok(listing.misses > spared + size / 8192 + u64::from(size > SMALL))
     }
 
     /// Walks a path in one request, where its first name is not known.
@@ -136,7 +140,8 @@ impl HostInode {
         if parts.len() < 2 || !matches!(self.listing()?.lock().look(first), Look::Unknown) {
             return Ok(());
         }
-        self.walk(&parts)
+        // A second path through the directory: there will be more.
+        if self.count_miss(1)? { self.list_all() } else { self.walk(&parts) }
     }
 
     fn walk(&self, parts: &[&[u8]]) -> Result<()> {
