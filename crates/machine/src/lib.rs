@@ -17,6 +17,7 @@ mod free_blocks;
 pub mod guest;
 pub mod host;
 pub mod name_map;
+pub mod owned;
 pub mod process;
 pub mod sync;
 pub mod xstate;

@@ -381,6 +381,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();
     }
+    task.leave_files();
     let shared = tree::task(task.tid());
     let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
     if started.is_err() {

@@ -5,7 +5,7 @@ use crate::{Errno, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use machine::sync::Mutex;
+use machine::owned::Owned;
 
 /// A descriptor number of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,30 @@ struct Slots {
 }
 
 impl Slots {
+    #[inline]
+    fn get(&self, fd: Fd) -> Result<&Slot> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        self.slots.get(index).and_then(Option::as_ref).ok_or(Errno::EBADF)
+    }
+
+    fn insert_from(&mut self, lowest: usize, limit: usize, new: Slot) -> Result<Fd> {
+        let start = lowest.max(self.first_free);
+        let index = (start..self.slots.len())
+            .find(|&i| self.slots.get(i).is_some_and(Option::is_none))
+            .unwrap_or(self.slots.len().max(start));
+        if index >= limit {
+            return Err(Errno::EMFILE);
+        }
+        self.grow_to(index)?;
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Some(new);
+        }
+        if lowest <= self.first_free {
+            self.first_free = index + 1;
+        }
+        i32::try_from(index).map(Fd).map_err(|_| Errno::EMFILE)
+    }
+
     /// Makes the table long enough for an index.
     fn grow_to(&mut self, index: usize) -> Result<()> {
         if index < self.slots.len() {
@@ -60,7 +84,7 @@ impl Slots {
 /// A descriptor table.
 #[derive(Debug)]
 pub struct FdTable {
-    slots: Mutex<Slots>,
+    slots: Owned<Slots>,
     /// RLIMIT_NOFILE of the process.
     limit: AtomicU64,
 }
@@ -69,16 +93,15 @@ impl FdTable {
     /// An empty table.
     #[must_use]
     pub fn new(limit: u64) -> Arc<FdTable> {
-        Arc::new(FdTable { slots: Mutex::new(Slots::default()), limit: AtomicU64::new(limit) })
+        Arc::new(FdTable { slots: Owned::new(Slots::default()), limit: AtomicU64::new(limit) })
     }
 
     /// A copy: fork(2).
     #[must_use]
     pub fn copy(&self) -> Arc<FdTable> {
-        let slots = self.slots.lock();
-        let copied = Slots { slots: slots.slots.clone(), first_free: slots.first_free };
+        let copied = self.slots.read(|slots| Slots { slots: slots.slots.clone(), first_free: slots.first_free });
         let limit = AtomicU64::new(self.limit.load(Ordering::Relaxed));
-        Arc::new(FdTable { slots: Mutex::new(copied), limit })
+        Arc::new(FdTable { slots: Owned::new(copied), limit })
     }
 
     /// Changes the limit (RLIMIT_NOFILE).
@@ -108,10 +131,29 @@ impl FdTable {
         self.with(fd, |slot| slot.on_exec)
     }
 
-    fn with<T>(&self, fd: Fd, look: impl FnOnce(&Slot) -> T) -> Result<T> {
-        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
-        let slots = self.slots.lock();
-        slots.slots.get(index).and_then(Option::as_ref).map(look).ok_or(Errno::EBADF)
+    fn with<T>(&self, fd: Fd, look: impl Fn(&Slot) -> T) -> Result<T> {
+        self.slots.read(|slots| slots.get(fd).map(&look))
+    }
+
+    /// Does something with a file as the table's owner; None for others.
+    #[inline]
+    pub fn look<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> Option<Result<R>> {
+        self.slots.look(|slots| slots.get(fd).map(|slot| act(&slot.file)))
+    }
+
+    /// The calling thread is the only one that changes the table, while it lives and does not share it.
+    pub fn claim(&self) {
+        self.slots.claim();
+    }
+
+    /// The calling thread, whose the table was, leaves it to the next.
+    pub fn leave(&self) {
+        self.slots.leave();
+    }
+
+    /// Tasks will share the table: the calling thread's is no longer its own.
+    pub fn share(&self) {
+        self.slots.share();
     }
 
     /// Changes FD_CLOEXEC.
@@ -120,10 +162,11 @@ impl FdTable {
     /// EBADF.
     pub fn set_on_exec(&self, fd: Fd, on_exec: OnExec) -> Result<()> {
         let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
-        let mut slots = self.slots.lock();
-        let slot = slots.slots.get_mut(index).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
-        slot.on_exec = on_exec;
-        Ok(())
+        self.slots.change(|slots| {
+            let slot = slots.slots.get_mut(index).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+            slot.on_exec = on_exec;
+            Ok(())
+        })
     }
 
     /// Puts a file into the lowest free descriptor.
@@ -143,22 +186,7 @@ impl FdTable {
         if lowest > 0 && lowest >= limit {
             return Err(Errno::EINVAL);
         }
-        let mut slots = self.slots.lock();
-        let start = lowest.max(slots.first_free);
-        let index = (start..slots.slots.len())
-            .find(|&i| slots.slots.get(i).is_some_and(Option::is_none))
-            .unwrap_or(slots.slots.len().max(start));
-        if index >= limit {
-            return Err(Errno::EMFILE);
-        }
-        slots.grow_to(index)?;
-        if let Some(slot) = slots.slots.get_mut(index) {
-            *slot = Some(Slot { file, on_exec });
-        }
-        if lowest <= slots.first_free {
-            slots.first_free = index + 1;
-        }
-        i32::try_from(index).map(Fd).map_err(|_| Errno::EMFILE)
+        self.slots.change(|slots| slots.insert_from(lowest, limit, Slot { file, on_exec }))
     }
 
     /// Puts a file into a given descriptor, and returns what was there: dup2(2).
@@ -170,10 +198,11 @@ impl FdTable {
         if index >= self.limit() {
             return Err(Errno::EBADF);
         }
-        let mut slots = self.slots.lock();
-        slots.grow_to(index)?;
-        let slot = slots.slots.get_mut(index).ok_or(Errno::EBADF)?;
-        Ok(slot.replace(Slot { file, on_exec }).map(|slot| slot.file))
+        self.slots.change(|slots| {
+            slots.grow_to(index)?;
+            let slot = slots.slots.get_mut(index).ok_or(Errno::EBADF)?;
+            Ok(slot.replace(Slot { file, on_exec }).map(|slot| slot.file))
+        })
     }
 
     /// Takes a descriptor out: close(2). The caller drops the file outside of all locks.
@@ -182,41 +211,48 @@ impl FdTable {
     /// EBADF.
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>> {
         let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
-        let mut slots = self.slots.lock();
-        let slot = slots.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
-        slots.first_free = slots.first_free.min(index);
-        Ok(slot.file)
+        self.slots.change(|slots| {
+            let slot = slots.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
+            slots.first_free = slots.first_free.min(index);
+            Ok(slot.file)
+        })
     }
 
     /// Takes out all descriptors of a range that `choose` wants, for close_range(2), exec and exit.
     pub fn remove_where(&self, first: usize, last: usize, choose: impl Fn(OnExec) -> bool) -> Vec<Arc<File>> {
-        let mut removed = Vec::new();
-        let mut slots = self.slots.lock();
-        let end = slots.slots.len().min(last.saturating_add(1));
-        for index in first..end {
-            let Some(slot) = slots.slots.get_mut(index) else { break };
-            if slot.as_ref().is_some_and(|s| choose(s.on_exec)) {
-                removed.extend(slot.take().map(|s| s.file));
-                slots.first_free = slots.first_free.min(index);
+        self.slots.change(|slots| {
+            let mut removed = Vec::new();
+            let end = slots.slots.len().min(last.saturating_add(1));
+            for index in first..end {
+                let Some(slot) = slots.slots.get_mut(index) else { break };
+                if slot.as_ref().is_some_and(|s| choose(s.on_exec)) {
+                    removed.extend(slot.take().map(|s| s.file));
+                    slots.first_free = slots.first_free.min(index);
+                }
             }
-        }
-        removed
+            removed
+        })
     }
 
     /// Marks all descriptors of a range close-on-exec: CLOSE_RANGE_CLOEXEC.
     pub fn mark_range(&self, first: usize, last: usize) {
-        let mut slots = self.slots.lock();
-        let end = slots.slots.len().min(last.saturating_add(1));
-        for slot in slots.slots.iter_mut().take(end).skip(first).flatten() {
-            slot.on_exec = OnExec::Close;
-        }
+        self.slots.change(|slots| {
+            let end = slots.slots.len().min(last.saturating_add(1));
+            for slot in slots.slots.iter_mut().take(end).skip(first).flatten() {
+                slot.on_exec = OnExec::Close;
+            }
+        });
     }
 
     /// Open descriptors in order, for /proc/self/fd.
     #[must_use]
     pub fn collect(&self) -> Vec<(Fd, Arc<File>)> {
-        let slots = self.slots.lock();
-        let numbered = slots.slots.iter().enumerate();
-        numbered.filter_map(|(i, slot)| Some((Fd(i32::try_from(i).ok()?), Arc::clone(&slot.as_ref()?.file)))).collect()
+        self.slots.read(|slots| {
+            let numbered = slots.slots.iter().enumerate();
+            let fd = |(i, slot): (usize, &Option<Slot>)| {
+                Some((Fd(i32::try_from(i).ok()?), Arc::clone(&slot.as_ref()?.file)))
+            };
+            numbered.filter_map(fd).collect()
+        })
     }
 }

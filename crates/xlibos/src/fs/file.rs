@@ -462,10 +462,14 @@ impl File {
         if !self.ops.is_seekable() {
             return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0));
         }
-        let mut position = self.position();
-        let count = self.ops.read(self, to, *position)?;
-        *position += count as u64;
-        drop(position);
+        let count = if self.ops.ignores_seek() {
+            self.ops.read(self, to, 0)?
+        } else {
+            let mut position = self.position();
+            let count = self.ops.read(self, to, *position)?;
+            *position += count as u64;
+            count
+        };
         self.notify_transfer(mask::ACCESS, count);
         Ok(count)
     }
@@ -493,6 +497,11 @@ impl File {
         }
         if !self.ops.is_seekable() {
             return self.write_stream(from);
+        }
+        if self.ops.ignores_seek() {
+            let count = self.ops.write(self, from, 0)?;
+            self.notify_transfer(mask::MODIFY, count);
+            return Ok(count);
         }
         let mut position = self.position();
         size_limit::cut(self, from, *position)?;

@@ -251,6 +251,7 @@ fn reset_task(task: &Task, plan: &Plan) {
     let files = task.files();
     if Arc::strong_count(&files) > 2 {
         task.set_files(files.copy());
+        task.own_files();
     }
     let files = task.files();
     for file in files.remove_where(0, usize::MAX, |on_exec| on_exec == OnExec::Close) {
@@ -380,6 +381,7 @@ pub(super) fn map_stack(mm: &Arc<Mm>, len: u64, executable: bool) -> Result<u64>
 
 /// The task's first host thread begins.
 pub fn begin(task: &'static Task) {
+    task.own_files();
     let start = task.start.lock().take();
     match start {
         Some(Start::Return { set_tid }) if set_tid != 0 => {

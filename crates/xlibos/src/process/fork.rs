@@ -3,6 +3,7 @@
 use super::task::{Parts, Start, Task};
 use super::thread_group::{self, Process};
 use super::tree;
+use crate::fs::FdTable;
 use crate::signal::{SIGCHLD, TaskSignals};
 use crate::wait::wait_until;
 use crate::{Errno, Result};
@@ -120,6 +121,12 @@ fn check_flags(flags: CloneFlags) -> Result<()> {
     Ok(())
 }
 
+fn shared_files(task: &Task) -> Arc<FdTable> {
+    let files = task.files();
+    files.share();
+    files
+}
+
 /// Builds task and process in the arena; nothing runs yet.
 fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>, Kind)> {
     let flags = request.flags;
@@ -130,7 +137,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
         (false, false) => Kind::Fork,
     };
     let parts = Parts {
-        files: if flags.contains(CloneFlags::FILES) { task.files() } else { task.files().copy() },
+        files: if flags.contains(CloneFlags::FILES) { shared_files(task) } else { task.files().copy() },
         fs: if flags.contains(CloneFlags::FS) { task.fs() } else { task.fs().copy() },
         creds: task.creds(),
     };

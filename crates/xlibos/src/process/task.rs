@@ -1,6 +1,7 @@
 //! A task: one guest thread.
 
 use super::creds::Creds;
+use crate::Errno;
 use crate::fs::context::FsContext;
 use crate::fs::fd_table::Fd;
 use crate::fs::{FdTable, File, Path};
@@ -14,6 +15,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
 use machine::epoch::{Pin, Shared, pin};
+use machine::owned::Owned;
 use machine::sync::Mutex;
 
 /// A thread id or process id of the guest.
@@ -31,7 +33,7 @@ pub struct Task {
     pub start: Mutex<Option<Start>>,
     /// Restart class of a call that was interrupted, until delivery has dealt with it.
     pub interrupted: Mutex<Option<Restart>>,
-    files: Mutex<Arc<FdTable>>,
+    files: Owned<Arc<FdTable>>,
     fs: Shared<FsContext>,
     creds: Shared<Creds>,
     /// Mask, pending signals, alternate stack.
@@ -104,7 +106,7 @@ impl Task {
             cpu: Mutex::new(cpu),
             start: Mutex::new(None),
             interrupted: Mutex::new(None),
-            files: Mutex::new(parts.files),
+            files: Owned::new(parts.files),
             fs: Shared::new(parts.fs),
             creds: Shared::new(parts.creds),
             signals,
@@ -211,7 +213,7 @@ impl Task {
     /// Its descriptor table.
     #[must_use]
     pub fn files(&self) -> Arc<FdTable> {
-        Arc::clone(&self.files.lock())
+        self.files.read(Arc::clone)
     }
 
     /// The file of a descriptor.
@@ -219,12 +221,39 @@ impl Task {
     /// # Errors
     /// EBADF.
     pub fn file(&self, fd: Fd) -> crate::Result<Arc<File>> {
-        self.files.lock().get(fd)
+        self.files.read(|files| files.get(fd))
+    }
+
+    /// Does something with the file of a descriptor: without a count, where no other task can close it.
+    ///
+    /// # Errors
+    /// EBADF.
+    #[inline]
+    pub fn with_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
+        let mut act = Some(act);
+        let done = self.files.look(|files| files.look(fd, |file| act.take().map(|act| act(file))));
+        match (done.flatten(), act) {
+            (Some(result), None) => result?.ok_or(Errno::EBADF),
+            (_, Some(act)) => Ok(act(&*self.file(fd)?)),
+            (None, None) => Err(Errno::EBADF),
+        }
+    }
+
+    /// The calling thread runs the task from now on: what only that one changes is its own.
+    pub fn own_files(&self) {
+        self.files.claim();
+        self.files().claim();
+    }
+
+    /// Another thread will run the task.
+    pub fn leave_files(&self) {
+        self.files().leave();
+        self.files.leave();
     }
 
     /// Replaces the descriptor table (unshare, exec, exit).
     pub fn set_files(&self, files: Arc<FdTable>) {
-        let old = core::mem::replace(&mut *self.files.lock(), files);
+        let old = self.files.change(|held| core::mem::replace(held, files));
         drop(old);
     }
 

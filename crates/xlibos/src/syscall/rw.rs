@@ -10,11 +10,11 @@ use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
 pub(super) fn read(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    task.file(fd)?.read(&mut Sink::guest(buffer, len))
+    task.with_file(fd, |file| file.read(&mut Sink::guest(buffer, len)))?
 }
 
 pub(super) fn write(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    write_all(task, &*task.file(fd)?, &mut Source::guest(buffer, len))
+    task.with_file(fd, |file| write_all(task, file, &mut Source::guest(buffer, len)))?
 }
 
 /// A blocking write to a stream goes on with the rest where it was interrupted, unless a handler runs: the call then ends
@@ -37,12 +37,12 @@ fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
 
 pub(super) fn pread64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    task.file(fd)?.read_at(&mut Sink::guest(buffer, len), offset)
+    task.with_file(fd, |file| file.read_at(&mut Sink::guest(buffer, len), offset))?
 }
 
 pub(super) fn pwrite64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = signed_offset(offset)?;
-    task.file(fd)?.write_at(&mut Source::guest(buffer, len), offset)
+    task.with_file(fd, |file| file.write_at(&mut Source::guest(buffer, len), offset))?
 }
 
 pub(super) fn readv(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> {

@@ -45,11 +45,10 @@ fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
 }
 
 fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
-    let file = task.file(fd)?;
-    match file.path() {
+    task.with_file(fd, |file| match file.path() {
         Some(path) => path.inode().stat(),
-        None => pseudo::path_of(&file).inode().stat(),
-    }
+        None => pseudo::path_of(file).inode().stat(),
+    })?
 }
 
 pub(super) fn stat(task: &Task, path: UserPath, to: u64) -> Result<()> {

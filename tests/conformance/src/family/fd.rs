@@ -8,6 +8,38 @@ const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 
 cases! { fd;
+    fn a_reader_that_is_killed_leaves_all_its_descriptors() {
+        let ([never, kept], [told, teller]) = (pipe(0)?, pipe(0)?);
+        let reader = child(|| {
+            write(teller, b"r")?;
+            // Asleep in it when the signal comes, or about to be.
+            read(never, 1)?;
+            Ok(())
+        })?;
+        close(teller)?;
+        assert_eq!(read(told, 1)?, b"r");
+        reader.kill(c::SIGKILL)?;
+        reader.dies_of(c::SIGKILL)?;
+        assert_eq!(read(told, 1)?, b"");
+        close(kept)?;
+    }
+    fn a_table_that_threads_shared_serves_on() {
+        let ends = pipe(0)?;
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| read(ends[0], 8));
+            let copy = int(sys!(dup, ends[0])?);
+            close(copy)?;
+            write(ends[1], b"there")?;
+            let Ok(Ok(found)) = reader.join() else { panic!("the reader failed") };
+            assert_eq!(found, b"there");
+            Ok::<(), crate::kit::Fail>(())
+        })?;
+        // The process had threads that shared its table; now it is alone again.
+        let copy = int(sys!(dup, ends[0])?);
+        write(ends[1], b"again")?;
+        assert_eq!(read(copy, 8)?, b"again");
+        close(copy)?;
+    }
     fn dup_shares_and_takes_the_lowest() {
         let fd = file(c"f", b"abc")?;
         let copy = int(sys!(dup, fd)?);

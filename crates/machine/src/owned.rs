@@ -1,0 +1,150 @@
+//! A value that one thread reads without a lock: its owner, the only one that changes it while it lives. Others read below
+//! the lock. What several threads change has no owner, and is read and changed below the lock by all.
+
+use crate::cpu;
+use crate::sync::Mutex;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// No owner yet: the value may be claimed.
+const UNCLAIMED: u64 = 0;
+/// No owner ever.
+const SHARED: u64 = u64::MAX;
+
+/// The value.
+#[derive(Debug)]
+pub struct Owned<T> {
+    /// Identity of the owner's thread, or [`UNCLAIMED`] or [`SHARED`]. Changed below the lock.
+    owner: AtomicU64,
+    /// How many looks of the owner's are under way. Only the owner touches it.
+    looks: AtomicU32,
+    lock: Mutex<()>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the owner reads without the lock, and nobody changes the value while it lives but itself, never during a look; all
+// else happens below the lock.
+unsafe impl<T: Send + Sync> Sync for Owned<T> {}
+
+/// Ends a look.
+struct Look<'a>(&'a AtomicU32);
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+}
+
+impl<T> Owned<T> {
+    /// A value without an owner.
+    #[must_use]
+    pub const fn new(value: T) -> Owned<T> {
+        let (owner, looks) = (AtomicU64::new(UNCLAIMED), AtomicU32::new(0));
+        Owned { owner, looks, lock: Mutex::new(()), value: UnsafeCell::new(value) }
+    }
+
+    /// Makes the calling thread the owner, where there is none that lives, and the value is not shared.
+    pub fn claim(&self) {
+        let _locked = self.lock.lock();
+        let owner = self.owner.load(Ordering::Relaxed);
+        if owner == UNCLAIMED || owner != SHARED && !cpu::is_alive(owner) {
+            self.looks.store(0, Ordering::Relaxed);
+            self.owner.store(cpu::current().identity(), Ordering::Release);
+        }
+    }
+
+    /// The value loses its owner, which calls this, until it is claimed again.
+    pub fn leave(&self) {
+        self.disown(UNCLAIMED);
+    }
+
+    /// The value loses its owner, which calls this, for ever.
+    pub fn share(&self) {
+        self.disown(SHARED);
+    }
+
+    fn disown(&self, state: u64) {
+        let _locked = self.lock.lock();
+        let owner = self.owner.load(Ordering::Relaxed);
+        if owner == SHARED {
+            return;
+        }
+        assert!(self.may_change(owner), "a value was disowned by another thread than its owner");
+        self.owner.store(state, Ordering::Release);
+    }
+
+    /// Whether nobody reads without the lock now, with the lock held.
+    fn may_change(&self, owner: u64) -> bool {
+        match owner {
+            UNCLAIMED | SHARED => true,
+            owner if owner == cpu::current().identity() => self.looks.load(Ordering::Relaxed) == 0,
+            owner => !cpu::is_alive(owner),
+        }
+    }
+
+    /// Looks at the value without a lock, as its owner; None for other threads. It cannot be changed from within.
+    #[inline]
+    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        if self.owner.load(Ordering::Acquire) != cpu::current().identity() {
+            return None;
+        }
+        self.looks.store(self.looks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let _look = Look(&self.looks);
+        // SAFETY: only the calling thread changes the value, and not before the look ends.
+        Some(look(unsafe { &*self.value.get() }))
+    }
+
+    /// Reads the value.
+    #[inline]
+    pub fn read<R>(&self, read: impl Fn(&T) -> R) -> R {
+        if let Some(result) = self.look(&read) {
+            return result;
+        }
+        let _locked = self.lock.lock();
+        // SAFETY: all changes are made below the lock.
+        read(unsafe { &*self.value.get() })
+    }
+
+    /// Changes the value.
+    ///
+    /// # Panics
+    /// If it belongs to another thread that lives, or the calling one looks at it.
+    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let _locked = self.lock.lock();
+        assert!(self.may_change(self.owner.load(Ordering::Relaxed)), "a value was changed beside its owner");
+        // SAFETY: readers without the lock are the owner's looks, of which there is none now; the lock excludes all others.
+        change(unsafe { &mut *self.value.get() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Owned;
+    use std::sync::Arc;
+
+    #[test]
+    fn only_the_owner_looks_without_the_lock() {
+        let value = Arc::new(Owned::new(1));
+        assert_eq!(value.look(|v| *v), None);
+        value.claim();
+        value.change(|v| *v = 2);
+        assert_eq!(value.look(|v| *v), Some(2));
+        let other = Arc::clone(&value);
+        assert!(
+            std::thread::spawn(move || assert_eq!((other.look(|v| *v), other.read(|v| *v)), (None, 2))).join().is_ok()
+        );
+        value.share();
+        value.claim();
+        assert_eq!((value.look(|v| *v), value.read(|v| *v)), (None, 2));
+    }
+
+    #[test]
+    fn nobody_else_changes_what_belongs_to_a_thread() {
+        let value = Arc::new(Owned::new(1));
+        value.claim();
+        let other = std::panic::AssertUnwindSafe(Arc::clone(&value));
+        let changer = std::thread::spawn(move || std::panic::catch_unwind(|| other.change(|v| *v = 3)).is_err());
+        assert!(changer.join().is_ok_and(|panicked| panicked));
+        assert_eq!(value.read(|v| *v), 1);
+    }
+}
