@@ -56,9 +56,8 @@ cat got_* | md5sum
 ask "$here/said?[1-30]" | sort | uniq -c
 sed -i 's/before/after/' conf
 run -s reload
-# Old workers answer until new ones have begun.
-until ask "$here/said" | grep -q after; do :; done
-ask "$here/said"
+# Old workers answer too until they have ended.
+until ask "$here/said" | grep after; do :; done
 pid=$(cat pid)
 run -s quit
 while kill -0 "$pid" 2>/dev/null; do :; done

@@ -83,6 +83,11 @@ fn postgres_serves_and_recovers() {
 }
 
 #[test]
+fn forty_picked_programs_of_a_debian_root_say_the_same() {
+    same(&["picked.sh"]);
+}
+
+#[test]
 fn packages_and_accounts_of_a_debian_root() {
     same(&["accounts.sh"]);
 }
