@@ -3,7 +3,7 @@
 use super::{apt_get, is_root};
 use crate::command;
 use anyhow::{Context as _, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The source package that a test builds.
@@ -14,7 +14,7 @@ const SOURCE: &str = "lua5.4";
 /// # Errors
 /// When apt cannot fetch it.
 pub(super) fn source() -> Result<()> {
-    once(SOURCE, SOURCE, |directory| {
+    once(&kept(SOURCE), SOURCE, |directory| {
         let lists = directory.join("lists");
         std::fs::create_dir_all(lists.join("partial"))?;
         let archives_file = directory.join("sources.list");
@@ -61,7 +61,7 @@ pub(super) fn root() -> Result<()> {
         return Ok(());
     }
     let include = format!("--include={}", ROOT.join(","));
-    once("root", &include, |directory| {
+    once(&kept("root"), &include, |directory| {
         let archive = archives("$(REPO_URI)", &["Codename: bookworm", "Component: main"])?;
         let archive = archive.lines().next().context("apt knows no archive of Debian 12: see sources.list(5)")?;
         let mut debootstrap = Command::new("debootstrap");
@@ -84,21 +84,61 @@ fn archives(format: &str, which: &[&str]) -> Result<String> {
     }
 }
 
-/// Makes a directory below `target/debian`, unless it is there by this recipe. One half made, where that failed, is begun anew.
-fn once(name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let kept = command::target_dir().join("debian").join(name);
-    let made_by = kept.with_file_name(format!("{name}.recipe"));
-    if std::fs::read_to_string(&made_by).is_ok_and(|made_by| made_by == recipe) {
+/// Makes a directory of what is kept, unless it is there by this recipe. One half made, where that failed, is begun anew.
+fn once(kept: &Path, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let made_by = recipe_of(kept);
+    if kept.exists() && std::fs::read_to_string(&made_by).is_ok_and(|made_by| made_by == recipe) {
         return Ok(());
     }
     eprintln!("setup: {}", kept.display());
     let begin = || {
-        for old in [&made_by, &kept].into_iter().filter(|old| old.exists()) {
-            if old.is_dir() { std::fs::remove_dir_all(old)? } else { std::fs::remove_file(old)? }
+        if made_by.exists() {
+            std::fs::remove_file(&made_by)?;
         }
-        std::fs::create_dir_all(&kept)
+        if kept.exists() {
+            std::fs::remove_dir_all(kept)?;
+        }
+        std::fs::create_dir_all(kept)
     };
     begin().with_context(|| format!("cannot begin {} anew", kept.display()))?;
-    make(&kept)?;
+    make(kept)?;
     std::fs::write(&made_by, recipe).with_context(|| format!("cannot write {}", made_by.display()))
+}
+
+/// The file beside it that says by what it was made.
+fn recipe_of(kept: &Path) -> PathBuf {
+    kept.with_file_name(format!("{}.recipe", kept.file_name().unwrap_or_default().display()))
+}
+
+fn kept(name: &str) -> PathBuf {
+    command::target_dir().join("debian").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_made_once_a_recipe_and_again_where_it_failed() {
+        let kept = std::env::temp_dir().join(format!("xtask-kept-{}", std::process::id()));
+        let mut made = 0;
+        let mut make = |recipe: &str, fails: bool| {
+            let done = once(&kept, recipe, |directory| {
+                made += 1;
+                std::fs::write(directory.join(recipe), "")?;
+                if fails { bail!("interrupted") } else { Ok(()) }
+            });
+            assert_eq!(done.is_err(), fails);
+        };
+        make("a", true);
+        make("a", false);
+        make("a", false);
+        make("b", true);
+        make("a", false);
+        assert_eq!(made, 4);
+        let names: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"]);
+        std::fs::remove_dir_all(&kept).unwrap();
+        std::fs::remove_file(recipe_of(&kept)).unwrap();
+    }
 }
