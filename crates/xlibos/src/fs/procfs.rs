@@ -5,7 +5,6 @@ mod limits;
 mod maps;
 mod mounts;
 mod node;
-mod processors;
 mod settings;
 mod subject;
 mod system;

@@ -6,6 +6,8 @@ use crate::process::settings::MASK_WORDS;
 use crate::process::{Pid, Task, tree};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -29,13 +31,13 @@ pub(super) fn sched_yield(_task: &Task) -> Result<()> {
 }
 
 /// How many processors the container may use.
-fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     let cpus = crate::kernel::config().map_or(1, |config| config.cpus);
     usize::try_from(cpus).unwrap_or(1).clamp(1, MASK_WORDS * 64)
 }
 
 /// The mask of all processors.
-fn all_processors() -> [u64; MASK_WORDS] {
+pub(crate) fn all_processors() -> [u64; MASK_WORDS] {
     let mut mask = [0; MASK_WORDS];
     let mut left = processors();
     for word in &mut mask {
@@ -44,6 +46,31 @@ fn all_processors() -> [u64; MASK_WORDS] {
         left -= bits;
     }
     mask
+}
+
+/// A mask of processors as ranges: `0-2,4`.
+pub(crate) fn ranges(mask: &[u64]) -> String {
+    let bits = u32::try_from(mask.len() * 64).unwrap_or(0);
+    let has = |n: u32| mask.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    let mut ranges: Vec<String> = Vec::new();
+    let mut next = 0;
+    while let Some(start) = (next..bits).find(|n| has(*n)) {
+        let end = (start..bits).find(|n| !has(*n)).unwrap_or(bits);
+        ranges.push(if end - start == 1 { format!("{start}") } else { format!("{start}-{}", end - 1) });
+        next = end;
+    }
+    ranges.join(",")
+}
+
+/// A mask of processors as words of eight digits, the highest first.
+pub(crate) fn hexadecimal(mask: &[u64]) -> String {
+    let halves = mask.iter().flat_map(|word| [word & 0xffff_ffff, word >> 32]);
+    let mut words: Vec<String> = halves.map(|half| format!("{half:08x}")).collect();
+    while words.len() > 1 && words.last().is_some_and(|word| word == "00000000") {
+        words.pop();
+    }
+    words.reverse();
+    words.join(",")
 }
 
 /// The processors that a thread may use.
@@ -474,7 +501,7 @@ pub(super) fn ioprio_set(task: &Task, which: u32, who: i32, priority: u32) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{MASK_WORDS, all_processors, check_priority, within};
+    use super::{MASK_WORDS, all_processors, check_priority, hexadecimal, ranges, within};
     use crate::Errno;
 
     #[test]
@@ -495,5 +522,13 @@ mod tests {
     #[test]
     fn the_mask_has_a_bit_for_each_processor() {
         assert_eq!(all_processors()[0], 1);
+    }
+
+    #[test]
+    fn masks_are_words_and_ranges() {
+        assert_eq!((hexadecimal(&[0b111, 0]).as_str(), ranges(&[0b111, 0]).as_str()), ("00000007", "0-2"));
+        let mask = [1 << 63 | 0b101, 1];
+        assert_eq!(hexadecimal(&mask), "00000001,80000000,00000005");
+        assert_eq!(ranges(&mask), "0,2,63-64");
     }
 }

@@ -72,6 +72,26 @@ cases! { proc;
         write(open(c"/proc/self/comm", c::O_WRONLY, 0)?, b"new name")?;
         assert_eq!(text(c"/proc/self/comm")?, "new name\n");
     }
+    fn sys_tells_processors_and_refuses_writes() {
+        let online = text(c"/sys/devices/system/cpu/online")?;
+        let ends = online.trim().split(',').map(|range| range.split_once('-').unwrap_or((range, range)));
+        let number = |text: &str| text.parse::<usize>().unwrap_or(usize::MAX);
+        let count: usize = ends.map(|(first, last)| number(last) + 1 - number(first)).sum();
+        let all = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        assert_eq!(count, all.lines().filter(|line| line.starts_with("processor")).count());
+        assert_eq!(text(c"/sys/devices/system/cpu/cpu0/topology/physical_package_id")?, "0\n");
+        let own = text(c"/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")?;
+        assert!(own.starts_with('0'), "{own}");
+        let mut names: Vec<_> = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten().collect();
+        names.retain(|entry| entry.file_name().to_str().and_then(|name| name.strip_prefix("cpu")?.parse::<u32>().ok()).is_some());
+        assert!(names.len() >= count, "{names:?}");
+        assert_errno(open(c"/sys/devices/system/cpu/nowhere", c::O_RDONLY, 0), c::ENOENT);
+        let fd = open(c"/sys/devices/system/cpu/online", c::O_RDONLY, 0)?;
+        assert_eq!(read(fd, 1)?, online.as_bytes()[..1]);
+        // Root may open it on Linux, and then not write.
+        let written = open(c"/sys/devices/system/cpu/online", c::O_WRONLY, 0).and_then(|fd| write(fd, b"0"));
+        assert!(written.is_err());
+    }
     fn links_exe_cwd_root() {
         let here = std::env::current_dir().map_or(String::new(), |p| p.display().to_string());
         assert_eq!(link("/proc/self/cwd")?, here);

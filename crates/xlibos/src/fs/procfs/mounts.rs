@@ -20,12 +20,9 @@ struct Seen {
 fn seen_from(root: &Path) -> impl Iterator<Item = Seen> {
     mount::list().into_iter().filter_map(move |mount| {
         let (point, is_reached) = mount.root_path().names_below(root);
-        // /sys and /dev are in memory, and known by their own names.
-        let kind = match &mount.source[..] {
-            b"sysfs" => "sysfs",
-            b"devtmpfs" => "devtmpfs",
-            _ => mount.root.inode().file_system().name(),
-        };
+        // /dev is in memory, and known by its own name.
+        let is_dev = mount.source[..] == *b"devtmpfs";
+        let kind = if is_dev { "devtmpfs" } else { mount.root.inode().file_system().name() };
         let source = escaped(&mount.source);
         let options = if mount.is_read_only() { "ro,relatime" } else { "rw,relatime" };
         is_reached.then(|| Seen { mount, point: escaped(&point), kind, source, options })

@@ -2,10 +2,11 @@
 
 use super::subject::Subject;
 use super::system::TICK_NS;
-use super::{limits, maps, mounts, processors};
+use super::{limits, maps, mounts};
 use crate::fs::file::File;
 use crate::fs::inode::make_dev;
 use crate::process::Task;
+use crate::syscall::sched;
 use crate::time::clock::{process_cpu_ns, thread_cpu_ns};
 use crate::tty::devices::PTS_MAJOR;
 use alloc::format;
@@ -222,6 +223,9 @@ fn privilege_lines(subject: &Subject) -> String {
     ];
     let sets: String = sets.iter().map(|(name, set)| format!("{name}\t{set:016x}\n")).collect();
     let locked = subject.task.as_ref().is_some_and(|task| task.settings.lock().no_new_privs);
-    let cpus = subject.task.as_ref().map(|task| processors::allowed(&crate::syscall::sched::mask_of(task)));
+    let cpus = subject.task.as_ref().map(|task| {
+        let mask = sched::mask_of(task);
+        format!("Cpus_allowed:\t{}\nCpus_allowed_list:\t{}\n", sched::hexadecimal(&mask), sched::ranges(&mask))
+    });
     format!("{sets}NoNewPrivs:\t{}\nSeccomp:\t0\n{}", u8::from(locked), cpus.unwrap_or_default())
 }
