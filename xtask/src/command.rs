@@ -83,22 +83,39 @@ pub(crate) fn lines(stream: impl Read + Send + 'static) -> Receiver<std::io::Res
     receiver
 }
 
-/// Kills what a process began, and what that began in turn, but not the process.
+/// Kills what a process began, and what that began in turn, but not the process. All are stopped first: who dies loses
+/// its children, and one that goes on begins others.
 ///
 /// # Errors
 /// When `kill` cannot be started.
 pub(crate) fn kill_below(pid: u32) -> Result<()> {
+    let mut stopped = Vec::new();
+    loop {
+        let new: Vec<u32> = below(pid).into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if new.is_empty() {
+            return signal("-KILL", &stopped);
+        }
+        signal("-STOP", &new)?;
+        stopped.extend(new);
+    }
+}
+
+fn signal(signal: &str, pids: &[u32]) -> Result<()> {
+    // Some have ended meanwhile, of which it complains.
+    status(Command::new("kill").arg(signal).args(pids.iter().map(u32::to_string)).stderr(Stdio::null()))?;
+    Ok(())
+}
+
+/// Descendants of a process.
+fn below(pid: u32) -> Vec<u32> {
     let parents = parents();
-    let mut below = vec![pid];
+    let mut found = vec![pid];
     let mut at = 0;
-    while let Some(&parent) = below.get(at) {
-        below.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(child, _)| *child));
+    while let Some(&parent) = found.get(at) {
+        found.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(child, _)| *child));
         at += 1;
     }
-    let pids = below.iter().skip(1).map(u32::to_string);
-    // Some have ended meanwhile, of which it complains.
-    status(Command::new("kill").arg("-9").args(pids).stderr(Stdio::null()))?;
-    Ok(())
+    found.split_off(1)
 }
 
 /// Every process of the machine with its parent: proc_pid_stat(5).
