@@ -248,7 +248,7 @@ fn a_profile_names_functions_of_the_guest_and_of_the_libos() {
     let folded = directory.path().join("folded");
     let program = compile("budget.c", &["-O0"], directory.path());
     let mut command = Command::new(xc());
-    command.args(["do", "--profile"]).arg(&folded).arg("--").arg(program).args(["stat", "1000000"]);
+    command.args(["do", "--profile"]).arg(&folded).arg("--").arg(program).args(["stat", "5000000"]);
     let output = run(command);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = std::fs::read_to_string(&folded).unwrap();
