@@ -87,47 +87,26 @@ pub(crate) fn lines(stream: impl Read + Send + 'static) -> Receiver<std::io::Res
 /// its children, and one that goes on begins others.
 ///
 /// # Errors
-/// When `kill` cannot be started.
+/// When `pgrep` or `kill` cannot be started.
 pub(crate) fn kill_below(pid: u32) -> Result<()> {
-    let mut stopped = Vec::new();
+    let mut known = vec![pid.to_string()];
     loop {
-        let new: Vec<u32> = below(pid).into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        let mut pgrep = Command::new("pgrep");
+        let children = pgrep.args(["--parent", &known.join(",")]).output().context("cannot start pgrep")?.stdout;
+        let children = String::from_utf8_lossy(&children);
+        let new: Vec<String> = children.lines().map(str::to_owned).filter(|child| !known.contains(child)).collect();
         if new.is_empty() {
-            return signal("-KILL", &stopped);
+            return signal("-KILL", known.get(1..).unwrap_or(&[]));
         }
         signal("-STOP", &new)?;
-        stopped.extend(new);
+        known.extend(new);
     }
 }
 
-fn signal(signal: &str, pids: &[u32]) -> Result<()> {
+fn signal(signal: &str, pids: &[String]) -> Result<()> {
     // Some have ended meanwhile, of which it complains.
-    status(Command::new("kill").arg(signal).args(pids.iter().map(u32::to_string)).stderr(Stdio::null()))?;
+    status(Command::new("kill").arg(signal).args(pids).stderr(Stdio::null()))?;
     Ok(())
-}
-
-/// Descendants of a process.
-fn below(pid: u32) -> Vec<u32> {
-    let parents = parents();
-    let mut found = vec![pid];
-    let mut at = 0;
-    while let Some(&parent) = found.get(at) {
-        found.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(child, _)| *child));
-        at += 1;
-    }
-    found.split_off(1)
-}
-
-/// Every process of the machine with its parent: proc_pid_stat(5).
-fn parents() -> Vec<(u32, u32)> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, behind_name) = stat.rsplit_once(") ")?;
-        Some((pid, behind_name.split(' ').nth(1)?.parse().ok()?))
-    })
-    .collect()
 }
 
 /// A command as a person would type it.
