@@ -493,6 +493,31 @@ pub trait FileSystem: Send + Sync {
     }
 }
 
+/// A file system that stores nothing.
+#[derive(Debug)]
+pub struct Nodev {
+    /// Its type.
+    pub name: &'static str,
+    /// Device number of its files.
+    pub dev: u64,
+    /// f_type: statfs(2).
+    pub kind: u64,
+}
+
+impl FileSystem for Nodev {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn dev(&self) -> u64 {
+        self.dev
+    }
+
+    fn stat_fs(&self) -> Result<StatFs> {
+        Ok(StatFs { kind: self.kind, block: 4096, ..StatFs::default() })
+    }
+}
+
 /// A device number for a file system without a device.
 #[must_use]
 pub fn new_anonymous_dev() -> u64 {

@@ -11,7 +11,7 @@ mod system;
 mod text;
 
 use super::file::{FileOps, OpenFlags};
-use super::inode::{Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Link, Stat, StatFs, now};
+use super::inode::{Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Link, Nodev, Stat, now};
 use crate::process::Task;
 use crate::{Errno, Result};
 use alloc::format;
@@ -24,21 +24,7 @@ use node::Node;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 const DEV: u64 = 0x16;
 
-struct ProcFs;
-
-impl FileSystem for ProcFs {
-    fn name(&self) -> &'static str {
-        "proc"
-    }
-
-    fn dev(&self) -> u64 {
-        DEV
-    }
-
-    fn stat_fs(&self) -> Result<StatFs> {
-        Ok(StatFs { kind: PROC_SUPER_MAGIC, block: 4096, ..StatFs::default() })
-    }
-}
+static PROCFS: Nodev = Nodev { name: "proc", dev: DEV, kind: PROC_SUPER_MAGIC };
 
 struct ProcInode {
     node: Node,
@@ -111,7 +97,7 @@ impl Inode for ProcInode {
     }
 
     fn file_system(&self) -> &dyn FileSystem {
-        &ProcFs
+        &PROCFS
     }
 
     fn caching(&self) -> Caching {

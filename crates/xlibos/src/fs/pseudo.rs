@@ -2,7 +2,7 @@
 
 use super::dentry::Dentry;
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{ANONYMOUS_DEV, FileSystem, Inode, InodeId, Kind, Stat, StatFs};
+use super::inode::{ANONYMOUS_DEV, FileSystem, Inode, InodeId, Kind, Nodev, Stat};
 use super::mount::Mount;
 use super::path::Path;
 use crate::Result;
@@ -11,21 +11,7 @@ use core::any::Any;
 use machine::sync::Mutex;
 
 /// The file system of what has none.
-struct PseudoFs;
-
-impl FileSystem for PseudoFs {
-    fn name(&self) -> &'static str {
-        "pseudo"
-    }
-
-    fn dev(&self) -> u64 {
-        ANONYMOUS_DEV
-    }
-
-    fn stat_fs(&self) -> Result<StatFs> {
-        Ok(StatFs { kind: 0x0904_1934, block: 4096, ..StatFs::default() })
-    }
-}
+static PSEUDO: Nodev = Nodev { name: "pseudo", dev: ANONYMOUS_DEV, kind: 0x0904_1934 };
 
 /// The inode of an open file that has none.
 struct PseudoInode {
@@ -48,7 +34,7 @@ impl Inode for PseudoInode {
     }
 
     fn file_system(&self) -> &dyn FileSystem {
-        &PseudoFs
+        &PSEUDO
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

@@ -2,7 +2,7 @@
 //! Every processor is a core of its own of one package; nothing can be changed, as in a container without privileges.
 
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Stat, StatFs, now};
+use super::inode::{Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Nodev, Stat, now};
 use crate::syscall::sched;
 use crate::uio::Sink;
 use crate::{Errno, Result};
@@ -59,21 +59,7 @@ static FILES: &[(&str, Value)] = &[
     ("kernel/mm/transparent_hugepage/enabled", Value::Fixed("always madvise [never]")),
 ];
 
-struct SysFs;
-
-impl FileSystem for SysFs {
-    fn name(&self) -> &'static str {
-        "sysfs"
-    }
-
-    fn dev(&self) -> u64 {
-        DEV
-    }
-
-    fn stat_fs(&self) -> Result<StatFs> {
-        Ok(StatFs { kind: SYSFS_MAGIC, block: 4096, ..StatFs::default() })
-    }
-}
+static SYSFS: Nodev = Nodev { name: "sysfs", dev: DEV, kind: SYSFS_MAGIC };
 
 /// A file, or a directory by the part of a path that leads to it.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +149,7 @@ impl Inode for Node {
     }
 
     fn file_system(&self) -> &dyn FileSystem {
-        &SysFs
+        &SYSFS
     }
 
     fn set_attributes(&self, _change: &Change) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::devices::{PTMX, PTS_MAJOR};
 use super::{Tty, find, numbers};
 use crate::fs::inode::{
-    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, PERMISSIONS, Stat, StatFs, make_dev, now,
+    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Nodev, PERMISSIONS, Stat, make_dev, now,
 };
 use crate::{Errno, Result};
 use alloc::string::ToString as _;
@@ -16,21 +16,7 @@ const DEV: u64 = 0x17;
 const ROOT_INO: u64 = 1;
 const PTMX_INO: u64 = 2;
 
-struct DevPts;
-
-impl FileSystem for DevPts {
-    fn name(&self) -> &'static str {
-        "devpts"
-    }
-
-    fn dev(&self) -> u64 {
-        DEV
-    }
-
-    fn stat_fs(&self) -> Result<StatFs> {
-        Ok(StatFs { kind: DEVPTS_SUPER_MAGIC, block: 4096, ..StatFs::default() })
-    }
-}
+static DEVPTS: Nodev = Nodev { name: "devpts", dev: DEV, kind: DEVPTS_SUPER_MAGIC };
 
 enum Node {
     Root,
@@ -95,7 +81,7 @@ impl Inode for PtsInode {
     }
 
     fn file_system(&self) -> &dyn FileSystem {
-        &DevPts
+        &DEVPTS
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
