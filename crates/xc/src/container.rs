@@ -178,15 +178,14 @@ fn supervise(
 const STARTED: Duration = Duration::from_secs(1);
 
 fn await_end(receiver: &mpsc::Receiver<End>) -> End {
-    let end = receiver.recv_timeout(STARTED).or_else(|error| match error {
-        mpsc::RecvTimeoutError::Timeout => {
+    match receiver.recv_timeout(STARTED) {
+        Err(mpsc::RecvTimeoutError::Timeout) => {
             // Who cannot read its own mappings keeps a few MiB more.
             let _ = sys::drop_clean_pages();
-            receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            receiver.recv().unwrap_or(End::Died)
         }
-        mpsc::RecvTimeoutError::Disconnected => Err(error),
-    });
-    end.unwrap_or(End::Died)
+        ended => ended.unwrap_or(End::Died),
+    }
 }
 
 /// A thread of ours. Where there can be none, the container ends with us.

@@ -24,13 +24,11 @@ const SPAN: u64 = abi::boot::ARENA_OFFSET;
 pub fn run(file: &Path) -> Result<u8> {
     // Before the container runs: nobody waits for what cannot be kept.
     std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    let data = file.with_added_extension("perf");
-    let status = record(&data);
-    let events = status.and_then(|status| Ok((status, script(&data)?)));
-    let _ = std::fs::remove_file(&data);
-    let (status, events) = events?;
-    let libos = image::embedded()?;
-    let stacks = fold(&events, &mut Functions::new(libos.bytes));
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let data = directory.path().join("perf.data");
+    let status = record(&data)?;
+    let events = script(&data)?;
+    let stacks = name(&fold(&events), image::embedded()?.bytes);
     if stacks.is_empty() {
         bail!("no sample for {}: the container did not start, or ran for too short a time", file.display());
     }
@@ -75,35 +73,62 @@ fn script(data: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Samples by stack.
-type Stacks = BTreeMap<String, u64>;
-
-/// Names of functions, from the files that were mapped.
-struct Functions<'a> {
-    libos: Option<Names<'a>>,
-    limits: Limits,
-    /// By path and offset in the file.
-    known: BTreeMap<(String, u64), String>,
+/// Where a sample fell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place<'a> {
+    /// In the LibOS, so far from its base.
+    Libos(u64),
+    /// In a function of the host's kernel.
+    Kernel(&'a str),
+    /// In a function of ours.
+    Supervisor(&'a str),
+    /// In a guest's program or library, so far in its file.
+    File(&'a str, u64),
+    /// At an address of a guest.
+    Guest(u64),
 }
 
-impl<'a> Functions<'a> {
-    fn new(libos: &'a [u8]) -> Self {
-        let limits = Limits::default();
-        Self { libos: Names::parse(libos, &limits).ok(), limits, known: BTreeMap::new() }
-    }
+/// How many samples fell where.
+type Samples<'a> = BTreeMap<Place<'a>, u64>;
+/// The same by stack.
+type Stacks = BTreeMap<String, u64>;
 
-    /// The function at an offset of a program or library; the offset itself where nothing names it.
-    fn at(&mut self, path: &str, offset: u64) -> String {
-        let key = (path.to_owned(), offset);
-        if let Some(name) = self.known.get(&key) {
-            return name.clone();
-        }
-        let bytes = std::fs::read(path).unwrap_or_default();
-        let names = Names::parse(&bytes, &self.limits).ok();
-        let name = names.and_then(|names| names.at(offset).map(demangled)).unwrap_or_else(|| format!("{offset:#x}"));
-        self.known.insert(key, name.clone());
-        name
+/// Names the functions; the place in its file stands for one that has no name. Each file is read once.
+fn name(samples: &Samples<'_>, libos: &[u8]) -> Stacks {
+    let mut stacks = Stacks::new();
+    let mut files: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+    let libos = functions(libos);
+    for (place, &count) in samples {
+        let stack = match *place {
+            Place::Libos(offset) => format!("libos;{}", function(&libos, offset).unwrap_or_else(|| "?".to_owned())),
+            Place::Kernel(symbol) => format!("host kernel;{symbol}"),
+            Place::Supervisor(symbol) => format!("supervisor;{symbol}"),
+            Place::Guest(address) => format!("guest;{address:#x}"),
+            Place::File(path, offset) => {
+                files.entry(path).or_default().push((offset, count));
+                continue;
+            }
+        };
+        *stacks.entry(stack).or_default() += count;
     }
+    for (path, offsets) in files {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let names = functions(&bytes);
+        let file = Path::new(path).file_name().and_then(OsStr::to_str).unwrap_or(path);
+        for (offset, count) in offsets {
+            let function = function(&names, offset).unwrap_or_else(|| format!("{offset:#x}"));
+            *stacks.entry(format!("guest;{file};{function}")).or_default() += count;
+        }
+    }
+    stacks
+}
+
+fn functions(file: &[u8]) -> Option<Names<'_>> {
+    Names::parse(file, &Limits::default()).ok()
+}
+
+fn function(names: &Option<Names<'_>>, offset: u64) -> Option<String> {
+    names.as_ref()?.at(offset).map(demangled)
 }
 
 /// A function's name as its source has it, without the hash that tells versions apart.
@@ -112,17 +137,17 @@ fn demangled(name: &str) -> String {
 }
 
 /// The container's samples in what `perf script` prints.
-fn fold(events: &str, functions: &mut Functions<'_>) -> Stacks {
+fn fold(events: &str) -> Samples<'_> {
     let mut family = Family::default();
-    let mut stacks = Stacks::new();
+    let mut samples = Samples::new();
     for line in events.lines() {
         if line.contains("PERF_RECORD_") {
             family.note(line);
         } else if let Some(sample) = Sample::parse(line).filter(|sample| family.pids.contains(sample.pid)) {
-            *stacks.entry(family.stack(&sample, functions)).or_default() += 1;
+            *samples.entry(family.place(&sample)).or_default() += 1;
         }
     }
-    stacks
+    samples
 }
 
 /// The processes of the container.
@@ -171,28 +196,21 @@ impl<'a> Family<'a> {
         }
     }
 
-    fn stack(&self, sample: &Sample<'_>, functions: &mut Functions<'_>) -> String {
+    fn place(&self, sample: &Sample<'a>) -> Place<'a> {
         let address = sample.address;
         let within = self.base.and_then(|base| address.checked_sub(base)).filter(|offset| *offset < SPAN);
         if let Some(offset) = within {
-            let name = functions.libos.as_ref().and_then(|names| names.at(offset));
-            return format!("libos;{}", name.map_or_else(|| "?".to_owned(), demangled));
+            return Place::Libos(offset);
         }
         if sample.place.contains("[kernel") {
-            return format!("host kernel;{}", sample.symbol);
+            return Place::Kernel(sample.symbol);
         }
         if sample.place.ends_with("/xc") {
-            return format!("supervisor;{}", sample.symbol);
+            return Place::Supervisor(sample.symbol);
         }
         let mapping = self.mapped.range(..=address).next_back().filter(|(_, (end, _))| address < *end);
-        let file = mapping.and_then(|(_, (_, first))| Some((self.files.get(first)?, address.checked_sub(*first)?)));
-        match file {
-            Some((path, offset)) => {
-                let name = Path::new(path).file_name().and_then(OsStr::to_str).unwrap_or(path);
-                format!("guest;{name};{}", functions.at(path, offset))
-            }
-            None => format!("guest;{address:#x}"),
-        }
+        let file = mapping.and_then(|(_, (_, first))| Some((*self.files.get(first)?, address.checked_sub(*first)?)));
+        file.map_or(Place::Guest(address), |(path, offset)| Place::File(path, offset))
     }
 }
 
@@ -228,7 +246,7 @@ impl<'a> Sample<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Functions, fold, unprofiled};
+    use super::{fold, name, unprofiled};
     use std::ffi::OsString;
 
     const EVENTS: &str = "\
@@ -249,7 +267,7 @@ memfd:xlibos 11/11    501010 [unknown] ([unknown])
 
     #[test]
     fn samples_of_the_container_are_named_by_where_they_fell() {
-        let stacks: Vec<_> = fold(EVENTS, &mut Functions::new(&[])).into_iter().collect();
+        let stacks: Vec<_> = name(&fold(EVENTS), &[]).into_iter().collect();
         let expected =
             ["guest;0x501010", "guest;a program;0x1010", "host kernel;copy_process", "libos;?", "supervisor;main"];
         assert_eq!(stacks, expected.map(|stack| (stack.to_owned(), 1)));
