@@ -246,6 +246,8 @@ fn the_report_tells_host_calls_by_the_guest_call_that_made_them() {
 fn a_profile_names_functions_of_the_guest_and_of_the_libos() {
     let directory = tempfile::tempdir().unwrap();
     let folded = directory.path().join("folded");
+    let beside = directory.path().join("folded.perf");
+    std::fs::write(&beside, "the caller's").unwrap();
     let program = compile("budget.c", &["-O0"], directory.path());
     let mut command = Command::new(xc());
     command.args(["do", "--profile"]).arg(&folded).arg("--").arg(program).args(["stat", "5000000"]);
@@ -258,7 +260,8 @@ fn a_profile_names_functions_of_the_guest_and_of_the_libos() {
     assert!(text.contains("libos;xlibos::fs::"), "{text}");
     let is_named = |line: &str| line.starts_with("guest;budget;") && !line.contains(";0x");
     assert!(text.lines().any(is_named), "{text}");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "program and profile, and nothing else");
+    assert_eq!(std::fs::read_to_string(beside).unwrap(), "the caller's");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "these, the program, and nothing else");
 }
 
 #[test]
