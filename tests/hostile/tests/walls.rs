@@ -97,13 +97,17 @@ fn hostile(options: &[&str]) -> Command {
     command
 }
 
-/// Runs an attack to its end and looks for what is left.
+/// Runs an attack to its end, however long a busy machine takes, and looks for what is left.
 fn run(command: Command, attack: &[String]) -> Outcome {
-    run_told(command, |_| attack.to_vec())
+    run_told(command, None, |_| attack.to_vec())
 }
 
-/// As [`run`], with an attack that is told about its container.
-fn run_told(mut command: Command, attack: impl FnOnce(&Container) -> Vec<String>) -> Outcome {
+/// As [`run`], with an attack that is told about its container, and where it may sleep for ever, a limit.
+fn run_told(
+    mut command: Command,
+    patience: Option<Duration>,
+    attack: impl FnOnce(&Container) -> Vec<String>,
+) -> Outcome {
     // The words are known only once the container runs, so they go by its standard input.
     let mut container = Container::start(std::mem::replace(&mut command, Command::new("true")));
     assert_eq!(container.line(), "ready");
@@ -113,7 +117,7 @@ fn run_told(mut command: Command, attack: impl FnOnce(&Container) -> Vec<String>
     let words = attack(&container);
     writeln!(container.stdin.as_mut().unwrap(), "{}", words.join("\n")).unwrap();
     drop(container.stdin.take());
-    let status = wait(&mut container.xc);
+    let status = wait(&mut container.xc, patience);
     let mut output = String::new();
     let nothing_left = comes_true(|| in_user_namespace(&namespace).is_empty());
     assert!(nothing_left, "{words:?}: {:?} are left", in_user_namespace(&namespace));
@@ -124,9 +128,10 @@ fn run_told(mut command: Command, attack: impl FnOnce(&Container) -> Vec<String>
     outcome
 }
 
-/// Waits as long as a broken container may take, then kills its `xc`.
-fn wait(xc: &mut Child) -> Option<ExitStatus> {
-    let end = Instant::now() + PATIENCE;
+/// Waits for the end; after a limit kills the `xc`.
+fn wait(xc: &mut Child, patience: Option<Duration>) -> Option<ExitStatus> {
+    let Some(patience) = patience else { return Some(xc.wait().unwrap()) };
+    let end = Instant::now() + patience;
     while Instant::now() < end {
         if let Some(status) = xc.try_wait().unwrap() {
             return Some(status);
@@ -192,7 +197,7 @@ fn streams() -> [OwnedFd; 3] {
 fn signals_reach_nobody_else() {
     let mut neighbours = Neighbours::new();
     let others = neighbours.pids();
-    let outcome = run_told(hostile(&[]), |container| {
+    let outcome = run_told(hostile(&[]), None, |container| {
         let own = [container.xc.id(), container.processes()[0], std::process::id()];
         let pids = others.iter().chain(&own).map(u32::to_string);
         ["signals".to_owned()].into_iter().chain(pids).collect()
@@ -296,7 +301,7 @@ fn random_damage_stays_inside() {
         for attack in ["random-writes", "jump"] {
             let mut command = hostile(&[]);
             command.stderr(Stdio::null());
-            let outcome = run(command, &words(&format!("{attack} {seed}")));
+            let outcome = run_told(command, Some(PATIENCE), |_| words(&format!("{attack} {seed}")));
             assert_ne!(outcome.output, "held\n");
         }
         neighbours.check();

@@ -30,7 +30,8 @@ pub fn set_mask(task: &Task, mask: SigSet) {
 
 /// Takes the next signal out of `wanted`, the thread's own first.
 pub fn take(task: &Task, wanted: SigSet) -> Option<SigInfo> {
-    task.signals.pending.take(wanted).or_else(|| task.process.pending.take(wanted))
+    let info = task.signals.pending.take(wanted).or_else(|| task.process.pending.take(wanted))?;
+    Some(task.process.alarms.taken(info))
 }
 
 /// What became of an interrupted call.

@@ -37,8 +37,10 @@ struct State {
     /// On the timer's own clock; None while off.
     target: Option<u64>,
     interval: u64,
-    /// Expiries beyond the one that the last signal told of.
+    /// Expiries beyond the one that the signal stands for, until it is taken.
     overrun: u64,
+    /// Those of the signal that was taken last.
+    told: u64,
     /// What a CPU clock showed last, and how often it stood still since.
     shown: u64,
     still: u32,
@@ -84,7 +86,7 @@ impl Alarm {
         state.target = (setting.first_ns != 0)
             .then(|| if absolute { setting.first_ns } else { now.saturating_add(setting.first_ns) });
         state.interval = setting.interval_ns;
-        state.overrun = 0;
+        (state.overrun, state.told) = (0, 0);
         state.still = 0;
         self.arm(&mut state, now);
         old
@@ -97,10 +99,22 @@ impl Alarm {
         left(&self.state.lock(), now)
     }
 
-    /// Expiries that the last signal stands for beside its own.
+    /// Expiries that the last signal that was taken stands for beside its own.
     #[must_use]
     pub fn overrun(&self) -> i32 {
-        i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
+        i32::try_from(self.state.lock().told).unwrap_or(i32::MAX)
+    }
+
+    /// A signal of this timer as it is taken: what has expired by now counts, whether or not the service process has run for it.
+    fn taken(&self, info: SigInfo) -> SigInfo {
+        // Whoever forges one leaves the timer alone.
+        if (info.signal, info.value) != (self.signal.signal, self.signal.value) {
+            return info;
+        }
+        let more = self.advance();
+        let mut state = self.state.lock();
+        state.told = core::mem::take(&mut state.overrun).saturating_add(more);
+        SigInfo { uid: u32::try_from(state.told.min(i32::MAX.unsigned_abs().into())).unwrap_or(0), ..info }
     }
 
     /// An idle process's CPU clock is looked at less and less often.
@@ -144,14 +158,10 @@ impl Alarm {
     /// Counts expiries; returns the signal to send, if a new one is due.
     fn count(&self, count: u64, is_pending: bool) -> Option<SigInfo> {
         let mut state = self.state.lock();
-        if is_pending && self.signal.code == SI_TIMER {
-            state.overrun = state.overrun.saturating_add(count);
-            return None;
-        }
-        state.overrun = count.saturating_sub(1);
-        let overrun = u32::try_from(state.overrun.min(i32::MAX.unsigned_abs().into())).unwrap_or(0);
-        let is_posix = self.signal.code == SI_TIMER;
-        Some(SigInfo { uid: if is_posix { overrun } else { self.signal.uid }, ..self.signal })
+        let is_told = is_pending && self.signal.code == SI_TIMER;
+        // A signal may be out of the queue and not yet through `taken`, which takes what it finds here.
+        state.overrun = state.overrun.saturating_add(count - u64::from(!is_told));
+        (!is_told).then_some(self.signal)
     }
 }
 
@@ -234,6 +244,13 @@ impl Alarms {
     #[must_use]
     pub fn get(&self, id: i32) -> Option<Arc<Alarm>> {
         self.posix.lock().get(&id).cloned()
+    }
+
+    /// A signal as it is taken: one of a timer tells of all expiries until now.
+    #[must_use]
+    pub fn taken(&self, info: SigInfo) -> SigInfo {
+        let alarm = if info.code == SI_TIMER { self.get(info.pid) } else { None };
+        alarm.map_or(info, |alarm| alarm.taken(info))
     }
 
     /// Removes a timer.
@@ -345,10 +362,24 @@ mod tests {
         let _ = alarm.set(Setting { first_ns: 1, interval_ns: 1_000 }, true);
         let count = alarm.advance();
         assert!(count > 1000);
-        assert!(alarm.count(count, false).is_some_and(|info| info.uid > 1000));
+        let info = alarm.count(count, false);
         assert!(alarm.count(5, true).is_none());
+        assert!(info.is_some_and(|info| alarm.taken(info).uid > 1000));
         assert!(alarm.overrun() > 1000);
         alarm.expired();
+    }
+
+    #[test]
+    fn what_nobody_ran_for_counts_when_the_signal_is_taken() {
+        let alarm = silent();
+        let info = alarm.count(1, false).unwrap_or_default();
+        // Its first time is long past, and the service process does not run here.
+        let _ = alarm.set(Setting { first_ns: 1, interval_ns: 1_000 }, true);
+        assert!(alarm.count(1, true).is_none());
+        let taken = alarm.taken(info);
+        assert!(taken.uid > 1000 && taken.uid.cast_signed() == alarm.overrun(), "{taken:?}");
+        let forged = crate::signal::SigInfo { value: 9, ..info };
+        assert_eq!(alarm.taken(forged), forged);
     }
 
     #[test]
