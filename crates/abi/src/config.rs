@@ -23,6 +23,8 @@ pub struct Config {
     pub groups: Vec<u32>,
     /// File mode creation mask.
     pub umask: u32,
+    /// Nice value of the first process.
+    pub nice: i32,
     /// Mounts, in the order in which they are made; the first is `/`.
     pub mounts: Vec<Mount>,
     /// The caller's standard streams.
@@ -61,8 +63,27 @@ pub struct Mount {
     pub target: Vec<u8>,
     /// What is mounted.
     pub source: MountSource,
-    /// Writes answer EROFS.
+    /// What it refuses.
+    pub flags: MountFlags,
+}
+
+/// What a mount refuses: mount(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountFlags {
+    /// MS_RDONLY: writes.
     pub read_only: bool,
+    /// MS_NOEXEC: running its files.
+    pub no_exec: bool,
+    /// MS_NOSUID: set-user-ID and set-group-ID bits have no effect.
+    pub no_set_id: bool,
+    /// MS_NODEV: opening devices.
+    pub no_devices: bool,
+}
+
+impl MountFlags {
+    /// Nothing but writes.
+    pub const READ_ONLY: MountFlags =
+        MountFlags { read_only: true, no_exec: false, no_set_id: false, no_devices: false };
 }
 
 /// What a mount shows.

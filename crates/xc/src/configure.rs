@@ -14,6 +14,16 @@ use xkernel::broker::Export;
 /// Bytes of the arena; sparse.
 pub const ARENA: u64 = 2 << 30;
 
+/// That of a podman container, whoever starts it.
+const PODMAN_UMASK: u32 = 0o022;
+
+/// The caller's, which Linux tells only who sets another: there is one thread yet.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
 /// Makes the LibOS's configuration and opens the exports.
 ///
 /// # Errors
@@ -38,7 +48,8 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         uid: user.uid,
         gid: user.gid,
         groups: user.groups,
-        umask: 0o022,
+        umask: if rootfs.is_none() { umask() } else { PODMAN_UMASK },
+        nice: rustix::process::getpriority_process(None).unwrap_or(0),
         mounts: mounts.list,
         stdio,
         terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),

@@ -2,7 +2,7 @@
 
 use crate::args::Options;
 use crate::size;
-use abi::config::{Mount, MountSource};
+use abi::config::{Mount, MountFlags, MountSource};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -48,7 +48,7 @@ impl Mounts {
         }
         let mut mounts = Self::default();
         let export = mounts.export(root, read_only)?;
-        mounts.add(b"/", MountSource::Host { export, overlay: false }, read_only);
+        mounts.add(b"/", MountSource::Host { export, overlay: false }, writes_refused(read_only));
         Ok(mounts)
     }
 
@@ -60,7 +60,7 @@ impl Mounts {
         let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the host's mounts")?;
         let mut mounts = Self::default();
         let root = mounts.export(Path::new("/"), true).context("the host's root")?;
-        mounts.add(b"/", MountSource::Host { export: root, overlay: true }, false);
+        mounts.add(b"/", MountSource::Host { export: root, overlay: true }, MountFlags::default());
         for (target, kind) in table.lines().filter_map(mount_of) {
             let own = target == Path::new("/");
             let below_own = ["/proc", "/sys", "/dev"].iter().any(|own| target.starts_with(own));
@@ -69,7 +69,8 @@ impl Mounts {
             }
             // A mount that cannot be opened, or is hidden by another, is not shown.
             if let Ok(export) = mounts.export(&target, true) {
-                mounts.add(target.as_os_str().as_bytes(), MountSource::Host { export, overlay: true }, false);
+                let source = MountSource::Host { export, overlay: true };
+                mounts.add(target.as_os_str().as_bytes(), source, MountFlags::default());
             }
         }
         Ok(mounts)
@@ -81,7 +82,7 @@ impl Mounts {
     /// Names the option.
     pub fn add_own(&mut self, options: &Options) -> Result<()> {
         for (target, source) in [("/proc", MountSource::Proc), ("/sys", MountSource::Sys), ("/dev", MountSource::Dev)] {
-            self.add(target.as_bytes(), source, false);
+            self.add(target.as_bytes(), source, MountFlags::default());
         }
         let mut wanted: Vec<&[u8]> = Vec::new();
         for text in &options.tmpfs {
@@ -99,8 +100,8 @@ impl Mounts {
         }
     }
 
-    fn add(&mut self, target: &[u8], source: MountSource, read_only: bool) {
-        self.list.push(Mount { target: target.to_vec(), source, read_only });
+    fn add(&mut self, target: &[u8], source: MountSource, flags: MountFlags) {
+        self.list.push(Mount { target: target.to_vec(), source, flags });
     }
 
     fn export(&mut self, path: &Path, read_only: bool) -> Result<u16> {
@@ -109,25 +110,24 @@ impl Mounts {
         Ok(number)
     }
 
-    /// `DIR[:size=SIZE,mode=OCTAL,ro]`; returns the directory.
+    /// `DIR[:size=SIZE,mode=OCTAL,ro,noexec,nosuid,nodev]`; returns the directory.
     fn add_tmpfs<'a>(&mut self, text: &'a OsStr) -> Result<&'a [u8]> {
         let mut parts = text.as_bytes().splitn(2, |&b| b == b':');
         let target = target_of(parts.next().unwrap_or(&[]))?;
-        let (mut bytes, mut permissions, mut read_only) = (0, 0o1777, false);
+        let (mut bytes, mut permissions, mut flags) = (0, 0o1777, MountFlags::default());
         for option in parts.next().unwrap_or(&[]).split(|&b| b == b',').filter(|option| !option.is_empty()) {
             let option = str::from_utf8(option).context("an option is no text")?;
             match option.split_once('=') {
-                None if option == "rw" => {}
-                None if option == "ro" => read_only = true,
+                None if set_flag(&mut flags, option) => {}
                 Some(("size", value)) => bytes = size::parse(value).with_context(|| format!("{value} is no size"))?,
                 Some(("mode", value)) => {
                     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
                     permissions = mode.with_context(|| format!("{value} is no mode"))?;
                 }
-                _ => bail!("unknown option {option}; size=, mode=, ro and rw are known"),
+                _ => bail!("unknown option {option}; size=, mode=, ro, noexec, nosuid and nodev are known"),
             }
         }
-        self.add(target, MountSource::Tmpfs { size: bytes, mode: permissions }, read_only);
+        self.add(target, MountSource::Tmpfs { size: bytes, mode: permissions }, flags);
         Ok(target)
     }
 
@@ -149,9 +149,26 @@ impl Mounts {
             other => bail!("unknown option {}; only ro and rw are known", shown(other)),
         };
         let export = self.export(Path::new(OsStr::from_bytes(source)), read_only)?;
-        self.add(target, MountSource::Host { export, overlay: false }, read_only);
+        self.add(target, MountSource::Host { export, overlay: false }, writes_refused(read_only));
         Ok(target)
     }
+}
+
+fn writes_refused(read_only: bool) -> MountFlags {
+    if read_only { MountFlags::READ_ONLY } else { MountFlags::default() }
+}
+
+/// `noexec`, `exec` and their like, as mount(8) spells them; false for other words.
+fn set_flag(flags: &mut MountFlags, option: &str) -> bool {
+    let (place, refuses) = match option {
+        "rw" | "ro" => (&mut flags.read_only, option == "ro"),
+        "exec" | "noexec" => (&mut flags.no_exec, option == "noexec"),
+        "suid" | "nosuid" => (&mut flags.no_set_id, option == "nosuid"),
+        "dev" | "nodev" => (&mut flags.no_devices, option == "nodev"),
+        _ => return false,
+    };
+    *place = refuses;
+    true
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -216,7 +233,15 @@ mod tests {
         assert!(of("a").contains("no absolute path"));
         assert!(of("/a:size=x").contains("x is no size"));
         assert!(of("/a:mode=8").contains("8 is no mode") && of("/a:mode=17777").contains("17777"));
-        assert!(of("/a:noexec").contains("unknown option noexec"));
+        assert!(of("/a:noxec").contains("unknown option noxec"));
         assert_eq!(of("/a:size=1m,mode=700,rw"), "");
+    }
+
+    #[test]
+    fn flags_of_a_tmpfs_are_those_of_mount() {
+        let mut mounts = Mounts::default();
+        assert!(mounts.add_tmpfs(OsStr::new("/a:noexec,ro,nosuid,rw,nodev,dev")).is_ok());
+        let flags = mounts.list.first().map(|mount| mount.flags);
+        assert_eq!(flags, Some(MountFlags { no_exec: true, no_set_id: true, ..MountFlags::default() }));
     }
 }

@@ -304,6 +304,7 @@ fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) 
     let fs = crate::fs::context::FsContext::new(root.clone(), root, config.umask);
     let creds = Arc::new(Creds::new(config.uid, config.gid, config.groups.clone()));
     let task = Task::new(pid, Arc::clone(&process), area, Parts { files, fs, creds }, TaskSignals::default(), [0; 16]);
+    task.settings.lock().nice = config.nice;
     process.add_task(Arc::clone(&task));
     tree.add_process(process);
     tree.add_task(Arc::clone(&task));

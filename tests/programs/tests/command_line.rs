@@ -1,7 +1,7 @@
 //! `xc` itself: exit status, messages, report, options, with right and with wrong input.
 
 use programs::host::{Container, comes_true};
-use programs::{compile, in_container, run, xc};
+use programs::{compile, in_container, on_host, run, xc};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -454,6 +454,46 @@ fn tmpfs_has_its_size_and_mode() {
         caller.refuses(&["--tmpfs", "mnt"], 125, &["--tmpfs mnt", "absolute"]);
         caller.refuses(&["--tmpfs", "/mnt:size=much"], 125, &["--tmpfs", "much"]);
         caller.refuses(&["--tmpfs", "/mnt:fast"], 125, &["--tmpfs", "fast"]);
+    }
+}
+
+#[test]
+fn a_tmpfs_refuses_what_its_flags_say() {
+    let as_another = "cp /usr/bin/id /mnt && chmod 4755 /mnt/id && setpriv --reuid 7 --clear-groups /mnt/id -u";
+    for caller in callers() {
+        let run =
+            "grep ' /mnt ' /proc/mounts; cp /bin/true /mnt; test -x /mnt/true || echo no program; /mnt/true || echo $?
+            exec 2>&1; /lib64/ld-linux-x86-64.so.2 /mnt/true || echo $?";
+        let output = caller.shell(&["--tmpfs", "/mnt:noexec,nodev,nosuid"], run);
+        assert!(output.starts_with("tmpfs /mnt tmpfs rw,nosuid,nodev,noexec,relatime"), "{output}");
+        assert!(output.contains("\nno program\n126\n"), "{output}");
+        assert!(output.ends_with("failed to map segment from shared object\n127\n"), "{output}");
+        if !caller.is_ordinary && rustix::process::geteuid().is_root() {
+            assert_eq!(caller.shell(&["--tmpfs", "/mnt:nosuid"], as_another), "7\n");
+            assert_eq!(caller.shell(&["--tmpfs", "/mnt:suid"], as_another), "0\n");
+        }
+    }
+}
+
+#[test]
+fn umask_and_nice_value_are_the_callers() {
+    let told = |command: Command| {
+        let mut below = Command::new("sh");
+        below
+            .args(["-c", "umask 027; exec nice -n 3 \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        String::from_utf8_lossy(&run(below).stdout).into_owned()
+    };
+    let script = ["sh", "-c", "umask; nice; touch $0; stat -c %a $0; ps -o ni= -p $$"];
+    for caller in callers() {
+        let file = caller.path("made");
+        let host = told(on_host(&[&script[..], &[&file]].concat()));
+        let words = [&["do", "--"], &script[..], &["/tmp/made"]].concat();
+        assert!(host.starts_with("0027\n"), "{host}");
+        assert_eq!(told(caller.command(&words)), host);
+        assert_eq!(caller.shell_on_root(&[], "umask"), "0022\n");
+        std::fs::remove_file(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
 

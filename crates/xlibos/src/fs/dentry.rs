@@ -170,6 +170,18 @@ impl Dentry {
         self.child_locked(name)
     }
 
+    /// As [`Dentry::child`], for who may not wait for an answer from outside.
+    ///
+    /// # Errors
+    /// EAGAIN where the name is not known yet.
+    pub fn known_child(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        match self.cached(name)? {
+            Some(known) => Ok(known),
+            None if self.inode.caching() == Caching::Always => Err(Errno::EAGAIN),
+            None => self.child(name, name),
+        }
+    }
+
     /// As [`Dentry::child`], for who holds the directory's lock.
     ///
     /// # Errors
@@ -294,5 +306,25 @@ impl Dentry {
 
     fn has_children(&self) -> bool {
         self.directory.as_ref().is_some_and(|directory| !directory.children.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dentry;
+    use crate::Errno;
+    use crate::fs::inode::{NewKind, NewNode};
+    use crate::fs::tmpfs_root;
+
+    #[test]
+    fn a_known_child_is_one_that_was_looked_up() {
+        let dir = Dentry::root(tmpfs_root(0, 0o755).expect("a root"));
+        let node = NewNode { kind: NewKind::File, mode: 0o644, uid: 0, gid: 0 };
+        dir.inode().create(b"f", &node).expect("a file");
+        assert_eq!(dir.known_child(b"f").err(), Some(Errno::EAGAIN));
+        assert!(matches!(dir.child(b"f", b"f"), Ok(Some(_))));
+        assert!(matches!(dir.known_child(b"f"), Ok(Some(_))));
+        assert!(matches!(dir.child(b"g", b"g"), Ok(None)));
+        assert!(matches!(dir.known_child(b"g"), Ok(None)));
     }
 }

@@ -241,6 +241,10 @@ impl FileOps for Epoll {
         Some(&self.shared.queue)
     }
 
+    fn tells_by_signal(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[eventpoll]".to_vec()
     }

@@ -103,6 +103,10 @@ impl FileOps for EventFile {
         Some(&self.queue)
     }
 
+    fn tells_by_signal(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[eventfd]".to_vec()
     }

@@ -29,7 +29,7 @@ pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<
         _ => return Err(Errno::EACCES),
     }
     let stat = inode.stat()?;
-    if stat.mode & 0o111 == 0 {
+    if place.mount.flags.no_exec || stat.mode & 0o111 == 0 {
         return Err(Errno::EACCES);
     }
     access::check(&**inode, &task.creds(), access::EXECUTE)?;

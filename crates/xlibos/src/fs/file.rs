@@ -131,6 +131,11 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// Whether it sends SIGIO where O_ASYNC asks for that.
+    fn tells_by_signal(&self) -> bool {
+        self.wait_queue().is_some()
+    }
+
     /// ioctl(2).
     ///
     /// # Errors
@@ -176,6 +181,11 @@ pub trait FileOps: Send + Sync + Any {
     /// What /proc/self/fd shows of a file without a path: `pipe:[5]`, `socket:[5]`, `anon_inode:[eventfd]`.
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[file]".to_vec()
+    }
+
+    /// Lines of its own in /proc/PID/fdinfo.
+    fn describe_more(&self) -> Vec<u8> {
+        Vec::new()
     }
 
     /// Opens the object anew through /proc/self/fd: pipes can.
@@ -411,7 +421,10 @@ impl File {
     pub fn set_status(&self, new: OpenFlags) -> Result<()> {
         let changeable =
             OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
-        let flags = self.flags().difference(changeable) | new.intersection(changeable);
+        let mut flags = self.flags().difference(changeable) | new.intersection(changeable);
+        if !self.ops.tells_by_signal() {
+            flags.remove(OpenFlags::ASYNC);
+        }
         self.ops.set_flags(self, flags)?;
         if flags.contains(OpenFlags::ASYNC) {
             self.sigio().watch(&*self.ops);

@@ -10,7 +10,7 @@ use super::tmpfs::TmpFs;
 use super::{broker, devfs, hostfs, overlay, procfs, sysfs};
 use crate::process::creds::Creds;
 use crate::{Errno, Result};
-use abi::config::{self, Config, MountSource};
+use abi::config::{self, Config, MountFlags, MountSource};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -40,7 +40,7 @@ pub fn init(config: &Config) -> Result<Path> {
 
 /// /dev/pts of a fresh /dev, a file system of its own.
 fn attach_terminals(dev: &Arc<Mount>) -> Result<()> {
-    let made = Mount::new(Dentry::root(crate::tty::devpts::new_root()), false, b"devpts");
+    let made = Mount::new(Dentry::root(crate::tty::devpts::new_root()), MountFlags::default(), b"devpts");
     attach(&dev.root_path(), &made, b"pts")
 }
 
@@ -53,7 +53,7 @@ fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
         MountSource::Sys => (sysfs::new_root()?, b"sysfs"),
         MountSource::Dev => (devfs::new_root()?, b"devtmpfs"),
     };
-    Ok(Mount::new(Dentry::root(inode), wanted.read_only, source))
+    Ok(Mount::new(Dentry::root(inode), wanted.flags, source))
 }
 
 fn overlay_root(export: u16) -> Result<Arc<dyn Inode>> {

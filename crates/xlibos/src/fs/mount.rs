@@ -3,6 +3,7 @@
 use super::dentry::Dentry;
 use super::path::Path;
 use crate::{Errno, Result};
+use abi::config::MountFlags;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -19,6 +20,8 @@ pub struct Mount {
     /// Where the mount is; None for a root and for mounts outside of the tree.
     place: Mutex<Option<Path>>,
     read_only: AtomicBool,
+    /// MS_NOEXEC, MS_NOSUID, MS_NODEV; for MS_RDONLY ask [`Mount::is_read_only`].
+    pub flags: MountFlags,
     /// What was mounted, as /proc/mounts shows it.
     pub source: Vec<u8>,
 }
@@ -58,13 +61,14 @@ fn change(how: impl FnOnce(&mut Mounted)) {
 impl Mount {
     /// A mount without a place.
     #[must_use]
-    pub fn new(root: Arc<Dentry>, read_only: bool, source: &[u8]) -> Arc<Mount> {
+    pub fn new(root: Arc<Dentry>, flags: MountFlags, source: &[u8]) -> Arc<Mount> {
         static NEXT: AtomicU32 = AtomicU32::new(20);
         Arc::new(Mount {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             root,
             place: Mutex::new(None),
-            read_only: AtomicBool::new(read_only),
+            read_only: AtomicBool::new(flags.read_only),
+            flags,
             source: source.to_vec(),
         })
     }

@@ -50,7 +50,7 @@ bitflags::bitflags! {
         const BENEATH = 8;
         /// The start directory is the root.
         const IN_ROOT = 16;
-        /// Only what needs no I/O: a hint here.
+        /// Only names that are known.
         const CACHED = 32;
     }
 }
@@ -218,7 +218,7 @@ impl Walk {
             Ending::DotDot => return self.up(),
             Ending::Name => {}
         }
-        let child = self.at.dentry.child(&last.name, &last.name)?.ok_or(Errno::ENOENT)?;
+        let child = self.look_up(&last.name, &last.name)?;
         self.enter(child, if last.must_be_directory { Follow::Yes } else { follow })?;
         if last.must_be_directory && !self.at.dentry.is_directory() {
             return Err(Errno::ENOTDIR);
@@ -254,10 +254,16 @@ impl Walk {
         access::check(&**self.at.inode(), &self.creds, access::EXECUTE)
     }
 
+    fn look_up(&self, name: &[u8], path: &[u8]) -> Result<Arc<Dentry>> {
+        let dir = &self.at.dentry;
+        let found = if self.flags.contains(Resolve::CACHED) { dir.known_child(name) } else { dir.child(name, path) };
+        found?.ok_or(Errno::ENOENT)
+    }
+
     /// Goes to a component that is not the last; `path` begins with it.
     fn step(&mut self, name: &[u8], path: &[u8]) -> Result<()> {
         self.check_search()?;
-        let child = self.at.dentry.child(name, path)?.ok_or(Errno::ENOENT)?;
+        let child = self.look_up(name, path)?;
         self.enter(child, Follow::Yes)?;
         if self.at.dentry.is_directory() { Ok(()) } else { Err(Errno::ENOTDIR) }
     }

@@ -6,6 +6,7 @@ use super::inode::{ANONYMOUS_DEV, FileSystem, Inode, InodeId, Kind, Nodev, Stat}
 use super::mount::Mount;
 use super::path::Path;
 use crate::Result;
+use abi::config::MountFlags;
 use alloc::sync::Arc;
 use core::any::Any;
 use machine::sync::Mutex;
@@ -64,7 +65,7 @@ pub fn detached_path(name: &[u8], inode: Arc<dyn Inode>) -> Path {
     let mount = Arc::clone(MOUNT.lock().get_or_insert_with(|| {
         let id = InodeId { dev: ANONYMOUS_DEV, ino: 0 };
         let root = Dentry::root(Arc::new(PseudoInode { ops: Arc::new(NoOps), kind: Kind::File, id }));
-        Mount::new(root, false, b"none")
+        Mount::new(root, MountFlags::default(), b"none")
     }));
     Path { mount, dentry }
 }

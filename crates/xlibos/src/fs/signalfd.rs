@@ -5,36 +5,55 @@ use crate::signal::{SI_QUEUE, SI_TIMER, SIGCHLD, SigInfo, SigSet, deliver};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WaitQueue};
 use crate::{Errno, Result, Task};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use machine::sync::Mutex;
 
-/// Readers of all signal files: whose signal arrived is known only to those who look.
-static READERS: WaitQueue = WaitQueue::new();
+/// All signal files: whose signal arrived is known only to those who look. The lock is a leaf.
+static FILES: Mutex<Vec<Weak<SignalFile>>> = Mutex::new(Vec::new());
+/// How many there are: without any, a signal costs one load.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A signal became pending somewhere.
-pub fn signal_arrived() {
-    READERS.wake(READABLE);
+/// A signal became pending somewhere: wakes those who wait for it.
+pub fn signal_arrived(signal: i32) {
+    if COUNT.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    // None is dropped under the lock, which its end takes.
+    let wanted: Vec<Arc<SignalFile>> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
+    wanted.iter().filter(|file| file.mask().has(signal)).for_each(|file| file.readers.wake(READABLE));
 }
 
 /// A set of signals as a file.
 #[derive(Debug)]
 pub struct SignalFile {
     mask: AtomicU64,
+    readers: WaitQueue,
+}
+
+impl Drop for SignalFile {
+    fn drop(&mut self) {
+        FILES.lock().retain(|file| file.strong_count() > 0);
+        COUNT.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl SignalFile {
     /// A file for these signals.
     #[must_use]
     pub fn new(mask: SigSet) -> Arc<SignalFile> {
-        Arc::new(SignalFile { mask: AtomicU64::new(mask.0) })
+        let file = Arc::new(SignalFile { mask: AtomicU64::new(mask.0), readers: WaitQueue::new() });
+        FILES.lock().push(Arc::downgrade(&file));
+        COUNT.fetch_add(1, Ordering::SeqCst);
+        file
     }
 
     /// Replaces the set.
     pub fn set_mask(&self, mask: SigSet) {
         self.mask.store(mask.0, Ordering::SeqCst);
-        signal_arrived();
+        self.readers.wake(READABLE);
     }
 
     fn mask(&self) -> SigSet {
@@ -102,7 +121,11 @@ impl FileOps for SignalFile {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&READERS)
+        Some(&self.readers)
+    }
+
+    fn tells_by_signal(&self) -> bool {
+        false
     }
 
     fn describe(&self) -> Vec<u8> {
@@ -116,7 +139,32 @@ impl FileOps for SignalFile {
 
 #[cfg(test)]
 mod tests {
-    use super::{SIGCHLD, SigInfo, record};
+    use super::{SIGCHLD, SigInfo, SigSet, SignalFile, record, signal_arrived};
+    use crate::fs::FileOps;
+    use crate::wait::{Events, Observer};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Observer for Count {
+        fn notify(&self, _events: Events) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn readers_wake_for_the_signals_of_their_set_alone() {
+        let (file, count) = (SignalFile::new(SigSet::of(40)), Arc::new(Count::default()));
+        let queue = file.wait_queue().expect("a queue");
+        queue.observe(1, Arc::clone(&count) as Arc<dyn Observer>);
+        [41, 10, 17].into_iter().for_each(signal_arrived);
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
+        signal_arrived(40);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        queue.remove(1);
+    }
 
     #[test]
     fn a_child_tells_its_status_and_a_plain_signal_its_sender() {

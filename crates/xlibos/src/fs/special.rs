@@ -61,6 +61,7 @@ pub(super) fn open_special(task: &Task, path: &Path, flags: OpenFlags) -> Result
     }
     match inode.kind() {
         Kind::Fifo => fifo(inode.id()).open(task, flags),
+        Kind::CharDevice if path.mount.flags.no_devices => Err(Errno::EACCES),
         Kind::CharDevice => {
             let rdev = inode.stat()?.rdev;
             let driver = DRIVERS.lock().as_ref().and_then(|table| table.get(&split_dev(rdev).0).cloned());

@@ -158,6 +158,10 @@ impl FileOps for TimerFile {
         Some(&self.queue)
     }
 
+    fn tells_by_signal(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[timerfd]".to_vec()
     }

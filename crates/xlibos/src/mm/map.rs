@@ -331,6 +331,12 @@ impl Plan {
         if flags & MAP_GROWSDOWN != 0 {
             return Err(Errno::EINVAL);
         }
+        if file.path().is_some_and(|path| path.mount.flags.no_exec) {
+            if self.prot.contains(Prot::EXEC) {
+                return Err(Errno::EPERM);
+            }
+            self.max_prot.remove(Prot::EXEC);
+        }
         let form = match file.ops().map(&file, sharing)? {
             MapObject::Zero => {
                 self.wish.backing = Backing::Zero;

@@ -79,7 +79,8 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
 }
 
 fn set_ids_of(task: &Task, file: &File) -> Result<SetIds> {
-    let Some(path) = file.path().filter(|_| !task.settings.lock().no_new_privs) else { return Ok(SetIds::default()) };
+    let may_set = |path: &&crate::fs::Path| !task.settings.lock().no_new_privs && !path.mount.flags.no_set_id;
+    let Some(path) = file.path().filter(may_set) else { return Ok(SetIds::default()) };
     let stat = path.inode().stat()?;
     Ok(SetIds::of(stat.mode, stat.uid, stat.gid))
 }

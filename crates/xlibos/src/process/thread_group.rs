@@ -99,6 +99,8 @@ pub struct Process {
     outside_signals: AtomicU64,
     /// How often SIGCONT was sent. It changes with the status locked.
     continues: AtomicU32,
+    /// It was waited for, and has no number any more.
+    reaped: AtomicBool,
 }
 
 impl core::fmt::Debug for Process {
@@ -160,6 +162,7 @@ impl Process {
             alarms: crate::time::alarm::Alarms::default(),
             outside_signals: AtomicU64::new(0),
             continues: AtomicU32::new(0),
+            reaped: AtomicBool::new(false),
         })
     }
 
@@ -311,6 +314,18 @@ impl Process {
     /// Its last thread has ended.
     pub fn set_zombie(&self, status: i32) {
         self.status.lock().run = RunState::Zombie(status);
+        self.events.wake(Events::all());
+    }
+
+    /// Whether it was waited for.
+    #[must_use]
+    pub fn is_reaped(&self) -> bool {
+        self.reaped.load(Ordering::SeqCst)
+    }
+
+    /// It was waited for; the tree is locked.
+    pub(super) fn set_reaped(&self) {
+        self.reaped.store(true, Ordering::SeqCst);
     }
 
     /// How often SIGCONT was sent.
@@ -398,9 +413,9 @@ impl Process {
     }
 
     /// A signal was queued: tells signalfd readers.
-    pub fn signal_arrived(&self) {
+    pub fn signal_arrived(&self, signal: i32) {
         self.events.wake(Events::IN);
-        crate::fs::signalfd::signal_arrived();
+        crate::fs::signalfd::signal_arrived(signal);
     }
 
     /// Marks a signal that comes from outside of the container: init takes it like any process.

@@ -21,7 +21,7 @@ pub fn send_process(process: &Arc<Process>, info: SigInfo) {
     if let Some(task) = taker {
         task.cpu().kick();
     }
-    process.signal_arrived();
+    process.signal_arrived(info.signal);
 }
 
 /// Sends a signal to one thread.
@@ -36,7 +36,7 @@ pub fn send_task(task: &Task, info: SigInfo) {
     if !task.signals.mask().has(info.signal) {
         task.cpu().kick();
     }
-    task.process.signal_arrived();
+    task.process.signal_arrived(info.signal);
 }
 
 /// Sends a signal that a fault raised at the calling thread: it cannot be ignored or blocked.

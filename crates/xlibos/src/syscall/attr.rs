@@ -223,7 +223,13 @@ pub(super) fn fstatfs(task: &Task, fd: Fd, to: u64) -> Result<()> {
 }
 
 fn write_statfs(place: &Path, to: u64) -> Result<()> {
+    const VALID: u64 = 0x20;
+    const RELATIME: u64 = 0x1000;
     let space = place.inode().file_system().stat_fs()?;
+    let refuses = place.mount.flags;
+    // ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC.
+    let bits = [place.mount.is_read_only(), refuses.no_set_id, refuses.no_devices, refuses.no_exec];
+    let flags = (0..).zip(bits).fold(VALID | RELATIME, |flags, (bit, is_set)| flags | u64::from(is_set) << bit);
     let words: [u64; 15] = [
         space.kind,
         space.block,
@@ -235,7 +241,7 @@ fn write_statfs(place: &Path, to: u64) -> Result<()> {
         0,
         255,
         space.block,
-        0,
+        flags,
         0,
         0,
         0,

@@ -50,8 +50,8 @@ pub(super) fn openat2(task: &Task, dirfd: Fd, path: UserPath, how: u64, size: u6
         return Err(Errno::E2BIG);
     }
     let how = checked_how(words)?;
-    if how.resolve.contains(Resolve::CACHED) {
-        // A hint that may always be refused.
+    let changes = OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE_PART;
+    if how.resolve.contains(Resolve::CACHED) && how.flags.intersects(changes) {
         return Err(Errno::EAGAIN);
     }
     let file = open_how(task, dirfd, &path.read()?, how)?;

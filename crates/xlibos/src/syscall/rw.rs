@@ -299,8 +299,8 @@ fn set_status_flag(file: &File, flag: OpenFlags, argument: u64) -> Result<()> {
     let on: u32 = guest::read_value(argument)?;
     let mut flags = file.flags();
     flags.set(flag, on != 0);
-    // F_SETFL keeps O_ASYNC of a file that cannot tell; this does not.
-    let is_untold = flag == OpenFlags::ASYNC && flags != file.flags() && file.ops().wait_queue().is_none();
+    // F_SETFL overlooks O_ASYNC of a file that cannot tell; this does not.
+    let is_untold = flag == OpenFlags::ASYNC && flags != file.flags() && !file.ops().tells_by_signal();
     if is_untold { Err(Errno::ENOTTY) } else { file.set_status(flags) }
 }
 

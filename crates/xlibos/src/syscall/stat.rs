@@ -2,7 +2,7 @@
 
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
-use crate::fs::inode::{Stat, split_dev};
+use crate::fs::inode::{Kind, Stat, split_dev};
 use crate::fs::{AT_FDCWD, Follow, access as permission, glance, pseudo, resolve_at};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -128,6 +128,9 @@ pub(super) fn faccessat2(task: &Task, dirfd: Fd, path: UserPath, mode: u32, flag
         creds.fsgid = creds.gid;
         // Real IDs come with the capabilities that they would have: root's all, others none.
         creds.effective = if creds.uid == 0 { creds.permitted } else { 0 };
+    }
+    if mode & permission::EXECUTE != 0 && place.mount.flags.no_exec && place.inode().kind() == Kind::File {
+        return Err(Errno::EACCES);
     }
     permission::check(&**place.inode(), &creds, mode)?;
     if mode & permission::WRITE != 0 { place.mount.check_writable() } else { Ok(()) }

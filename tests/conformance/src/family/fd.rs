@@ -309,6 +309,25 @@ cases! { fd;
         sys!(ioctl, regular, FIOASYNC, &0i32)?;
         assert_errno(sys!(ioctl, regular, FIOASYNC, &1i32), c::ENOTTY);
     }
+    fn fioasync_of_files_that_send_no_signal() {
+        const FIOASYNC: u64 = 0x5452;
+        signal::record(c::SIGIO, 0)?;
+        let event = int(sys!(eventfd2, 0, 0)?);
+        let timer = int(sys!(timerfd_create, c::CLOCK_MONOTONIC, 0)?);
+        let signals = int(sys!(signalfd4, -1, &0u64, 8, 0)?);
+        for fd in [event, timer, signals, int(sys!(epoll_create1, 0)?)] {
+            assert_errno(sys!(ioctl, fd, FIOASYNC, &1i32), c::ENOTTY);
+            sys!(ioctl, fd, FIOASYNC, &0i32)?;
+            sys!(fcntl, fd, c::F_SETOWN, crate::kit::pid()?)?;
+            sys!(fcntl, fd, c::F_SETFL, c::O_ASYNC)?;
+            assert_eq!(int(sys!(fcntl, fd, c::F_GETFL)?) & c::O_ASYNC, 0);
+        }
+        let regular = file(c"f", b"")?;
+        sys!(fcntl, regular, c::F_SETFL, c::O_ASYNC)?;
+        assert_eq!(int(sys!(fcntl, regular, c::F_GETFL)?) & c::O_ASYNC, 0);
+        write(event, &1u64.to_ne_bytes())?;
+        assert_eq!(signal::count(c::SIGIO), 0);
+    }
     fn descriptor_table_grows_to_the_limit() {
         let limit = [256u64, 256];
         sys!(prlimit64, 0, c::RLIMIT_NOFILE, &limit, 0)?;

@@ -151,6 +151,21 @@ cases! { file;
         assert_errno(open2(c"l", c::RESOLVE_NO_SYMLINKS), c::ELOOP);
         assert_errno(open2(c"/proc/self/exe", c::RESOLVE_NO_MAGICLINKS), c::ELOOP);
     }
+    fn openat2_of_known_names_alone() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        let open2 = |path: &core::ffi::CStr, flags: i32| {
+            let how = [u64::from(flags.cast_unsigned()), 0, c::RESOLVE_CACHED];
+            sys!(openat2, c::AT_FDCWD, path, &how, 24)
+        };
+        // A name may be forgotten, or change, at any time: then it is looked up again.
+        let known = |path| crate::kit::until(|| open(path, c::O_RDONLY, 0).is_ok() && open2(path, c::O_RDONLY).is_ok());
+        known(c"d");
+        known(c"d/f");
+        for flags in [c::O_CREAT, c::O_TRUNC, c::O_TMPFILE | c::O_RDWR] {
+            assert_errno(open2(c"d", flags), c::EAGAIN);
+        }
+    }
     fn openat2_refuses_unknown_flags_and_sizes() {
         let how = [0u64, 0, 1 << 40, 1];
         assert_errno(sys!(openat2, c::AT_FDCWD, c".", &how, 24), c::EINVAL);

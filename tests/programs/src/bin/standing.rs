@@ -4,7 +4,7 @@
 //! command: `quiesce`, answered on standard error by `standing N`, or `resume`. Ends with the program's status.
 //! `XLIBOS_BIN` names the LibOS image.
 
-use abi::config::{Config, HostKind, Mount, MountSource, Stdio};
+use abi::config::{Config, HostKind, Mount, MountFlags, MountSource, Stdio};
 use abi::event::Event;
 use std::error::Error;
 use std::io::BufRead as _;
@@ -54,7 +54,7 @@ fn obey(events: &OwnedFd) {
 }
 
 fn config() -> Config {
-    let mount = |target: &str, source| Mount { target: target.into(), source, read_only: false };
+    let mount = |target: &str, source| Mount { target: target.into(), source, flags: MountFlags::default() };
     let pipe = Stdio::Host { kind: HostKind::Pipe, readable: false, writable: true, append: false };
     Config {
         argv: std::env::args().skip(1).map(String::into_bytes).collect(),
@@ -65,6 +65,7 @@ fn config() -> Config {
         gid: 0,
         groups: Vec::new(),
         umask: 0o022,
+        nice: 0,
         mounts: vec![
             mount("/", MountSource::Host { export: 0, overlay: true }),
             mount("/proc", MountSource::Proc),

@@ -13,7 +13,7 @@ struct Seen {
     point: String,
     kind: &'static str,
     source: String,
-    options: &'static str,
+    options: String,
 }
 
 /// Those that the root reaches, in the order in which they were made.
@@ -24,9 +24,17 @@ fn seen_from(root: &Path) -> impl Iterator<Item = Seen> {
         let is_dev = mount.source[..] == *b"devtmpfs";
         let kind = if is_dev { "devtmpfs" } else { mount.root.inode().file_system().name() };
         let source = escaped(&mount.source);
-        let options = if mount.is_read_only() { "ro,relatime" } else { "rw,relatime" };
+        let options = options_of(&mount);
         is_reached.then(|| Seen { mount, point: escaped(&point), kind, source, options })
     })
+}
+
+fn options_of(mount: &Mount) -> String {
+    let access = if mount.is_read_only() { "ro" } else { "rw" };
+    let flags = mount.flags;
+    let refused = [(flags.no_set_id, ",nosuid"), (flags.no_devices, ",nodev"), (flags.no_exec, ",noexec")];
+    let refused: String = refused.iter().filter(|(refuses, _)| *refuses).map(|(_, name)| *name).collect();
+    format!("{access}{refused},relatime")
 }
 
 /// What separates fields is written as octal numbers.
@@ -52,7 +60,7 @@ pub(super) fn mountinfo(root: &Path) -> String {
         let (major, minor) = split_dev(seen.mount.root.inode().id().dev);
         let parent = seen.mount.place().map_or(1, |place| place.mount.id);
         let Seen { mount, point, kind, source, options } = seen;
-        let (own, _) = options.split_once(',').unwrap_or((options, ""));
+        let (own, _) = options.split_once(',').unwrap_or((&options, ""));
         format!("{} {parent} {major}:{minor} / {point} {options} - {kind} {source} {own}\n", mount.id)
     };
     seen_from(root).map(line).collect()
