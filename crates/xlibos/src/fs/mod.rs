@@ -38,6 +38,7 @@ pub mod namei;
 pub mod open;
 pub mod overlay;
 pub mod path;
+pub mod pidfd;
 pub mod pipe;
 mod pipe_state;
 pub mod procfs;

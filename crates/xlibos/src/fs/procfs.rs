@@ -10,9 +10,9 @@ mod subject;
 mod system;
 mod text;
 
-use super::file::{FileOps, OpenFlags};
+use super::file::{File, FileOps, OpenFlags};
 use super::inode::{Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Link, Nodev, Stat, now};
-use crate::process::Task;
+use crate::process::{Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::format;
 use alloc::string::ToString as _;
@@ -20,6 +20,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use node::Node;
+use subject::Who;
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 const DEV: u64 = 0x16;
@@ -36,6 +37,17 @@ struct ProcInode {
 /// None.
 pub fn new_root() -> Result<Arc<dyn Inode>> {
     Ok(Arc::new(ProcInode { node: Node::Root }))
+}
+
+/// The process whose directory is open; None for other files.
+///
+/// # Errors
+/// ESRCH once it was waited for.
+#[must_use]
+pub fn process_of(file: &File) -> Option<Result<Arc<Process>>> {
+    let inode = file.path()?.inode().as_any().downcast_ref::<ProcInode>()?;
+    let Node::Subject(Who::Process(pid)) = inode.node else { return None };
+    Some(tree::process(pid).ok_or(Errno::ESRCH))
 }
 
 impl ProcInode {

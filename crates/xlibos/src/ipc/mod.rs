@@ -1,6 +1,8 @@
-//! What processes talk through, apart from sockets: the byte ring that pipes and stream sockets share, and System V
-//! IPC.
+//! What processes talk through, apart from sockets: the byte ring that pipes and stream sockets share, System V IPC
+//! and POSIX message queues.
 
+pub mod futex_set;
+pub mod mqueue;
 pub mod msg;
 pub mod ring;
 pub mod sem;

@@ -256,6 +256,11 @@ impl Socket for NetlinkSocket {
         Ok(Incoming { count: found.count, full: found.full, has_bounds: true, from: found.from, ..Incoming::default() })
     }
 
+    fn put_notice(&self, bytes: &[u8]) -> Result<()> {
+        self.deliver(bytes.to_vec());
+        Ok(())
+    }
+
     fn set_option(&self, level: u32, _option: u32, _value: &[u8]) -> Result<()> {
         // SOL_NETLINK: broadcasts never come, so membership and the like hold trivially.
         if level == 270 { Ok(()) } else { Err(Errno::ENOPROTOOPT) }

@@ -238,6 +238,14 @@ pub trait Socket: Send + Sync + Any {
         0
     }
 
+    /// A message of the kernel's own, for who asked to be told so: mq_notify(2).
+    ///
+    /// # Errors
+    /// EINVAL for sockets that the kernel writes to none of.
+    fn put_notice(&self, _bytes: &[u8]) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
     /// ioctl(2). Every family answers for the interfaces.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::task::Task;
 use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
+use crate::ipc::futex_set::{self, Scope};
 use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_process};
 use crate::wait::Events;
 use alloc::sync::Arc;
@@ -133,6 +134,7 @@ pub fn release_memory_words(task: &Task) {
     if word != 0 && guest::write_value(word, &0_u32).is_ok() {
         const FUTEX_WAKE: u32 = 1;
         let _ = machine::host::futex_guest(word, FUTEX_WAKE, 1, machine::host::FutexArg::None, 0, 0);
+        futex_set::wake(task, word, Scope::Shared, 1);
     }
 }
 

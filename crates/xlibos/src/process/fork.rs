@@ -79,17 +79,18 @@ pub struct Request {
     pub tls: u64,
 }
 
-/// Makes a thread or a process; returns its id.
+/// Makes a thread or a process; returns its id. `publish` tells of it before it runs; where that fails it is not made.
 ///
 /// # Errors
-/// EINVAL for flags that exclude each other, EPERM for namespaces, EAGAIN, ENOMEM; INTERRUPTED.
-pub fn clone(task: &Task, request: Request) -> Result<i32> {
+/// EINVAL for flags that exclude each other, EPERM for namespaces, EAGAIN, ENOMEM; INTERRUPTED; those of `publish`.
+pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) -> Result<()>) -> Result<i32> {
     let flags = request.flags;
     check_flags(flags)?;
     let area = machine::cpu::allocate()?;
     let made = make(task, &request, area);
     let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
     let tid = child.tid();
+    publish(&child.process).inspect_err(|_| undo(&child, kind, area))?;
     if flags.contains(CloneFlags::PARENT_SETTID) {
         // As Linux: the child is made all the same.
         let _ = guest::write_value(request.parent_tid, &tid);

@@ -7,6 +7,7 @@ pub mod elf;
 pub mod exec;
 pub mod exit;
 pub mod fork;
+pub mod inspect;
 pub mod limits;
 pub mod robust;
 pub mod session;

@@ -1,6 +1,7 @@
 //! Robust futexes: get_robust_list(2). What a dying thread holds is marked, and one waiter woken.
 
 use super::task::Task;
+use crate::ipc::futex_set::{self, Scope};
 use core::sync::atomic::Ordering;
 use machine::guest;
 
@@ -45,6 +46,7 @@ fn release_word(task: &Task, word: u64) {
             Ok(found) if found == seen => {
                 if seen & FUTEX_WAITERS != 0 {
                     let _ = machine::host::futex_guest(word, FUTEX_WAKE, 1, machine::host::FutexArg::None, 0, 0);
+                    futex_set::wake(task, word, Scope::Shared, 1);
                 }
                 return;
             }

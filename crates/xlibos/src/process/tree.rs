@@ -107,6 +107,7 @@ impl Tree {
     /// Removes a zombie that was waited for.
     pub fn remove_process(&mut self, pid: Pid) -> Option<Arc<Process>> {
         let process = self.processes.remove(&pid)?;
+        process.set_reaped();
         let parent = process.parent();
         if let Some(parent) = self.processes.get(&parent) {
             parent.links().children.retain(|&child| child != pid);

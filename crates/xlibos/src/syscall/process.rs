@@ -1,11 +1,12 @@
 //! Processes and threads: clone(2), execve(2), _exit(2), wait4(2), setpgid(2) and their families.
 
 use super::args::UserPath;
+use super::pidfd;
 use crate::fs::fd_table::Fd;
 use crate::process::fork::{self, CloneFlags, Request};
 use crate::process::usage::Usage;
 use crate::process::wait::{self, Found, Options, Which};
-use crate::process::{Pid, Task, exec, exit, session::Session, tree};
+use crate::process::{Pid, Process, Task, exec, exit, session::Session, tree};
 use crate::signal::SIGCHLD;
 use crate::{Errno, Result};
 use alloc::sync::Arc;
@@ -28,10 +29,31 @@ pub(super) fn getppid(task: &Task) -> Result<Pid> {
 pub(super) fn clone(task: &Task, flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> Result<Pid> {
     let exit_signal = i32::try_from(flags & 0xff).map_err(|_| Errno::EINVAL)?;
     let flags = CloneFlags::from_bits_truncate(flags & 0xffff_ff00);
-    if flags.contains(CloneFlags::PIDFD) {
+    // Both would be stored at one place.
+    if flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) {
         return Err(Errno::EINVAL);
     }
-    fork::clone(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls })
+    clone_with_pidfd(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls }, parent_tid)
+}
+
+/// clone(2), with a descriptor of the child stored at an address where CLONE_PIDFD asks for one.
+fn clone_with_pidfd(task: &Task, request: Request, address: u64) -> Result<Pid> {
+    if !request.flags.contains(CloneFlags::PIDFD) {
+        return fork::clone(task, request, |_| Ok(()));
+    }
+    if request.flags.intersects(CloneFlags::THREAD | CloneFlags::DETACHED) {
+        return Err(Errno::EINVAL);
+    }
+    let mut made = None;
+    let publish = |child: &Arc<Process>| {
+        let fd = *made.insert(pidfd::install_pidfd(task, Arc::clone(child), 0)?);
+        guest::write_value(address, &fd.0)
+    };
+    let cloned = fork::clone(task, request, publish);
+    if let (Err(_), Some(fd)) = (&cloned, made) {
+        drop(task.files().remove(fd));
+    }
+    cloned
 }
 
 /// `struct clone_args`, first version.
@@ -45,24 +67,27 @@ pub(super) fn clone3(task: &Task, args: UserPtr<u64>, size: u64) -> Result<Pid> 
     if size > 4096 {
         return Err(Errno::E2BIG);
     }
-    let [flags, _pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
+    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
         guest::read_value::<[u64; 8]>(args.addr())?;
     let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if exit_signal > 64 || (stack == 0) != (stack_size == 0) || flags.contains(CloneFlags::PIDFD) {
+    if exit_signal > 64 || (stack == 0) != (stack_size == 0) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) && pidfd == parent_tid {
         return Err(Errno::EINVAL);
     }
     let stack = stack.wrapping_add(stack_size);
     let exit_signal = i32::try_from(exit_signal).map_err(|_| Errno::EINVAL)?;
-    fork::clone(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls })
+    clone_with_pidfd(task, Request { flags, exit_signal, stack, parent_tid, child_tid, tls }, pidfd)
 }
 
 pub(super) fn fork(task: &Task) -> Result<Pid> {
-    fork::clone(task, fork::fork_request())
+    fork::clone(task, fork::fork_request(), |_| Ok(()))
 }
 
 pub(super) fn vfork(task: &Task) -> Result<Pid> {
     let flags = CloneFlags::VM | CloneFlags::VFORK;
-    fork::clone(task, Request { flags, exit_signal: SIGCHLD, ..fork::fork_request() })
+    fork::clone(task, Request { flags, exit_signal: SIGCHLD, ..fork::fork_request() }, |_| Ok(()))
 }
 
 pub(super) fn execve(task: &Task, path: UserPath, argv: u64, env: u64) -> Result<()> {
@@ -131,18 +156,30 @@ pub(super) fn waitid(
     if !options.intersects(Options::EXITED | Options::STOPPED | Options::CONTINUED) {
         return Err(Errno::EINVAL);
     }
-    let which = match kind {
-        0 => Which::Any,
-        1 if id > 0 => Which::Pid(id),
-        2 if id >= 0 => Which::Group(id),
-        3 => return Err(Errno::EBADF),
+    let (which, may_wait) = match kind {
+        0 => (Which::Any, true),
+        1 if id > 0 => (Which::Pid(id), true),
+        2 if id >= 0 => (Which::Group(id), true),
+        3 if id >= 0 => pidfd_child(task, Fd(id))?,
         _ => return Err(Errno::EINVAL),
     };
-    let found = wait::wait(task, which, options)?;
+    let at_once = if may_wait { Options::empty() } else { Options::NOHANG };
+    let found = wait::wait(task, which, options | at_once)?;
+    if found.is_none() && !options.contains(Options::NOHANG) {
+        return Err(Errno::EAGAIN);
+    }
     if !info.is_null() {
         guest::write(info.addr(), &waitid_info(found))?;
     }
     found.map_or(Ok(()), |found| write_rusage(usage, found.usage))
+}
+
+/// The child of a pidfd, and whether it may be waited for: not by O_NONBLOCK.
+fn pidfd_child(task: &Task, fd: Fd) -> Result<(Which, bool)> {
+    let file = task.file(fd)?;
+    let process =
+        pidfd::process_of(&file).map_err(|errno| if errno == Errno::ESRCH { Errno::ECHILD } else { errno })?;
+    Ok((Which::Pid(process.pid), !file.is_nonblocking()))
 }
 
 fn waitid_info(found: Option<Found>) -> [u8; 128] {
@@ -184,7 +221,7 @@ pub(super) fn setpgid(task: &Task, pid: Pid, pgid: Pid) -> Result<()> {
     Ok(())
 }
 
-fn find(task: &Task, pid: Pid) -> Result<Arc<crate::process::Process>> {
+fn find(task: &Task, pid: Pid) -> Result<Arc<Process>> {
     if pid == 0 { Ok(Arc::clone(&task.process)) } else { tree::process(pid).ok_or(Errno::ESRCH) }
 }
 

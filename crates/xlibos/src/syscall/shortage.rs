@@ -21,7 +21,7 @@ pub(crate) fn errno_of(row: &Row, arguments: &[u64; 6]) -> Option<Errno> {
         "epoll_create" | "epoll_ctl" | "epoll_create1" | "eventfd" | "eventfd2" | "signalfd" | "signalfd4"
         | "timerfd_create" => Errno::ENOMEM,
         "inotify_init" | "inotify_add_watch" | "inotify_init1" | "semop" | "semtimedop" | "setgroups" => Errno::ENOMEM,
-        "shmget" | "msgsnd" => Errno::ENOMEM,
+        "shmget" | "msgsnd" | "mq_open" | "mq_timedsend" | "pidfd_open" => Errno::ENOMEM,
         "pipe" | "pipe2" => Errno::ENFILE,
         "socket" | "connect" | "accept" | "socketpair" | "accept4" | "bind" => Errno::ENOBUFS,
         "sendto" | "sendmsg" | "sendmmsg" => Errno::ENOBUFS,

@@ -174,7 +174,7 @@ fn may_signal(task: &Task, target: &Process, signal: i32) -> bool {
     matches || same_session
 }
 
-fn check_signal(signal: i32) -> Result<()> {
+pub(super) fn check_signal(signal: i32) -> Result<()> {
     if (0..=NSIG).contains(&signal) { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
@@ -210,7 +210,7 @@ fn target_process(pid: Pid) -> Result<Arc<Process>> {
     tree::process(pid).or_else(|| tree::task(pid).map(|t| Arc::clone(&t.process))).ok_or(Errno::ESRCH)
 }
 
-fn send_checked(task: &Task, target: &Arc<Process>, info: SigInfo) -> Result<()> {
+pub(super) fn send_checked(task: &Task, target: &Arc<Process>, info: SigInfo) -> Result<()> {
     if !may_signal(task, target, info.signal) {
         return Err(Errno::EPERM);
     }
@@ -246,16 +246,20 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
     Ok(())
 }
 
-fn read_info(task: &Task, pid: Pid, signal: i32, info: UserPtr<u8>) -> Result<SigInfo> {
+/// What a caller wants to be told with a signal; to others than itself not all.
+///
+/// # Errors
+/// EFAULT, EPERM.
+pub(super) fn read_info(task: &Task, pid: Pid, info: UserPtr<u8>) -> Result<SigInfo> {
     let mut bytes = [0; 128];
     guest::read(info.addr(), &mut bytes)?;
-    let info = SigInfo { signal, ..SigInfo::from_bytes(&bytes) };
+    let info = SigInfo::from_bytes(&bytes);
     let is_forged = (info.code >= 0 || info.code == SI_TKILL) && pid != task.process.pid;
     if is_forged { Err(Errno::EPERM) } else { Ok(info) }
 }
 
 pub(super) fn rt_sigqueueinfo(task: &Task, pid: Pid, signal: i32, info: UserPtr<u8>) -> Result<()> {
-    let info = read_info(task, pid, signal, info)?;
+    let info = SigInfo { signal, ..read_info(task, pid, info)? };
     check_signal(signal)?;
     send_checked(task, &target_process(pid)?, info)
 }
@@ -264,6 +268,6 @@ pub(super) fn rt_tgsigqueueinfo(task: &Task, pid: Pid, tid: Pid, signal: i32, in
     if pid <= 0 {
         return Err(Errno::EINVAL);
     }
-    let info = read_info(task, pid, signal, info)?;
+    let info = SigInfo { signal, ..read_info(task, pid, info)? };
     send_to_thread(task, Some(pid), tid, info)
 }

@@ -282,20 +282,94 @@ cases! { futex;
     }
     fn waitv_waits_for_many() {
         let words = [AtomicU32::new(0), AtomicU32::new(0)];
-        let entry = |w: &AtomicU32| [0u64, (&raw const *w).addr() as u64, 2 | 128];
-        let both = [entry(&words[0]), entry(&words[1])];
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| sys!(futex_waitv, &both, 2, 0, 0, 0));
-            let woken = || sys!(futex, &words[1], WAKE, 1).is_ok_and(|n| n == 1);
-            until(|| woken() || waiter.is_finished());
-            match waiter.join() {
-                Ok(Err(crate::sys::Errno(c::ENOSYS))) => crate::kit::skip("no futex_waitv"),
-                Ok(result) => {
-                    assert_eq!(result, Ok(1));
-                    Ok(())
-                }
-                Err(_) => panic!("the waiter failed"),
+            let waiter = scope.spawn(|| waitv(&[entry(&words[0], 0), entry(&words[1], 0)], 0));
+            until(|| sys!(futex, &words[1], WAKE, 9).is_ok_and(|n| n == 1) || waiter.is_finished());
+            let Ok(Ok(1)) = waiter.join() else { panic!("the waiter failed") };
+        });
+        // Nobody waits any more.
+        assert_eq!((sys!(futex, &words[0], WAKE, 9)?, sys!(futex, &words[1], WAKE, 9)?), (0, 0));
+    }
+    fn waitv_shares_wakes_with_other_waiters() {
+        let word = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let one = scope.spawn(|| sys!(futex, &word, WAIT, 0, 0));
+            let many: Vec<_> = (0..2).map(|_| scope.spawn(|| waitv(&[entry(&word, 0)], 0))).collect();
+            let mut woken = 0;
+            while woken < 3 {
+                let now = sys!(futex, &word, WAKE, 1)?;
+                assert!(now <= 1);
+                woken += now;
             }
+            let Ok(Ok(0)) = one.join() else { panic!("a waiter failed") };
+            for waiter in many {
+                let Ok(Ok(0)) = waiter.join() else { panic!("a waiter failed") };
+            }
+            Ok::<(), Fail>(())
+        })?;
+    }
+    fn waitv_with_another_value_is_eagain() {
+        let words = [AtomicU32::new(0), AtomicU32::new(1)];
+        assert_errno(waitv(&[entry(&words[0], 0), entry(&words[1], 0)], 0), c::EAGAIN);
+    }
+    fn waitv_errors() {
+        let word = AtomicU32::new(0);
+        let good = entry(&word, 0);
+        assert_errno(sys!(futex_waitv, &[good], 1, 1, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex_waitv, &[good], 0, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex_waitv, &[good], 129, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex_waitv, 0, 1, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(futex_waitv, memory::hole()?, 1, 0, 0, 0), c::EFAULT);
+        for bad in [[0, good[1], 0x80], [0, good[1], 3], [0, good[1], 2 | 1 << 40], [0, good[1] + 1, 2]] {
+            assert_errno(waitv(&[bad], 0), c::EINVAL);
+        }
+        assert_errno(waitv(&[[0, memory::hole()? as u64, 2]], 0), c::EFAULT);
+        let bad = c::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
+        assert_errno(sys!(futex_waitv, &[good], 1, 0, &bad, c::CLOCK_MONOTONIC), c::EINVAL);
+        assert_errno(sys!(futex_waitv, &[good], 1, 0, &ms(1), 7), c::EINVAL);
+        assert_errno(sys!(futex_waitv, &[good], 1, 0, memory::hole()?, c::CLOCK_MONOTONIC), c::EFAULT);
+    }
+    fn waitv_times_out() {
+        let word = AtomicU32::new(0);
+        for clock in [c::CLOCK_MONOTONIC, c::CLOCK_REALTIME] {
+            let end = now(clock)? + 20_000_000;
+            let at = c::timespec { tv_sec: end / 1_000_000_000, tv_nsec: end % 1_000_000_000 };
+            assert_errno(sys!(futex_waitv, &[entry(&word, 0)], 1, 0, &at, clock), c::ETIMEDOUT);
+            assert!(now(clock)? >= end);
+        }
+    }
+    fn waitv_is_interrupted_and_restarted() {
+        let word = AtomicU32::new(0);
+        assert_interrupted(|| waitv(&[entry(&word, 0)], 0))?;
+        let done = restarted(|| waitv(&[entry(&word, 0)], 0), || {
+            word.store(1, SeqCst);
+            let _ = sys!(futex, &word, WAKE, 1);
+        })?;
+        assert!(matches!(done, Ok(0) | Err(crate::sys::Errno(c::EAGAIN))), "{done:?}");
+    }
+    fn waitv_on_words_of_other_processes() {
+        let words = shared()?;
+        let shared_entry = |word: &AtomicU32| [0, (&raw const *word).addr() as u64, 2];
+        let waiter = child(|| {
+            while words[1].load(SeqCst) == 0 {
+                let _ = waitv(&[shared_entry(&words[0]), shared_entry(&words[1])], 0);
+            }
+            Ok(())
+        })?;
+        words[1].store(1, SeqCst);
+        sys!(futex, &words[1], c::FUTEX_WAKE, 1)?;
+        waiter.succeeds()?;
+        // A private word is another's in a child.
+        let word = memory::atomic(memory::pages(1)?);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| waitv(&[entry(word, 0)], 0));
+            child(|| {
+                assert_eq!(sys!(futex, word, WAKE, 9)?, 0);
+                Ok(())
+            })?.succeeds()?;
+            until(|| sys!(futex, word, WAKE, 9).is_ok_and(|n| n == 1));
+            let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
+            Ok::<(), Fail>(())
         })?;
     }
     fn mutexes_of_threads_exclude() {
@@ -359,6 +433,15 @@ cases! { futex;
             only?.succeeds()
         })?;
     }
+}
+
+/// What futex_waitv takes for a private word that holds `value`.
+fn entry(word: &AtomicU32, value: u64) -> [u64; 3] {
+    [value, (&raw const *word).addr() as u64, 2 | 128]
+}
+
+fn waitv(entries: &[[u64; 3]], timeout: usize) -> Result<i64> {
+    sys!(futex_waitv, entries, entries.len(), 0, timeout, 0)
 }
 
 extern "C" fn nothing(_: *mut core::ffi::c_void) -> i32 {

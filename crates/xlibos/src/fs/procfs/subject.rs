@@ -2,7 +2,8 @@
 
 use crate::fs::fd_table::Fd;
 use crate::fs::file::File;
-use crate::process::creds::{CAP_SYS_PTRACE, Creds};
+use crate::process::creds::Creds;
+use crate::process::inspect::{self, Identity};
 use crate::process::thread_group::RunState;
 use crate::process::{Pid, Process, Task, tree};
 use crate::{Errno, Result};
@@ -68,12 +69,9 @@ impl Subject {
     /// # Errors
     /// EACCES.
     pub(super) fn check_inspection(&self) -> Result<()> {
-        let Some(caller) = Task::current().map(Task::creds) else { return Ok(()) };
-        let its = &self.creds;
-        let same = [its.uid, its.euid, its.suid].iter().all(|uid| *uid == caller.fsuid)
-            && [its.gid, its.egid, its.sgid].iter().all(|gid| *gid == caller.fsgid);
-        let dumpable = self.task.as_ref().is_some_and(|task| task.mm().info().dumpable == 1);
-        if self.is_own() || caller.has(CAP_SYS_PTRACE) || (same && dumpable) { Ok(()) } else { Err(Errno::EACCES) }
+        let caller = Task::current();
+        let may = caller.is_none_or(|caller| inspect::is_allowed(caller, &self.process, Identity::Files));
+        if may { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// An open file.

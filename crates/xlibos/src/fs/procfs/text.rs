@@ -81,7 +81,9 @@ fn strings(range: (u64, u64)) -> Vec<u8> {
 pub(super) fn descriptor(file: &File) -> String {
     let mount = file.path().map_or(15, |path| path.mount.id);
     let ino = file.path().map_or_else(|| file.ops().stat().map_or(0, |stat| stat.ino), |path| path.inode().id().ino);
-    format!("pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{mount}\nino:\t{ino}\n", file.current_position(), file.flags().bits())
+    let (position, flags) = (file.current_position(), file.flags().bits());
+    let more = String::from_utf8_lossy(&file.ops().describe_more()).into_owned();
+    format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{more}")
 }
 
 /// Where a program's parts lie, for stat.
