@@ -144,6 +144,7 @@ fn lock_down(cpu: &Cpu, boot: &BootBlock) {
     unsafe { trap::install() };
     trap::set_signal_stack(cpu);
     cpu.ready.store(1, Ordering::Relaxed);
+    crate::host::learn_processors();
     for limit in [16_383_u64, 4_095, 1_023] {
         // The table is grown before it is shared: growing a shared one is slow.
         // SAFETY: only descriptors are touched.
@@ -305,18 +306,18 @@ fn stop(write: impl FnOnce(&mut Record)) -> ! {
         // The lock stays held: the first record is the one that counts.
         core::mem::forget(record);
     }
-    stop_service();
-    crate::host::exit_group(125)
+    stop_service()
 }
 
-/// Kills the service process, whose death ends the container.
-fn stop_service() {
+/// Kills the service process, whose death ends the container, and ends the caller.
+pub fn stop_service() -> ! {
     // Area 0 is the service process's.
     let service = cpu::area(0);
     let (pid, tid) = (service.pid(), service.tid());
     const SIGKILL: u64 = 9;
     // SAFETY: a signal to a host process of the container.
     unsafe { crate::host::raw(crate::host::nr::TGKILL, [u64::from(pid), u64::from(tid), SIGKILL, 0, 0, 0]) };
+    crate::host::exit(125)
 }
 
 /// A fault in LibOS code.

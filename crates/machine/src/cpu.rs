@@ -6,6 +6,7 @@
 use crate::frame::TrapFrame;
 #[cfg(target_os = "none")]
 use crate::free_blocks::FreeBlocks;
+use crate::hand_over::HandOver;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -105,6 +106,8 @@ pub struct Cpu {
     pub(crate) pinned_at: AtomicU64,
     /// How many pins it has.
     pub(crate) pin_depth: Cell<u32>,
+    /// Whom the thread wakes before it sleeps: see [`crate::hand_over`].
+    pub(crate) hand_over: HandOver,
     /// Memory that the thread keeps for itself.
     #[cfg(target_os = "none")]
     pub(crate) free_blocks: FreeBlocks,
@@ -121,7 +124,7 @@ impl core::fmt::Debug for Cpu {
 
 /// Slot of a host call's counter; calls above 63 share slots that no other allowed call has.
 fn counter_slot(nr: u64) -> usize {
-    const HIGH: [u64; 12] = [131, 202, 219, 228, 231, 233, 234, 281, 288, 324, 327, 328];
+    const HIGH: [u64; 12] = [131, 202, 203, 219, 228, 233, 234, 281, 288, 324, 327, 328];
     if nr < 48 {
         return nr as usize;
     }
@@ -133,7 +136,7 @@ fn counter_slot(nr: u64) -> usize {
 
 /// The number whose counter a slot is.
 fn slot_number(slot: usize) -> u16 {
-    const HIGH: [u16; 12] = [131, 202, 219, 228, 231, 233, 234, 281, 288, 324, 327, 328];
+    const HIGH: [u16; 12] = [131, 202, 203, 219, 228, 233, 234, 281, 288, 324, 327, 328];
     match slot {
         0..48 => u16::try_from(slot).unwrap_or(0),
         48..60 => HIGH[slot - 48],
@@ -259,6 +262,11 @@ impl Cpu {
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
     }
 
+    /// Whether it has one: a guest's thread.
+    pub(crate) fn has_task(&self) -> bool {
+        !self.task.load(Ordering::Relaxed).is_null()
+    }
+
     /// Drops the thread's kernel object.
     pub fn clear_task<T: Send + Sync + 'static>(&self) {
         let old = self.task.swap(core::ptr::null_mut(), Ordering::AcqRel);
@@ -376,6 +384,7 @@ impl Cpu {
             in_use: AtomicBool::new(true),
             pinned_at: AtomicU64::new(0),
             pin_depth: Cell::new(0),
+            hand_over: HandOver::new(),
         }
     }
 }
@@ -484,6 +493,12 @@ pub(crate) fn area(index: u64) -> &'static Cpu {
     unsafe { &*(address_of(index) as *const Cpu) }
 }
 
+/// The area of an address that was an area's; None for 0.
+pub(crate) fn at(address: u64) -> Option<&'static Cpu> {
+    // SAFETY: areas are never unmapped, and users touch their atomics.
+    unsafe { (address as *const Cpu).as_ref() }
+}
+
 /// Every area that was ever used.
 #[cfg(target_os = "none")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Cpu> {
@@ -566,6 +581,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
     cpu.pin_depth.set(0);
+    cpu.hand_over.reset();
     cpu.awaits.store(0, Ordering::Relaxed);
 }
 

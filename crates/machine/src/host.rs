@@ -5,9 +5,9 @@
 
 use crate::cpu;
 use crate::errno::{Errno, Result};
+use crate::hand_over;
 use core::arch::asm;
-#[cfg(target_os = "none")]
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A descriptor in the container's host table. Closed by its owner through [`close`].
 pub type RawFd = i32;
@@ -49,9 +49,11 @@ pub(crate) mod nr {
     pub const RECVMSG: u64 = 47;
     #[cfg(target_os = "none")]
     pub const SIGALTSTACK: u64 = 131;
+    pub const EXIT: u64 = 60;
     pub const FUTEX: u64 = 202;
+    #[cfg(target_os = "none")]
+    pub const SCHED_SETAFFINITY: u64 = 203;
     pub const CLOCK_GETTIME: u64 = 228;
-    pub const EXIT_GROUP: u64 = 231;
     pub const EPOLL_CTL: u64 = 233;
     pub const TGKILL: u64 = 234;
     pub const EPOLL_PWAIT: u64 = 281;
@@ -439,11 +441,53 @@ pub fn interrupt(pid: i32, tid: i32) {
     let _ = unsafe { raw(nr::TGKILL, args) };
 }
 
-/// Ends this host process.
-pub fn exit_group(status: i32) -> ! {
+/// Ends the calling host thread, the last one of its process that does not end by itself.
+pub fn exit(status: i32) -> ! {
     loop {
         // SAFETY: does not return.
-        let _ = unsafe { raw(nr::EXIT_GROUP, [fd_arg(status), 0, 0, 0, 0, 0]) };
+        let _ = unsafe { raw(nr::EXIT, [fd_arg(status), 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Words of a mask of processors: 1024 of them.
+pub const MASK_WORDS: usize = 16;
+
+/// The processors that the container was given, as the host numbers them; empty where the host did not say.
+static PROCESSORS: [AtomicU64; MASK_WORDS] = [const { AtomicU64::new(0) }; MASK_WORDS];
+
+/// Asks the host for the processors that it gave to the caller, before the filter is on.
+#[cfg(target_os = "none")]
+pub(crate) fn learn_processors() {
+    const SCHED_GETAFFINITY: u64 = 204;
+    let mut mask = [0_u64; MASK_WORDS];
+    let args = [0, size_of_val(&mask) as u64, mask.as_mut_ptr() as u64, 0, 0, 0];
+    // SAFETY: the host writes one mask to our local.
+    if check(unsafe { raw(SCHED_GETAFFINITY, args) }).is_ok() {
+        PROCESSORS.iter().zip(mask).for_each(|(word, given)| word.store(given, Ordering::Relaxed));
+    }
+}
+
+/// The processors that the container was given, as the host numbers them.
+#[must_use]
+pub fn processors() -> [u64; MASK_WORDS] {
+    core::array::from_fn(|at| PROCESSORS[at].load(Ordering::Relaxed))
+}
+
+/// Has the host run a thread of the container on these processors alone.
+///
+/// # Errors
+/// ESRCH where it has ended, EINVAL where the container was given none of them.
+pub fn run_on(tid: u32, mask: &[u64; MASK_WORDS]) -> Result<()> {
+    #[cfg(target_os = "none")]
+    {
+        let args = [u64::from(tid), size_of_val(mask) as u64, mask.as_ptr() as u64, 0, 0, 0];
+        // SAFETY: the host only reads the mask.
+        check(unsafe { raw(nr::SCHED_SETAFFINITY, args) }).map(|_| ())
+    }
+    #[cfg(not(target_os = "none"))]
+    {
+        let _ = (tid, mask);
+        Ok(())
     }
 }
 
@@ -500,15 +544,35 @@ pub fn futex_guest(word: u64, op: u32, val: u32, timeout: FutexArg, word2: u64, 
         }
     };
     let args = [word, u64::from(op), u64::from(val), fourth, word2, u64::from(val3)];
-    // Only waits sleep: a wake that is not made because something is pending would be lost.
-    let call = if matches!(op & FUTEX_COMMAND, FUTEX_WAIT | FUTEX_WAIT_BITSET) { raw_sleeping } else { raw };
     // SAFETY: the words are guest memory, the timeout is a live local.
-    check(unsafe { call(nr::FUTEX, args) })
+    check(unsafe { futex_call(word, op & FUTEX_COMMAND, args) })
+}
+
+/// Makes the call of [`futex_guest`].
+///
+/// # Safety
+/// As [`raw`].
+unsafe fn futex_call(word: u64, command: u32, args: [u64; 6]) -> u64 {
+    if matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET) {
+        hand_over::sleeps_at(word);
+        // SAFETY: by the caller's promise.
+        let ret = unsafe { raw_sleeping(nr::FUTEX, args) };
+        hand_over::runs_from();
+        return ret;
+    }
+    if matches!(command, FUTEX_WAKE | FUTEX_WAKE_BITSET) {
+        hand_over::wakes_at(word);
+    }
+    // Only waits sleep: a wake that is not made because something is pending would be lost.
+    // SAFETY: by the caller's promise.
+    unsafe { raw(nr::FUTEX, args) }
 }
 
 const FUTEX_COMMAND: u32 = 0x7f;
 const FUTEX_WAIT: u32 = 0;
+const FUTEX_WAKE: u32 = 1;
 const FUTEX_WAIT_BITSET: u32 = 9;
+const FUTEX_WAKE_BITSET: u32 = 10;
 
 /// The fourth argument of futex(2).
 #[derive(Clone, Copy, Debug)]

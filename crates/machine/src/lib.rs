@@ -15,6 +15,7 @@ pub mod frame;
 #[cfg(any(target_os = "none", test))]
 mod free_blocks;
 pub mod guest;
+pub mod hand_over;
 pub mod host;
 pub mod name_map;
 pub mod owned;

@@ -29,6 +29,7 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
         Kind::Fork => abi::hostcall::CLONE_FORK_FLAGS,
         Kind::Vfork => abi::hostcall::CLONE_VFORK_FLAGS,
     };
+    crate::hand_over::inherit(area);
     area.start_fs.set(fs_base);
     area.exit_kind.set(crate::cpu::EXIT_FULL);
     area.memory.set(match kind {
@@ -79,6 +80,18 @@ pub fn exit_thread() -> ! {
     crate::cpu::release(cpu);
     // SAFETY: nothing of this thread is used any more, and the area waits for the tid to be cleared.
     unsafe { crate::entry::exit_thread(cpu) }
+}
+
+/// Ends the container: for a thread of the service process that cannot go on.
+#[cfg(target_os = "none")]
+pub fn stop_container() -> ! {
+    crate::boot::stop_service()
+}
+
+/// Ends the calling host thread (build machine: stops it for ever).
+#[cfg(not(target_os = "none"))]
+pub fn stop_container() -> ! {
+    exit_thread()
 }
 
 /// Ends the calling host thread (build machine: stops it for ever).

@@ -6,6 +6,7 @@
 
 use crate::cpu::{self, Cpu};
 use crate::errno::Errno;
+use crate::hand_over;
 use crate::host::{check, nr, raw, raw_sleeping};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -258,7 +259,9 @@ fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
             cpu.wake.store(EMPTY, Ordering::SeqCst);
             return Wake::Notified;
         }
+        hand_over::sleeps();
         let ended = wait_at(&cpu.wake, PARKED, deadline_ns, interruptible);
+        hand_over::runs();
         if cpu.wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
             return Wake::Notified;
         }
@@ -286,6 +289,7 @@ fn wait_at(word: &AtomicU32, value: u32, deadline_ns: Option<u64>, interruptible
 /// Ends the target's sleep, or its next one.
 pub fn unpark(target: &Cpu) {
     if target.wake.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
+        hand_over::wakes(target);
         futex_wake(&target.wake, 1);
     }
 }

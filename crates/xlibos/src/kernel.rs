@@ -344,11 +344,12 @@ fn find_program(task: &Task, name: &[u8], config: &Config) -> Result<exec::Plan,
 
 /// Timers and fresh host processes.
 fn service_loop() -> ! {
+    machine::hand_over::keep();
     loop {
         let waiting = core::mem::take(&mut GLOBAL.lock().zygotes);
         waiting.into_iter().for_each(spawn_waiting);
         let now = machine::clock::monotonic_ns();
-        let deadline = [crate::time::timer::run_expired(now), spare::retire(now)].into_iter().flatten().min();
+        let deadline = [crate::time::timer::run_expired(now), spare::retire(now), machine::hand_over::look(now)].into_iter().flatten().min();
         machine::cpu::current().clear_pending();
         if quiesce::is_asked() {
             quiesce::stand_as_service();
@@ -392,7 +393,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     stats::collect_counters(old);
     old.clear_task::<Task>();
     machine::cpu::release(old);
-    machine::host::exit_group(0)
+    machine::host::exit(0)
 }
 
 /// Has a spare host process take a task over, or the service make a fresh one.
@@ -428,7 +429,7 @@ fn receive_event(wait: Wait) -> Option<Event> {
             Err(Errno::EAGAIN) => return None,
             Err(Errno::EINTR) => continue,
             Ok(received) if received.len > 0 => received.len,
-            Ok(_) | Err(_) => machine::host::exit_group(125),
+            Ok(_) | Err(_) => machine::process::stop_container(),
         };
         if let Ok(event) = abi::decode::<Event>(buffer.get(..len).unwrap_or(&[])) {
             return Some(event);
@@ -454,7 +455,7 @@ fn event_loop() {
         match hostpoll::service_loop_step(limit_ms) {
             Ok(()) => {}
             Err(Errno::INTERRUPTED) => machine::cpu::current().clear_pending(),
-            Err(_) => machine::host::exit_group(125),
+            Err(_) => machine::process::stop_container(),
         }
         if quiesce::is_asked() {
             quiesce_round();

@@ -78,7 +78,7 @@ impl Libos {
         // It is the first of its pid namespace after init.
         self.host(TGKILL, &[2, 2, 9]);
         loop {
-            self.host(EXIT_GROUP, &[0]);
+            self.host(EXIT, &[0]);
         }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) const CLONE: u32 = 56;
 pub(crate) const FTRUNCATE: u32 = 77;
 pub(crate) const SIGALTSTACK: u32 = 131;
 pub(crate) const FUTEX: u32 = 202;
-pub(crate) const EXIT_GROUP: u32 = 231;
+pub(crate) const EXIT: u32 = 60;
 pub(crate) const TGKILL: u32 = 234;
 pub(crate) const FALLOCATE: u32 = 285;
 pub(crate) const SENDMMSG: u32 = 307;

@@ -389,7 +389,11 @@ pub fn begin(task: &'static Task) {
             // As Linux: a bad address is the child's own affair.
             let _ = guest::write_value(set_tid, &task.tid());
         }
-        Some(Start::Exec(plan)) => start_in_fresh_process(task, &plan),
+        Some(Start::Exec(plan)) => {
+            // Where the host refuses, it runs where the host likes.
+            let _ = crate::syscall::sched::apply_mask(task);
+            start_in_fresh_process(task, &plan);
+        }
         Some(Start::Return { .. }) | None => {}
     }
 }

@@ -72,7 +72,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
         spare::wait_for_program(cpu);
     }
     machine::cpu::release(cpu);
-    machine::host::exit_group(0);
+    machine::host::exit(0);
 }
 
 /// What a host thread was changing when it died is not looked at any more: its address space, and the child that it was

@@ -1,10 +1,8 @@
 //! What a task was told about itself and the kernel only keeps: scheduling, priorities, prctl(2).
 
 use alloc::boxed::Box;
+pub use machine::host::MASK_WORDS;
 use machine::process::Kind;
-
-/// Words of an affinity mask: 1024 processors.
-pub const MASK_WORDS: usize = 16;
 
 /// A registration of restartable sequences: rseq(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,7 +77,7 @@ pub fn wait_for_program(cpu: &'static Cpu) -> ! {
 
 fn end(cpu: &'static Cpu) -> ! {
     machine::cpu::release(cpu);
-    machine::host::exit_group(0)
+    machine::host::exit(0)
 }
 
 fn enter(cpu: &'static Cpu) -> bool {

@@ -81,7 +81,41 @@ pub fn mask_of(task: &Task) -> [u64; MASK_WORDS] {
 
 /// The host's processor as one of those that the thread may use.
 pub(super) fn processor_of(task: &Task, host: u32) -> u32 {
-    within(&mask_of(task), host)
+    within(&mask_of(task), from_host(host, &machine::host::processors()))
+}
+
+/// The container numbers the processors that it was given from 0 on: the number of one of the host's.
+fn from_host(host: u32, given: &[u64; MASK_WORDS]) -> u32 {
+    let below = |(n, word): (u32, &u64)| match host.saturating_sub(n * 64) {
+        bits @ 0..64 => (word & ((1 << bits) - 1)).count_ones(),
+        _ => word.count_ones(),
+    };
+    (0..).zip(given).map(below).sum()
+}
+
+/// A mask of the container's numbers as one of the host's.
+fn to_host(mask: &[u64; MASK_WORDS], given: &[u64; MASK_WORDS]) -> [u64; MASK_WORDS] {
+    let has = |mask: &[u64; MASK_WORDS], n: usize| mask.get(n / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    let mut host = [0; MASK_WORDS];
+    for (number, n) in (0..MASK_WORDS * 64).filter(|n| has(given, *n)).enumerate() {
+        if let Some(word) = host.get_mut(n / 64).filter(|_| has(mask, number)) {
+            *word |= 1 << (n % 64);
+        }
+    }
+    host
+}
+
+/// Tells the host where a task's thread may run, which it does not know yet.
+///
+/// # Errors
+/// EINVAL where the host has taken all these processors away.
+pub fn apply_mask(task: &Task) -> Result<()> {
+    let mask = task.settings.lock().affinity.as_ref().map(|mask| to_host(mask, &machine::host::processors()));
+    match machine::hand_over::confine(task.cpu(), mask.as_ref()) {
+        // It has just ended.
+        Err(Errno::ESRCH) => Ok(()),
+        done => done,
+    }
 }
 
 fn within(mask: &[u64; MASK_WORDS], host: u32) -> u32 {
@@ -145,8 +179,9 @@ pub(super) fn sched_setaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> R
             return Err(Errno::EINVAL);
         }
         let is_all = words == all_processors();
-        other.settings.lock().affinity = if is_all { None } else { Some(Box::new(words)) };
-        Ok(())
+        let mask = if is_all { None } else { Some(Box::new(words)) };
+        let before = core::mem::replace(&mut other.settings.lock().affinity, mask);
+        apply_mask(other).inspect_err(|_| other.settings.lock().affinity = before)
     })
 }
 
@@ -501,7 +536,7 @@ pub(super) fn ioprio_set(task: &Task, which: u32, who: i32, priority: u32) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{MASK_WORDS, all_processors, check_priority, hexadecimal, ranges, within};
+    use super::{MASK_WORDS, all_processors, check_priority, from_host, hexadecimal, ranges, to_host, within};
     use crate::Errno;
 
     #[test]
@@ -517,6 +552,16 @@ mod tests {
         let mut mask = [0; MASK_WORDS];
         mask[1] = 0b110;
         assert_eq!([65, 66, 0, 1].map(|host| within(&mask, host)), [65, 66, 65, 66]);
+    }
+
+    #[test]
+    fn the_container_numbers_from_0_what_it_was_given() {
+        let mask = |first: u64, second: u64| core::array::from_fn(|at| [first, second].get(at).copied().unwrap_or(0));
+        let given = mask(0b1010, 0b1);
+        assert_eq!([1, 3, 64].map(|host| from_host(host, &given)), [0, 1, 2]);
+        assert_eq!(to_host(&mask(0b111, 0), &given), given);
+        assert_eq!(to_host(&mask(0b101, 0), &given), mask(0b0010, 0b1));
+        assert_eq!(to_host(&mask(0b1000, 0), &given), [0; MASK_WORDS]);
     }
 
     #[test]

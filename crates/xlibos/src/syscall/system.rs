@@ -122,8 +122,7 @@ pub(super) fn sysinfo(_task: &Task, to: UserPtr<[u64; 14]>) -> Result<()> {
     to.write(&words)
 }
 
-/// The processor that the thread runs on: getcpu(2). Always one that the thread may use: the host's number stands for
-/// another where its mask, which the host does not know, leaves that out.
+/// The processor that the thread runs on: getcpu(2). Always one that the thread may use.
 ///
 /// # Errors
 /// EFAULT.

@@ -215,7 +215,7 @@ syscalls! {
     200 tkill(tid: Pid, signal: i32) -> () = super::signal::tkill, Full;
     201 time(to: UserPtr<u64>) -> u64 = super::time::time, Full;
     202 futex(word: u64, op: u32, val: u32, timeout: u64, word2: u64, val3: u32) -> u64 = super::futex::futex, Partial("PI locks inherit no priority; no FUTEX_WAIT_REQUEUE_PI");
-    203 sched_setaffinity(tid: i32, len: u32, mask: u64) -> () = super::sched::sched_setaffinity, Partial("kept; the host schedules all alike");
+    203 sched_setaffinity(tid: i32, len: u32, mask: u64) -> () = super::sched::sched_setaffinity, Full;
     204 sched_getaffinity(tid: i32, len: u32, mask: u64) -> u64 = super::sched::sched_getaffinity, Full;
     205 set_thread_area() Absent;
     206 io_setup() Absent;
@@ -321,7 +321,7 @@ syscalls! {
     306 syncfs(fd: Fd) -> () = super::sync::syncfs, Full;
     307 sendmmsg(fd: Fd, headers: u64, count: u32, flags: u32) -> u32 = super::message::sendmmsg, Full;
     308 setns() Absent;
-    309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Partial("a thread with a mask is told one of its processors; the host may run it on others");
+    309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Full;
     310 process_vm_readv(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64) -> u64 = super::mm::process_vm_readv, Partial("the caller's own process");
     311 process_vm_writev(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64) -> u64 = super::mm::process_vm_writev, Partial("the caller's own process");
     312 kcmp() Absent;

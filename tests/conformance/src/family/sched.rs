@@ -30,6 +30,28 @@ cases! { sched;
         sys!(getcpu, &mut cpu, 0, 0)?;
         assert_eq!(usize::try_from(cpu).unwrap_or(0), first * 64 + one[first].trailing_zeros() as usize);
     }
+    fn affinity_moves_threads_and_is_inherited() {
+        let mut all = [0u64; 16];
+        sys!(sched_getaffinity, 0, 128, &mut all)?;
+        for n in (0..1024).filter(|n| all[n / 64] >> (n % 64) & 1 != 0) {
+            let mut one = [0u64; 16];
+            one[n / 64] = 1 << (n % 64);
+            sys!(sched_setaffinity, 0, 128, &one)?;
+            let runs_there = || -> Result<bool> {
+                let (mut cpu, mut mask) = (0u32, [0u64; 16]);
+                sys!(getcpu, &mut cpu, 0, 0)?;
+                sys!(sched_getaffinity, 0, 128, &mut mask)?;
+                Ok(cpu as usize == n && mask == one)
+            };
+            assert!(runs_there()?, "{n}");
+            child(|| {
+                assert!(runs_there()?, "the child of {n}");
+                Ok(())
+            })?
+            .succeeds()?;
+        }
+        sys!(sched_setaffinity, 0, 128, &all)?;
+    }
     fn affinity_errors() {
         let mut set = [0u64; 16];
         assert_errno(sys!(sched_setaffinity, 0, 128, &set), c::EINVAL);

@@ -1,0 +1,356 @@
+//! Hand-over: two threads that wake each other in turn share a processor while they do.
+//!
+//! The host puts a woken thread on an idle processor. Who wakes it and then sleeps has gained nothing, and paid for waking a
+//! processor: ten times a switch of threads where the processor halts, as in a virtual machine. So a thread counts how
+//! often it sleeps before the one that it woke has begun to run; where both of two threads find this of each other, the host is told
+//! to run them on one processor. They part as soon as one of them goes on working after it woke the other, and at the next look of
+//! the keeper (the service process) when they have not handed over for a while: then each may run where the host likes.
+//!
+//! The counters are hints: they are read without order, and a wrong one costs time alone. Where the host runs a thread is changed
+//! with [`TIES`] locked.
+
+use crate::cpu::{self, Cpu};
+use crate::errno::Result;
+use crate::host::MASK_WORDS;
+use crate::sync::Mutex;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Who sleeps later than this after it woke another had work to do meanwhile. About what waking a processor costs.
+const SOON_NS: u64 = 20_000;
+/// Hand-overs in turn after which a pair is tied, at first and at most.
+const FEW: u32 = 4;
+const MANY: u32 = 4096;
+/// Times that a tied thread may work on after it woke its partner, before they part.
+const STRIKES: u32 = 4;
+/// How long a tie lasts without being looked at, and how many hand-overs keep it.
+const LOOK_NS: u64 = 10_000_000;
+const KEEPS: u32 = 4;
+/// Looks that a tie has to last for the pair to be trusted again as at first.
+const LASTING: u32 = 10;
+
+/// What a thread knows of its hand-overs.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct HandOver {
+    /// Address of the area that the thread has woken since it last slept, 0 for none, and when.
+    woke: Cell<u64>,
+    woke_at: Cell<u64>,
+    /// Whether it sleeps, or was woken and has not run yet; and the word of guest memory at which it does.
+    sleeps: AtomicBool,
+    sleeps_at: AtomicU64,
+    /// With whom it hands over, and how often it did in turn.
+    partner: AtomicU64,
+    streak: AtomicU32,
+    /// How long a streak has to be.
+    needed: AtomicU32,
+    /// Whether the thread is tied to its partner's processor.
+    is_tied: AtomicBool,
+    /// Whether it was told where to run, and may be tied to nothing else.
+    is_confined: AtomicBool,
+    /// Hand-overs since the keeper's last look, and looks that the tie has lasted.
+    handed_over: AtomicU32,
+    lasted: AtomicU32,
+    strikes: Cell<u32>,
+}
+
+impl HandOver {
+    #[cfg(not(target_os = "none"))]
+    pub(crate) const fn new() -> HandOver {
+        HandOver {
+            woke: Cell::new(0),
+            woke_at: Cell::new(0),
+            sleeps: AtomicBool::new(false),
+            sleeps_at: AtomicU64::new(0),
+            partner: AtomicU64::new(0),
+            streak: AtomicU32::new(0),
+            needed: AtomicU32::new(FEW),
+            is_tied: AtomicBool::new(false),
+            is_confined: AtomicBool::new(false),
+            handed_over: AtomicU32::new(0),
+            lasted: AtomicU32::new(0),
+            strikes: Cell::new(0),
+        }
+    }
+
+    /// For a new thread in the area.
+    #[cfg(target_os = "none")]
+    pub(crate) fn reset(&self) {
+        self.woke.set(0);
+        self.sleeps.store(false, Relaxed);
+        self.sleeps_at.store(0, Relaxed);
+        self.partner.store(0, Relaxed);
+        self.streak.store(0, Relaxed);
+        self.needed.store(FEW, Relaxed);
+        self.is_tied.store(false, Relaxed);
+        self.is_confined.store(false, Relaxed);
+    }
+
+    /// The thread sleeps now, `soon` or not after it woke another, which has begun to run or not. Answers whether it
+    /// should part from the one that it is tied to.
+    fn slept(&self, woke: u64, soon: bool, has_begun: bool) -> bool {
+        let is_same = self.partner.load(Relaxed) == woke;
+        if self.is_tied.load(Relaxed) {
+            // On one processor nobody begins while the other works: time alone tells.
+            let strikes = if soon && is_same { 0 } else { self.strikes.get() + 1 };
+            self.strikes.set(strikes);
+            self.handed_over.fetch_add(u32::from(strikes == 0), Relaxed);
+            return strikes >= STRIKES;
+        }
+        let before = if is_same { self.streak.load(Relaxed) } else { 0 };
+        self.streak.store(if soon && !has_begun { before.saturating_add(1) } else { 0 }, Relaxed);
+        self.partner.store(woke, Relaxed);
+        false
+    }
+
+    fn is_ready_for(&self, other: u64) -> bool {
+        self.partner.load(Relaxed) == other
+            && self.streak.load(Relaxed) >= self.needed.load(Relaxed)
+            && !self.is_tied.load(Relaxed)
+            && !self.is_confined.load(Relaxed)
+    }
+
+    fn tied(&self) {
+        self.is_tied.store(true, Relaxed);
+        self.strikes.set(0);
+        self.handed_over.store(KEEPS, Relaxed);
+        self.lasted.store(0, Relaxed);
+    }
+
+    /// Whether the tie may last until the next look.
+    fn is_kept(&self) -> bool {
+        let is_kept = self.handed_over.swap(0, Relaxed) >= KEEPS;
+        if is_kept && self.lasted.fetch_add(1, Relaxed) >= LASTING {
+            self.needed.store(FEW, Relaxed);
+        }
+        is_kept
+    }
+
+    /// The pair gained nothing from its tie: it has to prove itself for longer.
+    fn distrust(&self) {
+        self.needed.store((self.needed.load(Relaxed) * 2).min(MANY), Relaxed);
+    }
+}
+
+/// Guards where threads run. Holds when the keeper looks next, in nanoseconds of CLOCK_MONOTONIC; None while nobody is tied.
+static TIES: Mutex<Option<u64>> = Mutex::new(None);
+/// The keeper's area.
+static KEEPER: AtomicU64 = AtomicU64::new(0);
+
+/// The calling thread calls [`look`] when it is woken, and at the time that look tells.
+pub fn keep() {
+    KEEPER.store(address(cpu::current()), Relaxed);
+}
+
+/// The caller is about to wake a sleeper.
+pub(crate) fn wakes(target: &Cpu) {
+    let own = cpu::current();
+    if !own.has_task() || !target.has_task() {
+        return;
+    }
+    own.hand_over.woke.set(address(target));
+    own.hand_over.woke_at.set(crate::clock::monotonic_ns());
+    if own.hand_over.is_ready_for(address(target)) && target.hand_over.is_ready_for(address(own)) {
+        tie(own, target);
+    }
+}
+
+/// The caller is about to sleep.
+pub(crate) fn sleeps() {
+    let own = cpu::current();
+    let mine = &own.hand_over;
+    mine.sleeps.store(true, Relaxed);
+    let woke = mine.woke.take();
+    let Some(woken) = cpu::at(woke) else { return };
+    let soon = crate::clock::monotonic_ns().saturating_sub(mine.woke_at.get()) < SOON_NS;
+    if mine.slept(woke, soon, !woken.hand_over.sleeps.load(Relaxed)) {
+        part(own);
+    }
+}
+
+/// The caller has slept.
+pub(crate) fn runs() {
+    cpu::current().hand_over.sleeps.store(false, Relaxed);
+}
+
+/// Who slept last at a word of guest memory, by a part of its address. Processes that share memory usually have it at the same one.
+static SLEEPERS: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+fn sleepers_at(word: u64) -> &'static AtomicU64 {
+    &SLEEPERS[(word >> 2 ^ word >> 12) as usize % SLEEPERS.len()]
+}
+
+/// As [`sleeps`], at a word of guest memory.
+pub(crate) fn sleeps_at(word: u64) {
+    let own = cpu::current();
+    own.hand_over.sleeps_at.store(word, Relaxed);
+    sleepers_at(word).store(address(own), Relaxed);
+    sleeps();
+}
+
+/// As [`runs`], after [`sleeps_at`].
+pub(crate) fn runs_from() {
+    cpu::current().hand_over.sleeps_at.store(0, Relaxed);
+    runs();
+}
+
+/// As [`wakes`], whoever sleeps at a word of guest memory.
+pub(crate) fn wakes_at(word: u64) {
+    let sleeper = cpu::at(sleepers_at(word).load(Relaxed));
+    if let Some(sleeper) = sleeper.filter(|sleeper| sleeper.hand_over.sleeps_at.load(Relaxed) == word) {
+        wakes(sleeper);
+    }
+}
+
+fn address(cpu: &Cpu) -> u64 {
+    core::ptr::from_ref(cpu) as u64
+}
+
+/// Ties the caller and a thread that sleeps to the processor that runs the caller.
+#[cold]
+fn tie(own: &Cpu, other: &Cpu) {
+    let mut alone = [0_u64; MASK_WORDS];
+    let processor = crate::clock::processor().0;
+    let Some(word) = alone.get_mut(processor as usize / 64) else { return };
+    *word = 1 << (processor % 64);
+    let Some(mut next_look) = TIES.try_lock() else { return };
+    for cpu in [own, other] {
+        cpu.hand_over.tied();
+        if crate::host::run_on(cpu.tid(), &alone).is_err() {
+            untie(own);
+            untie(other);
+            return;
+        }
+    }
+    let is_first = next_look.is_none();
+    next_look.get_or_insert_with(|| crate::clock::monotonic_ns() + LOOK_NS);
+    drop(next_look);
+    if is_first && let Some(keeper) = cpu::at(KEEPER.load(Relaxed)) {
+        crate::sync::unpark(keeper);
+    }
+}
+
+/// The caller and its partner have something to do at the same time.
+#[cold]
+fn part(own: &Cpu) {
+    let _ties = TIES.lock();
+    let partner = cpu::at(own.hand_over.partner.load(Relaxed));
+    for cpu in [Some(own), partner].into_iter().flatten() {
+        cpu.hand_over.distrust();
+        untie(cpu);
+    }
+}
+
+/// With [`TIES`] locked.
+fn untie(cpu: &Cpu) {
+    cpu.hand_over.streak.store(0, Relaxed);
+    if cpu.hand_over.is_tied.swap(false, Relaxed) {
+        // It may have ended meanwhile.
+        let _ = crate::host::run_on(cpu.tid(), &crate::host::processors());
+    }
+}
+
+/// A host thread that the caller makes inherits where the caller may run, but no tie.
+#[cfg(target_os = "none")]
+pub(crate) fn inherit(child: &Cpu) {
+    let mine = &cpu::current().hand_over;
+    if mine.is_tied.load(Relaxed) {
+        let _ties = TIES.lock();
+        untie(cpu::current());
+    }
+    child.hand_over.is_confined.store(mine.is_confined.load(Relaxed), Relaxed);
+}
+
+/// Has the host run a thread on these of its processors alone; None for all that the container was given.
+///
+/// # Errors
+/// ESRCH where the thread has ended, EINVAL where the host gives none of the processors.
+pub fn confine(cpu: &Cpu, mask: Option<&[u64; MASK_WORDS]>) -> Result<()> {
+    let mine = &cpu.hand_over;
+    if mask.is_none() && !mine.is_confined.load(Relaxed) {
+        return Ok(());
+    }
+    let _ties = TIES.lock();
+    untie(cpu);
+    mine.is_confined.store(mask.is_some(), Relaxed);
+    crate::host::run_on(cpu.tid(), mask.unwrap_or(&crate::host::processors()))
+}
+
+/// Parts those that have not handed over since the last look; when to look again.
+#[must_use]
+pub fn look(now: u64) -> Option<u64> {
+    let mut next_look = TIES.lock();
+    if next_look.is_none_or(|next| now < next) {
+        return *next_look;
+    }
+    *next_look = None;
+    for cpu in cpu::all().filter(|cpu| cpu.hand_over.is_tied.load(Relaxed)) {
+        if cpu.hand_over.is_kept() {
+            *next_look = Some(now + LOOK_NS);
+            continue;
+        }
+        if !cpu.is_asleep() {
+            cpu.hand_over.distrust();
+        }
+        untie(cpu);
+    }
+    *next_look
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, HandOver, STRIKES};
+
+    const OTHER: u64 = 64;
+    const THIRD: u64 = 128;
+
+    /// One that has handed over often enough.
+    fn ready() -> HandOver {
+        let of = HandOver::new();
+        (0..FEW).for_each(|_| assert!(!of.slept(OTHER, true, false)));
+        of
+    }
+
+    #[test]
+    fn who_hands_over_to_one_thread_is_ready_for_it_alone() {
+        let of = ready();
+        assert!(of.is_ready_for(OTHER) && !of.is_ready_for(THIRD));
+        of.slept(THIRD, true, false);
+        assert!(!of.is_ready_for(OTHER) && !of.is_ready_for(THIRD));
+    }
+
+    #[test]
+    fn who_lets_the_other_one_work_beside_it_is_not_ready() {
+        for (soon, has_begun) in [(false, false), (true, true)] {
+            let of = ready();
+            of.slept(OTHER, soon, has_begun);
+            assert!(!of.is_ready_for(OTHER), "{soon} {has_begun}");
+        }
+    }
+
+    #[test]
+    fn a_pair_parts_where_one_keeps_working() {
+        let of = ready();
+        of.tied();
+        assert!(!of.slept(OTHER, true, true), "the host let the other one run at once");
+        (1..STRIKES).for_each(|_| assert!(!of.slept(OTHER, false, true)));
+        assert!(of.slept(OTHER, false, true));
+    }
+
+    #[test]
+    fn a_tie_without_hand_overs_ends_at_the_second_look() {
+        let of = ready();
+        of.tied();
+        assert!(of.is_kept());
+        assert!(!of.is_kept());
+    }
+
+    #[test]
+    fn distrust_asks_for_more() {
+        let of = ready();
+        of.distrust();
+        assert!(!of.is_ready_for(OTHER));
+        (0..FEW).for_each(|_| assert!(!of.slept(OTHER, true, false)));
+        assert!(of.is_ready_for(OTHER));
+    }
+}
