@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 /// Where the host may run each thread of a process: one list of processors a thread.
 fn allowed(pid: u32) -> Vec<String> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let status = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("status")).ok();
-    let list = |status: String| status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:").map(str::to_owned));
+    let status =
+        |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("status")).ok();
+    let list =
+        |status: String| status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:").map(str::to_owned));
     tasks.filter_map(status).filter_map(list).collect()
 }
 
