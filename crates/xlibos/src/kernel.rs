@@ -7,7 +7,7 @@ use crate::fs::hostpoll::{self, HostReady};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
-use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, tree};
+use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, tree, visit};
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
@@ -168,6 +168,7 @@ pub fn before_return(cpu: &'static Cpu) {
     if task.must_exit() {
         exit::exit_thread(task);
     }
+    visit::serve(task);
     quiesce::stand(task);
     if task.must_exit() {
         exit::exit_thread(task);

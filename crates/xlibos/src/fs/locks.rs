@@ -8,7 +8,7 @@ use super::file::File;
 use super::inode::InodeId;
 use super::pseudo;
 use crate::wait::{Events, WaitQueue, wait_until};
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -92,8 +92,18 @@ struct FileLocks {
 #[derive(Default)]
 struct Held {
     records: Vec<Record>,
-    /// flock(2): open file and kind.
-    whole: Vec<(usize, LockKind)>,
+    /// flock(2).
+    whole: Vec<Whole>,
+}
+
+/// A lock of a whole file.
+#[derive(Clone, Copy)]
+struct Whole {
+    /// The open file, by address.
+    owner: usize,
+    kind: LockKind,
+    /// Who took it, for /proc/locks.
+    pid: i32,
 }
 
 static TABLE: Mutex<Option<HashMap<InodeId, Arc<FileLocks>>>> = Mutex::new(None);
@@ -272,24 +282,23 @@ pub fn lock_whole(file: &File, kind: LockKind, patience: Patience) -> Result<()>
         return Err(Errno::ENOLCK);
     }
     let me = core::ptr::from_ref(file) as usize;
+    let pid = Task::current().map_or(0, |task| task.process.pid);
     let id = pseudo::path_of(file).inode().id();
     let locks = locks_of(id);
     file.mark_locked();
     let attempt = || {
         let mut held = locks.held.lock();
-        let is_taken = held
-            .whole
-            .iter()
-            .any(|(owner, other)| *owner != me && (kind == LockKind::Exclusive || *other == LockKind::Exclusive));
+        let conflicts = |other: &Whole| kind == LockKind::Exclusive || other.kind == LockKind::Exclusive;
+        let is_taken = held.whole.iter().any(|other| other.owner != me && conflicts(other));
         if is_taken {
             return None;
         }
-        held.whole.retain(|(owner, _)| *owner != me);
-        held.whole.push((me, kind));
+        held.whole.retain(|other| other.owner != me);
+        held.whole.push(Whole { owner: me, kind, pid });
         Some(())
     };
     if attempt().is_none() {
-        locks.held.lock().whole.retain(|(owner, _)| *owner != me);
+        locks.held.lock().whole.retain(|other| other.owner != me);
         locks.queue.wake(Events::all());
         let taken = match patience {
             Patience::Now => Err(Errno::EAGAIN),
@@ -307,7 +316,7 @@ pub fn unlock_whole(file: &File) {
     let me = core::ptr::from_ref(file) as usize;
     let id = pseudo::path_of(file).inode().id();
     let Some(locks) = known_locks(id) else { return };
-    locks.held.lock().whole.retain(|(owner, _)| *owner != me);
+    locks.held.lock().whole.retain(|other| other.owner != me);
     locks.queue.wake(Events::all());
     forget_unlocked(id, locks);
 }
@@ -343,8 +352,9 @@ pub fn collect() -> Vec<Shown> {
     for (id, locks) in table.iter().flatten() {
         let held = locks.held.lock();
         all.extend(held.records.iter().map(|record| Shown { id: *id, record: *record, is_flock: false }));
-        all.extend(held.whole.iter().map(|(owner, kind)| {
-            let record = Record { owner: Owner::File(*owner), pid: -1, kind: *kind, start: 0, end: u64::MAX };
+        all.extend(held.whole.iter().map(|whole| {
+            let owner = Owner::File(whole.owner);
+            let record = Record { owner, pid: whole.pid, kind: whole.kind, start: 0, end: u64::MAX };
             Shown { id: *id, record, is_flock: true }
         }));
     }

@@ -4,10 +4,14 @@ mod file;
 mod limits;
 mod maps;
 mod mounts;
+mod net;
 mod node;
+mod ns;
 mod settings;
+mod smaps;
 mod subject;
 mod system;
+mod sysvipc;
 mod text;
 
 use super::file::{File, FileOps, OpenFlags};
@@ -72,6 +76,10 @@ impl ProcInode {
                     Some(path) => Link::Jump(path.clone()),
                     None => Link::File(file),
                 })
+            }
+            Node::Namespace(who, name) => {
+                who.subject()?.check_inspection()?;
+                ns::open(name).map(Link::File).ok_or(Errno::ENOENT)
             }
             _ => Err(Errno::EINVAL),
         }

@@ -232,6 +232,16 @@ pub fn set(task: &Task, id: i32, owner: (u32, u32), mode: u32, room: u64) -> Res
 pub fn status(task: &Task, id: i32) -> Result<[u64; 15]> {
     let object = find(id)?;
     object.check(task, READ)?;
+    Ok(words(&object))
+}
+
+/// All of them, as IPC_STAT tells of each.
+pub fn list() -> Vec<(i32, [u64; 15])> {
+    let all = QUEUES.lock().numbered();
+    all.iter().map(|(id, object)| (*id, words(object))).collect()
+}
+
+fn words(object: &Object<Queue>) -> [u64; 15] {
     let state = object.body.state.lock();
     let mut words = [0; 15];
     words.iter_mut().zip(object.permissions().to_words()).for_each(|(to, from)| *to = from);
@@ -242,7 +252,7 @@ pub fn status(task: &Task, id: i32) -> Result<[u64; 15]> {
     words[10] = state.messages.len() as u64;
     words[11] = state.room as u64;
     words[12] = u64::from(state.last.0.cast_unsigned()) | u64::from(state.last.1.cast_unsigned()) << 32;
-    Ok(words)
+    words
 }
 
 #[cfg(test)]

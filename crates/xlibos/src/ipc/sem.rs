@@ -259,13 +259,23 @@ pub fn set_owner(task: &Task, id: i32, uid: u32, gid: u32, mode: u32) -> Result<
 pub fn status(task: &Task, id: i32) -> Result<[u64; 13]> {
     let object = find(id)?;
     object.check(task, READ)?;
+    Ok(words(&object))
+}
+
+/// All of them, as IPC_STAT tells of each.
+pub fn list() -> Vec<(i32, [u64; 13])> {
+    let all = SETS.lock().numbered();
+    all.iter().map(|(id, object)| (*id, words(object))).collect()
+}
+
+fn words(object: &Object<Set>) -> [u64; 13] {
     let state = object.body.state.lock();
     let mut words = [0; 13];
     words.iter_mut().zip(object.permissions().to_words()).for_each(|(to, from)| *to = from);
     words[6] = state.operated;
     words[8] = state.changed;
     words[10] = object.body.count as u64;
-    Ok(words)
+    words
 }
 
 /// What is asked of one semaphore.

@@ -9,6 +9,7 @@ use crate::process::Pid;
 use crate::{Errno, Result, Task};
 use alloc::format;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use machine::sync::Mutex;
 
 const RDONLY: u32 = 0o1_0000;
@@ -214,6 +215,16 @@ pub fn lock(task: &Task, id: i32) -> Result<()> {
 pub fn status(task: &Task, id: i32) -> Result<[u64; 14]> {
     let object = find(id)?;
     object.check(task, READ)?;
+    Ok(words(&object))
+}
+
+/// All of them, as IPC_STAT tells of each.
+pub fn list() -> Vec<(i32, [u64; 14])> {
+    let all = SEGMENTS.lock().numbered();
+    all.iter().map(|(id, object)| (*id, words(object))).collect()
+}
+
+fn words(object: &Object<Segment>) -> [u64; 14] {
     let (segment, times) = (&object.body, *object.body.times.lock());
     let mut words = [0; 14];
     let permissions: Permissions = object.permissions();
@@ -224,5 +235,5 @@ pub fn status(task: &Task, id: i32) -> Result<[u64; 14]> {
     words[9] = times.changed;
     words[10] = u64::from(segment.creator.cast_unsigned()) | u64::from(times.last.cast_unsigned()) << 32;
     words[11] = segment.attachments() as u64;
-    Ok(words)
+    words
 }

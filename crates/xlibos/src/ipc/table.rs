@@ -151,6 +151,11 @@ impl<T> Table<T> {
         self.objects.values().cloned().collect()
     }
 
+    /// All of them with their ids.
+    pub fn numbered(&self) -> Vec<(i32, Arc<Object<T>>)> {
+        self.objects.iter().map(|(id, object)| (*id, Arc::clone(object))).collect()
+    }
+
     /// Takes an object out.
     pub fn remove(&mut self, id: i32) -> Option<Arc<Object<T>>> {
         let object = self.objects.remove(&id)?;

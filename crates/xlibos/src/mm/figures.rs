@@ -44,14 +44,21 @@ impl Mm {
     /// are left out.
     #[must_use]
     pub fn resident(&self) -> u64 {
+        self.state().tree.iter().map(Vma::resident).sum()
+    }
+}
+
+impl Vma {
+    /// Its part of [`Mm::resident`].
+    #[must_use]
+    pub fn resident(&self) -> u64 {
         /// What Linux gives a first stack at the start.
         const USED_STACK: u64 = 132 << 10;
-        let of = |vma: &Vma| match &vma.backing {
-            _ if vma.prot.is_empty() => 0,
-            Backing::Stack => vma.len().min(USED_STACK),
-            _ => vma.len(),
-        };
-        self.state().tree.iter().map(of).sum()
+        match &self.backing {
+            _ if self.prot.is_empty() => 0,
+            Backing::Stack => self.len().min(USED_STACK),
+            _ => self.len(),
+        }
     }
 }
 

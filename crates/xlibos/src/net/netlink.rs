@@ -30,7 +30,10 @@ const MAX_REQUEST: usize = 32 * 1024;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// A NETLINK_ROUTE socket.
+/// NETLINK_SOCK_DIAG: no family tells of its sockets so, as on a Linux without its modules; /proc/net does.
+const SOCK_DIAG: i32 = 4;
+
+/// A NETLINK_ROUTE or NETLINK_SOCK_DIAG socket.
 #[derive(Debug)]
 pub struct NetlinkSocket {
     kind: Type,
@@ -39,6 +42,7 @@ pub struct NetlinkSocket {
     inbox: Arc<Inbox>,
     /// Port number; 0 until it is bound.
     port: AtomicU32,
+    protocol: i32,
 }
 
 /// One request, parsed.
@@ -61,17 +65,24 @@ impl NetlinkSocket {
     /// A new socket.
     ///
     /// # Errors
-    /// ESOCKTNOSUPPORT for a stream, EPROTONOSUPPORT for anything but NETLINK_ROUTE.
+    /// ESOCKTNOSUPPORT for a stream, EPROTONOSUPPORT for anything but NETLINK_ROUTE and NETLINK_SOCK_DIAG.
     pub fn new(kind: Type, protocol: i32) -> Result<Arc<NetlinkSocket>> {
         if !matches!(kind, Type::Datagram | Type::Raw) {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
-        if protocol != 0 {
+        if protocol != 0 && protocol != SOCK_DIAG {
             return Err(Errno::EPROTONOSUPPORT);
         }
         let queue = Arc::new(WaitQueue::new());
         let inbox = Inbox::new(&queue, DEFAULT_BUFFER, usize::MAX);
-        Ok(Arc::new(NetlinkSocket { kind, queue, options: Options::default(), inbox, port: AtomicU32::new(0) }))
+        Ok(Arc::new(NetlinkSocket {
+            kind,
+            queue,
+            options: Options::default(),
+            inbox,
+            port: AtomicU32::new(0),
+            protocol,
+        }))
     }
 
     /// Its port number; taken now where it has none.
@@ -103,6 +114,9 @@ impl NetlinkSocket {
     }
 
     fn answer(&self, request: &Request<'_>) {
+        if self.protocol == SOCK_DIAG {
+            return self.deliver(self.error(request, Errno::ENOENT.number()));
+        }
         let (kind, bodies) = match request.kind {
             GET_LINK => (NEW_LINK, alloc::vec![link()]),
             GET_ADDRESS => (NEW_ADDRESS, addresses(request.bytes.get(HEADER).copied().unwrap_or(0))),
@@ -187,7 +201,7 @@ fn addresses(wanted: u8) -> Vec<Vec<u8>> {
 
 impl Socket for NetlinkSocket {
     fn identity(&self) -> Identity {
-        Identity { family: family::NETLINK, kind: self.kind, protocol: 0 }
+        Identity { family: family::NETLINK, kind: self.kind, protocol: self.protocol }
     }
 
     fn options(&self) -> &Options {
@@ -273,6 +287,19 @@ mod tests {
     use crate::net::channel::Take;
     use crate::net::socket::{Socket, Type, send_bytes};
     use crate::uio::Sink;
+
+    #[test]
+    fn a_socket_for_diagnoses_has_none() {
+        let Ok(socket) = NetlinkSocket::new(Type::Raw, 4) else { panic!("no socket") };
+        let mut request = 20_u32.to_ne_bytes().to_vec();
+        request.extend(20_u16.to_ne_bytes());
+        request.extend(0x301_u16.to_ne_bytes());
+        request.extend([0; 12]);
+        assert_eq!(send_bytes(&*socket, &request), Ok(20));
+        let mut buffer = [0; 100];
+        assert!(socket.receive(&mut Sink::kernel(&mut buffer), Take::Remove, 0).is_ok());
+        assert_eq!((half(&buffer, 4), word(&buffer, 16).cast_signed()), (2, -2));
+    }
 
     #[test]
     fn a_dump_of_addresses_ends_with_done() {

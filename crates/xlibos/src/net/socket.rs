@@ -69,7 +69,9 @@ impl Type {
         })
     }
 
-    fn number(self) -> i32 {
+    /// SOCK_STREAM and its like.
+    #[must_use]
+    pub fn number(self) -> i32 {
         match self {
             Type::Stream => 1,
             Type::Datagram => 2,

@@ -19,6 +19,7 @@ pub mod thread_group;
 pub mod threads;
 pub mod tree;
 pub mod usage;
+pub mod visit;
 pub mod wait;
 
 pub use task::{Pid, Task};

@@ -99,6 +99,8 @@ pub struct Process {
     outside_signals: AtomicU64,
     /// How often SIGCONT was sent. It changes with the status locked.
     continues: AtomicU32,
+    /// Others that want to see its memory.
+    pub visits: super::visit::Visits,
     /// It was waited for, and has no number any more.
     reaped: AtomicBool,
 }
@@ -162,6 +164,7 @@ impl Process {
             alarms: crate::time::alarm::Alarms::default(),
             outside_signals: AtomicU64::new(0),
             continues: AtomicU32::new(0),
+            visits: super::visit::Visits::default(),
             reaped: AtomicBool::new(false),
         })
     }

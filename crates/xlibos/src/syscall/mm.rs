@@ -5,8 +5,11 @@ use super::args::read_iovecs;
 use crate::fs::OpenFlags;
 use crate::fs::fd_table::Fd;
 use crate::fs::file::Sharing;
-use crate::mm::{Backing, Locking, MAP_ANONYMOUS, MAP_HUGETLB, MapRequest, PAGE, USER_END, VmaFlags, is_offset};
+use crate::mm::{Backing, Locking, MAP_ANONYMOUS, MAP_HUGETLB, MapRequest, USER_END, VmaFlags, is_offset};
+use crate::process::inspect::{self, Identity};
+use crate::process::{Process, tree, visit};
 use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use machine::guest;
 use machine::host::IoVec;
@@ -222,10 +225,10 @@ enum Direction {
     Write,
 }
 
-/// Copies from another process: process_vm_readv(2); today from the caller's own.
+/// Copies from another process: process_vm_readv(2).
 ///
 /// # Errors
-/// EPERM for another process, ESRCH, EINVAL, EFAULT.
+/// EPERM, ESRCH, EINVAL, EFAULT; EIO where it does not answer; INTERRUPTED.
 pub(super) fn process_vm_readv(
     task: &Task,
     pid: i32,
@@ -233,11 +236,15 @@ pub(super) fn process_vm_readv(
     local_count: u64,
     remote: u64,
     remote_count: u64,
+    flags: u64,
 ) -> Result<u64> {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
     process_vm(task, pid, (local, local_count), (remote, remote_count), Direction::Read)
 }
 
-/// Copies to another process: process_vm_writev(2); today to the caller's own.
+/// Copies to another process: process_vm_writev(2).
 ///
 /// # Errors
 /// As [`process_vm_readv`].
@@ -248,14 +255,22 @@ pub(super) fn process_vm_writev(
     local_count: u64,
     remote: u64,
     remote_count: u64,
+    flags: u64,
 ) -> Result<u64> {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
     process_vm(task, pid, (local, local_count), (remote, remote_count), Direction::Write)
 }
 
 fn process_vm(task: &Task, pid: i32, local: (u64, u64), remote: (u64, u64), direction: Direction) -> Result<u64> {
+    /// Bytes that are moved at once.
+    const PIECE: u64 = 64 * 1024;
     let mut local = read_iovecs(local.0, local.1)?;
     let mut remote = read_iovecs(remote.0, remote.1)?;
-    if pid != task.process.pid {
+    let process = tree::process(pid).or_else(|| tree::task(pid).map(|task| Arc::clone(&task.process)));
+    let process = process.filter(|process| process.thread_count() > 0).ok_or(Errno::ESRCH)?;
+    if !inspect::is_allowed(task, &process, Identity::Real) {
         return Err(Errno::EPERM);
     }
     let total = |vectors: &[IoVec]| vectors.iter().map(|v| v.len).fold(0, u64::saturating_add);
@@ -265,17 +280,33 @@ fn process_vm(task: &Task, pid: i32, local: (u64, u64), remote: (u64, u64), dire
     let mut done = 0;
     while done < want {
         let (Some(ours), Some(theirs)) = (local.last_mut(), remote.last_mut()) else { break };
-        let step = ours.len.min(theirs.len).min(PAGE);
-        let (from, to) = if direction == Direction::Read { (theirs.base, ours.base) } else { (ours.base, theirs.base) };
-        match copy_within(from, to, step) {
-            Ok(()) => done += step,
+        let step = ours.len.min(theirs.len).min(PIECE);
+        let moved = match copy_piece(&process, ours.base, IoVec { base: theirs.base, len: step }, direction) {
             Err(errno) if done == 0 => return Err(errno),
             Err(_) => break,
+            Ok(moved) => moved,
+        };
+        done += moved;
+        if moved < step {
+            break;
         }
         advance(&mut local, step);
         advance(&mut remote, step);
     }
-    Ok(done)
+    if done == 0 && want > 0 { Err(Errno::EFAULT) } else { Ok(done) }
+}
+
+fn copy_piece(process: &Arc<Process>, ours: u64, theirs: IoVec, direction: Direction) -> Result<u64> {
+    let mut piece = alloc::vec![0; usize::try_from(theirs.len).unwrap_or(0)];
+    let count = if direction == Direction::Read {
+        let count = visit::read(process, theirs.base, &mut piece)?;
+        guest::write(ours, piece.get(..count).unwrap_or(&[]))?;
+        count
+    } else {
+        guest::read(ours, &mut piece)?;
+        visit::write(process, theirs.base, &piece)?
+    };
+    Ok(count as u64)
 }
 
 fn advance(vectors: &mut Vec<IoVec>, step: u64) {
@@ -286,13 +317,6 @@ fn advance(vectors: &mut Vec<IoVec>, step: u64) {
     while vectors.last().is_some_and(|v| v.len == 0) {
         vectors.pop();
     }
-}
-
-fn copy_within(from: u64, to: u64, len: u64) -> Result<()> {
-    let mut buffer = [0; 4096];
-    let piece = usize::try_from(len).ok().and_then(|n| buffer.get_mut(..n)).ok_or(Errno::EFAULT)?;
-    guest::read(from, piece)?;
-    guest::write(to, piece)
 }
 
 /// Where a thread's memory comes from: get_mempolicy(2), as on a machine with one node.

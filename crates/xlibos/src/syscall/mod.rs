@@ -15,6 +15,7 @@ mod futex;
 mod futex_pi;
 mod inotify;
 mod ipc;
+mod kcmp;
 mod message;
 mod mm;
 mod mqueue;

@@ -344,21 +344,6 @@ cases! { mm;
         poke(addr + (1 << 34), 1u8);
         sys!(munmap, addr, 64usize << 30)?;
     }
-    fn process_vm_readv_and_writev() {
-        let addr = memory::pages(1)?;
-        poke(addr, *b"hello");
-        let victim = child(|| loop { sys!(pause).ok(); })?;
-        let mut got = [0u8; 5];
-        let remote = c::iovec { iov_base: core::ptr::with_exposed_provenance_mut(addr), iov_len: 5 };
-        let local = crate::kit::vector_mut(&mut got);
-        let done = sys!(process_vm_readv, victim.pid, &local, 1, &remote, 1, 0);
-        let written = sys!(process_vm_writev, victim.pid, &crate::kit::vector(b"J"), 1, &remote, 1, 0);
-        victim.end()?;
-        or_skip(done, &[c::ENOSYS, c::EPERM], "process_vm_readv")?;
-        assert_eq!((done?, &got, written?), (5, b"hello", 1));
-        assert_errno(sys!(process_vm_readv, 999_999_999, &local, 1, &remote, 1, 0), c::ESRCH);
-        assert_errno(sys!(process_vm_readv, crate::kit::pid()?, &local, 1, &remote, 1, 1), c::EINVAL);
-    }
     fn many_mappings() {
         let flags = [c::PROT_READ, RW];
         let addrs: Vec<usize> = (0..500).map_while(|i| map(PAGE, flags[i % 2], SHARED, -1).ok()).collect();

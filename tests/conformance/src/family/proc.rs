@@ -165,6 +165,27 @@ cases! { proc;
         assert_eq!((&got, memory::peek::<u8>(addr)), (b"hello", b'J'));
         assert_errno(sys!(pread64, fd, &mut got, 5, memory::hole()?), c::EIO);
     }
+    fn locks_are_listed() {
+        let (a, b) = (file(c"a", b"")?, file(c"b", b"")?);
+        sys!(flock, a, c::LOCK_SH)?;
+        let mut lock: c::flock = sys::zeroed();
+        (lock.l_type, lock.l_start, lock.l_len) = (1, 10, 5);
+        sys!(fcntl, b, c::F_SETLK, &mut lock)?;
+        (lock.l_type, lock.l_start, lock.l_len) = (0, 20, 0);
+        sys!(fcntl, b, c::F_SETLK, &mut lock)?;
+        (lock.l_type, lock.l_start, lock.l_len) = (1, 0, 1);
+        sys!(fcntl, a, c::F_OFD_SETLK, &mut lock)?;
+        let all = text(c"/proc/locks")?;
+        let has = |fd: i32, class: &str, rest: &str| -> Result<bool> {
+            let ino = format!(":{} {rest}", fstat(fd)?.st_ino);
+            Ok(all.lines().any(|line| line.contains(class) && line.ends_with(&ino)))
+        };
+        let me = pid()?;
+        assert!(has(a, &format!(": FLOCK  ADVISORY  READ {me} "), "0 EOF")?, "{all}");
+        assert!(has(a, ": OFDLCK ADVISORY  WRITE -1 ", "0 0")?, "{all}");
+        assert!(has(b, &format!(": POSIX  ADVISORY  WRITE {me} "), "10 14")?, "{all}");
+        assert!(has(b, &format!(": POSIX  ADVISORY  READ {me} "), "20 EOF")?, "{all}");
+    }
     fn tasks_are_listed() {
         let gate = crate::kit::Gate::new()?;
         std::thread::scope(|scope| {

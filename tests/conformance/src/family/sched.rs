@@ -239,5 +239,39 @@ cases! { sched;
         assert_eq!(or_skip(compare(a[0], copy), &[c::ENOSYS, c::EPERM], "kcmp")?, 0);
         assert_ne!(compare(a[0], b[0])?, 0);
         assert_errno(compare(a[0], 899), c::EBADF);
+        // An order: one of two is the lesser.
+        let mut both = [compare(a[0], b[0])?, compare(b[0], a[0])?];
+        both.sort_unstable();
+        assert_eq!(both, [1, 2]);
+    }
+    fn kcmp_of_threads_and_children() {
+        let me = pid()?;
+        let compare = |tid: i32, what: i32| sys!(kcmp, me, tid, what, 0, 0);
+        or_skip(compare(me, 1), &[c::ENOSYS, c::EPERM], "kcmp")?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let own = tid()?;
+                // Memory, descriptors, directories, handlers.
+                (1..=4).map(|what| compare(own, what)).collect::<Result<Vec<_>>>()
+            });
+            let Ok(Ok(all)) = thread.join() else { panic!("the thread failed") };
+            assert_eq!(all, [0; 4]);
+        });
+        let other = child(|| loop { sys!(pause).ok(); })?;
+        for what in 1..=4 {
+            assert_ne!(compare(other.pid, what)?, 0, "{what}");
+        }
+        assert_eq!(sys!(kcmp, me, other.pid, 0, 0, 0)?, 0);
+        other.end()?;
+    }
+    fn kcmp_errors() {
+        let me = pid()?;
+        or_skip(sys!(kcmp, me, me, 1, 0, 0), &[c::ENOSYS, c::EPERM], "kcmp")?;
+        assert_errno(sys!(kcmp, me, 4_194_303, 1, 0, 0), c::ESRCH);
+        assert_errno(sys!(kcmp, me, me, 99, 0, 0), c::EINVAL);
+        as_nobody(|| {
+            assert_errno(sys!(kcmp, me, me, 1, 0, 0), c::EPERM);
+            Ok(())
+        })?;
     }
 }

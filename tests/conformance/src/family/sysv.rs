@@ -28,6 +28,27 @@ cases! { sysv;
         sys!(shmctl, segment.0, c::IPC_STAT, &mut info)?;
         assert_eq!(info.shm_nattch, 0);
     }
+    fn objects_are_listed_in_proc() {
+        let segment = Segment::new(10_000)?;
+        let queue = Queue::new()?;
+        sys!(msgsnd, queue.0, &[1u64, 2], 8, 0)?;
+        let row = |name: &str, id: i32| -> Result<Vec<u64>> {
+            let all = crate::kit::text(&crate::kit::name(&format!("/proc/sysvipc/{name}")))?;
+            let rows = all.lines().skip(1).map(|line| line.split_whitespace().map(|f| f.parse().unwrap_or(u64::MAX)).collect::<Vec<_>>());
+            Ok(rows.into_iter().find(|fields| fields.get(1) == Some(&u64::from(id.cast_unsigned()))).unwrap_or_default())
+        };
+        let (uid, me) = (sys!(geteuid)?.cast_unsigned(), u64::from(pid()?.cast_unsigned()));
+        assert_eq!(row("shm", segment.0)?[2..10], [600, 10_000, me, 0, 0, uid, sys!(getegid)?.cast_unsigned(), uid]);
+        assert_eq!(row("msg", queue.0)?[2..8], [600, 8, 1, me, 0, uid]);
+        for (name, first) in [("shm", "shmid"), ("msg", "msqid"), ("sem", "semid")] {
+            let all = crate::kit::text(&crate::kit::name(&format!("/proc/sysvipc/{name}")))?;
+            assert!(all.starts_with(&format!("       key      {first} perms ")), "{all}");
+        }
+        for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni"] {
+            let all = crate::kit::text(&crate::kit::name(&format!("/proc/sys/kernel/{name}")))?;
+            assert!(all.split_whitespace().all(|number| number.parse::<u64>().is_ok_and(|n| n > 0)), "{name}: {all}");
+        }
+    }
     fn attachments_are_inherited_and_counted() {
         let segment = Segment::new(3 * memory::PAGE)?;
         let attached = || -> Result<u64> {

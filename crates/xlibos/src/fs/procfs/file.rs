@@ -1,17 +1,17 @@
 //! Open files of /proc.
 
 use super::node::Node;
-use super::{settings, system, text};
+use super::{net, settings, system, sysvipc, text};
 use crate::fs::file::{File, FileOps, OpenFlags};
 use crate::fs::inode::Kind;
+use crate::mm::Mm;
 use crate::process::creds::CAP_SYS_RESOURCE;
-use crate::process::{Pid, Task, tree};
+use crate::process::{Process, Task, visit};
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use machine::guest;
 use machine::sync::Mutex;
 
 /// Opens a file or directory.
@@ -22,13 +22,13 @@ pub(super) fn open(node: Node, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     match node {
         Node::Text(who, "mem") => {
             let subject = who.subject()?;
-            // Memory of other processes is not reachable from here.
-            if !subject.is_own() {
-                return Err(Errno::EACCES);
-            }
-            return Ok(Arc::new(Memory { pid: subject.process.pid }));
+            subject.check_inspection()?;
+            let mm = Arc::downgrade(&subject.process.mm());
+            return Ok(Arc::new(Memory { process: subject.process, mm }));
         }
-        Node::Text(who, "auxv" | "environ" | "maps" | "personality") => who.subject()?.check_inspection()?,
+        Node::Text(who, "auxv" | "environ" | "maps" | "personality" | "smaps" | "smaps_rollup") => {
+            who.subject()?.check_inspection()?;
+        }
         Node::DescriptorInfo(who, _) | Node::Descriptors(who) | Node::DescriptorInfos(who) => {
             who.subject()?.check_inspection()?;
         }
@@ -53,7 +53,9 @@ impl Text {
         match self.node {
             Node::Global(name) => Ok(system::text(name).into_bytes()),
             Node::Setting(setting) => Ok(settings::text(setting).into_bytes()),
-            Node::Text(who, name) => Ok(text::of_subject(&who.subject().map_err(gone)?, name)),
+            Node::NetFile(_, name) => Ok(net::text(name).into_bytes()),
+            Node::IpcFile(name) => Ok(sysvipc::text(name).into_bytes()),
+            Node::Text(who, name) => text::of_subject(&who.subject().map_err(gone)?, name),
             Node::DescriptorInfo(who, fd) => {
                 let file = who.subject().map_err(gone)?.open_file(fd)?;
                 Ok(text::descriptor(&file).into_bytes())
@@ -109,7 +111,7 @@ impl FileOps for Text {
 }
 
 /// oom_score_adj: kept, and inherited.
-fn adjust(process: &crate::process::Process, text: &[u8]) -> Result<()> {
+fn adjust(process: &Process, text: &[u8]) -> Result<()> {
     let value = core::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
     let value: i32 = value.filter(|value| (-1000..=1000).contains(value)).ok_or(Errno::EINVAL)?;
     let privileged = Task::current().is_some_and(|task| task.creds().has(CAP_SYS_RESOURCE));
@@ -120,50 +122,54 @@ fn adjust(process: &crate::process::Process, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The memory of the caller's own process.
+/// The memory that a process had when the file was opened.
 struct Memory {
-    pid: Pid,
+    process: Arc<Process>,
+    mm: Weak<Mm>,
 }
+
+/// Bytes that are moved at once.
+const PIECE: usize = 64 * 1024;
 
 impl Memory {
-    /// EIO once another process has the file: it inherited it, or the caller executed another program.
-    fn check(&self) -> Result<()> {
-        let own = Task::current().is_some_and(|task| task.process.pid == self.pid);
-        if own && tree::process(self.pid).is_some() { Ok(()) } else { Err(Errno::EIO) }
+    /// Whether the process has another memory, or none, by now: there is nothing to read then.
+    fn is_gone(&self) -> bool {
+        self.mm.upgrade().is_none_or(|mm| !Arc::ptr_eq(&mm, &self.process.mm()))
     }
-}
 
-/// Moves pieces of at most a page until one is short; EIO where not even the first byte is there.
-fn in_pieces(len: usize, mut step: impl FnMut(u64, usize) -> Result<usize>) -> Result<usize> {
-    let mut done = 0;
-    while done < len {
-        let wanted = (len - done).min(4096);
-        match step(done as u64, wanted) {
-            Ok(moved) if moved > 0 => done += moved,
-            _ if done > 0 => break,
-            _ => return Err(Errno::EIO),
+    /// Moves pieces until one is short; EIO where not even the first byte is there.
+    fn in_pieces(&self, len: usize, mut step: impl FnMut(u64, usize) -> Result<usize>) -> Result<usize> {
+        let mut done = 0;
+        while done < len && !self.is_gone() {
+            let wanted = (len - done).min(PIECE);
+            match step(done as u64, wanted) {
+                Ok(moved) if moved > 0 => done += moved,
+                Err(Errno::ESRCH) => break,
+                _ if done > 0 => break,
+                Err(Errno::INTERRUPTED) => return Err(Errno::INTERRUPTED),
+                _ => return Err(Errno::EIO),
+            }
         }
+        Ok(done)
     }
-    Ok(done)
 }
 
 impl FileOps for Memory {
     fn read(&self, _file: &File, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
-        self.check()?;
-        in_pieces(to.remaining(), |done, wanted| {
-            let mut piece = [0; 4096];
-            let piece = piece.get_mut(..wanted).ok_or(Errno::EIO)?;
-            let count = guest::read_some(offset.wrapping_add(done), piece)?;
+        self.in_pieces(to.remaining(), |done, wanted| {
+            let mut piece = alloc::vec![0; wanted];
+            let count = visit::read(&self.process, offset.wrapping_add(done), &mut piece)?;
             to.put(piece.get(..count).unwrap_or(&[]))
         })
     }
 
     fn write(&self, _file: &File, from: &mut Source<'_>, offset: u64) -> Result<usize> {
-        self.check()?;
-        in_pieces(from.remaining(), |done, wanted| {
-            let mut piece = [0; 4096];
-            let count = from.take(piece.get_mut(..wanted).ok_or(Errno::EIO)?)?;
-            guest::write_some(offset.wrapping_add(done), piece.get(..count).unwrap_or(&[]))
+        self.in_pieces(from.remaining(), |done, wanted| {
+            let mut piece = alloc::vec![0; wanted];
+            from.peek(&mut piece)?;
+            let count = visit::write(&self.process, offset.wrapping_add(done), &piece)?;
+            from.advance(count);
+            Ok(count)
         })
     }
 

@@ -31,7 +31,8 @@ fn vdso() -> Option<(u64, u64)> {
     Some((start, start + len.min(1 << 20).next_multiple_of(PAGE)))
 }
 
-fn line(vma: &Vma) -> String {
+/// The line of one mapping.
+pub(super) fn line(vma: &Vma) -> String {
     let bit = |flag: Prot, letter: char| if vma.prot.contains(flag) { letter } else { '-' };
     let sharing = if vma.is_shared() { 's' } else { 'p' };
     let (offset, dev, ino, name) = match &vma.backing {
@@ -55,7 +56,13 @@ fn line(vma: &Vma) -> String {
     row((vma.start, vma.end), &permissions, (offset, dev, ino), &name)
 }
 
-fn row((start, end): (u64, u64), permissions: &str, (offset, dev, ino): (u64, u64, u64), name: &str) -> String {
+/// A line: range, permissions, offset with device and inode, name.
+pub(super) fn row(
+    (start, end): (u64, u64),
+    permissions: &str,
+    (offset, dev, ino): (u64, u64, u64),
+    name: &str,
+) -> String {
     let (major, minor) = split_dev(dev);
     let head = format!("{start:08x}-{end:08x} {permissions} {offset:08x} {major:02x}:{minor:02x} {ino}");
     if name.is_empty() { format!("{head} \n") } else { format!("{head:<73}{}\n", name.replace('\n', "\\012")) }

@@ -2,6 +2,7 @@
 
 use super::settings::{self, Setting};
 use super::subject::Who;
+use super::{net, ns, sysvipc};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::Kind;
 use crate::process::{Pid, tree};
@@ -10,12 +11,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 /// Files of the root directory.
-const GLOBAL: [&str; 14] = [
+const GLOBAL: [&str; 15] = [
     "cmdline",
     "cpuinfo",
     "diskstats",
     "filesystems",
     "loadavg",
+    "locks",
     "meminfo",
     "modules",
     "partitions",
@@ -27,9 +29,9 @@ const GLOBAL: [&str; 14] = [
     "devices",
 ];
 /// Links of the root directory whose text is fixed.
-const ALIASES: [(&str, &str); 1] = [("mounts", "self/mounts")];
+const ALIASES: [(&str, &str); 2] = [("mounts", "self/mounts"), ("net", "self/net")];
 /// Files of a process's directory and of a thread's, with their permissions.
-const OF_SUBJECT: [(&str, u32); 20] = [
+const OF_SUBJECT: [(&str, u32); 22] = [
     ("auxv", 0o400),
     ("cgroup", 0o444),
     ("cmdline", 0o444),
@@ -45,6 +47,8 @@ const OF_SUBJECT: [(&str, u32); 20] = [
     ("oom_score_adj", 0o644),
     ("personality", 0o400),
     ("setgroups", 0o444),
+    ("smaps", 0o444),
+    ("smaps_rollup", 0o444),
     ("stat", 0o444),
     ("statm", 0o444),
     ("status", 0o444),
@@ -74,6 +78,12 @@ pub(super) enum Node {
     Descriptor(Who, Fd),
     DescriptorInfos(Who),
     DescriptorInfo(Who, Fd),
+    Namespaces(Who),
+    Namespace(Who, &'static str),
+    Net(Who),
+    NetFile(Who, &'static str),
+    Ipc,
+    IpcFile(&'static str),
 }
 
 type Named = (Vec<u8>, Node);
@@ -96,11 +106,22 @@ impl Node {
             | Node::Subject(_)
             | Node::Tasks(_)
             | Node::Descriptors(_)
-            | Node::DescriptorInfos(_) => Kind::Directory,
-            Node::SelfLink | Node::ThreadSelfLink | Node::Alias(..) | Node::Place(..) | Node::Descriptor(..) => {
-                Kind::Symlink
-            }
-            Node::Global(_) | Node::Setting(_) | Node::Text(..) | Node::DescriptorInfo(..) => Kind::File,
+            | Node::DescriptorInfos(_)
+            | Node::Namespaces(_)
+            | Node::Net(_)
+            | Node::Ipc => Kind::Directory,
+            Node::SelfLink
+            | Node::ThreadSelfLink
+            | Node::Alias(..)
+            | Node::Place(..)
+            | Node::Descriptor(..)
+            | Node::Namespace(..) => Kind::Symlink,
+            Node::Global(_)
+            | Node::Setting(_)
+            | Node::Text(..)
+            | Node::DescriptorInfo(..)
+            | Node::NetFile(..)
+            | Node::IpcFile(_) => Kind::File,
         }
     }
 
@@ -108,6 +129,7 @@ impl Node {
         match self {
             Node::Descriptors(_) | Node::DescriptorInfos(_) => 0o500,
             Node::DescriptorInfo(..) => 0o400,
+            Node::Namespaces(_) => 0o511,
             Node::Setting(_) => 0o644,
             Node::Text(_, name) => OF_SUBJECT.iter().find(|(known, _)| *known == name).map_or(0, |(_, mode)| *mode),
             _ if self.kind() == Kind::Directory => 0o555,
@@ -129,7 +151,11 @@ impl Node {
             | Node::Descriptors(who)
             | Node::Descriptor(who, _)
             | Node::DescriptorInfos(who)
-            | Node::DescriptorInfo(who, _) => Some(who),
+            | Node::DescriptorInfo(who, _)
+            | Node::Namespaces(who)
+            | Node::Namespace(who, _)
+            | Node::Net(who)
+            | Node::NetFile(who, _) => Some(who),
             Node::Tasks(pid) => Some(Who::Process(pid)),
             _ => None,
         }
@@ -152,6 +178,8 @@ impl Node {
             Node::SelfLink => return 2,
             Node::ThreadSelfLink => return 3,
             Node::Alias(name, _) => return 8 + at(ALIASES.iter().position(|(known, _)| *known == name)),
+            Node::Ipc => return 4,
+            Node::IpcFile(name) => return 16 + at(sysvipc::FILES.iter().position(|known| *known == name)),
             Node::Global(name) => return 32 + global(name),
             Node::Setting(setting) => return 0x8000 + settings::index(setting.path),
             Node::Settings(path) => return 0x4000 + settings::index(path) * 8 + path.matches('/').count() as u64,
@@ -159,6 +187,10 @@ impl Node {
             Node::Tasks(_) => 1,
             Node::Descriptors(_) => 2,
             Node::DescriptorInfos(_) => 3,
+            Node::Namespaces(_) => 4,
+            Node::Net(_) => 5,
+            Node::Namespace(_, name) => 80 + at(ns::ALL.iter().position(|(known, ..)| *known == name)),
+            Node::NetFile(_, name) => 96 + at(net::FILES.iter().position(|known| *known == name)),
             Node::Text(_, name) => 16 + at(OF_SUBJECT.iter().position(|(known, _)| *known == name)),
             Node::Place(_, name) => 64 + at(LINKS.iter().position(|known| *known == name)),
             Node::Descriptor(_, fd) => DESCRIPTORS + u64::from(fd.0.unsigned_abs()),
@@ -181,6 +213,11 @@ impl Node {
             }
             Node::Descriptors(who) => descriptors(who, Node::Descriptor),
             Node::DescriptorInfos(who) => descriptors(who, Node::DescriptorInfo),
+            Node::Namespaces(who) => {
+                Ok(ns::ALL.iter().map(|(name, ..)| named(name, Node::Namespace(who, name))).collect())
+            }
+            Node::Ipc => Ok(sysvipc::FILES.iter().map(|name| named(name, Node::IpcFile(name))).collect()),
+            Node::Net(who) => Ok(net::FILES.iter().map(|name| named(name, Node::NetFile(who, name))).collect()),
             _ => Err(Errno::ENOTDIR),
         }
     }
@@ -198,6 +235,9 @@ impl Node {
             }
             Node::Descriptors(who) => open_fd(who, name).map(|fd| Node::Descriptor(who, fd)),
             Node::DescriptorInfos(who) => open_fd(who, name).map(|fd| Node::DescriptorInfo(who, fd)),
+            Node::Namespaces(_) | Node::Net(_) | Node::Ipc => {
+                self.children()?.into_iter().find(|(known, _)| known == name).map(|(_, node)| node)
+            }
             _ => return Err(Errno::ENOTDIR),
         };
         found.ok_or(Errno::ENOENT)
@@ -209,7 +249,7 @@ fn of_root() -> Vec<Named> {
     let processes = tree::collect_processes();
     all.extend(processes.iter().map(|p| named(&p.pid.to_string(), Node::Subject(Who::Process(p.pid)))));
     all.extend([("self", Node::SelfLink), ("thread-self", Node::ThreadSelfLink)].map(|(n, node)| named(n, node)));
-    all.push(named("sys", Node::Settings("")));
+    all.extend([named("sys", Node::Settings("")), named("sysvipc", Node::Ipc)]);
     all.extend(GLOBAL.iter().map(|name| named(name, Node::Global(name))));
     all.extend(ALIASES.iter().map(|(name, target)| named(name, Node::Alias(name, target))));
     all
@@ -220,6 +260,7 @@ fn in_root(name: &[u8]) -> Option<Node> {
         b"self" => return Some(Node::SelfLink),
         b"thread-self" => return Some(Node::ThreadSelfLink),
         b"sys" => return Some(Node::Settings("")),
+        b"sysvipc" => return Some(Node::Ipc),
         _ => {}
     }
     let global = GLOBAL.iter().find(|known| known.as_bytes() == name).map(|known| Node::Global(known));
@@ -236,6 +277,7 @@ fn of_subject(who: Who) -> Vec<Named> {
         all.push(named("task", Node::Tasks(pid)));
     }
     all.extend([named("fd", Node::Descriptors(who)), named("fdinfo", Node::DescriptorInfos(who))]);
+    all.extend([named("net", Node::Net(who)), named("ns", Node::Namespaces(who))]);
     all.extend(OF_SUBJECT.iter().map(|(name, _)| named(name, Node::Text(who, name))));
     all.extend(LINKS.iter().map(|name| named(name, Node::Place(who, name))));
     all
@@ -246,6 +288,8 @@ fn in_subject(who: Who, name: &[u8]) -> Option<Node> {
         (b"task", Who::Process(pid)) => return Some(Node::Tasks(pid)),
         (b"fd", _) => return Some(Node::Descriptors(who)),
         (b"fdinfo", _) => return Some(Node::DescriptorInfos(who)),
+        (b"net", _) => return Some(Node::Net(who)),
+        (b"ns", _) => return Some(Node::Namespaces(who)),
         _ => {}
     }
     let text = OF_SUBJECT.iter().find(|(known, _)| known.as_bytes() == name).map(|(known, _)| Node::Text(who, known));

@@ -1,5 +1,7 @@
 //! Files of /proc that are about the whole container.
 
+use crate::fs::inode::split_dev;
+use crate::fs::locks::{self, LockKind, Owner, Record};
 use crate::mm::figures::{self, Figures};
 use crate::process::thread_group::RunState;
 use crate::process::tree;
@@ -23,6 +25,7 @@ pub(super) fn text(name: &str) -> String {
             "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\n".into()
         }
         "loadavg" => loadavg(),
+        "locks" => locks::collect().iter().zip(1..).map(|(lock, number)| lock_line(lock, number)).collect(),
         "meminfo" => meminfo(&figures::now()),
         "partitions" => "major minor  #blocks  name\n\n".into(),
         "stat" => stat(up),
@@ -57,6 +60,20 @@ fn with_topology(lines: &str, own: &str) -> String {
     let at = lines.find("fpu\t").unwrap_or(lines.len());
     let (head, tail) = lines.split_at(at);
     format!("{head}{own}{tail}")
+}
+
+/// proc_locks(5).
+fn lock_line(lock: &locks::Shown, number: u32) -> String {
+    let Record { owner, pid, kind, start, end } = lock.record;
+    let class = match owner {
+        _ if lock.is_flock => "FLOCK ",
+        Owner::Process(_) => "POSIX ",
+        Owner::File(_) => "OFDLCK",
+    };
+    let kind = if kind == LockKind::Exclusive { "WRITE" } else { "READ" };
+    let (major, minor) = split_dev(lock.id.dev);
+    let end = if end == u64::MAX { "EOF".to_string() } else { end.to_string() };
+    format!("{number}: {class} ADVISORY  {kind} {pid} {major:02x}:{minor:02x}:{} {start} {end}\n", lock.id.ino)
 }
 
 fn loadavg() -> String {

@@ -2,33 +2,38 @@
 
 use super::subject::Subject;
 use super::system::TICK_NS;
-use super::{limits, maps, mounts};
+use super::{limits, maps, mounts, smaps};
 use crate::fs::file::File;
 use crate::fs::inode::make_dev;
-use crate::process::Task;
+use crate::process::{Task, visit};
 use crate::syscall::sched;
 use crate::time::clock::{process_cpu_ns, thread_cpu_ns};
 use crate::tty::devices::PTS_MAJOR;
+use crate::{Errno, Result};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use machine::guest;
 
 /// Longest command line or environment that is shown.
 const LONGEST: u64 = 1 << 20;
+/// Longest title.
+const LONGEST_TITLE: u64 = 4096;
 
 /// The file of this name.
-pub(super) fn of_subject(subject: &Subject, name: &str) -> Vec<u8> {
+///
+/// # Errors
+/// EIO for memory of a process that does not answer; INTERRUPTED.
+pub(super) fn of_subject(subject: &Subject, name: &str) -> Result<Vec<u8>> {
     let task = subject.task.as_ref();
     let of_task = |make: fn(&Arc<Task>) -> String| task.map(make).unwrap_or_default().into_bytes();
-    match name {
+    Ok(match name {
         "auxv" => task.map(|task| task.mm().info().auxv.clone()).unwrap_or_default(),
         "cgroup" => b"0::/\n".to_vec(),
-        "cmdline" => command_line(subject),
+        "cmdline" => command_line(subject)?,
         "comm" => [subject.comm().as_bytes(), b"\n"].concat(),
-        "environ" => environment(subject),
+        "environ" => environment(subject)?,
         "limits" => limits::text(&subject.process.limits).into_bytes(),
         "maps" => of_task(maps::text),
         "mountinfo" => of_task(|task| mounts::mountinfo(&task.root())),
@@ -37,44 +42,57 @@ pub(super) fn of_subject(subject: &Subject, name: &str) -> Vec<u8> {
         "oom_score_adj" => format!("{}\n", subject.process.limits.oom_adjustment()).into_bytes(),
         "personality" => of_task(|task| format!("{:08x}\n", task.settings.lock().personality)),
         "setgroups" => b"allow\n".to_vec(),
+        "smaps" => of_task(smaps::text),
+        "smaps_rollup" => of_task(smaps::rollup),
         "stat" => stat(subject).into_bytes(),
         "statm" => statm(subject).into_bytes(),
         "status" => status(subject).into_bytes(),
         "uid_map" | "gid_map" => b"         0          0 4294967295\n".to_vec(),
         _ => Vec::new(),
-    }
+    })
 }
 
-/// The caller's own from its memory, where it may have changed it; another's as it was at exec.
-fn command_line(subject: &Subject) -> Vec<u8> {
-    let Some(task) = &subject.task else { return Vec::new() };
-    let (range, at_exec) = {
+/// From the process's memory, where it may have changed it; as it was at exec where the process does not answer.
+fn command_line(subject: &Subject) -> Result<Vec<u8>> {
+    let Some(task) = &subject.task else { return Ok(Vec::new()) };
+    let (arguments, environment, at_exec) = {
         let mm = task.mm();
         let info = mm.info();
-        (info.arguments, Arc::clone(&info.command))
+        (info.arguments, info.environment, Arc::clone(&info.command))
     };
-    if subject.is_own() { strings(range) } else { at_exec.to_vec() }
-}
-
-/// Of another process, nothing: its memory is not reachable from here.
-fn environment(subject: &Subject) -> Vec<u8> {
-    match &subject.task {
-        Some(task) if subject.is_own() => {
-            let range = task.mm().info().environment;
-            strings(range)
-        }
-        _ => Vec::new(),
+    let mut bytes = match strings(subject, arguments) {
+        Err(Errno::INTERRUPTED) => return Err(Errno::INTERRUPTED),
+        Err(_) => return Ok(at_exec.to_vec()),
+        Ok(bytes) => bytes,
+    };
+    if bytes.last().is_some_and(|last| *last != 0) {
+        // A title that the process wrote over its arguments, into its environment.
+        bytes = strings(subject, (arguments.0, environment.1.min(arguments.0 + LONGEST_TITLE)))?;
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        bytes.truncate(end);
     }
+    Ok(bytes)
 }
 
-fn strings(range: (u64, u64)) -> Vec<u8> {
+fn environment(subject: &Subject) -> Result<Vec<u8>> {
+    let Some(task) = &subject.task else { return Ok(Vec::new()) };
+    let range = task.mm().info().environment;
+    strings(subject, range)
+}
+
+fn strings(subject: &Subject, range: (u64, u64)) -> Result<Vec<u8>> {
     let len = range.1.saturating_sub(range.0).min(LONGEST);
     let mut bytes = alloc::vec![0; usize::try_from(len).unwrap_or(0)];
-    match guest::read_some(range.0, &mut bytes) {
-        Ok(count) => bytes.truncate(count),
-        Err(_) => bytes.clear(),
+    let mut done = 0;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match visit::read(&subject.process, range.0 + done as u64, rest) {
+            Ok(count) if count > 0 => done += count,
+            Ok(_) | Err(Errno::EFAULT | Errno::ESRCH) => break,
+            Err(errno) => return Err(errno),
+        }
     }
-    bytes
+    bytes.truncate(done);
+    Ok(bytes)
 }
 
 /// /proc/PID/fdinfo/N.

@@ -1,0 +1,43 @@
+//! Whether processes share something: kcmp(2).
+
+use crate::fs::fd_table::Fd;
+use crate::process::inspect::{self, Identity};
+use crate::process::{Pid, Task, tree};
+use crate::{Errno, Result};
+use alloc::sync::Arc;
+
+/// What is compared.
+const FILE: u32 = 0;
+const VM: u32 = 1;
+const FILES: u32 = 2;
+const FS: u32 = 3;
+const SIGHAND: u32 = 4;
+
+/// Compares what two tasks have: 0 for the same, 1 and 2 for an order of those that are not.
+///
+/// # Errors
+/// ESRCH, EPERM, EBADF; EINVAL for what cannot be compared.
+pub(super) fn kcmp(task: &Task, first: Pid, second: Pid, what: u32, index: u64, other: u64) -> Result<u64> {
+    let find = |pid| tree::task(pid).ok_or(Errno::ESRCH);
+    let (first, second) = (find(first)?, find(second)?);
+    if ![&first, &second].iter().all(|one| inspect::is_allowed(task, &one.process, Identity::Real)) {
+        return Err(Errno::EPERM);
+    }
+    let file = |of: &Task, index: u64| of.file(Fd(i32::try_from(index).map_err(|_| Errno::EBADF)?));
+    match what {
+        FILE => Ok(order(&file(&first, index)?, &file(&second, other)?)),
+        VM => Ok(order(&first.mm(), &second.mm())),
+        FILES => Ok(order(&first.files(), &second.files())),
+        FS => Ok(order(&first.fs(), &second.fs())),
+        SIGHAND => Ok(order(&first.process.actions(), &second.process.actions())),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn order<T>(first: &Arc<T>, second: &Arc<T>) -> u64 {
+    match Arc::as_ptr(first).cmp(&Arc::as_ptr(second)) {
+        core::cmp::Ordering::Equal => 0,
+        core::cmp::Ordering::Less => 1,
+        core::cmp::Ordering::Greater => 2,
+    }
+}
