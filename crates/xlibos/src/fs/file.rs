@@ -4,7 +4,7 @@ use super::fd_table::FdTable;
 use super::inode::{Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks;
-use super::sigio::SigIo;
+use super::sigio::{SigIo, Target};
 use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
 use super::text_busy::Claim;
@@ -134,6 +134,11 @@ pub trait FileOps: Send + Sync + Any {
     /// Whether it sends SIGIO where O_ASYNC asks for that.
     fn tells_by_signal(&self) -> bool {
         self.wait_queue().is_some()
+    }
+
+    /// Whether its owner is told of urgent data by SIGURG: sockets.
+    fn has_urgent_data(&self) -> bool {
+        false
     }
 
     /// ioctl(2).
@@ -426,10 +431,8 @@ impl File {
             flags.remove(OpenFlags::ASYNC);
         }
         self.ops.set_flags(self, flags)?;
-        if flags.contains(OpenFlags::ASYNC) {
-            self.sigio().watch(&*self.ops);
-        } else if self.flags().contains(OpenFlags::ASYNC) {
-            self.sigio().unwatch(&*self.ops);
+        if flags.contains(OpenFlags::ASYNC) || self.flags().contains(OpenFlags::ASYNC) {
+            self.sigio().set_async(&*self.ops, flags.contains(OpenFlags::ASYNC));
         }
         self.flags.store(flags.bits(), Ordering::Relaxed);
         Ok(())
@@ -439,6 +442,14 @@ impl File {
     #[must_use]
     pub fn sigio(&self) -> Arc<SigIo> {
         Arc::clone(self.sigio.lock().get_or_insert_with(SigIo::new))
+    }
+
+    /// F_SETOWN: who is told of readiness, where O_ASYNC asks for that, and of urgent data.
+    pub fn set_owner(&self, target: Target) {
+        self.sigio().set_target(target);
+        if self.ops.has_urgent_data() {
+            self.sigio().watch(&*self.ops);
+        }
     }
 
     /// The file may hold locks of its own from now on.

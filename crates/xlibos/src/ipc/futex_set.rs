@@ -6,6 +6,7 @@
 use crate::fs::file::Sharing;
 use crate::fs::inode::InodeId;
 use crate::mm::{Backing, PAGE};
+use crate::process::Pid;
 use crate::wait::{Deadline, Events, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -47,6 +48,7 @@ pub struct Word {
 
 /// One who waits: which of its words was woken, or none.
 struct Waiter {
+    tid: Pid,
     woken: AtomicUsize,
     queue: WaitQueue,
 }
@@ -103,8 +105,19 @@ struct Registered(Arc<Waiter>);
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let own: Vec<_> = TABLE.lock().extract_if(.., |(_, waiter, _)| Arc::ptr_eq(waiter, &self.0)).collect();
-        COUNT.fetch_sub(own.len(), Ordering::SeqCst);
+        remove(|waiter| core::ptr::eq(waiter, &raw const *self.0));
+    }
+}
+
+fn remove(is_meant: impl Fn(&Waiter) -> bool) {
+    let removed: Vec<_> = TABLE.lock().extract_if(.., |(_, waiter, _)| is_meant(waiter)).collect();
+    COUNT.fetch_sub(removed.len(), Ordering::SeqCst);
+}
+
+/// A thread died without the LibOS's doing: it takes no more wakes.
+pub fn forget(tid: Pid) {
+    if COUNT.load(Ordering::SeqCst) != 0 {
+        remove(|waiter| waiter.tid == tid);
     }
 }
 
@@ -113,7 +126,7 @@ impl Drop for Registered {
 /// # Errors
 /// EAGAIN where a word holds another value, EFAULT, ETIMEDOUT, INTERRUPTED.
 pub fn wait(task: &Task, words: &[Word], deadline: Deadline) -> Result<usize> {
-    let waiter = Arc::new(Waiter { woken: AtomicUsize::new(NONE), queue: WaitQueue::new() });
+    let waiter = Arc::new(Waiter { tid: task.tid(), woken: AtomicUsize::new(NONE), queue: WaitQueue::new() });
     let entries: Vec<_> = words.iter().map(|word| key_of(task, word.address, word.scope)).collect();
     let _registered = Registered(Arc::clone(&waiter));
     {
@@ -129,4 +142,25 @@ pub fn wait(task: &Task, words: &[Word], deadline: Deadline) -> Result<usize> {
         }
     }
     wait_until(&[&waiter.queue], deadline, woken)?.ok_or(Errno::ETIMEDOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COUNT, Key, NONE, Scope, TABLE, Waiter, forget};
+    use crate::wait::WaitQueue;
+    use alloc::sync::Arc;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn who_died_takes_no_wake() {
+        for tid in [-5, -6] {
+            let waiter = Waiter { tid, woken: AtomicUsize::new(NONE), queue: WaitQueue::new() };
+            TABLE.lock().push((Key::Private(0, 4, Scope::Private), Arc::new(waiter), 0));
+            COUNT.fetch_add(1, Ordering::SeqCst);
+        }
+        forget(-5);
+        assert_eq!((COUNT.load(Ordering::SeqCst), TABLE.lock().len()), (1, 1));
+        forget(-6);
+        assert_eq!((COUNT.load(Ordering::SeqCst), TABLE.lock().len()), (0, 0));
+    }
 }

@@ -1,13 +1,13 @@
 //! POSIX message queues: mq_overview(7). A queue lives while it has a name or an open file.
 //!
-//! Locks: the names and the counts of bytes, then a queue's state; each is a leaf otherwise.
+//! Locks: the names and the counts of bytes, then a queue's state, then the tree of processes.
 
 use crate::fs::access::{self, READ, WRITE};
 use crate::fs::file::{File, FileOps, OpenFlags};
 use crate::fs::inode::{Kind, Stat, new_anonymous_ino};
 use crate::net::socket::Socket;
 use crate::process::creds::{CAP_FOWNER, CAP_SYS_RESOURCE, Creds};
-use crate::process::{Process, Task};
+use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{SigInfo, send_process};
 use crate::uio::Sink;
 use crate::wait::{Deadline, Events, READABLE, WRITABLE, WaitQueue, wait_until};
@@ -108,8 +108,8 @@ struct State {
     /// By falling priority, those of one in the order in which they came.
     messages: VecDeque<Message>,
     bytes: usize,
-    /// Who sleeps in a receive: a message that one of them takes is not told of.
-    receivers: usize,
+    /// Threads that sleep in a receive: a message that one of them takes is not told of.
+    receivers: Vec<Pid>,
     notice: Option<(Weak<Process>, Notice)>,
 }
 
@@ -128,7 +128,9 @@ impl State {
 
     /// The registration, where the message that comes now is to be told of.
     fn due_notice(&mut self) -> Option<(Weak<Process>, Notice)> {
-        if self.messages.is_empty() && self.receivers == 0 { self.notice.take() } else { None }
+        // One that died without a word receives nothing.
+        let is_awaited = self.receivers.iter().any(|tid| tree::task(*tid).is_some());
+        if self.messages.is_empty() && !is_awaited { self.notice.take() } else { None }
     }
 }
 
@@ -294,15 +296,15 @@ impl Queue {
     ///
     /// # Errors
     /// EAGAIN with `is_nonblocking`, ETIMEDOUT, INTERRUPTED.
-    pub fn receive(&self, is_nonblocking: bool, deadline: Deadline) -> Result<Message> {
+    pub fn receive(&self, task: &Task, is_nonblocking: bool, deadline: Deadline) -> Result<Message> {
         let take = || self.state.lock().take();
         let message = match take() {
             Some(message) => message,
             None if is_nonblocking => return Err(Errno::EAGAIN),
             None => {
-                self.state.lock().receivers += 1;
+                self.state.lock().receivers.push(task.tid());
                 let waited = wait_until(&[&self.events], deadline, take);
-                self.state.lock().receivers -= 1;
+                self.state.lock().receivers.retain(|tid| *tid != task.tid());
                 waited?.ok_or(Errno::ETIMEDOUT)?
             }
         };
@@ -424,10 +426,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_message_without_a_receiver_is_told_of() {
-        let mut state = State { notice: Some((Weak::new(), Notice::Silence)), receivers: 1, ..State::default() };
-        assert!(state.due_notice().is_none());
-        state.receivers = 0;
+    fn only_the_first_message_is_told_of() {
+        // No thread has that number: whoever waited is dead.
+        let receivers = Vec::from([-1]);
+        let mut state = State { notice: Some((Weak::new(), Notice::Silence)), receivers, ..State::default() };
         state.insert(message(0, 0));
         assert!(state.due_notice().is_none());
         state.take();

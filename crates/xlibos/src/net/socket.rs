@@ -337,6 +337,10 @@ impl FileOps for SocketFile {
         Some(self.socket.queue())
     }
 
+    fn has_urgent_data(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, task: &Task, _file: &File, command: u32, argument: u64) -> Result<u64> {
         if command == FIONREAD {
             if self.socket.is_listening() {

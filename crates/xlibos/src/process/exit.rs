@@ -101,6 +101,7 @@ pub fn forget_half_done(task: &Task) {
 /// Ends a task in place of its host thread, which died without the LibOS's doing.
 pub fn bury(task: &Arc<Task>) {
     task.ended.store(true, Ordering::SeqCst);
+    futex_set::forget(task.tid());
     drop_files(task);
     let process = Arc::clone(&task.process);
     let left = {

@@ -142,7 +142,7 @@ fn set_owner(file: &File, id: i32) -> Result<()> {
         _ => Target::Group(-id),
     };
     check_target(target)?;
-    file.sigio().set_target(target);
+    file.set_owner(target);
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn set_owner_ex(file: &File, from: u64) -> Result<()> {
         _ => return Err(Errno::EINVAL),
     };
     check_target(target)?;
-    file.sigio().set_target(target);
+    file.set_owner(target);
     Ok(())
 }
 

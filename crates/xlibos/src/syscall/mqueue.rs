@@ -102,7 +102,7 @@ pub(super) fn mq_timedreceive(
     if len < queue.size().bytes {
         return Err(Errno::EMSGSIZE);
     }
-    let message = queue.receive(file.is_nonblocking(), deadline)?;
+    let message = queue.receive(task, file.is_nonblocking(), deadline)?;
     priority.write_optional(&message.priority)?;
     guest::write(to, &message.text)?;
     Ok(message.text.len())

@@ -58,8 +58,8 @@ syscalls! {
     43 accept(fd: Fd, address: u64, len: UserPtr<i32>) -> Fd = super::socket::accept, Full;
     44 sendto(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: i32) -> usize = super::message::sendto, Full;
     45 recvfrom(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: UserPtr<i32>) -> usize = super::message::recvfrom, Full;
-    46 sendmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::sendmsg, Partial("MSG_OOB sends no SIGURG, SO_OOBINLINE is kept only");
-    47 recvmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::recvmsg, Partial("MSG_OOB sends no SIGURG, SO_OOBINLINE is kept only");
+    46 sendmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::sendmsg, Partial("SO_OOBINLINE is kept only");
+    47 recvmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::recvmsg, Partial("SO_OOBINLINE is kept only");
     48 shutdown(fd: Fd, how: i32) -> () = super::socket::shutdown, Full;
     49 bind(fd: Fd, address: u64, len: i32) -> () = super::socket::bind, Full;
     50 listen(fd: Fd, backlog: i32) -> () = super::socket::listen, Full;

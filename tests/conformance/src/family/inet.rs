@@ -1,6 +1,6 @@
 //! TCP and UDP on loopback, IPv4 and IPv6.
 
-use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, cases, child, close, int, pestered, pipe, read, read_all, restarted, skip, write};
+use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, cases, child, close, int, pestered, pipe, read, read_all, restarted, skip, until, write};
 use crate::net::{option, recv, send, set_option};
 use crate::sys::{Errno, Result, memory, signal, sys};
 use libc as c;
@@ -173,6 +173,28 @@ cases! { inet;
         assert_eq!(recv(b, 9, c::MSG_OOB)?, b"!");
         assert_errno(recv(b, 9, c::MSG_OOB), c::EINVAL);
         assert_eq!(read(b, 9)?, b"in");
+    }
+    fn urgent_data_is_told_to_the_owner() {
+        let ((a, b), (to, other)) = (tcp_pair()?, tcp_pair()?);
+        signal::record(c::SIGURG, 0)?;
+        signal::record(c::SIGIO, 0)?;
+        // Nobody owns this one.
+        send(a, b"!", c::MSG_OOB)?;
+        while recv(b, 9, c::MSG_OOB).is_err() {}
+        assert_eq!(signal::count(c::SIGURG), 0);
+        sys!(fcntl, b, c::F_SETOWN, crate::kit::pid()?)?;
+        write(a, b"plain")?;
+        send(a, b"!", c::MSG_OOB)?;
+        until(|| signal::count(c::SIGURG) == 1);
+        // Neither readiness nor the end is urgent.
+        sys!(fcntl, other, c::F_SETOWN, crate::kit::pid()?)?;
+        sys!(fcntl, other, c::F_SETFL, c::O_ASYNC)?;
+        write(to, b"plain")?;
+        until(|| signal::count(c::SIGIO) > 0);
+        close(to)?;
+        sys!(fcntl, other, c::F_SETFL, 0)?;
+        sys!(poll, &mut c::pollfd { fd: other, events: c::POLLRDHUP, revents: 0 }, 1, -1)?;
+        assert_eq!(signal::count(c::SIGURG), 1);
     }
     fn reads_stop_at_the_mark() {
         let (a, b) = tcp_pair()?;
