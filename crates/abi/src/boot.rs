@@ -9,7 +9,7 @@
 //! ```text
 //! base                    rodata, relro (read-only, private mapping of the runner), text (of the supervisor's file)
 //! base + ARENA_OFFSET - 4096   the runner's own code
-//! base + ARENA_OFFSET     boot block (one page)         \
+//! base + ARENA_OFFSET     boot block, change words      \
 //!        + 4096           .data, .bss                    | the arena: one sealed memfd, MAP_SHARED
 //!        heap_start       heap                           | at the same address everywhere
 //!        threads_start    thread areas                  /
@@ -45,6 +45,20 @@ pub const STDIO_FD: i32 = 14;
 pub const TEXT_FD: i32 = 17;
 /// First descriptor that the LibOS may see for anything else.
 pub const FIRST_FREE_FD: i32 = 17;
+
+/// Where the change words lie in the arena's first page: 32-bit words, written by the supervisor alone.
+pub const CHANGES_OFFSET: u64 = 2048;
+/// How many change words there are. Each changes before the supervisor forgets that the container knows something that
+/// changed on the host; the first with every other. A word whose lowest bit is set tells of nothing any more: what it is
+/// asked for is known for a second.
+pub const CHANGE_WORDS: usize = 512;
+
+/// The change word of a node's inode number.
+#[must_use]
+pub const fn change_word(inode: u64) -> usize {
+    let mixed = (inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % CHANGE_WORDS;
+    if mixed == 0 { 1 } else { mixed }
+}
 
 /// `BootBlock::magic`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"xlibos\x00\x01");

@@ -367,6 +367,8 @@ pub enum Reply {
     Nodes(Vec<Node>),
     /// Entries, without `.` and `..`; `more` says that another request continues.
     Entries {
+        /// Attributes of the directory itself.
+        directory: Attributes,
         /// Entries.
         entries: Vec<Entry>,
         /// Whether the directory goes on.

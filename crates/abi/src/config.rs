@@ -95,6 +95,8 @@ pub enum MountSource {
         export: u16,
         /// Put a writable layer in memory above; the host's files stay as they are.
         overlay: bool,
+        /// The host tells of all changes there: no other machine makes any.
+        watched: bool,
     },
     /// An empty file system in memory.
     Tmpfs {

@@ -22,9 +22,4 @@ pub enum Event {
     Quiesce,
     /// Let them go on.
     Resume,
-    /// Something below a watched directory changed: forget names below this export.
-    Changed {
-        /// The export.
-        export: u16,
-    },
 }

@@ -8,7 +8,7 @@ use crate::{entry, heap, trap};
 use abi::boot::BootBlock;
 use core::arch::global_asm;
 use core::fmt::Write as _;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 unsafe extern "Rust" {
     safe fn kernel_main(boot: &'static BootBlock) -> !;
@@ -72,6 +72,13 @@ fn block() -> *mut BootBlock {
 pub fn boot_block() -> &'static BootBlock {
     // SAFETY: mapped and filled by the supervisor; later writes are of the panic record only.
     unsafe { &*block() }
+}
+
+/// The words in which the supervisor tells of changes on the host, behind the boot block.
+pub(crate) fn change_words() -> &'static [AtomicU32; abi::boot::CHANGE_WORDS] {
+    let words = block().cast::<u8>().wrapping_add(abi::boot::CHANGES_OFFSET as usize).cast();
+    // SAFETY: they lie in the boot block's page, which is mapped for good, and nothing else does.
+    unsafe { &*words }
 }
 
 /// A range of the arena that the boot block names, as bytes; empty where it is out of the arena.

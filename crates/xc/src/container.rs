@@ -126,7 +126,7 @@ fn supervise(
     memory_limit: u64,
     counts: bool,
 ) -> Result<Ended> {
-    let sandbox::Running { reaper, channels, events } = running;
+    let sandbox::Running { reaper, channels, events, arena } = running;
     // Before any thread: the mask is inherited.
     forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
     if let Some(terminal) = &mut terminal {
@@ -146,6 +146,7 @@ fn supervise(
         }
         Control::Quiesced { .. } => {}
     });
+    options.arena = Some(arena);
     if memory_limit != 0 {
         options.memory_limit = memory_limit;
     }

@@ -48,7 +48,7 @@ impl Mounts {
         }
         let mut mounts = Self::default();
         let export = mounts.export(root, read_only)?;
-        mounts.add(b"/", MountSource::Host { export, overlay: false }, writes_refused(read_only));
+        mounts.add(b"/", mounts.host(export, false), writes_refused(read_only));
         Ok(mounts)
     }
 
@@ -60,7 +60,7 @@ impl Mounts {
         let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the host's mounts")?;
         let mut mounts = Self::default();
         let root = mounts.export(Path::new("/"), true).context("the host's root")?;
-        mounts.add(b"/", MountSource::Host { export: root, overlay: true }, MountFlags::default());
+        mounts.add(b"/", mounts.host(root, true), MountFlags::default());
         for (target, kind) in table.lines().filter_map(mount_of) {
             let own = target == Path::new("/");
             let below_own = ["/proc", "/sys", "/dev"].iter().any(|own| target.starts_with(own));
@@ -69,7 +69,7 @@ impl Mounts {
             }
             // A mount that cannot be opened, or is hidden by another, is not shown.
             if let Ok(export) = mounts.export(&target, true) {
-                let source = MountSource::Host { export, overlay: true };
+                let source = mounts.host(export, true);
                 mounts.add(target.as_os_str().as_bytes(), source, MountFlags::default());
             }
         }
@@ -102,6 +102,11 @@ impl Mounts {
 
     fn add(&mut self, target: &[u8], source: MountSource, flags: MountFlags) {
         self.list.push(Mount { target: target.to_vec(), source, flags });
+    }
+
+    fn host(&self, export: u16, overlay: bool) -> MountSource {
+        let watched = self.exports.get(usize::from(export)).is_some_and(Export::is_watched);
+        MountSource::Host { export, overlay, watched }
     }
 
     fn export(&mut self, path: &Path, read_only: bool) -> Result<u16> {
@@ -149,7 +154,7 @@ impl Mounts {
             other => bail!("unknown option {}; only ro and rw are known", shown(other)),
         };
         let export = self.export(Path::new(OsStr::from_bytes(source)), read_only)?;
-        self.add(target, MountSource::Host { export, overlay: false }, writes_refused(read_only));
+        self.add(target, self.host(export, false), writes_refused(read_only));
         Ok(target)
     }
 }

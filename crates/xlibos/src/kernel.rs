@@ -499,7 +499,6 @@ fn on_outside_event(event: Event) {
         Event::Hangup => crate::tty::console_hung_up(),
         Event::Quiesce => quiesce::begin(),
         Event::Resume => quiesce::end(),
-        Event::Changed { .. } => {}
     }
 }
 

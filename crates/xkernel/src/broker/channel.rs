@@ -68,6 +68,8 @@ impl Broker {
             for number in 1..THREADS {
                 channels.start_thread(self, scope, number)?;
             }
+            let watch = || self.watches.serve(channels.stop.as_fd());
+            thread::Builder::new().name("watches".into()).spawn_scoped(scope, watch)?;
             channels.work(self, scope)
         })
     }

@@ -2,9 +2,11 @@
 
 use super::create::Rights;
 use super::export::{Access, Export};
+use super::listing::Directory;
 use super::lock::Range;
+use super::watch::Then;
 use super::{Broker, Control, change, create, walk, xattr};
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, NewNode, Reply, Request, XattrOperation};
 use abi::stats::TrappedSite;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -81,14 +83,18 @@ impl Broker {
     fn perform_answered(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         match request {
             Request::Walk { export, from, path } => {
-                Ok(Reply::Nodes(walk::walk(self.export(export)?, from, path)?).into())
+                Ok(Reply::Nodes(walk::walk(&self.watches, self.export(export)?, from, path)?).into())
             }
             Request::ReadDir { export, path, from } => {
-                let (entries, more) = self.listings.read(export, self.export(export)?, path, from)?;
-                Ok(Reply::Entries { entries, more }.into())
+                let of = Directory { watches: &self.watches, number: export, export: self.export(export)?, path };
+                let (directory, entries, more) = self.listings.read(&of, from)?;
+                Ok(Reply::Entries { directory, entries, more }.into())
             }
             Request::Open { export, path, writable } => {
                 let access = if writable { Access::Write } else { Access::Read };
+                if writable {
+                    self.watches.writes(self.export(export)?, path);
+                }
                 let (file, attributes) = self.export(export)?.file(path, access)?;
                 Ok(Outcome::with(Reply::Node(attributes), file))
             }
@@ -119,29 +125,30 @@ impl Broker {
 
     /// What changes files of an export, or its state on the host.
     fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
+        let (number, paths, then) = match request {
+            Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
+            Request::Create { export, path, .. }
+            | Request::Remove { export, path, .. }
+            | Request::SetAttributes { export, path, .. }
+            | Request::Allocate { export, path, .. }
+            | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_) } => {
+                (export, vec![path], Then::Nothing)
+            }
+            Request::Rename { export, from, to, .. } => (export, vec![from, to], Then::Move),
+            Request::Link { export, to, .. } => (export, vec![to], Then::Nothing),
+            request => return self.perform_unseen(request),
+        };
+        let export = self.export(number)?;
+        self.watches.changing(export, &paths, then, || perform_seen(export, request))
+    }
+
+    /// What the host tells nobody of.
+    fn perform_unseen(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         match request {
-            Request::Create { export, path, kind, mode, owner } => {
-                let rights = Rights { mode, owner };
-                let (attributes, file) = create::create(self.export(export)?, path, kind, rights)?;
-                Ok(Outcome { reply: Reply::Node(attributes), descriptor: file.map(Arc::new) })
-            }
-            Request::Remove { export, path, directory } => {
-                create::remove(self.export(export)?, path, directory).map(done)
-            }
-            Request::Rename { export, from, to, flags } => {
-                create::rename(self.export(export)?, from, to, flags).map(done)
-            }
-            Request::Link { export, from, to } => create::link(self.export(export)?, from, to).map(done),
-            Request::SetAttributes { export, path, change } => {
-                Ok(Reply::Node(change::set_attributes(self.export(export)?, path, change)?).into())
-            }
             Request::Xattr { export, path, operation } => {
                 Ok(xattr::perform(self.export(export)?, path, operation)?.into())
             }
             Request::Sync { export, path } => change::sync(self.export(export)?, path).map(done),
-            Request::Allocate { export, path, mode, offset, len } => {
-                change::allocate(self.export(export)?, path, mode, offset, len).map(done)
-            }
             Request::Lock { export, path, owner, kind, start, len } => {
                 self.locks.apply(self.export(export)?, path, owner, Range { kind, start, len }).map(done)
             }
@@ -151,6 +158,27 @@ impl Broker {
 
     fn export(&self, number: u16) -> Result<&Export, Errno> {
         self.exports.get(usize::from(number)).ok_or(Errno::NODEV)
+    }
+}
+
+/// What the host tells those of who watch.
+fn perform_seen(export: &Export, request: Request<'_>) -> Result<Outcome, Errno> {
+    match request {
+        Request::Create { path, kind, mode, owner, .. } => {
+            let (attributes, file) = create::create(export, path, kind, Rights { mode, owner })?;
+            Ok(Outcome { reply: Reply::Node(attributes), descriptor: file.map(Arc::new) })
+        }
+        Request::Remove { path, directory, .. } => create::remove(export, path, directory).map(done),
+        Request::Rename { from, to, flags, .. } => create::rename(export, from, to, flags).map(done),
+        Request::Link { from, to, .. } => create::link(export, from, to).map(done),
+        Request::SetAttributes { path, change, .. } => {
+            Ok(Reply::Node(change::set_attributes(export, path, change)?).into())
+        }
+        Request::Allocate { path, mode, offset, len, .. } => {
+            change::allocate(export, path, mode, offset, len).map(done)
+        }
+        Request::Xattr { path, operation, .. } => Ok(xattr::perform(export, path, operation)?.into()),
+        _ => Err(Errno::OPNOTSUPP),
     }
 }
 

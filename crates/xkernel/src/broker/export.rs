@@ -28,6 +28,24 @@ const FORBIDDEN: [(u64, &str); 15] = [
     (0x0187, "autofs"),
 ];
 
+/// Magic numbers of file systems that other machines, or programs, change without the host's knowledge.
+const UNWATCHED: [u64; 14] = [
+    0x6969,      // nfs
+    0x6573_5546, // fuse, virtiofs
+    0x0102_1997, // 9p
+    0x517b,      // smb
+    0xff53_4d42, // cifs
+    0xfe53_4d42, // smb2
+    0x00c3_6400, // ceph
+    0x5346_414f, // afs
+    0x6b41_4653, // afs of the kernel
+    0x7375_7245, // coda
+    0x0116_1970, // gfs2
+    0x7461_636f, // ocfs2
+    0x0bd0_0bd0, // lustre
+    0x786f_4256, // vboxsf
+];
+
 /// Magic number of tmpfs.
 const TMPFS: u64 = 0x0102_1994;
 
@@ -43,6 +61,7 @@ pub struct Export {
     root: OwnedFd,
     read_only: bool,
     is_directory: bool,
+    is_watched: bool,
 }
 
 impl Export {
@@ -65,7 +84,14 @@ impl Export {
         if let Some(filesystem) = forbidden(&root).map_err(failed)? {
             return Err(BrokerError::Forbidden { path: path.into(), filesystem });
         }
-        Ok(Self { root, read_only, is_directory })
+        let is_watched = !UNWATCHED.contains(&magic_of(&root).map_err(failed)?);
+        Ok(Self { root, read_only, is_directory, is_watched })
+    }
+
+    /// Whether the host tells of all changes below.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     /// Fails with `EROFS` where nothing may be written.
@@ -189,8 +215,12 @@ fn reopen(node: &OwnedFd, expected: &Attributes, access: Access) -> Result<(Owne
     Ok((file, attributes))
 }
 
+fn magic_of(root: &OwnedFd) -> Result<u64, Errno> {
+    Ok(u64::try_from(fstatfs(root)?.f_type).unwrap_or(0) & 0xffff_ffff)
+}
+
 fn forbidden(root: &OwnedFd) -> Result<Option<&'static str>, Errno> {
-    let magic = u64::try_from(fstatfs(root)?.f_type).unwrap_or(0) & 0xffff_ffff;
+    let magic = magic_of(root)?;
     if let Some(&(_, filesystem)) = FORBIDDEN.iter().find(|&&(number, _)| number == magic) {
         return Ok(Some(filesystem));
     }

@@ -5,6 +5,7 @@
 
 use super::attributes;
 use super::export::Export;
+use super::watch::Watches;
 use abi::broker::{Attributes, Entry, MAX_REPLY, Node};
 use rustix::fs::{Dir, DirEntry};
 use rustix::io::Errno;
@@ -19,8 +20,16 @@ const ROOM: usize = MAX_REPLY - 64;
 /// Upper bound of an encoded entry without its name and target: varints at their longest.
 const ENTRY_COST: usize = 128;
 
-/// One reply's entries and whether the directory goes on.
-pub(super) type Chunk = (Vec<Entry>, bool);
+/// The directory, one reply's entries, and whether the directory goes on.
+pub(super) type Chunk = (Attributes, Vec<Entry>, bool);
+
+/// A directory to read.
+pub(super) struct Directory<'a> {
+    pub(super) watches: &'a Watches,
+    pub(super) number: u16,
+    pub(super) export: &'a Export,
+    pub(super) path: &'a [u8],
+}
 
 /// Directories that were read in part, the oldest first.
 #[derive(Debug, Default)]
@@ -36,29 +45,35 @@ struct Listing {
     delivered: u32,
     /// For the attributes of its names.
     directory: OwnedFd,
+    /// Its own attributes, from before its entries were read.
+    attributes: Attributes,
     stream: Dir,
     /// The entry that did not fit any more.
     held: Option<Entry>,
 }
 
 impl Listings {
-    /// Entries of a directory from a position on.
+    /// Entries of a directory from a position on. It is watched before it is read.
     ///
     /// # Errors
     /// Those of opening and reading it. A mount point in the export is an empty directory.
-    pub(super) fn read(&self, number: u16, export: &Export, path: &[u8], from: u32) -> Result<Chunk, Errno> {
+    pub(super) fn read(&self, directory: &Directory<'_>, from: u32) -> Result<Chunk, Errno> {
+        let &Directory { number, export, path, .. } = directory;
         let mut listing = match self.take(number, path, from) {
             Some(listing) => listing,
-            None => match Listing::open(number, export, path, from) {
-                Err(Errno::XDEV) if is_mount_point(export, path) => return Ok((Vec::new(), false)),
+            None => match Listing::open(directory, from) {
+                Err(Errno::XDEV) if is_mount_point(export, path) => {
+                    return Ok((Attributes::default(), Vec::new(), false));
+                }
                 listing => listing?,
             },
         };
+        let attributes = listing.attributes;
         let (entries, more) = listing.chunk()?;
         if more {
             self.keep(listing);
         }
-        Ok((entries, more))
+        Ok((attributes, entries, more))
     }
 
     fn take(&self, export: u16, path: &[u8], from: u32) -> Option<Listing> {
@@ -83,10 +98,14 @@ impl Listings {
 
 impl Listing {
     /// Opens a directory and passes over the entries before `from`.
-    fn open(number: u16, export: &Export, path: &[u8], from: u32) -> Result<Self, Errno> {
+    fn open(directory: &Directory<'_>, from: u32) -> Result<Self, Errno> {
+        let &Directory { watches, number, export, path } = directory;
         let directory = export.readable_directory(path)?;
+        watches.watch(export, &directory)?;
+        let attributes = attributes::of_descriptor(&directory)?;
         let stream = Dir::read_from(&directory)?;
-        let mut listing = Self { export: number, path: path.to_vec(), delivered: 0, directory, stream, held: None };
+        let (export, path) = (number, path.to_vec());
+        let mut listing = Self { export, path, delivered: 0, directory, attributes, stream, held: None };
         while listing.delivered < from && listing.next()?.is_some() {
             listing.delivered += 1;
         }
@@ -94,7 +113,7 @@ impl Listing {
     }
 
     /// As many entries as one reply holds.
-    fn chunk(&mut self) -> Result<Chunk, Errno> {
+    fn chunk(&mut self) -> Result<(Vec<Entry>, bool), Errno> {
         let mut entries = Vec::new();
         let mut room = ROOM;
         while let Some(entry) = self.next()? {

@@ -4,7 +4,7 @@
 //! a hostile guest. [`Broker`] holds what all threads share; [`Export`] is one mount of the host that
 //! the container may see; [`Control`] carries what concerns the supervisor.
 //!
-//! Locks: each channel, the open listings, the memory table, the lock table and the flood limit have
+//! Locks: each channel, the open listings, the memory table, the lock table, the watches and the flood limit have
 //! a mutex of their own. They are leaves except for the channel's, which is held while its request is
 //! answered; nobody else waits for it.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod lock;
 mod memory;
 mod name;
 mod walk;
+mod watch;
 mod xattr;
 
 #[cfg(test)]
@@ -37,7 +38,9 @@ use listing::Listings;
 use lock::Locks;
 use memory::Memories;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use watch::Watches;
 
 /// Why the broker could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +118,8 @@ pub struct Options {
     pub images: Option<PathBuf>,
     /// Requests a second that pass without delay.
     pub requests_per_second: u32,
+    /// The container's arena, in which it is told of changes on the host; `None` where it is not told.
+    pub arena: Option<OwnedFd>,
 }
 
 impl Options {
@@ -125,6 +130,7 @@ impl Options {
             memory_limit: 64 << 30,
             images: images::default_directory(),
             requests_per_second: 200_000,
+            arena: None,
         }
     }
 }
@@ -148,12 +154,14 @@ pub struct Broker {
     locks: Locks,
     memories: Memories,
     images: Images,
+    watches: Watches,
 }
 
 impl Broker {
     /// Makes a broker over its exports; an export's number is its index.
-    pub fn new(exports: Vec<Export>, options: Options) -> Self {
+    pub fn new(exports: Vec<Export>, mut options: Options) -> Self {
         Self {
+            watches: Watches::new(options.arena.take()),
             bucket: Bucket::new(options.requests_per_second),
             memories: Memories::new(options.memory_limit),
             listings: Listings::default(),

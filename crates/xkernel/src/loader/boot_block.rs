@@ -6,6 +6,8 @@ use std::mem::offset_of;
 /// Bytes of the block: no padding, every field but the seed has eight.
 pub(super) const LEN: usize = size_of::<BootBlock>();
 
+const _: () = assert!(LEN as u64 <= abi::boot::CHANGES_OFFSET, "the change words lie behind the block");
+
 /// As the block lies in memory.
 pub(super) fn to_bytes(block: &BootBlock) -> [u8; LEN] {
     let BootBlock {

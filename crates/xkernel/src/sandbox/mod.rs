@@ -36,6 +36,8 @@ pub struct Running {
     pub channels: Vec<OwnedFd>,
     /// Event channel.
     pub events: OwnedFd,
+    /// The arena.
+    pub arena: OwnedFd,
 }
 
 /// What the runner is given.
@@ -104,14 +106,14 @@ pub fn start(
             reaper::run(hand, events, &supervisor)
         }
         Side::Parent(reaper) => {
-            drop(hand);
+            let Hand { arena, .. } = hand;
             if let Err(error) = map_ids(reaper) {
                 sys::kill(reaper, libc::SIGKILL);
                 let _ = sys::reap(reaper);
                 return Err(error);
             }
             rustix::io::write(&ready, b"!").map_err(failed("start the reaper"))?;
-            Ok(Running { reaper, channels, events })
+            Ok(Running { reaper, channels, events, arena })
         }
     }
 }

@@ -25,7 +25,7 @@ const MODIFY: u32 = access::WRITE | access::EXECUTE;
 /// # Errors
 /// The file system's.
 pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: u32) -> Result<NewNode<'a>> {
-    let stat = dir.inode().stat()?;
+    let stat = dir.inode().permissions()?;
     let inherits = stat.mode & SET_GID != 0;
     let mut mode = mode & PERMISSIONS;
     if inherits && kind == NewKind::Directory {
@@ -108,12 +108,12 @@ fn check_sticky(dir: &Stat, child: &dyn Inode, creds: &Creds) -> Result<()> {
     if dir.mode & STICKY == 0 || dir.uid == creds.fsuid || creds.has(CAP_FOWNER) {
         return Ok(());
     }
-    if child.stat()?.uid == creds.fsuid { Ok(()) } else { Err(Errno::EPERM) }
+    if child.permissions()?.uid == creds.fsuid { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 fn check_removable(dir: &Path, child: &Dentry, creds: &Creds) -> Result<()> {
     access::check(&**dir.inode(), creds, MODIFY)?;
-    check_sticky(&dir.inode().stat()?, &**child.inode(), creds)?;
+    check_sticky(&dir.inode().permissions()?, &**child.inode(), creds)?;
     if child.is_mountpoint() { Err(Errno::EBUSY) } else { Ok(()) }
 }
 

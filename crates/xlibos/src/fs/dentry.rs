@@ -28,6 +28,8 @@ pub struct Dentry {
     directory: Option<Box<Directory>>,
     removed: AtomicBool,
     mounts: AtomicU32,
+    /// Generation of the directory's names for which this one is sure.
+    sure_at: AtomicU64,
 }
 
 struct Place {
@@ -42,7 +44,26 @@ struct Directory {
     /// About how many absent names there are.
     absent: AtomicUsize,
     changing: SleepLock,
+    /// Generation of the names for which the absent ones are sure.
     generation: AtomicU64,
+}
+
+impl Directory {
+    /// What is known of a name when the directory's names have this generation.
+    #[inline]
+    fn sure<'a>(&'a self, name: &[u8], generation: u64, pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
+        match self.children.get(name, pin)? {
+            Some(child) if child.sure_at.load(Ordering::Relaxed) == generation => Some(Some(child)),
+            None if self.generation.load(Ordering::Relaxed) == generation => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Forgets the absent names: they may be there now.
+    fn forget_absent(&self) {
+        self.absent.store(0, Ordering::Relaxed);
+        self.children.retain(Option::is_some);
+    }
 }
 
 impl core::fmt::Debug for Dentry {
@@ -55,7 +76,7 @@ impl Dentry {
     fn make(parent: Option<Arc<Dentry>>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let is_directory = inode.kind() == Kind::Directory;
         let directory = is_directory.then(|| {
-            let generation = AtomicU64::new(inode.file_system().generation());
+            let generation = AtomicU64::new(inode.names_generation());
             Box::new(Directory { generation, ..Directory::default() })
         });
         Arc::new(Dentry {
@@ -64,6 +85,7 @@ impl Dentry {
             directory,
             removed: AtomicBool::new(false),
             mounts: AtomicU32::new(0),
+            sure_at: AtomicU64::new(0),
         })
     }
 
@@ -193,45 +215,62 @@ impl Dentry {
         if machine::heap::is_short() {
             return Err(Errno::ENOMEM);
         }
+        let generation = self.inode.names_generation();
+        let old = self.directory()?.children.get(name, &pin()).cloned().flatten();
         let found = match self.inode.lookup(name) {
-            Ok(inode) => Some(Dentry::make(Some(Arc::clone(self)), name, inode)),
+            Ok(inode) => Some(inode),
             Err(Errno::ENOENT) => None,
             Err(errno) => return Err(errno),
         };
+        if let Some(old) = old {
+            // What is mounted stays where it is.
+            if found.as_ref().is_some_and(|inode| old.is_of(inode)) || old.holds_mounts() {
+                old.sure_at.store(generation, Ordering::Relaxed);
+                return Ok(Some(old));
+            }
+            old.mark_removed();
+        }
+        let found = found.map(|inode| Dentry::make(Some(Arc::clone(self)), name, inode));
+        if let Some(child) = &found {
+            child.sure_at.store(generation, Ordering::Relaxed);
+        }
         if self.inode.caching() == Caching::Always {
             self.remember(name, found.clone())?;
+            self.doubt_absent_unless(generation)?;
         }
         Ok(found)
+    }
+
+    fn is_of(&self, inode: &Arc<dyn Inode>) -> bool {
+        core::ptr::addr_eq(Arc::as_ptr(&self.inode), Arc::as_ptr(inode))
     }
 
     /// What is known of a name: None for nothing.
     fn cached(&self, name: &[u8]) -> Result<Option<Option<Arc<Dentry>>>> {
         let directory = self.directory()?;
-        let generation = self.inode.file_system().generation();
+        let generation = self.inode.names_generation();
         // Looked at first: a swap by each look-up would take the cache line from all others.
         if directory.generation.load(Ordering::Relaxed) != generation
             && directory.generation.swap(generation, Ordering::Relaxed) != generation
         {
-            self.forget_children(directory);
-            return Ok(None);
+            directory.forget_absent();
         }
-        Ok(directory.children.get(name, &pin()).cloned())
+        let pin = pin();
+        Ok(directory.sure(name, generation, &pin).map(Option::<&Arc<Dentry>>::cloned))
     }
 
     /// What is known of a name, as long as it is sure: None where the walk has to look closer.
     #[inline]
     pub(super) fn glance<'a>(&'a self, name: &[u8], pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
-        let directory = self.directory.as_deref()?;
-        if directory.generation.load(Ordering::Relaxed) != self.inode.file_system().generation() {
-            return None;
-        }
-        directory.children.get(name, pin).map(Option::as_ref)
+        self.directory.as_deref()?.sure(name, self.inode.names_generation(), pin)
     }
 
-    /// Forgets all names but those that hold mounts.
-    fn forget_children(&self, directory: &Directory) {
-        directory.absent.store(0, Ordering::Relaxed);
-        directory.children.retain(|child| child.as_ref().is_some_and(|c| c.holds_mounts()));
+    /// An absent name was noted by somebody who asked at `generation`.
+    fn doubt_absent_unless(&self, generation: u64) -> Result<()> {
+        if self.inode.names_generation() != generation {
+            self.directory()?.generation.store(u64::MAX, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn holds_mounts(&self) -> bool {
@@ -258,10 +297,16 @@ impl Dentry {
     /// A new name for an inode; the caller holds the directory's lock.
     pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
         let child = Dentry::make(Some(Arc::clone(self)), name, inode);
+        child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {
             self.remember(name, Some(Arc::clone(&child)))?;
         }
         Ok(child)
+    }
+
+    /// The container itself has just given the name: as sure as what was known of the directory before.
+    fn be_sure_in(&self, directory: &Directory) {
+        self.sure_at.store(directory.generation.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// The name is gone; the caller holds the directory's lock.
@@ -275,6 +320,7 @@ impl Dentry {
     pub(super) fn move_child(&self, child: &Arc<Dentry>, to: &Arc<Dentry>, name: &[u8]) -> Result<()> {
         self.remember(&child.name(), None)?;
         *child.place.lock() = Place { parent: Some(Arc::clone(to)), name: Name::from(name) };
+        child.be_sure_in(to.directory()?);
         to.remember(name, Some(Arc::clone(child)))
     }
 
@@ -289,6 +335,8 @@ impl Dentry {
         let (Some(first_dir), Some(second_dir)) = (first.0, second.0) else { return Err(Errno::EBUSY) };
         *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Arc::clone(&second.1) };
         *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
+        one.be_sure_in(second_dir.directory()?);
+        other.be_sure_in(first_dir.directory()?);
         first_dir.remember(&first.1, Some(Arc::clone(other)))?;
         second_dir.remember(&second.1, Some(Arc::clone(one)))
     }

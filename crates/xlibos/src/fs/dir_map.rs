@@ -2,6 +2,7 @@
 
 use super::dentry::Name;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 /// Names with what they stand for.
@@ -40,6 +41,13 @@ impl<T> DirMap<T> {
         let (at, value) = self.by_name.remove(name)?;
         self.order.remove(&at);
         Some(value)
+    }
+
+    /// Takes entries out.
+    pub(super) fn take(&mut self, mut is_taken: impl FnMut(&T) -> bool) -> Vec<T> {
+        let taken = self.by_name.iter().filter(|(_, (_, value))| is_taken(value));
+        let names: Vec<Name> = taken.map(|(name, _)| Name::clone(name)).collect();
+        names.iter().filter_map(|name| self.remove(name)).collect()
     }
 
     pub(super) fn len(&self) -> usize {

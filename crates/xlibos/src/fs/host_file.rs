@@ -52,13 +52,39 @@ impl HostInode {
         }
         let old = core::mem::take(&mut *handles);
         drop(handles);
-        drop(old);
+        self.drop_handles(old);
         true
+    }
+
+    /// The handles are closed before anything else is believed of the file: from then on the supervisor tells of its changes.
+    fn drop_handles(&self, handles: Handles) {
+        drop(handles);
+        if self.has_writer.swap(false, Ordering::Relaxed) {
+            self.set_outdated();
+        }
+    }
+
+    pub(super) fn has_handles(&self) -> bool {
+        let handles = self.handles.lock();
+        handles.reading.is_some() || handles.writing.is_some()
+    }
+
+    /// Drops the handles where the host has removed the file that they lead to.
+    pub(super) fn drop_dead_handles(&self) {
+        let Some(handle) = self.kept_handle(false) else { return };
+        if host::fstat(handle.raw()).is_ok_and(|stat| stat.nlink > 0) {
+            return;
+        }
+        let dead = core::mem::take(&mut *self.handles.lock());
+        self.drop_handles(dead);
     }
 
     pub(super) fn keep_handle(&self, handle: Arc<HostFd>, is_writable: bool) {
         let mut handles = self.handles.lock();
         let is_first = handles.reading.is_none() && handles.writing.is_none();
+        if is_writable {
+            self.has_writer.store(true, Ordering::Relaxed);
+        }
         let old = if is_writable { handles.writing.replace(handle) } else { handles.reading.replace(handle) };
         drop(handles);
         drop(old);
@@ -86,7 +112,7 @@ impl HostInode {
         let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable };
         let (Reply::Node(attributes), Some(handle)) = broker::request(&request)? else { return Err(Errno::EIO) };
         if attributes.inode == self.id().ino {
-            self.set_known(attributes);
+            self.set_attributes_known(attributes);
         }
         let handle = Arc::new(handle);
         self.keep_handle(Arc::clone(&handle), is_writable);
@@ -100,7 +126,7 @@ impl HostInode {
             Ok(stat) => {
                 // Here the host tells ids as our own namespace has them, which is nobody's for most.
                 let Attributes { uid, gid, .. } = self.attributes();
-                self.set_known(Attributes { uid, gid, ..attributes_from(&stat) });
+                self.set_attributes_known(Attributes { uid, gid, ..attributes_from(&stat) });
                 true
             }
             Err(_) => false,
@@ -178,7 +204,6 @@ impl FileOps for HostFile {
             (None, Some(bytes)) => host::write_file(fd, bytes, offset, flags),
             (None, None) => Ok(0),
         };
-        self.inode.written.store(true, Ordering::Relaxed);
         let count = written?;
         from.advance(count);
         Ok(count)
@@ -192,19 +217,14 @@ impl FileOps for HostFile {
         Ok(self.inode.stat()?.size)
     }
 
-    fn map(&self, file: &File, sharing: Sharing) -> Result<MapObject> {
-        if sharing == Sharing::Shared && file.flags().is_writable() {
-            self.inode.written.store(true, Ordering::Relaxed);
-        }
+    fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
         Ok(MapObject::Handle(Arc::clone(&self.handle)))
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
         let path = self.inode.path()?;
         let export = self.inode.fs.export;
-        broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })?;
-        self.inode.written.store(true, Ordering::Relaxed);
-        Ok(())
+        broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })
     }
 
     fn sync(&self) -> Result<()> {

@@ -2,21 +2,61 @@
 
 use super::broker;
 use super::dir_map::DirMap;
-use super::hostfs::HostInode;
-use super::inode::{Inode, Kind};
+use super::host_watch::{self, Moment, OUTDATED};
+use super::hostfs::{HostInode, attributes_generation};
+use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
-use abi::broker::{Entry, Node, Reply, Request};
+use abi::broker::{Attributes, Entry, Node, Reply, Request};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// A directory's names.
+/// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 pub(super) struct Listing {
-    pub(super) entries: DirMap<Child>,
+    entries: DirMap<Noted>,
+    /// What the names of this round hold for.
     generation: u64,
+    round: u32,
     /// Every name is known: the others are absent.
     is_complete: bool,
     misses: u64,
+}
+
+/// What is known of a name, with the round and the last bits of the second in which it was learned: no larger than a
+/// [`Child`].
+enum Noted {
+    Known { second: u16, round: u32, node: Box<Node> },
+    Live { round: u32, inode: Arc<HostInode> },
+    Absent { round: u32 },
+}
+
+impl Noted {
+    fn new(child: Child, round: u32, second: u32) -> Noted {
+        let second = last_bits(second);
+        match child {
+            Child::Known(node) => Noted::Known { second, round, node },
+            Child::Live(inode) => Noted::Live { round, inode },
+            Child::Absent => Noted::Absent { round },
+        }
+    }
+
+    fn round(&self) -> u32 {
+        match self {
+            Noted::Known { round, .. } | Noted::Live { round, .. } | Noted::Absent { round } => *round,
+        }
+    }
+
+    fn into_child(self) -> Child {
+        match self {
+            Noted::Known { node, .. } => Child::Known(node),
+            Noted::Live { inode, .. } => Child::Live(inode),
+            Noted::Absent { .. } => Child::Absent,
+        }
+    }
+}
+
+fn last_bits(second: u32) -> u16 {
+    (second >> 1) as u16
 }
 
 /// What is known of a name.
@@ -32,42 +72,103 @@ pub(super) enum Child {
 /// Answer of a look into a listing.
 enum Look {
     Live(Arc<HostInode>),
-    Known(Box<Node>),
+    /// With the last bits of the second in which it was learned.
+    Known(Box<Node>, u16),
     Absent,
     Unknown,
 }
 
 impl Listing {
     pub(super) fn new(generation: u64) -> Listing {
-        Listing { entries: DirMap::default(), generation, is_complete: false, misses: 0 }
+        Listing { entries: DirMap::default(), generation, round: 0, is_complete: false, misses: 0 }
     }
 
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
     pub(super) fn set(&mut self, name: &[u8], child: Child) -> Option<Child> {
-        match child {
+        self.set_at(name, child, host_watch::second())
+    }
+
+    fn set_at(&mut self, name: &[u8], child: Child, second: u32) -> Option<Child> {
+        let old = match child {
             Child::Absent if self.is_complete => self.entries.remove(name),
-            child => self.entries.insert(name, child),
-        }
+            child => self.entries.insert(name, Noted::new(child, self.round, second)),
+        };
+        old.map(Noted::into_child)
     }
 
     fn look(&self, name: &[u8]) -> Look {
-        match self.entries.get(name) {
-            Some(Child::Live(inode)) => Look::Live(Arc::clone(inode)),
-            Some(Child::Known(node)) => Look::Known(node.clone()),
-            Some(Child::Absent) => Look::Absent,
+        match self.entries.get(name).filter(|noted| noted.round() == self.round) {
+            Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
+            Some(Noted::Known { node, second, .. }) => Look::Known(node.clone(), *second),
+            Some(Noted::Absent { .. }) => Look::Absent,
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
     }
 
-    /// Notes a node unless its inode is there already and still the same.
-    fn learn(&mut self, name: &[u8], node: Node) -> Option<Child> {
-        if let Some(Child::Live(inode)) = self.entries.get(name)
-            && inode.id().ino == node.attributes.inode
-        {
-            return None;
+    /// Notes a node. Where its inode is there already and still the same, that learns the attributes; it is returned where it
+    /// has handles on what may be another file now.
+    fn learn(&mut self, name: &[u8], node: Node, since: Moment) -> Learned {
+        let inode = match self.entries.get(name) {
+            Some(Noted::Live { inode, .. }) if inode.is_of(&node.attributes) => Arc::clone(inode),
+            _ => {
+                let old = self.set_at(name, Child::Known(Box::new(node)), since.second);
+                return Learned { old, changed: None };
+            }
+        };
+        let has_changed = inode.learn(&node.attributes, self.generation, since);
+        let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
+        Learned { old, changed: has_changed.then_some(inode) }
+    }
+
+    /// All names of this round are noted; returns the others.
+    fn complete(&mut self) -> Vec<Noted> {
+        self.is_complete = true;
+        let round = self.round;
+        self.entries.take(|noted| noted.round() != round || matches!(noted, Noted::Absent { .. }))
+    }
+
+    /// What was asked at `generation` is noted: nothing holds any longer where something was told meanwhile, or the container
+    /// itself made changes.
+    fn doubt_unless(&mut self, generation: u64, is_alone: bool) {
+        if self.generation != generation || !is_alone {
+            self.generation = OUTDATED;
         }
-        self.entries.insert(name, Child::Known(Box::new(node)))
+    }
+
+    /// Names that are there, from a cookie on.
+    pub(super) fn known_from(&self, cookie: u64) -> impl Iterator<Item = DirEntry<'_>> {
+        let of_round = self.entries.from(cookie).filter(|(_, _, noted)| noted.round() == self.round);
+        of_round.filter_map(|(next, name, noted)| {
+            let (ino, kind) = match noted {
+                Noted::Absent { .. } => return None,
+                Noted::Live { inode, .. } => (inode.id().ino, inode.kind()),
+                Noted::Known { node, .. } => {
+                    (node.attributes.inode, Kind::from_mode(node.attributes.mode).unwrap_or(Kind::File))
+                }
+            };
+            Some(DirEntry { name, ino, kind, next })
+        })
+    }
+}
+
+/// What learning a node left to be done without locks.
+struct Learned {
+    /// Dropped: it may have locks of its own.
+    old: Option<Child>,
+    changed: Option<Arc<HostInode>>,
+}
+
+impl Learned {
+    fn is_unfinished(&self) -> bool {
+        self.old.is_some() || self.changed.is_some()
+    }
+
+    fn finish(self) {
+        drop(self.old);
+        if let Some(inode) = self.changed {
+            inode.drop_dead_handles();
+        }
     }
 }
 
@@ -91,34 +192,41 @@ impl HostInode {
 
     /// What is known of a name: None for nothing.
     fn known(&self, name: &[u8]) -> Result<Option<Result<Arc<HostInode>>>> {
-        let look = self.listing()?.lock().look(name);
-        let node = match look {
+        let listing = self.listing()?.lock();
+        let (look, generation) = (listing.look(name), listing.generation);
+        drop(listing);
+        let (node, second) = match look {
             Look::Unknown => return Ok(None),
             Look::Absent => return Ok(Some(Err(Errno::ENOENT))),
             Look::Live(inode) => return Ok(Some(Ok(inode))),
-            Look::Known(node) => node,
+            Look::Known(node, second) => (node, second),
         };
-        let inode = self.fs.inode(&self.arc()?, name, &node)?;
-        let old = self.listing()?.lock().set(name, Child::Live(Arc::clone(&inode)));
+        // That is all that has to be told apart.
+        let now = host_watch::second();
+        let second = if last_bits(now) == second { now } else { 0 };
+        let generation = attributes_generation(&node.attributes, generation, second);
+        let inode = self.fs.inode(&self.arc()?, name, &node, generation)?;
+        let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
         drop(old);
         Ok(Some(Ok(inode)))
     }
 
-    /// Forgets names that may have changed on the host.
-    fn drop_outdated(&self) -> Result<()> {
-        let generation = self.fs_generation();
-        let mut listing = self.listing()?.lock();
-        if listing.generation == generation {
-            return Ok(());
-        }
-        let old = core::mem::replace(&mut *listing, Listing::new(generation));
-        drop(listing);
-        drop(old);
-        Ok(())
+    /// Whether the node is still the inode's.
+    fn is_of(&self, attributes: &Attributes) -> bool {
+        self.id().ino == attributes.inode && Some(self.kind()) == Kind::from_mode(attributes.mode)
     }
 
-    fn fs_generation(&self) -> u64 {
-        self.file_system().generation()
+    /// Doubts names that may have changed on the host; returns what those of the new round hold for.
+    fn drop_outdated(&self) -> Result<u64> {
+        let generation = self.names_generation();
+        let mut listing = self.listing()?.lock();
+        if listing.generation != generation {
+            listing.generation = generation;
+            listing.round = listing.round.wrapping_add(1);
+            listing.is_complete = false;
+            listing.misses = 0;
+        }
+        Ok(generation)
     }
 
     /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory. That of
@@ -145,65 +253,88 @@ impl HostInode {
     }
 
     fn walk(&self, parts: &[&[u8]]) -> Result<()> {
+        let since = Moment::now(&self.fs.own_changes);
+        let mut generation = self.drop_outdated()?;
         let from = self.path()?;
         let path = parts.join(&b'/');
         let request = Request::Walk { export: self.fs.export, from: &from, path: &path };
         let Reply::Nodes(nodes) = broker::request(&request)?.0 else { return Err(Errno::EIO) };
         let mut at = self.arc()?;
-        for (index, part) in parts.iter().enumerate() {
-            let Some(node) = nodes.get(index) else {
-                let old = at.listing()?.lock().set(part, Child::Absent);
-                drop(old);
-                return Ok(());
-            };
-            let is_directory = Kind::from_mode(node.attributes.mode) == Some(Kind::Directory);
-            let old = at.listing()?.lock().learn(part, node.clone());
-            drop(old);
-            if !is_directory {
-                return Ok(());
+        let mut nodes = nodes.into_iter();
+        let mut parts = parts.iter().peekable();
+        while let Some(part) = parts.next() {
+            let node = nodes.next();
+            let attributes = node.as_ref().map(|node| node.attributes);
+            at.learn_name(part, node, generation, since)?;
+            let is_directory = |a: &Attributes| Kind::from_mode(a.mode) == Some(Kind::Directory);
+            let Some(attributes) = attributes.filter(|a| is_directory(a) && parts.peek().is_some()) else { break };
+            at = at.known(part)?.unwrap_or(Err(Errno::ENOENT))?;
+            generation = at.drop_outdated()?;
+            // Else nobody knows whether the names below were read before that or after.
+            if !since.is_quiet() {
+                break;
             }
-            if index + 1 < parts.len() {
-                at = at.known(part)?.unwrap_or(Err(Errno::ENOENT))?;
-            }
+            at.set_known(attributes, generation, since);
         }
+        Ok(())
+    }
+
+    /// Notes what an answer said of one name of this directory.
+    fn learn_name(&self, name: &[u8], node: Option<Node>, generation: u64, since: Moment) -> Result<()> {
+        let mut listing = self.listing()?.lock();
+        let learned = match node {
+            Some(node) => listing.learn(name, node, since),
+            None => Learned { old: listing.set(name, Child::Absent), changed: None },
+        };
+        listing.doubt_unless(generation, since.is_alone(&self.fs.own_changes));
+        drop(listing);
+        learned.finish();
         Ok(())
     }
 
     /// Fetches all names of the directory, unless they are known.
     pub(super) fn list_all(&self) -> Result<()> {
-        self.drop_outdated()?;
+        let since = Moment::now(&self.fs.own_changes);
+        let generation = self.drop_outdated()?;
         if self.listing()?.lock().is_complete {
             return Ok(());
         }
         let path = self.path()?;
         let mut all: Vec<Entry> = Vec::new();
+        let mut itself = None;
         loop {
             let from = u32::try_from(all.len()).map_err(|_| Errno::EOVERFLOW)?;
             let request = Request::ReadDir { export: self.fs.export, path: &path, from };
-            let Reply::Entries { entries, more } = broker::request(&request)?.0 else { return Err(Errno::EIO) };
+            let Reply::Entries { directory, entries, more } = broker::request(&request)?.0 else {
+                return Err(Errno::EIO);
+            };
+            itself.get_or_insert(directory);
             let is_end = !more || entries.is_empty();
             all.extend(entries);
             if is_end {
                 break;
             }
         }
-        self.learn_all(all)
+        if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
+            self.set_known(itself, generation, since);
+        }
+        self.learn_all(all, generation, since)
     }
 
-    fn learn_all(&self, all: Vec<Entry>) -> Result<()> {
+    fn learn_all(&self, all: Vec<Entry>, generation: u64, since: Moment) -> Result<()> {
         let mut listing = self.listing()?.lock();
-        let mut fresh = Listing::new(listing.generation);
-        let mut replaced = Vec::new();
+        let mut learned = Vec::new();
+        // Not collected: that would keep the memory of all entries.
         for entry in all {
-            if let Some(Child::Live(inode)) = listing.entries.remove(&entry.name) {
-                fresh.entries.insert(&entry.name, Child::Live(inode));
-            }
-            replaced.extend(fresh.learn(&entry.name, entry.node));
+            learned.extend(Some(listing.learn(&entry.name, entry.node, since)).filter(Learned::is_unfinished));
         }
-        fresh.is_complete = true;
-        let old = core::mem::replace(&mut *listing, fresh);
+        // What others do meanwhile may be missing in what was read.
+        let is_alone = since.is_alone(&self.fs.own_changes);
+        let gone = if is_alone { listing.complete() } else { Vec::new() };
+        listing.doubt_unless(generation, is_alone);
         drop(listing);
-        drop((old, replaced));
+        drop(gone);
+        learned.into_iter().for_each(Learned::finish);
         Ok(())
     }
 }

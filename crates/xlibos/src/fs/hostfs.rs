@@ -1,14 +1,16 @@
 //! hostfs: a directory of the host (an export), through the broker.
 //!
 //! Names and attributes come in bulk and are kept: a first look-up walks the whole path in one request, a few misses
-//! in one directory fetch its whole listing. What is kept is void when the file system's generation changes.
+//! in one directory fetch its whole listing. What is kept is void when the change word of its directory changes
+//! ([`super::host_watch`]). A request that names something in a directory has the supervisor watch it first.
 
 use super::broker;
 use super::file::{FileOps, OpenFlags};
 use super::host_file::{Handles, HostFile};
 use super::host_names::{Child, Listing};
+use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
+    Change, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
 };
 use super::sleep_lock::SleepLock;
 use super::tmpfs::downcast;
@@ -27,7 +29,10 @@ pub struct HostFs {
     this: Weak<HostFs>,
     pub(super) export: u16,
     dev: u64,
-    generation: AtomicU64,
+    /// The host tells of all changes.
+    is_watched: bool,
+    /// Counts the changes that the container makes itself: an answer from before one says nothing of it.
+    pub(super) own_changes: AtomicU64,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -40,10 +45,14 @@ pub struct HostInode {
     kind: Kind,
     place: Mutex<Place>,
     attributes: Mutex<Attributes>,
+    /// The change word that tells of the attributes: a directory's own, else that of the directory above.
+    word: AtomicWord,
     /// Generation of the attributes.
     generation: AtomicU64,
-    /// Written through a handle since the attributes were fetched.
-    pub(super) written: AtomicBool,
+    /// The container has changed names of the directory since its attributes were fetched: its times, links and size.
+    names_changed: AtomicBool,
+    /// A handle that writes is kept: the host changes the attributes, and the supervisor does not tell of it.
+    pub(super) has_writer: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
@@ -56,23 +65,13 @@ struct Place {
     is_removed: bool,
 }
 
-/// All exports that are mounted, to pass on what changed outside.
-static MOUNTED: Mutex<Vec<Weak<HostFs>>> = Mutex::new(Vec::new());
-
-/// Names and attributes of an export are void: something changed on the host.
-pub fn forget_export(export: u16) {
-    for fs in MOUNTED.lock().iter().filter_map(Weak::upgrade) {
-        if fs.export == export {
-            fs.generation.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-}
-
-/// The root of an export.
+/// The root of an export; `is_watched` says that the host tells of all changes there.
 ///
 /// # Errors
 /// The broker's.
-pub fn open_export(export: u16) -> Result<Arc<HostInode>> {
+pub fn open_export(export: u16, is_watched: bool) -> Result<Arc<HostInode>> {
+    let own_changes = AtomicU64::new(0);
+    let since = Moment::now(&own_changes);
     let reply = broker::request(&Request::Walk { export, from: b"", path: b"" })?.0;
     let node = match reply {
         Reply::Nodes(nodes) => nodes.into_iter().next().ok_or(Errno::ENOENT)?,
@@ -82,11 +81,12 @@ pub fn open_export(export: u16) -> Result<Arc<HostInode>> {
         this: this.clone(),
         export,
         dev: node.attributes.device,
-        generation: AtomicU64::new(0),
+        is_watched,
+        own_changes,
         linked: Mutex::new(HashMap::new()),
     });
-    MOUNTED.lock().push(Arc::downgrade(&fs));
-    Ok(HostInode::make(&fs, None, b"", &node))
+    let generation = Word::of(node.attributes.inode, !is_watched).generation();
+    Ok(HostInode::make(&fs, None, b"", &node, if since.is_quiet() { generation } else { OUTDATED }))
 }
 
 impl HostFs {
@@ -96,15 +96,22 @@ impl HostFs {
         self.export
     }
 
-    /// The inode of a node found under a name: the one already known, for a file with several names.
-    pub(super) fn inode(&self, parent: &Arc<HostInode>, name: &[u8], node: &Node) -> Result<Arc<HostInode>> {
+    /// The inode of a node found under a name: the one already known, for a file with several names. `generation` is that
+    /// of the node's attributes.
+    pub(super) fn inode(
+        &self,
+        parent: &Arc<HostInode>,
+        name: &[u8],
+        node: &Node,
+        generation: u64,
+    ) -> Result<Arc<HostInode>> {
         let fs = self.this.upgrade().ok_or(Errno::EIO)?;
         let is_shared = node.attributes.links > 1 && Kind::from_mode(node.attributes.mode) != Some(Kind::Directory);
         if !is_shared {
-            return Ok(HostInode::make(&fs, Some(parent), name, node));
+            return Ok(HostInode::make(&fs, Some(parent), name, node, generation));
         }
         let ino = node.attributes.inode;
-        let fresh = HostInode::make(&fs, Some(parent), name, node);
+        let fresh = HostInode::make(&fs, Some(parent), name, node, generation);
         let mut linked = self.linked.lock();
         let known = linked.get(&ino).and_then(Weak::upgrade).filter(|inode| !inode.is_removed());
         if let Some(known) = known {
@@ -142,17 +149,24 @@ impl FileSystem for HostFs {
             _ => Err(Errno::EIO),
         }
     }
-
-    fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
 }
 
 impl HostInode {
-    fn make(fs: &Arc<HostFs>, parent: Option<&Arc<HostInode>>, name: &[u8], node: &Node) -> Arc<HostInode> {
+    fn make(
+        fs: &Arc<HostFs>,
+        parent: Option<&Arc<HostInode>>,
+        name: &[u8],
+        node: &Node,
+        generation: u64,
+    ) -> Arc<HostInode> {
         let kind = Kind::from_mode(node.attributes.mode).unwrap_or(Kind::File);
-        let generation = fs.generation();
-        let listing = (kind == Kind::Directory).then(|| Box::new(Mutex::new(Listing::new(generation))));
+        let listing = (kind == Kind::Directory).then(|| Box::new(Mutex::new(Listing::new(OUTDATED))));
+        let word = match parent {
+            // Nobody has asked for anything in the directory, so the supervisor does not watch it.
+            Some(_) if kind == Kind::Directory => Word::of(node.attributes.inode, true),
+            Some(parent) => parent.names_word().timed(!fs.is_watched || node.attributes.links > 1),
+            None => Word::of(node.attributes.inode, !fs.is_watched),
+        };
         Arc::new_cyclic(|this| HostInode {
             fs: Arc::clone(fs),
             this: this.clone(),
@@ -160,8 +174,10 @@ impl HostInode {
             kind,
             place: Mutex::new(Place { parent: parent.cloned(), name: Box::from(name), is_removed: false }),
             attributes: Mutex::new(node.attributes),
+            word: AtomicWord::new(word),
             generation: AtomicU64::new(generation),
-            written: AtomicBool::new(false),
+            names_changed: AtomicBool::new(false),
+            has_writer: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
@@ -214,49 +230,113 @@ impl HostInode {
         *self.attributes.lock()
     }
 
-    pub(super) fn set_known(&self, attributes: Attributes) {
+    /// What a request said that the inode itself made, or that walked into the directory: the supervisor watches it.
+    pub(super) fn set_known(&self, attributes: Attributes, generation: u64, since: Moment) {
+        let mut known = self.attributes.lock();
+        if !since.is_alone(&self.fs.own_changes) {
+            return;
+        }
+        *known = attributes;
+        self.names_changed.store(false, Ordering::Relaxed);
+        self.word.store(self.watched_word(&attributes));
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// What an answer about the directory above said. True where the inode has handles on what may be another file now.
+    pub(super) fn learn(&self, attributes: &Attributes, names_generation: u64, since: Moment) -> bool {
+        let mut known = self.attributes.lock();
+        if !since.is_alone(&self.fs.own_changes) || self.kind == Kind::Directory && self.is_current() {
+            return false;
+        }
+        let is_changed = known.ctime != attributes.ctime;
+        *known = *attributes;
+        if self.kind == Kind::Directory {
+            let word = self.word.load();
+            if word.is_timed() {
+                self.generation.store(word.generation_at(word.value(), since.second), Ordering::Relaxed);
+            }
+        } else {
+            let word = self.watched_word(attributes);
+            self.word.store(word);
+            self.generation.store(word.generation_at(names_generation, since.second), Ordering::Relaxed);
+        }
+        drop(known);
+        is_changed && self.has_handles()
+    }
+
+    /// The change word of the directory's names.
+    pub(super) fn names_word(&self) -> Word {
+        Word::of(self.id.ino, !self.fs.is_watched)
+    }
+
+    /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
+    fn watched_word(&self, attributes: &Attributes) -> Word {
+        if self.kind == Kind::Directory {
+            return self.names_word();
+        }
+        self.word.load().timed(!self.fs.is_watched || attributes.links > 1)
+    }
+
+    /// What a handle said. It does not say for how long that holds.
+    pub(super) fn set_attributes_known(&self, attributes: Attributes) {
         *self.attributes.lock() = attributes;
-        self.generation.store(self.fs.generation(), Ordering::Relaxed);
-        self.written.store(false, Ordering::Relaxed);
+    }
+
+    /// Nothing that is known of the attributes holds.
+    pub(super) fn set_outdated(&self) {
+        self.generation.store(OUTDATED, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was told since the attributes were fetched.
+    fn is_current(&self) -> bool {
+        self.generation.load(Ordering::Relaxed) == self.word.load().generation()
     }
 
     /// Whether the attributes cannot have changed.
     fn is_fresh(&self) -> bool {
-        !self.written.load(Ordering::Relaxed) && self.generation.load(Ordering::Relaxed) == self.fs.generation()
+        let is_changed = self.has_writer.load(Ordering::Relaxed) || self.names_changed.load(Ordering::Relaxed);
+        !is_changed && self.is_current()
     }
 
     /// Brings the attributes up to date where they may have changed.
     fn refresh(&self) -> Result<Attributes> {
-        if self.written.load(Ordering::Relaxed) && self.refresh_from_handle() {
-            return Ok(self.attributes());
-        }
-        if self.generation.load(Ordering::Relaxed) != self.fs.generation()
+        if (!self.is_current() || self.names_changed.load(Ordering::Relaxed))
             && let Ok(path) = self.path()
         {
             self.refresh_by_path(&path)?;
+        }
+        if self.has_writer.load(Ordering::Relaxed) || !self.is_current() {
+            self.refresh_from_handle();
         }
         Ok(self.attributes())
     }
 
     fn refresh_by_path(&self, path: &[u8]) -> Result<()> {
         let (from, name) = match path.iter().rposition(|&b| b == b'/') {
+            _ if self.kind == Kind::Directory => (path, &b""[..]),
             Some(at) => (path.get(..at).unwrap_or(b""), path.get(at + 1..).unwrap_or(b"")),
             None => (&b""[..], path),
         };
-        match broker::request(&Request::Walk { export: self.fs.export, from, path: name })?.0 {
-            Reply::Nodes(nodes) => {
-                if let Some(node) = nodes.last().filter(|node| node.attributes.inode == self.id.ino) {
-                    self.set_known(node.attributes);
-                }
-                Ok(())
-            }
-            _ => Err(Errno::EIO),
+        let since = Moment::now(&self.fs.own_changes);
+        let generation = self.watched_word(&self.attributes()).generation();
+        let nodes = match broker::request(&Request::Walk { export: self.fs.export, from, path: name }) {
+            Ok((Reply::Nodes(nodes), _)) => nodes,
+            Ok(_) => return Err(Errno::EIO),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Vec::new(),
+            Err(errno) => return Err(errno),
+        };
+        match nodes.last().filter(|node| node.attributes.inode == self.id.ino) {
+            Some(node) => self.set_known(node.attributes, generation, since),
+            // The host has removed it, or given the name to another.
+            None if since.is_alone(&self.fs.own_changes) => self.place.lock().is_removed = true,
+            None => {}
         }
+        Ok(())
     }
 
     /// A name of this directory is gone.
     fn name_removed(&self, name: &[u8]) -> Result<()> {
-        let removed = self.listing()?.lock().set(name, Child::Absent);
+        let removed = self.set_name(name, Child::Absent)?;
         if let Some(Child::Live(inode)) = removed {
             let links = inode.attributes().links;
             inode.attributes.lock().links = links.saturating_sub(1);
@@ -269,8 +349,14 @@ impl HostInode {
 
     /// Entries of this directory changed: its times are the host's, asked for at the next stat.
     fn changed(&self) -> Result<()> {
-        self.generation.store(u64::MAX, Ordering::Relaxed);
+        self.names_changed.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Notes a name as the container itself has made it.
+    fn set_name(&self, name: &[u8], child: Child) -> Result<Option<Child>> {
+        self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
+        Ok(self.listing()?.lock().set(name, child))
     }
 
     pub(super) fn listing(&self) -> Result<&Mutex<Listing>> {
@@ -301,6 +387,11 @@ impl Inode for HostInode {
         self.refresh().map(|attributes| stat_from(&attributes))
     }
 
+    fn permissions(&self) -> Result<Stat> {
+        let attributes = if self.is_current() { self.attributes() } else { self.refresh()? };
+        Ok(stat_from(&attributes))
+    }
+
     fn stat_at_hand(&self) -> Option<Stat> {
         self.is_fresh().then(|| stat_from(&self.attributes()))
     }
@@ -311,6 +402,7 @@ impl Inode for HostInode {
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
         let path = self.path()?;
+        let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
             mode: change.mode,
             uid: change.uid,
@@ -321,7 +413,13 @@ impl Inode for HostInode {
         };
         match broker::request(&Request::SetAttributes { export: self.fs.export, path: &path, change })?.0 {
             Reply::Node(attributes) => {
-                self.set_known(attributes);
+                self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
+                let mut known = self.attributes.lock();
+                *known = attributes;
+                // Whether a directory itself is watched is not said.
+                if self.kind != Kind::Directory {
+                    self.generation.store(generation, Ordering::Relaxed);
+                }
                 Ok(())
             }
             _ => Err(Errno::EIO),
@@ -337,6 +435,10 @@ impl Inode for HostInode {
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         Ok(self.find(name)?)
+    }
+
+    fn names_generation(&self) -> u64 {
+        self.names_word().generation()
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -355,14 +457,16 @@ impl Inode for HostInode {
         };
         let path = self.path_of(name)?;
         let (export, owner) = (self.fs.export, (node.uid, node.gid));
+        let (generation, second) = (self.names_generation(), host_watch::second());
         let reply = broker::request(&Request::Create { export, path: &path, kind, mode: node.mode, owner })?;
         let (Reply::Node(attributes), handle) = reply else { return Err(Errno::EIO) };
         let target = if let NewKind::Symlink(target) = node.kind { target.to_vec() } else { Vec::new() };
-        let inode = self.fs.inode(&self.arc()?, name, &Node { attributes, target })?;
+        let generation = attributes_generation(&attributes, generation, second);
+        let inode = self.fs.inode(&self.arc()?, name, &Node { attributes, target }, generation)?;
         if let Some(handle) = handle {
             inode.keep_handle(Arc::new(handle), true);
         }
-        self.listing()?.lock().set(name, Child::Live(Arc::clone(&inode)));
+        self.set_name(name, Child::Live(Arc::clone(&inode)))?;
         self.changed()?;
         Ok(inode)
     }
@@ -376,7 +480,8 @@ impl Inode for HostInode {
         broker::request_done(&Request::Link { export: self.fs.export, from: &from, to: &to })?;
         target.attributes.lock().links += 1;
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));
-        self.listing()?.lock().set(name, Child::Live(target));
+        target.set_outdated();
+        self.set_name(name, Child::Live(target))?;
         self.changed()
     }
 
@@ -412,7 +517,7 @@ impl Inode for HostInode {
         moved.move_to(&to_dir, to)?;
         match other.filter(|_| mode == RenameMode::Exchange) {
             Some(other) => other.move_to(&self.arc()?, from)?,
-            None => drop(self.listing()?.lock().set(from, Child::Absent)),
+            None => drop(self.set_name(from, Child::Absent)?),
         }
         self.changed()?;
         to_dir.changed()
@@ -425,18 +530,8 @@ impl Inode for HostInode {
     fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
         self.list_all()?;
         let listing = self.listing()?.lock();
-        for (next, name, child) in listing.entries.from(from) {
-            let (ino, kind) = match child {
-                Child::Absent => continue,
-                Child::Known(node) => {
-                    (node.attributes.inode, Kind::from_mode(node.attributes.mode).unwrap_or(Kind::File))
-                }
-                Child::Live(inode) => (inode.id.ino, inode.kind),
-            };
-            if !emit(&DirEntry { name, ino, kind, next }) {
-                break;
-            }
-        }
+        // Until one is refused.
+        let _ = listing.known_from(from).all(|entry| emit(&entry));
         Ok(())
     }
 
@@ -468,7 +563,7 @@ impl Inode for HostInode {
     }
 
     fn host_attributes(&self) -> Option<Attributes> {
-        (self.kind() == Kind::File).then(|| self.attributes())
+        if self.kind == Kind::File { self.refresh().ok() } else { None }
     }
 
     fn host_name(&self) -> Option<(u16, Vec<u8>)> {
@@ -486,10 +581,21 @@ impl HostInode {
         let new = Place { parent: Some(Arc::clone(dir)), name: Box::from(name), is_removed: false };
         let old = core::mem::replace(&mut *self.place.lock(), new);
         drop(old);
-        let replaced = dir.listing()?.lock().set(name, Child::Live(Arc::clone(self)));
-        drop(replaced);
-        Ok(())
+        if self.kind != Kind::Directory {
+            self.word.store(dir.names_word());
+            self.set_outdated();
+        }
+        dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
+}
+
+/// Generation of attributes that an answer about the directory above gave in a second, when its names had `generation`.
+pub(super) fn attributes_generation(attributes: &Attributes, generation: u64, second: u32) -> u64 {
+    if Kind::from_mode(attributes.mode) == Some(Kind::Directory) {
+        let word = Word::of(attributes.inode, true);
+        return word.generation_at(word.value(), second);
+    }
+    Word::of(0, attributes.links > 1).generation_at(generation, second)
 }
 
 fn stat_from(a: &Attributes) -> Stat {

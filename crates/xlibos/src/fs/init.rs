@@ -46,8 +46,8 @@ fn attach_terminals(dev: &Arc<Mount>) -> Result<()> {
 
 fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
     let (inode, source): (Arc<dyn Inode>, &[u8]) = match &wanted.source {
-        MountSource::Host { export, overlay: false } => (hostfs::open_export(*export)?, b"host"),
-        MountSource::Host { export, overlay: true } => (overlay_root(*export)?, b"overlay"),
+        MountSource::Host { export, overlay: false, watched } => (hostfs::open_export(*export, *watched)?, b"host"),
+        MountSource::Host { export, overlay: true, watched } => (overlay_root(*export, *watched)?, b"overlay"),
         MountSource::Tmpfs { size, mode } => (tmpfs_root(*size, *mode)?, b"tmpfs"),
         MountSource::Proc => (procfs::new_root()?, b"proc"),
         MountSource::Sys => (sysfs::new_root()?, b"sysfs"),
@@ -56,8 +56,8 @@ fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
     Ok(Mount::new(Dentry::root(inode), wanted.flags, source))
 }
 
-fn overlay_root(export: u16) -> Result<Arc<dyn Inode>> {
-    let lower = hostfs::open_export(export)?;
+fn overlay_root(export: u16, is_watched: bool) -> Result<Arc<dyn Inode>> {
+    let lower = hostfs::open_export(export, is_watched)?;
     if lower.kind() != Kind::Directory {
         return Ok(lower);
     }

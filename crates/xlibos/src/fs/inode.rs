@@ -274,6 +274,14 @@ pub trait Inode: Send + Sync + Any {
     /// EIO.
     fn stat(&self) -> Result<Stat>;
 
+    /// Attributes of which only type, mode and owner have to be right.
+    ///
+    /// # Errors
+    /// EIO.
+    fn permissions(&self) -> Result<Stat> {
+        self.stat()
+    }
+
     /// Attributes, where they are known without asking anybody outside: it may be called below a pin.
     fn stat_at_hand(&self) -> Option<Stat> {
         None
@@ -314,6 +322,11 @@ pub trait Inode: Send + Sync + Any {
     /// Whether the names below may be remembered.
     fn caching(&self) -> Caching {
         Caching::Always
+    }
+
+    /// Changes whenever names below may have changed behind the LibOS's back: what is remembered of them is unsure then.
+    fn names_generation(&self) -> u64 {
+        0
     }
 
     /// Makes a node; the name does not exist.
@@ -478,11 +491,6 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// EIO.
     fn stat_fs(&self) -> Result<StatFs>;
-
-    /// Changes whenever names changed behind the LibOS's back: remembered names are void then.
-    fn generation(&self) -> u64 {
-        0
-    }
 
     /// Writes what is not yet on disk.
     ///

@@ -26,6 +26,7 @@ pub mod file;
 pub mod glance;
 mod host_file;
 mod host_names;
+mod host_watch;
 pub mod hostfs;
 pub mod hostpoll;
 mod init;
@@ -63,7 +64,6 @@ pub fn memory_used() -> u64 {
 pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};
-pub use hostfs::forget_export;
 pub use init::{init, tmpfs_root};
 pub use namei::{AT_FDCWD, Follow, Resolve, resolve, resolve_at, resolve_parent};
 pub use open::{How, open, open_how, open_place};

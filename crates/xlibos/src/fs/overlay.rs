@@ -20,7 +20,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
@@ -105,6 +105,8 @@ struct OverlayDir {
     meta: SetOnce<Arc<dyn Inode>>,
     id: InodeId,
     names: Mutex<Names>,
+    /// Generation of the lower directory's names for which the listing is whole.
+    listed_at: AtomicU64,
 }
 
 impl OverlayDir {
@@ -116,6 +118,7 @@ impl OverlayDir {
             meta: SetOnce::new(),
             id,
             names: Mutex::default(),
+            listed_at: AtomicU64::new(0),
         })
     }
 
@@ -123,7 +126,8 @@ impl OverlayDir {
         let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
         let id = meta.id();
         let meta = SetOnce::from(meta);
-        Ok(Arc::new(OverlayDir { fs: Arc::clone(fs), lower: None, meta, id, names: Mutex::default() }))
+        let (names, listed_at) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Arc::new(OverlayDir { fs: Arc::clone(fs), lower: None, meta, id, names, listed_at }))
     }
 
     /// The inode that carries the attributes, made from the lower one's at the first change.
@@ -180,6 +184,32 @@ impl OverlayDir {
         self.touch();
     }
 
+    /// A name of the lower directory is one of its own from now on: what it has been given here outlives what the host did.
+    fn adopt(&self, name: &[u8], inode: &dyn Inode) {
+        // It is there already, whether there is room or not.
+        let _ = self.pay_for(name);
+        let mut names = self.names.lock();
+        names.add(name, inode);
+        names.hidden.insert(name.to_vec());
+    }
+
+    /// Looks again at what was changed here, so that none is missing in a listing that the lower directory may have changed.
+    fn adopt_changed(&self) {
+        let generation = self.names_generation();
+        if self.listed_at.swap(generation, Ordering::Relaxed) == generation {
+            return;
+        }
+        let is_shown = |names: &Names, name: &Vec<u8>| !names.hidden.contains(name);
+        let names = self.names.lock();
+        let own = names.own.iter().filter(|(name, _)| is_shown(&names, name));
+        let own: Vec<_> = own.map(|(name, inode)| (name.clone(), Arc::clone(inode))).collect();
+        drop(names);
+        for (name, _) in own.iter().filter(|(_, inode)| is_changed(inode)) {
+            // What is wrong with it is told to who looks it up.
+            let _ = self.lookup(name);
+        }
+    }
+
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let inode = self.lookup(name)?;
@@ -216,12 +246,16 @@ impl OverlayDir {
     fn read_lower(&self, from: u64, emit: Emit<'_>) -> Result<bool> {
         let Some(lower) = &self.lower else { return Ok(true) };
         let mut goes_on = true;
-        lower.read_dir(from, &mut |entry| {
+        let read = lower.read_dir(from, &mut |entry| {
             let is_hidden = self.names.lock().hidden.contains(entry.name);
             goes_on = is_hidden || emit(entry);
             goes_on
-        })?;
-        Ok(goes_on)
+        });
+        match read {
+            // The host has removed it; what was made here stays.
+            Ok(()) | Err(Errno::ENOENT) => Ok(goes_on),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// The inode with the current attributes.
@@ -261,6 +295,10 @@ impl Inode for OverlayDir {
         Ok(self.own_stat(self.attributes()?.stat()?))
     }
 
+    fn permissions(&self) -> Result<Stat> {
+        self.attributes()?.permissions()
+    }
+
     fn stat_at_hand(&self) -> Option<Stat> {
         Some(self.own_stat(self.attributes().ok()?.stat_at_hand()?))
     }
@@ -274,16 +312,26 @@ impl Inode for OverlayDir {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        {
+        let (own, is_hidden) = {
             let names = self.names.lock();
-            if let Some(inode) = names.own.get(name) {
-                return Ok(Arc::clone(inode));
+            (names.own.get(name).cloned(), names.hidden.contains(name))
+        };
+        let Some(lower) = self.lower.as_ref().filter(|_| !is_hidden) else { return own.ok_or(Errno::ENOENT) };
+        let lower = match (lower.lookup(name), &own) {
+            (Ok(lower), Some(own)) if is_over(own, &lower) => return Ok(Arc::clone(own)),
+            (Ok(lower), None) => lower,
+            (Ok(_) | Err(Errno::ENOENT), Some(own)) if is_changed(own) => {
+                self.adopt(name, &**own);
+                return Ok(Arc::clone(own));
             }
-            if names.hidden.contains(name) {
-                return Err(Errno::ENOENT);
+            // Removed or replaced on the host.
+            (result @ (Ok(_) | Err(Errno::ENOENT)), Some(_)) => {
+                let old = self.names.lock().own.remove(name);
+                drop(old);
+                result?
             }
-        }
-        let lower = self.lower.as_ref().ok_or(Errno::ENOENT)?.lookup(name)?;
+            (Err(errno), _) => return Err(errno),
+        };
         let inode = match lower.kind() {
             Kind::Directory => OverlayDir::over(&self.fs, lower),
             Kind::File => OverlayFile::over(&self.fs, lower),
@@ -291,6 +339,10 @@ impl Inode for OverlayDir {
         };
         let mut names = self.names.lock();
         Ok(Arc::clone(names.own.entry(name.to_vec()).or_insert(inode)))
+    }
+
+    fn names_generation(&self) -> u64 {
+        self.lower.as_ref().map_or(0, |lower| lower.names_generation())
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -370,6 +422,7 @@ impl Inode for OverlayDir {
     }
 
     fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
+        self.adopt_changed();
         if from < ADDED && !self.read_lower(from, emit)? {
             return Ok(());
         }
@@ -401,6 +454,29 @@ impl Inode for OverlayDir {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Whether an inode shows this one of the lower directory.
+fn is_over(inode: &Arc<dyn Inode>, lower: &Arc<dyn Inode>) -> bool {
+    let is = |one: &Arc<dyn Inode>| core::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(lower));
+    let shown = match inode.as_any().downcast_ref::<OverlayDir>() {
+        Some(directory) => directory.lower.as_ref(),
+        None => inode.as_any().downcast_ref::<OverlayFile>().map_or(Some(inode), |file| file.lower.as_ref()),
+    };
+    shown.is_some_and(is)
+}
+
+/// Whether something was written below a name of the lower directory.
+fn is_changed(inode: &Arc<dyn Inode>) -> bool {
+    if let Some(file) = inode.as_any().downcast_ref::<OverlayFile>() {
+        return file.upper.get().is_some();
+    }
+    let Some(directory) = inode.as_any().downcast_ref::<OverlayDir>() else { return false };
+    if directory.meta.get().is_some() {
+        return true;
+    }
+    let below: Vec<_> = directory.names.lock().own.values().cloned().collect();
+    below.iter().any(is_changed)
 }
 
 /// Anything but a directory: of the lower layer, until it is copied, or in memory.
@@ -517,6 +593,10 @@ impl Inode for OverlayFile {
 
     fn stat(&self) -> Result<Stat> {
         Ok(self.own_stat(self.current()?.stat()?))
+    }
+
+    fn permissions(&self) -> Result<Stat> {
+        self.current()?.permissions()
     }
 
     fn stat_at_hand(&self) -> Option<Stat> {

@@ -70,7 +70,7 @@ fn is_refusal(reply: &Reply, descriptor: Option<u64>) -> bool {
         Reply::Failed(_) => true,
         Reply::Nodes(nodes) => nodes.len() <= 1,
         // A mount below the export, shown as the empty directory that lies under it.
-        Reply::Entries { entries, more } => entries.is_empty() && !more,
+        Reply::Entries { entries, more, .. } => entries.is_empty() && !more,
         _ => false,
     };
     harmless && descriptor.is_none()

@@ -22,7 +22,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let exports = vec![Export::open(Path::new("/"), true)?, Export::open(Path::new("."), true)?];
     let (memory, layout) = loader::load(image, &config(), loader::DEFAULT_ARENA, 0)?;
     let arena = memory.arena.try_clone()?;
-    let sandbox::Running { reaper, channels, events } = sandbox::start(memory, [false, true, true], None, None)?;
+    let sandbox::Running { reaper, channels, events, .. } = sandbox::start(memory, [false, true, true], None, None)?;
     let (sender, receiver) = mpsc::channel();
     let from_broker = sender.clone();
     let options = Options::new(move |control| match control {
@@ -67,11 +67,11 @@ fn config() -> Config {
         umask: 0o022,
         nice: 0,
         mounts: vec![
-            mount("/", MountSource::Host { export: 0, overlay: true }),
+            mount("/", MountSource::Host { export: 0, overlay: true, watched: true }),
             mount("/proc", MountSource::Proc),
             mount("/dev", MountSource::Dev),
             mount("/tmp", MountSource::Tmpfs { size: 0, mode: 0o1777 }),
-            mount("/mnt", MountSource::Host { export: 1, overlay: true }),
+            mount("/mnt", MountSource::Host { export: 1, overlay: true, watched: true }),
         ],
         stdio: [Stdio::Null, pipe, pipe],
         terminal: None,

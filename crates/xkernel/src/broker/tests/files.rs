@@ -13,7 +13,7 @@ fn read_directory(fixture: &Fixture, path: &str) -> (Vec<Entry>, usize) {
     loop {
         let from = u32::try_from(all.len()).expect("few");
         let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from });
-        let Reply::Entries { entries, more } = reply else { panic!("{reply:?}") };
+        let Reply::Entries { entries, more, .. } = reply else { panic!("{reply:?}") };
         all.extend(entries);
         replies += 1;
         if !more {
@@ -86,10 +86,11 @@ fn a_big_directory_comes_in_chunks_each_entry_once() {
     assert_eq!((entries.len(), names.len()), (5000, 5000));
     assert!(replies > 1);
     // From a position that no stream stands at.
+    let itself = fixture.attributes("big");
     let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999 });
-    assert_eq!(reply, Reply::Entries { entries: entries[4999..].to_vec(), more: false });
+    assert_eq!(reply, Reply::Entries { directory: itself, entries: entries[4999..].to_vec(), more: false });
     let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999 });
-    assert_eq!(reply, Reply::Entries { entries: Vec::new(), more: false });
+    assert_eq!(reply, Reply::Entries { directory: itself, entries: Vec::new(), more: false });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use crate::broker::{Broker, BrokerError, Control, Export, Options};
-use abi::broker::{Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation};
+use abi::broker::{Attributes, Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation};
 use abi::stats::Stats;
 use proptest::prelude::{any, prop};
 use proptest::proptest;
@@ -93,7 +93,7 @@ fn other_mounts_below_an_export_are_empty_directories() {
     };
     assert_eq!(nodes.len(), 1);
     let entries = ask(Request::ReadDir { export: 0, path: b"proc", from: 0 });
-    assert_eq!(entries, Reply::Entries { entries: Vec::new(), more: false });
+    assert_eq!(entries, Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false });
     for request in [
         Request::ReadDir { export: 0, path: b"proc/sys", from: 0 },
         Request::Open { export: 0, path: b"proc/version", writable: false },
@@ -154,7 +154,7 @@ fn inside_the_namespace() {
         }
     }
     let entries = ask(Request::ReadDir { export: 0, path: b"mounted", from: 0 });
-    assert_eq!(entries, Reply::Entries { entries: Vec::new(), more: false });
+    assert_eq!(entries, Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false });
     for path in [&b"mounted"[..], b"covered"] {
         for request in requests(path) {
             let reply = ask(request.clone());

@@ -1,0 +1,269 @@
+//! What the host changes below a container's volumes and its root is seen in the container, whatever it knew before.
+
+use programs::host::Container;
+use programs::xc;
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Answers each line, a shell command, with its output in one line and a mark.
+const SHELL: &str =
+    "echo ready; while read -r line; do eval \"$line\" >/dev/shm/out 2>&1; echo $(cat /dev/shm/out); done";
+
+/// A container that looks at a directory of the host, and the directory.
+struct Seen {
+    container: Container,
+    host: TempDir,
+    /// Where the container has it.
+    inside: String,
+}
+
+impl Seen {
+    /// As a volume.
+    fn volume() -> Self {
+        let host = tempfile::tempdir().expect("directory");
+        let volume = format!("{}:/mnt", host.path().display());
+        Self::start(host, &["-v", &volume], "/mnt")
+    }
+
+    /// Below the root.
+    fn root() -> Self {
+        let host = tempfile::tempdir().expect("directory");
+        let inside = host.path().display().to_string();
+        Self::start(host, &[], &inside)
+    }
+
+    fn start(host: TempDir, options: &[&str], inside: &str) -> Self {
+        let mut command = Command::new(xc());
+        command.arg("do").args(options).args(["--", "bash", "-c", SHELL]);
+        let mut container = Container::start(command);
+        assert_eq!(container.line(), "ready");
+        Self { container, host, inside: inside.to_owned() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.host.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text.to_owned() + "\n").expect("write");
+    }
+
+    /// What a command prints in the container; `@` is the directory.
+    fn ask(&mut self, command: &str) -> String {
+        let command = command.replace('@', &self.inside);
+        writeln!(self.container.stdin.as_mut().expect("stdin"), "{command}").expect("a container that listens");
+        self.container.line()
+    }
+
+    /// Asks until the answer is this one.
+    fn becomes(&mut self, command: &str, answer: &str) {
+        for _ in 0..2000 {
+            if self.ask(command) == answer {
+                return;
+            }
+        }
+        panic!("{command}: {:?} and not {answer:?}", self.ask(command));
+    }
+}
+
+fn both(check: impl Fn(Seen)) {
+    check(Seen::volume());
+    check(Seen::root());
+}
+
+#[test]
+fn contents_and_size_that_the_host_changes_are_seen() {
+    both(|mut seen| {
+        seen.write("file", "one");
+        assert_eq!(seen.ask("cat @/file; stat -c %s @/file"), "one 4");
+        seen.write("file", "longer than before");
+        seen.becomes("stat -c %s @/file; cat @/file", "19 longer than before");
+        std::fs::OpenOptions::new().append(true).open(seen.path("file")).unwrap().write_all(b"!\n").unwrap();
+        seen.becomes("stat -c %s @/file; cat @/file", "21 longer than before !");
+        std::fs::File::options().write(true).open(seen.path("file")).unwrap().set_len(4).unwrap();
+        seen.becomes("stat -c %s @/file; cat @/file", "4 long");
+    });
+}
+
+#[test]
+fn a_name_that_was_absent_is_found_once_the_host_has_made_it() {
+    both(|mut seen| {
+        assert_eq!(seen.ask("test -e @/new || echo absent; test -e @/dir/below || echo absent"), "absent absent");
+        seen.write("new", "text");
+        seen.becomes("cat @/new", "text");
+        std::fs::create_dir(seen.path("dir")).unwrap();
+        seen.write("dir/below", "deeper");
+        seen.becomes("cat @/dir/below", "deeper");
+        // Known to be absent in a directory that was listed whole.
+        assert_eq!(seen.ask("ls @/dir; cat @/dir/late 2>/dev/null || echo absent"), "below absent");
+        seen.write("dir/late", "late");
+        seen.becomes("cat @/dir/late; ls @/dir", "late below late");
+    });
+}
+
+#[test]
+fn what_the_host_removes_is_gone_and_what_it_makes_again_is_another_file() {
+    both(|mut seen| {
+        seen.write("file", "first");
+        std::fs::create_dir(seen.path("dir")).unwrap();
+        assert_eq!(seen.ask("cat @/file; ls @"), "first dir file");
+        std::fs::remove_file(seen.path("file")).unwrap();
+        std::fs::remove_dir(seen.path("dir")).unwrap();
+        seen.becomes("test -e @/file || echo gone; test -e @/dir || echo gone", "gone gone");
+        seen.write("file", "other");
+        seen.becomes("cat @/file", "other");
+        std::fs::remove_file(seen.path("file")).unwrap();
+        std::fs::create_dir(seen.path("file")).unwrap();
+        seen.becomes("stat -c %F @/file", "directory");
+    });
+}
+
+#[test]
+fn a_file_that_the_host_renames_has_its_new_name_and_a_replaced_one_its_new_contents() {
+    both(|mut seen| {
+        seen.write("file", "old");
+        assert_eq!(seen.ask("cat @/file; cat @/moved 2>/dev/null || echo absent"), "old absent");
+        std::fs::rename(seen.path("file"), seen.path("moved")).unwrap();
+        seen.becomes("cat @/moved; test -e @/file || echo gone; ls @", "old gone moved");
+        // As editors save.
+        for text in ["saved", "saved again", "and again"] {
+            seen.write(".moved.tmp", text);
+            std::fs::rename(seen.path(".moved.tmp"), seen.path("moved")).unwrap();
+            seen.becomes("cat @/moved; ls -A @", &format!("{text} moved"));
+        }
+    });
+}
+
+#[test]
+fn attributes_that_the_host_changes_are_seen() {
+    both(|mut seen| {
+        seen.write("file", "");
+        std::fs::create_dir(seen.path("dir")).unwrap();
+        assert_eq!(seen.ask("stat -c %a @/file @/dir"), "644 755");
+        let chmod = |name, mode| std::fs::set_permissions(seen.path(name), Permissions::from_mode(mode));
+        chmod("file", 0o600).unwrap();
+        chmod("dir", 0o711).unwrap();
+        seen.becomes("stat -c %a @/file @/dir", "600 711");
+        // Nobody has looked into it yet: a second later at the latest.
+        let before = seen.ask("stat -c %Y.%h @/dir");
+        std::fs::create_dir(seen.path("dir/below")).unwrap();
+        let same = format!("[ $(stat -c %Y.%h @/dir) = {before} ]");
+        assert_eq!(seen.ask(&format!("for i in {{1..9999}}; do {same} || break; done; {same} || echo other")), "other");
+    });
+}
+
+#[test]
+fn an_open_file_tells_of_what_the_host_appends() {
+    both(|mut seen| {
+        seen.write("log", "1");
+        assert_eq!(seen.ask("exec 5<@/log; cat <&5; stat -L -c %s /dev/fd/5"), "1 2");
+        std::fs::OpenOptions::new().append(true).open(seen.path("log")).unwrap().write_all(b"22\n").unwrap();
+        seen.becomes("stat -L -c %s /dev/fd/5", "5");
+        assert_eq!(seen.ask("cat <&5"), "22");
+    });
+}
+
+#[test]
+fn a_container_and_its_host_may_write_the_same_file() {
+    let mut seen = Seen::volume();
+    assert_eq!(seen.ask("exec 5>>@/both; echo guest >&5; stat -c %s @/both; cat @/both"), "6 guest");
+    std::fs::OpenOptions::new().append(true).open(seen.path("both")).unwrap().write_all(b"host\n").unwrap();
+    seen.becomes("stat -c %s @/both; cat @/both", "11 guest host");
+    assert_eq!(seen.ask("echo guest >&5; stat -c %s @/both; cat @/both"), "17 guest host guest");
+    // Replaced by another of that name.
+    seen.write("other", "new");
+    std::fs::rename(seen.path("other"), seen.path("both")).unwrap();
+    seen.becomes("stat -c %s @/both; cat @/both", "4 new");
+    assert_eq!(seen.ask("echo lost >&5; stat -c %s @/both; stat -L -c %s.%h /dev/fd/5"), "4 22.0");
+    std::fs::OpenOptions::new().append(true).open(seen.path("both")).unwrap().write_all(b"er\n").unwrap();
+    seen.becomes("stat -c %s @/both; cat @/both", "7 new er");
+}
+
+#[test]
+fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
+    let mut seen = Seen::root();
+    for name in ["kept", "kept-dir/file", "lost"] {
+        std::fs::create_dir_all(seen.path("kept-dir")).unwrap();
+        seen.write(name, "host");
+    }
+    assert_eq!(seen.ask("echo guest >>@/kept; echo guest >@/kept-dir/own; rm @/lost; ls @"), "kept kept-dir");
+    seen.write("kept", "changed on the host");
+    seen.write("lost", "made again");
+    std::fs::remove_dir_all(seen.path("kept-dir")).unwrap();
+    seen.write("sign", "");
+    seen.becomes("ls @", "kept kept-dir sign");
+    assert_eq!(seen.ask("cat @/kept @/kept-dir/own; ls @/kept-dir"), "host guest guest own");
+    std::fs::remove_file(seen.path("kept")).unwrap();
+    std::fs::remove_file(seen.path("sign")).unwrap();
+    seen.becomes("cat @/kept; ls @", "host guest kept kept-dir");
+}
+
+#[test]
+fn a_working_directory_stays_itself_while_the_host_changes_names_around_it() {
+    both(|mut seen| {
+        std::fs::create_dir(seen.path("dir")).unwrap();
+        assert_eq!(seen.ask("cd @/dir; pwd -P"), seen.inside.clone() + "/dir");
+        seen.write("beside", "");
+        seen.becomes("ls @", "beside dir");
+        // Known to be absent by the path, then made by the working directory.
+        assert_eq!(
+            seen.ask("test -e @/dir/x || echo absent; mkdir x; ls -d @/dir/x"),
+            format!("absent {}/dir/x", seen.inside)
+        );
+    });
+}
+
+/// Names that a listing gives, which the host changes half way through, each once.
+#[test]
+fn a_listing_that_the_host_disturbs_has_each_name_once() {
+    let program = "import os,sys
+it = os.scandir(sys.argv[1])
+names = [next(it).name for _ in range(10)]
+print('half', flush=True)
+sys.stdin.readline()
+for _ in range(1000000):
+    if os.path.exists(sys.argv[1] + '/sign'): break
+names += [entry.name for entry in it]
+old = [n for n in names if n != 'sign']
+print(len(old), len(set(old)))";
+    let host = tempfile::tempdir().expect("directory");
+    for i in 0..3000 {
+        std::fs::write(host.path().join(format!("a-rather-long-name-of-a-file-{i:04}")), "").unwrap();
+    }
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "python3", "-c", program]).arg(host.path());
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "half");
+    std::fs::write(host.path().join("sign"), "").unwrap();
+    container.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    assert_eq!(container.line(), "3000 3000");
+}
+
+/// The requests of a command in a volume.
+fn requests(volume: &Path, command: &str) -> serde_json::Value {
+    let mut run = Command::new(xc());
+    let volume = format!("{}:/mnt", volume.display());
+    run.args(["do", "--stats=json", "-w", "/mnt", "-v", &volume, "--", "bash", "-c", command]);
+    let output = programs::run(run);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stderr).expect("a report");
+    report["brokerRequests"].clone()
+}
+
+#[test]
+fn own_changes_of_a_volume_are_not_asked_for_again() {
+    let count = |changes: u32| {
+        let volume = tempfile::tempdir().expect("directory");
+        (0..50).for_each(|i| std::fs::write(volume.path().join(format!("f{i}")), "x").unwrap());
+        let each = "echo x >>own; : >f0; chmod 600 f1; mkdir d; rmdir d; ln -s f1 l; mv l m; rm m; echo y >n; rm n
+            test -f f2 -a -f f3 -a ! -e f50 -a -s own -a -f f49 || exit 9";
+        let asked = requests(volume.path(), &format!("ls >/dev/null; for i in {{1..{changes}}}; do {each}; done"));
+        asked["walk"].as_u64().unwrap_or(0) + asked["readdir"].as_u64().unwrap_or(0)
+    };
+    let (few, many) = (count(2), count(42));
+    assert!(many <= few + 2 * 40, "{few} looks for 2 rounds, {many} for 42");
+}
