@@ -1,4 +1,5 @@
-//! What a call may cost: host calls and broker requests, from the reports of a short and a long run.
+//! What a call may cost: host calls and broker requests, from the reports of a short and a long run. What others change on
+//! the host meanwhile is asked for again, so the least of a few runs counts.
 
 use programs::host::{Container, comes_true};
 use programs::{compile, run, xc};
@@ -15,9 +16,18 @@ fn program(directory: &Path) -> PathBuf {
 
 /// Sums of host calls and broker requests.
 fn costs(program: &Path, thing: &str, count: u64) -> (u64, u64) {
-    let mut command = Command::new(xc());
-    command.args(["do", "--stats=json", "--"]).arg(program).args([thing, &count.to_string()]);
-    costs_of(command)
+    least(|| {
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "--"]).arg(program).args([thing, &count.to_string()]);
+        costs_of(command)
+    })
+}
+
+/// The least of a few runs, each of the two for itself.
+fn least(run: impl Fn() -> (u64, u64)) -> (u64, u64) {
+    let runs: Vec<_> = (0..4).map(|_| run()).collect();
+    let least = |of: fn(&(u64, u64)) -> u64| runs.iter().map(of).min().unwrap_or(u64::MAX);
+    (least(|costs| costs.0), least(|costs| costs.1))
 }
 
 fn costs_of(command: Command) -> (u64, u64) {
@@ -59,9 +69,12 @@ fn what_is_known_is_not_asked_again() {
 fn requests_for(tree: &Path, directories: u32) -> u64 {
     let paths = (0..directories).flat_map(|i| (0..10).map(move |j| format!("d{i}/f{j}")));
     let tests: String = paths.map(|path| format!("test -f {path} || exit 9\n")).collect();
-    let mut command = Command::new(xc());
-    command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "sh", "-c", &tests]);
-    costs_of(command).1
+    let run = || {
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "sh", "-c", &tests]);
+        costs_of(command)
+    };
+    least(run).1
 }
 
 #[test]
