@@ -11,6 +11,7 @@ mod chart;
 mod counts;
 mod crowd;
 mod group;
+mod keeper;
 mod machine;
 mod oci;
 mod page;
@@ -21,17 +22,20 @@ mod rows;
 mod run;
 mod runtime;
 mod site;
+mod suites;
 mod table;
 
 use crate::setup::{self, Needs};
 use crate::{build, command};
 use anyhow::{Context as _, Result, bail};
+use keeper::Keeper;
 use progress::Progress;
 use results::Results;
-use rows::Row;
+use rows::{Kind, Row};
 use runtime::Runtime;
 use serde_json::{Value, json};
 use site::Site;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// What follows `cargo xtask bench`.
@@ -48,12 +52,18 @@ pub(crate) struct Args {
     /// Measure another commit of ours too, and name the rows that got more than 10 % worse or better
     #[arg(long, value_name = "REV")]
     against: Option<String>,
+    /// Where UnixBench, lmbench and will-it-scale are built: docs/suites.md
+    #[arg(long, value_name = "DIR")]
+    suites: Option<PathBuf>,
     /// Print the names of the rows and their goals
     #[arg(long)]
     list: bool,
     /// Write docs/benchmarks.md from this run
     #[arg(long)]
     write_docs: bool,
+    /// Wait for the end of standard input, then clear away what the bench with this number has left
+    #[arg(long, value_name = "PID", hide = true)]
+    clear_away: Option<u32>,
 }
 
 /// Measures and shows.
@@ -61,21 +71,29 @@ pub(crate) struct Args {
 /// # Errors
 /// Where something cannot be built, or no row has a name that was asked for.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let rows = wanted(args)?;
+    if let Some(of) = args.clear_away {
+        keeper::clear_away(of)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = wanted(args)?;
     if args.list {
-        rows.iter().for_each(|row| println!("{:40} {}", row.name, rows::goal_text(row)));
+        rows.iter().for_each(|row| {
+            println!("{:40} {}", row.name, row.lacks.map_or_else(|| rows::goal_text(row), str::to_owned))
+        });
         return Ok(ExitCode::SUCCESS);
     }
     let commit = args.against.as_deref().map(against::resolve).transpose()?;
-    if !setup::is_root()? {
-        bail!(
-            "bench is not root, and needs mount namespaces and cgroups: run it as root, as with `sudo -E cargo xtask \
-             bench`; `--list` needs none"
-        );
-    }
     setup::ensure(Needs::Bench)?;
     let xc = build::all()?;
+    let _keeper = Keeper::start()?;
+    runtime::delete_left_behind();
+    group::remove_left_behind(None)?;
     let site = Site::prepare()?;
+    if site.group.is_none() {
+        rows.iter_mut()
+            .filter(|row| matches!(row.kind, Kind::Rest(_)))
+            .for_each(|row| row.lacks = Some("needs a cgroup"));
+    }
     let (mut runtimes, refused) = runtime::find(&site)?;
     if let Some(commit) = &commit {
         let before = against::build(&site.directory, commit)?;
@@ -95,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn wanted(args: &Args) -> Result<Vec<Row>> {
-    let mut rows = rows::all();
+    let mut rows = rows::all(suites(args)?.as_deref());
     rows.retain(|row| args.groups.is_empty() || args.groups.iter().any(|group| row.name.contains(group)));
     if rows.is_empty() {
         bail!("no row is named {}; `cargo xtask bench --list` names them", args.groups.join(" or "));
@@ -103,14 +121,28 @@ fn wanted(args: &Args) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The directory of suites, as containers see it.
+fn suites(args: &Args) -> Result<Option<PathBuf>> {
+    let Some(given) = &args.suites else { return Ok(None) };
+    let directory = given.canonicalize().with_context(|| format!("--suites {}", given.display()))?;
+    if !directory.to_str().is_some_and(site::is_seen) {
+        bail!(
+            "--suites {} lies below /tmp, where containers have a directory of their own, or has a space",
+            directory.display()
+        );
+    }
+    Ok(Some(directory))
+}
+
 /// Every round runs every row on each runtime in turn, so that what disturbs the machine meets all of them.
 fn measure(args: &Args, rows: Vec<Row>, runtimes: &[Runtime], site: &Site) -> Results {
     let names = runtimes.iter().map(|runtime| runtime.name.clone()).collect();
     let mut results = Results::new(rows.clone(), names);
-    let steps: u32 = rows.iter().map(|row| row.most_rounds.min(args.rounds)).sum();
+    let there = || rows.iter().enumerate().filter(|(_, row)| row.lacks.is_none());
+    let steps: u32 = there().map(|(_, row)| row.most_rounds.min(args.rounds)).sum();
     let progress = Progress::new(steps);
     for round in 1..=args.rounds {
-        for (index, row) in rows.iter().enumerate().filter(|(_, row)| round <= row.most_rounds) {
+        for (index, row) in there().filter(|(_, row)| round <= row.most_rounds) {
             progress.tell(format!("round {round} of {}: {}", args.rounds, row.name));
             for (number, runtime) in in_turn(runtimes, round).filter(|(_, runtime)| row.runs_on(runtime)) {
                 results.add(index, number, run::once(site, row, runtime, args.ms));

@@ -93,7 +93,10 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
             debian::source()?;
             debian::root()
         }
-        Needs::Bench => packages(BUILD.iter().chain(BENCH)),
+        Needs::Bench => {
+            packages(BUILD.iter())?;
+            wished(BENCH)
+        }
         Needs::Profile => packages(BUILD.iter().chain(PROFILE)),
     }
 }
@@ -137,6 +140,18 @@ fn packages<'a>(wanted: impl Iterator<Item = &'a &'static str>) -> Result<()> {
     command::run(&mut apt_get(&["update"]))?;
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     command::run(install.args(&missing))
+}
+
+/// Packages without which less can be done: root installs them, others are told.
+fn wished(wanted: &[&'static str]) -> Result<()> {
+    if is_root()? {
+        return packages(wanted.iter());
+    }
+    let missing = missing_packages(wanted)?;
+    if !missing.is_empty() {
+        eprintln!("setup: rows that need them are left out; as root: apt-get install {}", missing.join(" "));
+    }
+    Ok(())
 }
 
 fn apt_get(args: &[&str]) -> Command {

@@ -25,13 +25,13 @@ pub(super) struct Calls {
     pub(super) broker: f64,
 }
 
-/// Counts of one operation that takes about `ns`; none where the row has no operations, or more before
-/// them.
+/// Counts of one operation that takes about `ns`; none where the row has no operations, more before them, or as many as
+/// there is time for.
 ///
 /// # Errors
 /// Where a run fails.
 pub(super) fn of_one(site: &Site, row: &Row, runtime: &Runtime, ns: f64) -> Result<Option<Counts>> {
-    if row.unit != Unit::Nanoseconds || row.who == Who::Ours || is_aged(row) {
+    if row.unit != Unit::Nanoseconds || row.who == Who::Ours || is_aged(row) || matches!(row.kind, Kind::Suite(_)) {
         return Ok(None);
     }
     let (few, many) = operations(row, ns);
@@ -49,7 +49,7 @@ fn operations(row: &Row, ns: f64) -> (u32, u32) {
     let has_own = |options: &[&str]| options.iter().position(|option| *option == "--ops").map(|at| at + 1);
     match &row.kind {
         Kind::Inside { .. } => (1, 2),
-        Kind::Whole(_) | Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) => (0, 1),
+        Kind::Whole(_) | Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) | Kind::Suite(_) => (0, 1),
         Kind::Service { options, .. } => match has_own(options).and_then(|at| options.get(at)?.parse().ok()) {
             Some(all) => (0, all),
             None => {

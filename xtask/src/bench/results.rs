@@ -124,6 +124,9 @@ impl Results {
     /// Whether the goal is reached.
     pub(super) fn verdict(&self, row: usize) -> &'static str {
         let Some(of) = self.rows.get(row) else { return "" };
+        if let Some(lacks) = of.lacks {
+            return lacks;
+        }
         let ours = self.ours();
         let has_failed = (0..=ours).any(|runtime| self.failure(row, runtime).is_some());
         match self.is_met(row, of.goal) {

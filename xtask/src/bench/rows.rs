@@ -1,7 +1,9 @@
 //! What is measured, and what is hoped for.
 
 use super::runtime::{CRUN, Runtime};
+use super::suites::{self, Suite};
 use super::table::value_text;
+use std::path::Path;
 
 /// A row: what is measured, and how much of it is good.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Row {
     pub(super) who: Who,
     /// At most so many rounds, of rows that take long.
     pub(super) most_rounds: u32,
+    /// What it needs and this machine has not; then it is not measured.
+    pub(super) lacks: Option<&'static str>,
 }
 
 /// Which runtimes run a row.
@@ -46,6 +50,8 @@ pub(super) enum Kind {
     Rest(Rest),
     /// Many containers: the last one's start by the first one's.
     Crowd(Crowd),
+    /// A program that others wrote, by its own figure.
+    Suite(Suite),
 }
 
 /// A program that does nothing once it has printed `ready`.
@@ -117,12 +123,13 @@ impl Row {
             _ => Unit::Nanoseconds,
         };
         let name = name.to_owned();
-        Row { name, goal, unit, kind, cpu_counts: false, busy: 0, who: Who::All, most_rounds: u32::MAX }
+        Row { name, goal, unit, kind, cpu_counts: false, busy: 0, who: Who::All, most_rounds: u32::MAX, lacks: None }
     }
 
     /// Whether it is measured on this runtime.
     pub(super) fn runs_on(&self, runtime: &Runtime) -> bool {
         match self.who {
+            _ if self.lacks.is_some() => false,
             Who::All => true,
             Who::HostAndOurs => !runtime.is_peer(),
             Who::HostCrunAndOurs => !runtime.is_peer() || runtime.name == CRUN,
@@ -177,8 +184,8 @@ const TRIPS: &[(&str, f64)] = &[("pipe-round-trip", 0.9), ("unix-round-trip", 0.
 const COMPILE: &str = "printf '#include <stdio.h>\\nint main(void) { return puts(\"x\") < 0; }\\n' > /tmp/bench.c && \
                        gcc -O2 -c -o /tmp/bench.o /tmp/bench.c && rm /tmp/bench.c /tmp/bench.o";
 
-/// All rows, in the order of the table.
-pub(super) fn all() -> Vec<Row> {
+/// All rows, in the order of the table; those of suites that are built in a directory with them.
+pub(super) fn all(suites: Option<&Path>) -> Vec<Row> {
     let mut rows: Vec<Row> = SERVICES.iter().map(|&(name, ratio)| Row::service(name, ratio)).collect();
     rows.extend(from_large_parents());
     rows.extend(trips());
@@ -188,6 +195,7 @@ pub(super) fn all() -> Vec<Row> {
     rows.extend(programs());
     rows.extend(resting());
     rows.extend(crowds());
+    rows.extend(suites::rows(suites));
     rows
 }
 
@@ -310,17 +318,6 @@ fn programs() -> Vec<Row> {
         inside("gcc-one-file", Goal::Ratio(1.0), compile, false),
         inside("python-pass-first", Goal::Ratio(FIRST_PASS), python, true),
         inside("gcc-one-file-first", Goal::Ratio(FIRST_PASS), compile, true),
-        // A second opinion: programs that others wrote.
-        inside("hackbench-processes", Goal::None, &["hackbench", "-p", "-g", "1", "-l", "200"], false),
-        inside("hackbench-threads", Goal::None, &["hackbench", "-T", "-g", "1", "-l", "200"], false),
-        inside("perf-bench-sched-pipe", Goal::None, &["perf", "bench", "sched", "pipe", "-l", "2000"], false),
-        inside(
-            "perf-bench-messaging",
-            Goal::None,
-            &["perf", "bench", "sched", "messaging", "-g", "2", "-l", "50"],
-            false,
-        ),
-        inside("perf-bench-syscall", Goal::None, &["perf", "bench", "syscall", "basic", "-l", "1000000"], false),
         Row::new("start-true", Goal::OverCrun(0.0), Kind::Whole(&["/bin/true"])),
         Row { who: Who::Ours, ..Row::new("first-instruction", Goal::AtMost(START_NS), Kind::FirstInstruction) },
     ]
@@ -391,7 +388,7 @@ mod tests {
 
     #[test]
     fn no_two_rows_have_one_name() {
-        let mut names: Vec<String> = all().into_iter().map(|row| row.name).collect();
+        let mut names: Vec<String> = all(None).into_iter().map(|row| row.name).collect();
         let count = names.len();
         names.sort();
         names.dedup();

@@ -4,6 +4,7 @@ use super::group::Group;
 use super::rows::{Kind, Place, Row, Unit};
 use super::runtime::{Job, Runtime};
 use super::site::Site;
+use super::suites::Suite;
 use super::{counts, crowd, rest};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -27,17 +28,31 @@ pub(super) fn once(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result
         Kind::Rest(rest) => rest::once(site, rest, runtime),
         Kind::FirstInstruction => first_instruction(site, runtime),
         Kind::Crowd(crowd) => crowd::once(site, *crowd, runtime),
+        Kind::Suite(suite) => opinion(site, row, suite, runtime),
         Kind::Service { .. } if row.unit == Unit::Factor => scaled(site, row, runtime, ms),
         Kind::Service { .. } | Kind::Inside { .. } | Kind::Whole(_) => timed(site, row, runtime, ms),
     }
 }
 
 fn timed(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
-    let ms = ms.to_string();
-    let mut job = job(site, row, &["--ms", &ms, "--marks"])?;
-    job.groups.extend(site.group.as_ref().map(Group::cpu));
+    let job = job(site, row, &["--ms", &ms.to_string(), "--marks"])?;
     let _busy = Busy::start(row.busy)?;
-    watch(site, runtime.command(site, &job)?)
+    watch(site, runtime.command(site, &job)?, |_| ())
+}
+
+/// Its own figure; of the CPU time of its whole run, a part as large as an operation is of the time.
+fn opinion(site: &Site, row: &Row, suite: &Suite, runtime: &Runtime) -> Result<Sample> {
+    let job = job(site, row, &["--marks"])?;
+    let (mut figure, mut said) = (None, String::new());
+    let whole = watch(site, runtime.command(site, &job)?, |line| {
+        figure = suite.figure(line).or(figure);
+        if !line.is_empty() && !line.starts_with("command ") {
+            line.clone_into(&mut said);
+        }
+    });
+    let whole = whole.with_context(|| format!("it said last: {said}"))?;
+    let value = figure.with_context(|| format!("it told no figure; it said last: {said}"))?;
+    Ok(Sample { value, cpu_ns: whole.cpu_ns.map(|cpu| cpu * value / whole.value) })
 }
 
 fn first_instruction(site: &Site, runtime: &Runtime) -> Result<Sample> {
@@ -55,7 +70,7 @@ fn scaled(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> 
         let job = job(site, row, &["--ms", &ms.to_string(), "--tasks", tasks])?;
         runtime.command(site, &job)
     };
-    let (one, two) = (watch(site, on_one_processor(&run("1")?))?, watch(site, run("2")?)?);
+    let (one, two) = (watch(site, on_one_processor(&run("1")?), |_| ())?, watch(site, run("2")?, |_| ())?);
     Ok(Sample { value: one.value / two.value, cpu_ns: None })
 }
 
@@ -91,12 +106,24 @@ pub(super) fn job(site: &Site, row: &Row, options: &[&str]) -> Result<Job> {
             let timer = [&program, options, &["--command"]].concat();
             Job { timer: timer.into_iter().map(str::to_owned).collect(), ..Job::new(words) }
         }
+        Kind::Suite(suite) => {
+            let words = suite.words();
+            let words = words.iter().map(String::as_str);
+            Job::new(
+                &program
+                    .into_iter()
+                    .chain(options.iter().copied())
+                    .chain(["--command"])
+                    .chain(words)
+                    .collect::<Vec<_>>(),
+            )
+        }
         Kind::FirstInstruction | Kind::Rest(_) | Kind::Crowd(_) => bail!("{} is no job of the workload", row.name),
     })
 }
 
-/// Runs a workload with marks, and reads the group's clock at each.
-fn watch(site: &Site, mut command: Command) -> Result<Sample> {
+/// Runs a workload with marks, and reads the group's clock at each. Other lines are also shown to `other`.
+fn watch(site: &Site, mut command: Command, mut other: impl FnMut(&str)) -> Result<Sample> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start the runtime")?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -108,7 +135,10 @@ fn watch(site: &Site, mut command: Command) -> Result<Sample> {
         match line.as_str() {
             "begin" => first = clock()?,
             "end" => last = clock()?,
-            _ => result = numbers(&line).or(result),
+            line => {
+                result = numbers(line).or(result);
+                other(line);
+            }
         }
         if matches!(line.as_str(), "begin" | "end") {
             // Whoever has died meanwhile tells so by its status.
@@ -131,12 +161,16 @@ fn numbers(line: &str) -> Option<(f64, f64)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
+/// Until the process with this number is gone, killed as that may be.
+const SPIN: &str = "while kill -0 \"$0\"; do i=0; while [ $i -lt 10000 ]; do i=$((i + 1)); done; done";
+
 /// Processes of the host that compute until the value goes.
 struct Busy(Vec<Child>);
 
 impl Busy {
     fn start(count: usize) -> Result<Busy> {
-        let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        let own = std::process::id().to_string();
+        let spin = || Command::new("sh").args(["-c", SPIN, &own]).stderr(Stdio::null()).spawn();
         Ok(Busy((0..count).map(|_| spin()).collect::<Result<_, _>>()?))
     }
 }

@@ -1,10 +1,15 @@
 //! Where words run: the bare host, OCI runtimes on a bundle over the host's root, and ours.
 
+use super::group::Group;
 use super::oci;
-use super::site::{PATH, Site};
+use super::site::{PATH, Site, is_on_path};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Only root makes mount namespaces; others make them in a user namespace.
+const MOUNT_NAMESPACE: [&str; 2] = ["unshare", "--mount"];
+const USERS_MOUNT_NAMESPACE: [&str; 3] = ["unshare", "--map-root-user", "--mount"];
 
 /// The bare host with a tmpfs on /tmp, as the others have it: the rows on files compare kernels, not disks.
 const ENTER_HOST: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /tmp || exit 125
@@ -68,16 +73,32 @@ impl Job {
     }
 }
 
+/// How other people's runtimes are called: the words before those of a container.
+const OCI: [(&str, &[&str]); 3] = [
+    (RUNC, &[RUNC, "run"]),
+    (CRUN, &[CRUN, "--cgroup-manager=disabled", "run"]),
+    ("runsc", &["runsc", "--ignore-cgroups", "--network=none", "run"]),
+];
+
+/// Ends and forgets containers of a bench that was killed: each runtime keeps a name until it is told.
+pub(super) fn delete_left_behind() {
+    for (name, _) in OCI.iter().filter(|(name, _)| is_on_path(name)) {
+        // Mostly there is none, of which it complains.
+        let _ = deletion(name).output();
+    }
+}
+
+fn deletion(runtime: &str) -> Command {
+    let mut command = Command::new(runtime);
+    command.args(["delete", "--force", CONTAINER]);
+    command
+}
+
 /// The runtimes of other people that run here, the bare host first, and why others do not.
 pub(super) fn find(site: &Site) -> Result<(Vec<Runtime>, Vec<String>)> {
     let mut runtimes = vec![Runtime { name: "host".to_owned(), kind: Kind::Host }];
     let mut refused = Vec::new();
-    let oci: [(&str, &[&str]); 3] = [
-        (RUNC, &[RUNC, "run"]),
-        (CRUN, &[CRUN, "--cgroup-manager=disabled", "run"]),
-        ("runsc", &["runsc", "--ignore-cgroups", "--network=none", "run"]),
-    ];
-    for (name, words) in oci {
+    for (name, words) in OCI {
         let bundle = site.directory.join(name);
         std::fs::create_dir_all(bundle.join("rootfs"))?;
         let runtime = Runtime { name: name.to_owned(), kind: Kind::Oci(words, bundle) };
@@ -115,9 +136,7 @@ impl Runtime {
 
     /// What ends a container that was left alone.
     pub(super) fn ending(&self, job: &Job) -> Option<Command> {
-        let mut command = Command::new(&self.name);
-        command.args(["delete", "--force", CONTAINER]);
-        (self.is_peer() && job.is_detached).then_some(command)
+        (self.is_peer() && job.is_detached).then(|| deletion(&self.name))
     }
 
     /// A command that does the job in a fresh container.
@@ -137,11 +156,16 @@ impl Runtime {
     }
 
     fn words(&self, site: &Site, job: &Job) -> Result<Vec<String>> {
-        let mut words = joining(&job.groups);
+        let mut words = joining(&if job.groups.is_empty() {
+            site.group.iter().map(Group::cpu).collect()
+        } else {
+            job.groups.clone()
+        });
         let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
         match &self.kind {
             Kind::Host => {
-                add(&["unshare", "--mount", "sh", "-c", ENTER_HOST]);
+                add(if site.is_root { &MOUNT_NAMESPACE } else { &USERS_MOUNT_NAMESPACE });
+                add(&["sh", "-c", ENTER_HOST]);
                 words.extend(job.timer.iter().chain(&job.words).cloned());
             }
             Kind::Ours(path) => {
@@ -152,7 +176,8 @@ impl Runtime {
             }
             Kind::Oci(run, bundle) => {
                 std::fs::write(bundle.join("config.json"), oci::config(site, job)?.to_string())?;
-                add(&["unshare", "--mount", "sh", "-c", ENTER, &bundle.to_string_lossy()]);
+                add(&MOUNT_NAMESPACE);
+                add(&["sh", "-c", ENTER, &bundle.to_string_lossy()]);
                 words.extend(job.timer.iter().cloned());
                 let detach = job.is_detached.then_some("--detach");
                 words.extend(run.iter().copied().chain(detach).chain([CONTAINER]).map(str::to_owned));
@@ -162,9 +187,11 @@ impl Runtime {
     }
 
     fn try_out(&self, site: &Site) -> Result<(), String> {
-        let is_installed = |name: &str| PATH.split(':').any(|directory| Path::new(directory).join(name).exists());
-        if !is_installed(&self.name) {
+        if !is_on_path(&self.name) {
             return Err("it is not installed".to_owned());
+        }
+        if !site.is_root {
+            return Err("it is measured as root only".to_owned());
         }
         let job = Job::new(&[&site.workload, "--child"]);
         let mut command = self.command(site, &job).map_err(|error| format!("{error:#}"))?;
@@ -203,7 +230,7 @@ mod tests {
     use super::*;
 
     fn words(job: &Job) -> String {
-        let site = Site { volume: "/volume".to_owned(), ..Site::default() };
+        let site = Site { volume: "/volume".to_owned(), is_root: true, ..Site::default() };
         let words = Runtime::ours("ours", Path::new("xc")).words(&site, job);
         words.map(|words| words.join(" ")).unwrap_or_default()
     }

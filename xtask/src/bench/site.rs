@@ -1,12 +1,22 @@
 //! What is laid out for a run: directories, the workload, trees of files, a cgroup.
 
 use super::group::Group;
-use crate::command;
+use crate::{command, setup};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether PATH of what is measured has a program of this name.
+pub(super) fn is_on_path(name: &str) -> bool {
+    PATH.split(':').any(|directory| Path::new(directory).join(name).exists())
+}
+
+/// Whether containers see a path as it is: all have a /tmp of their own, and words have no spaces.
+pub(super) fn is_seen(path: &str) -> bool {
+    !path.contains(char::is_whitespace) && !path.starts_with("/tmp/")
+}
 
 /// The places of one run.
 #[derive(Debug, Default)]
@@ -19,6 +29,7 @@ pub(super) struct Site {
     pub(super) volume: String,
     /// Why there is none is in `lacks`.
     pub(super) group: Option<Group>,
+    pub(super) is_root: bool,
     pub(super) lacks: Vec<String>,
 }
 
@@ -43,9 +54,10 @@ impl Site {
             tree: name("tree")?,
             volume: name("volume")?,
             directory: directory.clone(),
+            is_root: setup::is_root()?,
             ..Site::default()
         };
-        if site.workload.contains(char::is_whitespace) || site.workload.starts_with("/tmp/") {
+        if !is_seen(&site.workload) {
             bail!("{} lies below /tmp or has a space: bench needs another CARGO_TARGET_DIR", directory.display());
         }
         build_workload(Path::new(&site.workload))?;
@@ -54,7 +66,7 @@ impl Site {
         }
         match Group::create() {
             Ok(group) => site.group = Some(group),
-            Err(error) => site.lacks.push(format!("no CPU times: {error:#}")),
+            Err(error) => site.lacks.push(format!("no CPU times, and nothing of containers at rest: {error:#}")),
         }
         Ok(site)
     }
