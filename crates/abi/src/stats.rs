@@ -41,6 +41,25 @@ pub struct Stats {
     pub trapped_sites: Vec<TrappedSite>,
     /// Nanoseconds that abom took: images found, placed and mapped.
     pub abom_ns: u64,
+    /// What patching costs a process in memory.
+    pub patched: Patched,
+}
+
+/// Bytes of patched text, stubs and slot pages: of each figure, the most that one process had when it ended its program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patched {
+    /// All of it, which processes share as long as none writes to it.
+    pub mapped: u64,
+    /// What the process may write, so that its pages can be, dirty, its own.
+    pub private: u64,
+}
+
+impl Patched {
+    /// The larger of each figure.
+    #[must_use]
+    pub fn most(self, other: Patched) -> Patched {
+        Patched { mapped: self.mapped.max(other.mapped), private: self.private.max(other.private) }
+    }
 }
 
 /// The guest call of [`Stats::host_calls_by_guest`] that is none.

@@ -52,6 +52,10 @@ fn broker_micros(stats: &Stats) -> u64 {
     stats.broker_requests.iter().fold(0, |sum, &(.., micros)| sum.saturating_add(micros))
 }
 
+fn to_kib(bytes: u64) -> u64 {
+    bytes.div_ceil(1024)
+}
+
 /// Clock ticks in milliseconds.
 fn to_ms(ticks: u64) -> u64 {
     ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1)
@@ -118,6 +122,8 @@ fn as_json(report: &Report) -> serde_json::Value {
         "traps": stats.traps,
         "trappedSites": sites.collect::<Vec<_>>(),
         "abomUsAnExec": abom_micros(stats),
+        "patchedKib": to_kib(stats.patched.mapped),
+        "patchedPrivateKib": to_kib(stats.patched.private),
         "withoutHostCall": stats.without_host_call,
         "firstInstructionNs": stats.first_instruction_ns,
         "hostCalls": map(&stats.host_calls, host_name),
@@ -171,6 +177,8 @@ fn print_text(report: &Report) {
     );
     eprintln!("lock waits, sleeps     {}, {}", stats.lock_waits, stats.lock_sleeps);
     eprintln!("abom                   {} us an exec", abom_micros(stats));
+    let [mapped, private] = [stats.patched.mapped, stats.patched.private].map(to_kib);
+    eprintln!("patched                {mapped} KiB of a process at most, {private} KiB of them its own");
     for (site, function) in sites(report).take(SHOWN_SITES) {
         let TrappedSite { offset, count, .. } = site;
         let name = if site.file.is_empty() { "memory".to_owned() } else { xkernel::loader::printable(&site.file) };

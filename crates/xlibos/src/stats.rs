@@ -4,7 +4,7 @@
 
 use crate::Task;
 use crate::process::tree;
-use abi::stats::{OUTSIDE_CALLS, SITE_BYTES, SITE_LEAD, Stats, TrappedSite};
+use abi::stats::{OUTSIDE_CALLS, Patched, SITE_BYTES, SITE_LEAD, Stats, TrappedSite};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,7 @@ struct Totals {
     jumps_by_tier: [u64; 3],
     /// By name and offset in the file.
     trapped_sites: BTreeMap<(Vec<u8>, u64), TrappedSite>,
+    patched: Patched,
 }
 
 static TOTALS: Mutex<Totals> = Mutex::new(Totals {
@@ -45,6 +46,7 @@ static TOTALS: Mutex<Totals> = Mutex::new(Totals {
     unimplemented: BTreeMap::new(),
     jumps_by_tier: [0; 3],
     trapped_sites: BTreeMap::new(),
+    patched: Patched { mapped: 0, private: 0 },
 });
 
 /// When the container was started, in nanoseconds of CLOCK_MONOTONIC.
@@ -75,6 +77,15 @@ pub(crate) fn forks() -> u64 {
 /// Counts a program start.
 pub(crate) fn count_exec() {
     EXECS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Notes what patching cost the memory of a program that ends.
+pub(crate) fn note_patched(task: &Task) {
+    if crate::kernel::is_counting() {
+        let patched = task.mm().patched();
+        let mut totals = TOTALS.lock();
+        totals.patched = totals.patched.most(patched);
+    }
 }
 
 /// Counts a call by its number.
@@ -208,6 +219,7 @@ pub(crate) fn collect_stats() -> Stats {
         jumps_by_tier: totals.jumps_by_tier,
         trapped_sites,
         abom_ns: crate::mm::image::spent_ns(),
+        patched: totals.patched,
     }
 }
 

@@ -161,7 +161,8 @@ fn private_kib(pid: u32) -> (u64, usize) {
 #[test]
 fn patching_costs_a_process_no_memory_of_its_own() {
     let mut command = Command::new(xc());
-    command.args(["do", "--", "bash", "-c", "echo ready; read"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["do", "--stats=json", "--", "bash", "-c", "echo ready; read"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut container = command.spawn().expect("xc");
     let mut line = String::new();
     BufReader::new(container.stdout.take().expect("output")).read_line(&mut line).expect("a line");
@@ -170,6 +171,20 @@ fn patching_costs_a_process_no_memory_of_its_own() {
     let found = guests.into_iter().map(private_kib).filter(|(_, mappings)| *mappings > 0);
     let found: Vec<_> = found.collect();
     drop(container.stdin.take());
-    container.wait().expect("end");
+    let output = container.wait_with_output().expect("end");
     assert!(!found.is_empty() && found.iter().all(|(kib, _)| *kib == 0), "KiB and mappings: {found:?}");
+    // The report says the same.
+    let report: serde_json::Value = serde_json::from_slice(&output.stderr).expect("a report");
+    let kib = |key: &str| report[key].as_u64();
+    assert!(kib("patchedKib").is_some_and(|kib| kib > 100) && kib("patchedPrivateKib") == Some(0), "{report}");
+}
+
+/// Text that a program may write is the file's own, which costs nothing that patching could have made.
+#[test]
+fn text_that_is_written_is_not_counted_as_patched() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("live.c", directory.path());
+    let (output, report) = report(&[program.to_str().expect("name"), "modified"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(report["patchedPrivateKib"], 0, "{report}");
 }

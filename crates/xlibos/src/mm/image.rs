@@ -15,6 +15,7 @@ use crate::fs::broker;
 use crate::fs::file::MapObject;
 use crate::{Errno, Result};
 use abi::broker::{Attributes, Reply, Request, Text};
+use abi::stats::Patched;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -337,6 +338,21 @@ impl Mm {
         images.iter().find_map(|placed| placed.tier(pc))
     }
 
+    /// How much of the address space patching made, and how much of that the guest may write.
+    #[must_use]
+    pub fn patched(&self) -> Patched {
+        let state = self.state();
+        let behind = self
+            .images
+            .lock()
+            .iter()
+            .fold(0, |sum: u64, placed| sum.saturating_add(placed.area.end.saturating_sub(placed.area.start)));
+        state.tree.iter().filter(|vma| vma.is_patched()).fold(Patched { mapped: behind, private: 0 }, |sum, vma| {
+            let private = if vma.prot.contains(Prot::WRITE) { vma.len() } else { 0 };
+            Patched { mapped: sum.mapped.saturating_add(vma.len()), private: sum.private.saturating_add(private) }
+        })
+    }
+
     /// File and offset of an address, for reports.
     #[must_use]
     pub fn file_at(&self, addr: u64) -> Option<(Arc<File>, u64)> {
@@ -437,7 +453,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::{MAP_ANONYMOUS, MapRequest};
-    use super::{Backing, Errno, MAP_FIXED, MAP_PRIVATE, Mm, PAGE};
+    use super::{Backing, Errno, File, MAP_FIXED, MAP_PRIVATE, Mm, PAGE, Patched, Prot, mark_patched};
+    use crate::fs::eventfd::{EventFile, Mode};
+    use crate::fs::file::OpenFlags;
 
     fn request(addr: u64, flags: u32) -> MapRequest {
         MapRequest { addr, len: PAGE, prot: 3, flags: MAP_PRIVATE | MAP_ANONYMOUS | flags, backing: Backing::Zero }
@@ -456,5 +474,24 @@ mod tests {
         mm.state().tree.unkeep(&(stubs..stubs + PAGE));
         assert_eq!(mm.remap(own, PAGE, PAGE, MAYMOVE_FIXED, stubs), Ok(stubs));
         assert!(mm.unmap(stubs, PAGE).is_ok());
+    }
+
+    #[test]
+    fn patched_text_that_the_guest_may_write_is_told_apart() {
+        let mm = Mm::new();
+        let (own, other) = (mm.map(request(0, 0)).unwrap_or_default(), mm.map(request(0, 0)).unwrap_or_default());
+        assert_eq!(mm.patched(), Patched::default());
+        let patch = |addr: u64, prot: Prot| {
+            mm.state().tree.update(addr..addr + PAGE, |vma| {
+                // Any file: only the form counts.
+                vma.backing = Backing::file(File::new(EventFile::new(0, Mode::Counter), OpenFlags::RDWR), 0);
+                vma.prot = prot;
+                mark_patched(vma);
+            });
+        };
+        patch(own, Prot::READ | Prot::EXEC);
+        assert_eq!(mm.patched(), Patched { mapped: PAGE, private: 0 });
+        patch(other, Prot::READ | Prot::WRITE);
+        assert_eq!(mm.patched(), Patched { mapped: 2 * PAGE, private: PAGE });
     }
 }

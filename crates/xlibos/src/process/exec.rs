@@ -216,6 +216,7 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
 
 /// What ends with the old program wherever the new one runs.
 fn leave_old_program(task: &Task) {
+    crate::stats::note_patched(task);
     crate::syscall::prctl::undo_rseq(task);
     super::exit::release_memory_words(task);
 }

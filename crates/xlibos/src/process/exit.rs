@@ -45,6 +45,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     drop_files(task);
     tree::lock().remove_task(task.tid());
     crate::stats::collect_counters(cpu);
+    crate::stats::note_patched(task);
     if process.thread_count() > 1 {
         // Another may call exec once this one is gone, and unmap an area that the host still writes to.
         crate::syscall::prctl::undo_rseq(task);
