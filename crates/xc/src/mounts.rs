@@ -6,8 +6,9 @@ use abi::config::{Mount, MountFlags, MountSource};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use xkernel::broker::Export;
+use xkernel::mountinfo;
 
 /// File systems of the host that are never shown: they act, or the LibOS has its own.
 const HIDDEN: [&str; 15] = [
@@ -57,14 +58,14 @@ impl Mounts {
     /// # Errors
     /// Where the host's mounts cannot be read.
     pub fn of_host() -> Result<Self> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read the host's mounts")?;
+        let table = mountinfo::of_host().context("cannot read the host's mounts")?;
         let mut mounts = Self::default();
         let root = mounts.export(Path::new("/"), true).context("the host's root")?;
         mounts.add(b"/", mounts.host(root, true), MountFlags::default());
-        for (target, kind) in table.lines().filter_map(mount_of) {
+        for mountinfo::Mount { target, kind, .. } in table {
             let own = target == Path::new("/");
             let below_own = ["/proc", "/sys", "/dev"].iter().any(|own| target.starts_with(own));
-            if own || below_own || HIDDEN.contains(&kind) {
+            if own || below_own || HIDDEN.contains(&kind.as_str()) {
                 continue;
             }
             // A mount that cannot be opened, or is hidden by another, is not shown.
@@ -195,24 +196,9 @@ fn target_of(path: &[u8]) -> Result<&[u8]> {
     Ok(path)
 }
 
-/// Mount point and type of a line of mountinfo: proc_pid_mountinfo(5).
-fn mount_of(line: &str) -> Option<(PathBuf, &str)> {
-    let (fields, rest) = line.split_once(" - ")?;
-    let target = fields.split(' ').nth(4)?;
-    let kind = rest.split(' ').next()?;
-    Some((PathBuf::from(target.replace("\\040", " ")), kind))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_mountinfo_has_its_mount_point_and_type() {
-        let line = "36 35 98:0 /mnt1 /a\\040b rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        assert_eq!(mount_of(line), Some((PathBuf::from("/a b"), "ext3")));
-        assert_eq!(mount_of("36 35"), None);
-    }
 
     fn refusal(add: impl FnOnce(&mut Mounts) -> Result<()>) -> String {
         add(&mut Mounts::default()).err().map_or_else(String::new, |error| format!("{error:#}"))

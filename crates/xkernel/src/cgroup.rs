@@ -3,6 +3,7 @@
 //!
 //! The group goes with [`Group`], and, where the supervisor is killed, by a process that waits for that.
 
+use crate::mountinfo::{self, Mount};
 use crate::sys::{self, Side};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, openat, unlinkat};
@@ -214,7 +215,8 @@ fn wait_for_end(process: BorrowedFd<'_>) {
 /// The caller's own group, and the one in which a new one can be made.
 fn place() -> Result<(Own, PathBuf), CgroupError> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let own = find(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo")).ok_or(CgroupError::None)?;
+    let mounts = mountinfo::of_host().unwrap_or_default();
+    let own = find(&read("/proc/self/cgroup"), &mounts).ok_or(CgroupError::None)?;
     let place = own.place().ok_or_else(|| CgroupError::Place(own.group.clone()))?;
     Ok((own, place))
 }
@@ -243,31 +245,21 @@ impl Own {
     }
 }
 
-/// Finds the caller's group by what /proc/self/cgroup and mountinfo say.
-fn find(cgroup: &str, mountinfo: &str) -> Option<Own> {
+/// Finds the caller's group by what /proc/self/cgroup and the table of mounts say.
+fn find(cgroup: &str, mounts: &[Mount]) -> Option<Own> {
     let lines = || cgroup.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
     let first = lines().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
     let (version, (_, group)) = match first {
         Some(line) => (Version::One, line),
         None => (Version::Two, lines().find(|(controllers, _)| controllers.is_empty())?),
     };
-    let (root, mount) = mountinfo.lines().find_map(|line| mount_of(line, version))?;
-    let below = Path::new(group).strip_prefix(root).ok()?;
-    let mount = PathBuf::from(mount);
-    Some(Own { version, group: mount.join(below), mount })
-}
-
-/// Root and place of a line's mount, where it is the hierarchy that counts memory.
-fn mount_of(line: &str, version: Version) -> Option<(&str, &str)> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut words = file_system.split(' ');
-    let (kind, options) = (words.next()?, words.nth(1)?);
-    let is_it = match version {
-        Version::One => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
-        Version::Two => kind == "cgroup2",
-    };
-    let mut fields = mount.split(' ').skip(3);
-    is_it.then_some((fields.next()?, fields.next()?))
+    // Where the hierarchy is mounted that counts memory.
+    let mount = mounts.iter().find(|mount| match version {
+        Version::One => mount.kind == "cgroup" && mount.options.split(',').any(|option| option == "memory"),
+        Version::Two => mount.kind == "cgroup2",
+    })?;
+    let below = Path::new(group).strip_prefix(&mount.root).ok()?;
+    Some(Own { version, group: mount.target.join(below), mount: mount.target.clone() })
 }
 
 /// Processes that the host killed, by what the group's file of events says.
@@ -286,6 +278,10 @@ mod tests {
 
     const FIRST: &str = "30 25 0:27 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n";
     const SECOND: &str = "31 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn find(cgroup: &str, table: &str) -> Option<Own> {
+        super::find(cgroup, &mountinfo::parse(table.as_bytes()))
+    }
 
     fn own(version: Version, mount: &str, group: &str) -> Option<Own> {
         Some(Own { version, mount: mount.into(), group: group.into() })

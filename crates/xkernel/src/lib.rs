@@ -7,5 +7,6 @@ pub mod loader;
 pub mod broker;
 pub mod cgroup;
 pub mod images;
+pub mod mountinfo;
 pub mod sandbox;
 pub mod sys;

@@ -435,6 +435,22 @@ fn a_full_disk_below_a_root_is_enospc_and_the_container_goes_on() {
     assert!(error_of(&output).contains("No space left on device"), "{}", error_of(&output));
 }
 
+/// One such name stopped every container, another was not there.
+#[test]
+fn mounts_of_the_host_are_there_whatever_bytes_their_names_have() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts.
+    }
+    let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no directory: {error}"));
+    let outside = "cd $0; for name in $'a\\tb c' $'\\xff\\\\n'; do
+        mkdir \"$name\" && mount -t tmpfs none \"$name\" && echo within >\"$name/file\"
+        $1 do -- cat \"$PWD/$name/file\"; done";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", outside]).arg(directory.path()).arg(xc());
+    let output = run(command);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "within\nwithin\n", "{}", error_of(&output));
+}
+
 /// The LibOS's own processes have ids of their own, in which a file that they hold would look like nobody's.
 #[test]
 fn a_written_file_of_the_host_keeps_its_owner() {

@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::facts::Facts;
+use xkernel::mountinfo;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let mut all = vec![user_namespaces(facts), ordinary_users(facts)];
@@ -65,10 +66,8 @@ fn empty_root(facts: &Facts) -> Check {
 /// Which kinds of cgroup are mounted.
 fn cgroups(facts: &Facts) -> Check {
     const NAME: &str = "cgroups";
-    let mounted = |kind: &str| {
-        let lines = facts.mountinfo.iter().flat_map(|text| text.lines());
-        lines.filter_map(|line| line.split_once(" - ")).any(|(_, rest)| rest.split(' ').next() == Some(kind))
-    };
+    let mounts = facts.mountinfo.as_ref().map_or_else(Vec::new, |table| mountinfo::parse(table.as_bytes()));
+    let mounted = |kind: &str| mounts.iter().any(|mount| mount.kind == kind);
     match (mounted("cgroup"), mounted("cgroup2")) {
         (false, true) => Check::ok(NAME, "version 2"),
         (true, false) => Check::ok(NAME, "version 1"),

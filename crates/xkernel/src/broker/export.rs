@@ -1,6 +1,7 @@
 //! An export: one mount of the host, or one file of it, that a container may see.
 
 use super::{BrokerError, attributes, name};
+use crate::mountinfo;
 use abi::broker::Attributes;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
@@ -229,10 +230,7 @@ fn forbidden(root: &OwnedFd) -> Result<Option<&'static str>, Errno> {
 }
 
 fn is_devtmpfs(root: &OwnedFd) -> Result<bool, Errno> {
-    let id = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id.to_string();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|_| Errno::ACCESS)?;
-    Ok(mounts.lines().any(|line| {
-        line.split(' ').next() == Some(id.as_str())
-            && line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("devtmpfs "))
-    }))
+    let id = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id;
+    let mounts = mountinfo::of_host().map_err(|_| Errno::ACCESS)?;
+    Ok(mounts.iter().any(|mount| mount.id == id && mount.kind == "devtmpfs"))
 }
