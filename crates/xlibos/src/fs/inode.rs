@@ -6,7 +6,7 @@
 
 use super::file::{FileOps, OpenFlags};
 use super::path::Path;
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -113,6 +113,12 @@ impl Stat {
         Stat { dev: ANONYMOUS_DEV, ino, mode, nlink: 1, blksize: 4096, ..Stat::default() }
     }
 
+    /// The same of an object that is its maker's.
+    #[must_use]
+    pub fn anonymous_of((uid, gid): (u32, u32), kind: Kind, ino: u64) -> Stat {
+        Stat { uid, gid, ..Stat::anonymous(kind, ino) }
+    }
+
     /// The type.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -122,6 +128,15 @@ impl Stat {
 
 /// Device number of objects without a file system (pipes, sockets, anonymous inodes).
 pub const ANONYMOUS_DEV: u64 = 0xf;
+
+/// Who makes an object now: user and group. Root without a task.
+#[must_use]
+pub fn maker() -> (u32, u32) {
+    Task::current().map_or((0, 0), |task| {
+        let creds = task.creds();
+        (creds.fsuid, creds.fsgid)
+    })
+}
 
 /// The current time.
 #[must_use]

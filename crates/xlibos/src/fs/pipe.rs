@@ -4,7 +4,7 @@
 
 use super::fifo::Fifo;
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{Kind, Stat, new_anonymous_ino};
+use super::inode::{Kind, Stat, maker, new_anonymous_ino};
 use super::pipe_state::State;
 use crate::ipc::ring::storage;
 use crate::uio::{Sink, Source};
@@ -39,6 +39,8 @@ pub struct Pipe {
     /// An end was opened.
     opens: WaitQueue,
     ino: u64,
+    /// User and group of who made it.
+    maker: (u32, u32),
 }
 
 /// Which ends an open file holds.
@@ -78,6 +80,7 @@ impl Pipe {
             writers: WaitQueue::new(),
             opens: WaitQueue::new(),
             ino: new_anonymous_ino(),
+            maker: maker(),
         })
     }
 
@@ -363,7 +366,7 @@ impl FileOps for PipeEnd {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(Stat::anonymous(Kind::Fifo, self.pipe.ino))
+        Ok(Stat::anonymous_of(self.pipe.maker, Kind::Fifo, self.pipe.ino))
     }
 
     fn describe(&self) -> Vec<u8> {

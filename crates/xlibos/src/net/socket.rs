@@ -3,7 +3,7 @@
 use super::channel::{Control, Take};
 use super::inet::interface_ioctl;
 use super::options::{Options, Value, name};
-use crate::fs::inode::{Kind, Stat, new_anonymous_ino};
+use crate::fs::inode::{Kind, Stat, maker, new_anonymous_ino};
 use crate::fs::{File, FileOps, OpenFlags};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, WaitQueue};
@@ -266,13 +266,15 @@ const FIONREAD: u32 = 0x541b;
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
     ino: u64,
+    /// User and group of who made it.
+    maker: (u32, u32),
 }
 
 impl SocketFile {
     /// A file of a socket.
     #[must_use]
     pub fn open(socket: Arc<dyn Socket>, nonblocking: OpenFlags) -> Arc<File> {
-        let ops = Arc::new(SocketFile { socket, ino: new_anonymous_ino() });
+        let ops = Arc::new(SocketFile { socket, ino: new_anonymous_ino(), maker: maker() });
         File::new(ops, OpenFlags::RDWR | nonblocking & OpenFlags::NONBLOCK)
     }
 
@@ -354,7 +356,8 @@ impl FileOps for SocketFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(Stat { mode: Kind::Socket.mode_bits() | 0o777, ..Stat::anonymous(Kind::Socket, self.ino) })
+        let mode = Kind::Socket.mode_bits() | 0o777;
+        Ok(Stat { mode, ..Stat::anonymous_of(self.maker, Kind::Socket, self.ino) })
     }
 
     fn describe(&self) -> Vec<u8> {

@@ -60,6 +60,19 @@ cases! { attr;
             Ok(())
         })?;
     }
+    fn pipes_and_sockets_belong_to_who_made_them() {
+        as_nobody(|| {
+            let [reader, writer] = pipe(0)?;
+            assert_eq!((fstat(reader)?.st_uid, fstat(writer)?.st_gid), (65534, 65534));
+            let mut pair = [0_i32; 2];
+            sys!(socketpair, c::AF_UNIX, c::SOCK_STREAM, 0, &mut pair)?;
+            assert_eq!((fstat(pair[0])?.st_uid, fstat(pair[1])?.st_gid), (65534, 65534));
+            // So a shell's <(...) opens.
+            sys!(fcntl, reader, c::F_DUPFD, 150)?;
+            close(open(c"/proc/self/fd/150", c::O_RDONLY, 0)?)?;
+            Ok(())
+        })?;
+    }
     fn umask_returns_the_old_one() {
         assert_eq!(sys!(umask, 0o7077)?, 0o022);
         assert_eq!(sys!(umask, 0o022)?, 0o077);
