@@ -67,5 +67,6 @@ start
 grep -c 'database system was not properly shut down' server
 ask --command 'select count(*), sum(square) from numbers'
 pg_ctl --wait --mode fast stop >log
-grep -c -E 'PANIC|FATAL' server || true
+# The end may meet a worker that vacuums now and then.
+grep -o -E '(PANIC|FATAL).*' server | grep -v 'administrator command' || echo none
 ls data/postmaster.pid 2>/dev/null || echo gone

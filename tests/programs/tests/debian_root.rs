@@ -36,7 +36,11 @@ fn same(names: &[&str]) {
     let root = debian("root");
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").display().to_string();
     for name in names {
-        let interpreter = if name.ends_with(".py") { "python3" } else { "bash" };
+        let interpreter = match name.rsplit_once('.') {
+            Some((_, "py")) => "python3",
+            Some((_, "js")) => "node",
+            _ => "bash",
+        };
         let words = [interpreter, &format!("/mnt/{name}")];
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (host, guest) = (chroot(&root, &scripts, &words), container(&root, &scripts, &words));
@@ -65,6 +69,11 @@ fn perl_and_openssl_in_a_debian_root() {
 #[test]
 fn python_in_a_debian_root() {
     same(&["python_processes.py", "python_sqlite.py", "python_asyncio.py", "python_files.py"]);
+}
+
+#[test]
+fn go_java_and_node_in_a_debian_root() {
+    same(&["go.sh", "java.sh", "node.js"]);
 }
 
 #[test]

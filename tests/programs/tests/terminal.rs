@@ -1,7 +1,7 @@
 //! Terminals: what a user at a terminal sees of programs in a container. The user is rexpect, at a pseudo-terminal of the
 //! host's; a time limit is the failure, never the measure.
 
-use programs::{run, xc};
+use programs::{debian, run, xc};
 use rexpect::session::{PtySession, spawn_command};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::process::Command;
@@ -20,6 +20,18 @@ fn in_container(words: &[&str]) -> PtySession {
     let mut command = Command::new(xc());
     command.args(["do", "-e", "TERM=vt100", "-e", "PS1=ready> ", "--"]).args(words);
     user_at(command)
+}
+
+/// The same on the host's root and, where there is one, in a root of Debian 12.
+fn everywhere(words: &[&str]) -> Vec<PtySession> {
+    let mut users = vec![in_container(words)];
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new(xc());
+        command.args(["run", "-it", "--rootfs", &debian("root"), "--read-only", "--tmpfs", "/tmp", "-e", "TERM=vt100"]);
+        command.arg("--").args(words);
+        users.push(user_at(command));
+    }
+    users
 }
 
 /// A shell of the host's, from which the container is started.
@@ -116,35 +128,38 @@ fn the_size_is_the_callers_and_changes_with_it() {
 
 #[test]
 fn vi_edits() {
-    let mut user = in_container(&["sh", "-c", "vi /tmp/text; echo; echo saved: $(cat /tmp/text)"]);
-    user.expect("/tmp/text");
-    user.keys("ihello");
-    user.keys("\x1b");
-    user.keys("yyp:wq\r");
-    user.expect("saved: hello hello");
-    user.end();
+    for mut user in everywhere(&["sh", "-c", "vi /tmp/text; echo; echo saved: $(cat /tmp/text)"]) {
+        user.expect("/tmp/text");
+        user.keys("ihello");
+        user.keys("\x1b");
+        user.keys("yyp:wq\r");
+        user.expect("saved: hello hello");
+        user.end();
+    }
 }
 
 #[test]
 fn less_pages() {
-    let mut user = in_container(&["sh", "-c", "seq 1000 2000 | less; echo left"]);
-    user.expect("1020");
-    user.expect(":");
-    user.keys("G");
-    user.expect("2000");
-    user.keys("q");
-    user.expect("left");
-    user.end();
+    for mut user in everywhere(&["sh", "-c", "seq 1000 2000 | less; echo left"]) {
+        user.expect("1020");
+        user.expect(":");
+        user.keys("G");
+        user.expect("2000");
+        user.keys("q");
+        user.expect("left");
+        user.end();
+    }
 }
 
 #[test]
 fn top_shows_the_container() {
-    let mut user = in_container(&["top"]);
-    user.expect("Tasks:");
-    user.expect("COMMAND");
-    user.expect("top");
-    user.keys("q");
-    user.end();
+    for mut user in everywhere(&["top"]) {
+        user.expect("Tasks:");
+        user.expect("COMMAND");
+        user.expect("top");
+        user.keys("q");
+        user.end();
+    }
 }
 
 #[test]
