@@ -13,7 +13,7 @@ pub struct Config {
     pub env: Vec<Vec<u8>>,
     /// Working directory of the first process.
     pub cwd: Vec<u8>,
-    /// Whether a missing working directory is made (`-w` of podman).
+    /// Host name.
     pub hostname: String,
     /// Credentials of the first process.
     pub uid: u32,

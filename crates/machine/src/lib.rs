@@ -44,4 +44,4 @@ mod trap;
 
 pub use cpu::Cpu;
 pub use errno::{Errno, Result};
-pub use frame::TrapFrame;
+pub use frame::{SigContext, TrapFrame};

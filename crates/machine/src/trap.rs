@@ -5,7 +5,7 @@
 use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
 use crate::host::{nr, raw};
 use crate::stack::{self, SIGNAL_STACK_LEN};
-use crate::{cpuid, entry};
+use crate::{SigContext, TrapFrame, cpuid, entry};
 
 const SIGILL: i32 = 4;
 const SIGTRAP: i32 = 5;
@@ -42,29 +42,7 @@ struct HostContext {
     flags: u64,
     link: u64,
     stack: StackT,
-    r8: u64,
-    r9: u64,
-    r10: u64,
-    r11: u64,
-    r12: u64,
-    r13: u64,
-    r14: u64,
-    r15: u64,
-    rdi: u64,
-    rsi: u64,
-    rbp: u64,
-    rbx: u64,
-    rdx: u64,
-    rax: u64,
-    rcx: u64,
-    rsp: u64,
-    rip: u64,
-    eflags: u64,
-    segments: u64,
-    err: u64,
-    trapno: u64,
-    oldmask: u64,
-    cr2: u64,
+    registers: SigContext,
 }
 
 #[repr(C)]
@@ -112,6 +90,7 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
     let area = stack::area_of(core::ptr::from_ref(context) as u64);
     // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
     let cpu = unsafe { &*((area + stack::BLOCK) as *const Cpu) };
+    let context = &mut context.registers;
     let in_libos = is_libos(cpu, context);
     if signal == SIGILL && in_libos && on_cpuid(cpu, context) {
         return;
@@ -129,14 +108,14 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
 }
 
 /// The entry for `cpuid` trapped on purpose; false where it was not that.
-fn on_cpuid(cpu: &Cpu, context: &mut HostContext) -> bool {
+fn on_cpuid(cpu: &Cpu, context: &mut SigContext) -> bool {
     let registers = cpuid::Registers {
         rax: &mut context.rax,
         rbx: &mut context.rbx,
         rcx: &mut context.rcx,
         rdx: &mut context.rdx,
         rip: &mut context.rip,
-        rflags: &mut context.eflags,
+        rflags: &mut context.rflags,
     };
     match cpuid::on_trap(cpu, registers) {
         cpuid::Trap::None => false,
@@ -150,7 +129,7 @@ fn on_cpuid(cpu: &Cpu, context: &mut HostContext) -> bool {
 }
 
 /// Whether the thread was in LibOS code, or in the vDSO on the LibOS's behalf.
-fn is_libos(cpu: &Cpu, context: &HostContext) -> bool {
+fn is_libos(cpu: &Cpu, context: &SigContext) -> bool {
     crate::boot::is_text(context.rip) || stack::area_of(context.rsp) == stack::area_of(cpu.this.get())
 }
 
@@ -172,7 +151,7 @@ fn set_our_gs(cpu: &Cpu) {
 }
 
 /// A call outside of the LibOS text: make it a jump.
-fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut HostContext, in_libos: bool) {
+fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut SigContext, in_libos: bool) {
     if in_libos {
         // The filter refused a call of ours by trap: the vDSO's fallback, or a bug. Answer ENOSYS.
         context.rax = (-38_i64).cast_unsigned();
@@ -181,11 +160,11 @@ fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut HostContext, in_li
     cpu.trapped.set(1);
     context.rax = u64::from(info.syscall.cast_unsigned());
     context.rcx = context.rip;
-    context.r11 = context.eflags;
+    context.r11 = context.rflags;
     context.rip = entry::syscall_entry_address();
 }
 
-fn on_interrupt(cpu: &Cpu, context: &mut HostContext, in_libos: bool) {
+fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
     if !in_libos {
         send_event(cpu, context, Fault::default());
         return;
@@ -202,7 +181,7 @@ fn on_interrupt(cpu: &Cpu, context: &mut HostContext, in_libos: bool) {
     }
 }
 
-fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut HostContext, in_libos: bool) {
+fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext, in_libos: bool) {
     let fault = Fault {
         signal,
         code: info.code,
@@ -229,32 +208,13 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut HostContex
 }
 
 /// Saves the guest's registers and sends the thread into the LibOS.
-fn send_event(cpu: &Cpu, context: &mut HostContext, fault: Fault) {
+fn send_event(cpu: &Cpu, context: &mut SigContext, fault: Fault) {
     // SAFETY: the thread was in guest code, so nobody uses the frame.
-    let frame = unsafe { &mut *cpu.frame.get() };
-    frame.rax = context.rax;
-    frame.rbx = context.rbx;
-    frame.rcx = context.rcx;
-    frame.rdx = context.rdx;
-    frame.rsi = context.rsi;
-    frame.rdi = context.rdi;
-    frame.rbp = context.rbp;
-    frame.rsp = context.rsp;
-    frame.r8 = context.r8;
-    frame.r9 = context.r9;
-    frame.r10 = context.r10;
-    frame.r11 = context.r11;
-    frame.r12 = context.r12;
-    frame.r13 = context.r13;
-    frame.r14 = context.r14;
-    frame.r15 = context.r15;
-    frame.rip = context.rip;
-    frame.rflags = context.eflags;
-    frame.orig_rax = u64::MAX;
+    unsafe { *cpu.frame.get() = TrapFrame::from(&*context) };
     cpu.fault.set(fault);
     cpu.exit_kind.set(EXIT_FULL);
     context.rip = entry::event_entry_address();
     context.rsp = cpu.stack_top.get();
     // Direction, trap and alignment-check flags are the guest's, not ours.
-    context.eflags &= !0x4_0500;
+    context.rflags &= !0x4_0500;
 }

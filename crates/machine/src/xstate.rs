@@ -28,6 +28,14 @@ pub fn mask() -> u64 {
     })
 }
 
+/// What the processor offers, as AT_HWCAP tells it: CPUID leaf 1, EDX.
+#[must_use]
+pub fn hwcap() -> u64 {
+    static HWCAP: AtomicU64 = AtomicU64::new(0);
+    asked_once(&HWCAP, || u64::from(core::arch::x86_64::__cpuid(1).edx))
+}
+
+/// `cpuid` is slow in a virtual machine.
 fn asked_once(cache: &AtomicU64, ask: impl FnOnce() -> u64) -> u64 {
     let known = cache.load(Ordering::Relaxed);
     if known != 0 {

@@ -545,22 +545,3 @@ static VDSO: AtomicU64 = AtomicU64::new(0);
 pub fn vdso() -> u64 {
     VDSO.load(Ordering::Relaxed)
 }
-
-/// What the processor offers, as AT_HWCAP tells it.
-#[derive(Clone, Copy, Debug)]
-pub struct Processor {
-    /// CPUID leaf 1, EDX.
-    pub hwcap: u64,
-}
-
-/// The processor's features; asked once, since cpuid is slow in a virtual machine.
-#[must_use]
-pub fn processor() -> Processor {
-    static HWCAP: AtomicU64 = AtomicU64::new(0);
-    let mut hwcap = HWCAP.load(Ordering::Relaxed);
-    if hwcap == 0 {
-        hwcap = u64::from(core::arch::x86_64::__cpuid(1).edx);
-        HWCAP.store(hwcap, Ordering::Relaxed);
-    }
-    Processor { hwcap }
-}

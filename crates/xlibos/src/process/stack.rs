@@ -89,7 +89,6 @@ fn auxiliary(task: &Task, plan: &Plan, base: u64, interpreter_base: u64, strings
     let creds = task.creds();
     let (filename, platform, random) = strings;
     let headers = if elf.headers == 0 { 0 } else { base.wrapping_add(elf.headers) };
-    let processor = crate::kernel::processor();
     let mut auxv = Vec::with_capacity(24);
     let vdso = crate::kernel::vdso();
     if vdso != 0 {
@@ -97,7 +96,7 @@ fn auxiliary(task: &Task, plan: &Plan, base: u64, interpreter_base: u64, strings
     }
     auxv.extend_from_slice(&[
         (51, machine::xstate::size() + 2048),
-        (16, processor.hwcap),
+        (16, machine::xstate::hwcap()),
         (6, 4096),
         (17, 100),
         (3, headers),

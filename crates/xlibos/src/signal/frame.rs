@@ -4,7 +4,7 @@
 use super::{Action, AltStack, SA_ONSTACK, SigInfo, SigSet};
 use crate::process::Task;
 use crate::{Errno, Result};
-use machine::{TrapFrame, guest, xstate};
+use machine::{SigContext, TrapFrame, guest, xstate};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const SS_ONSTACK: u32 = 1;
@@ -25,31 +25,7 @@ struct Context {
     stack_flags: u32,
     pad: u32,
     stack_size: u64,
-    r8: u64,
-    r9: u64,
-    r10: u64,
-    r11: u64,
-    r12: u64,
-    r13: u64,
-    r14: u64,
-    r15: u64,
-    rdi: u64,
-    rsi: u64,
-    rbp: u64,
-    rbx: u64,
-    rdx: u64,
-    rax: u64,
-    rcx: u64,
-    rsp: u64,
-    rip: u64,
-    eflags: u64,
-    segments: [u16; 4],
-    err: u64,
-    trapno: u64,
-    oldmask: u64,
-    cr2: u64,
-    fpstate: u64,
-    reserved: [u64; 8],
+    registers: SigContext,
     mask: u64,
 }
 
@@ -92,9 +68,9 @@ pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, 
     let fault = machine::cpu::current().fault();
     let mut context = context_of(registers, fpstate, mask, &alt);
     if info.is_trap() {
-        context.err = fault.error;
-        context.trapno = fault.trapno;
-        context.cr2 = fault.cr2;
+        context.registers.err = fault.error;
+        context.registers.trapno = fault.trapno;
+        context.registers.cr2 = fault.cr2;
     }
     guest::write_value(frame, &action.restorer)?;
     guest::write_value(frame + 8, &context)?;
@@ -119,27 +95,7 @@ fn context_of(registers: &TrapFrame, fpstate: u64, mask: SigSet, alt: &AltStack)
         stack_sp: alt.sp,
         stack_flags: alt_stack_flags(alt, registers.rsp),
         stack_size: alt.size,
-        r8: registers.r8,
-        r9: registers.r9,
-        r10: registers.r10,
-        r11: registers.r11,
-        r12: registers.r12,
-        r13: registers.r13,
-        r14: registers.r14,
-        r15: registers.r15,
-        rdi: registers.rdi,
-        rsi: registers.rsi,
-        rbp: registers.rbp,
-        rbx: registers.rbx,
-        rdx: registers.rdx,
-        rax: registers.rax,
-        rcx: registers.rcx,
-        rsp: registers.rsp,
-        rip: registers.rip,
-        eflags: registers.rflags,
-        segments: [0x33, 0, 0, 0x2b],
-        oldmask: mask.0,
-        fpstate,
+        registers: SigContext { segments: [0x33, 0, 0, 0x2b], oldmask: mask.0, fpstate, ..registers.into() },
         mask: mask.0,
         ..Context::default()
     }
@@ -167,8 +123,8 @@ fn save_state(addr: u64, len: u64) -> Result<()> {
 /// EFAULT for a frame that cannot be read or holds a state that the processor refuses.
 pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
     let context: Context = guest::read_value(rsp)?;
-    if context.fpstate != 0 {
-        xstate::load(context.fpstate, xstate::mask())?;
+    if context.registers.fpstate != 0 {
+        xstate::load(context.registers.fpstate, xstate::mask())?;
     }
     super::deliver::set_mask(task, SigSet(context.mask));
     if context.stack_flags & (SS_ONSTACK) == 0 || context.stack_flags & SS_AUTODISARM != 0 {
@@ -177,26 +133,11 @@ pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
         *task.signals.alt_stack.lock() =
             AltStack { sp: context.stack_sp, flags: context.stack_flags & SS_AUTODISARM, size };
     }
+    let registers = &context.registers;
     Ok(TrapFrame {
-        rax: context.rax,
-        rbx: context.rbx,
-        rcx: context.rcx,
-        rdx: context.rdx,
-        rsi: context.rsi,
-        rdi: context.rdi,
-        rbp: context.rbp,
-        rsp: context.rsp,
-        r8: context.r8,
-        r9: context.r9,
-        r10: context.r10,
-        r11: context.r11,
-        r12: context.r12,
-        r13: context.r13,
-        r14: context.r14,
-        r15: context.r15,
-        rip: task.mm().resume_pc(context.rip),
+        rip: task.mm().resume_pc(registers.rip),
         // Only flags that user code may set; interrupts stay on.
-        rflags: context.eflags & 0x4_0dd5 | 0x202,
-        orig_rax: u64::MAX,
+        rflags: registers.rflags & 0x4_0dd5 | 0x202,
+        ..registers.into()
     })
 }
