@@ -243,6 +243,50 @@ print(len(old), len(set(old)))";
     assert_eq!(container.line(), "3000 3000");
 }
 
+/// One change of the host's among few names in two directories; what cannot be is left.
+fn change_something(directory: &Path, random: u64) {
+    let name = |bits: u64| directory.join(format!("{}f{}", ["", "d/"][(bits % 2) as usize], bits / 2 % 12));
+    let (one, other) = (name(random >> 8), name(random >> 16));
+    let _ = match random % 6 {
+        0 => std::fs::write(one, "x".repeat((random >> 24) as usize % 50)),
+        1 => std::fs::remove_file(one),
+        2 => std::fs::rename(one, other),
+        3 => std::fs::hard_link(one, other),
+        4 => std::fs::create_dir(directory.join("d")),
+        _ => std::fs::rename(directory.join("d"), directory.join("away"))
+            .and_then(|()| std::fs::remove_dir_all(directory.join("away"))),
+    };
+}
+
+#[test]
+fn what_a_container_has_seen_of_many_changes_is_the_hosts_in_the_end() {
+    both(|mut seen| {
+        // The layer counts links itself.
+        let links = if seen.inside == "/mnt" { "%n" } else { "" };
+        let entries = format!("find . -printf '%p.%i.{links}.%s ' | tr ' ' '\\n' | grep f | sort");
+        let look = &format!("cd @; {entries}; find . -type f | sort | xargs cat");
+        // xorshift, from a seed that is the same in each run.
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..30 {
+            for _ in 0..20 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                change_something(seen.host.path(), random);
+            }
+            let _ = seen.ask(look);
+        }
+        let host = programs::run(programs::on_host(&[
+            "bash",
+            "-c",
+            &look.replace('@', &seen.host.path().display().to_string()),
+        ]));
+        let words = String::from_utf8_lossy(&host.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.len() > 20, "{words}");
+        seen.becomes(look, &words);
+    });
+}
+
 /// The requests of a command in a volume.
 fn requests(volume: &Path, command: &str) -> serde_json::Value {
     let mut run = Command::new(xc());
