@@ -18,6 +18,9 @@ pub const MAX_REPLY: usize = 128 * 1024;
 pub struct Envelope<T> {
     /// Chosen by the LibOS, echoed by the broker.
     pub sequence: u32,
+    /// Of a request: number, plus 1, of the host's processor that runs the asker, which is tied to it as long as it asks in
+    /// quick succession. The broker had better answer there. Else 0.
+    pub runs_on: u16,
     /// Request or reply.
     pub body: T,
 }

@@ -26,6 +26,8 @@ const STRIKES: u32 = 4;
 /// How long a tie lasts without being looked at, and how many hand-overs keep it.
 const LOOK_NS: u64 = 10_000_000;
 const KEEPS: u32 = 4;
+/// Who asks the broker this soon after its last answer asks in quick succession.
+const ASKS_SOON_NS: u64 = 100_000;
 /// Looks that a tie has to last for the pair to be trusted again as at first.
 const LASTING: u32 = 10;
 
@@ -52,6 +54,10 @@ pub(crate) struct HandOver {
     handed_over: AtomicU32,
     lasted: AtomicU32,
     strikes: Cell<u32>,
+    /// When the broker answered last, and how often it was asked in quick succession; where it is told that the thread runs.
+    answered_at: Cell<u64>,
+    asked: Cell<u32>,
+    asks_on: Cell<u32>,
 }
 
 impl HandOver {
@@ -70,6 +76,9 @@ impl HandOver {
             handed_over: AtomicU32::new(0),
             lasted: AtomicU32::new(0),
             strikes: Cell::new(0),
+            answered_at: Cell::new(0),
+            asked: Cell::new(0),
+            asks_on: Cell::new(0),
         }
     }
 
@@ -106,6 +115,16 @@ impl HandOver {
     fn is_ready_for(&self, other: u64) -> bool {
         self.partner.load(Relaxed) == other
             && self.streak.load(Relaxed) >= self.needed.load(Relaxed)
+            && !self.is_tied.load(Relaxed)
+            && !self.is_confined.load(Relaxed)
+    }
+
+    /// The thread asks the broker. Answers whether it had better be tied to where it runs.
+    fn asked(&self, soon: bool) -> bool {
+        self.asked.set(if soon { self.asked.get().saturating_add(1) } else { 0 });
+        self.handed_over.fetch_add(1, Relaxed);
+        // The asker has nothing to do meanwhile, whoever it is.
+        self.asked.get() >= self.needed.load(Relaxed) / 2
             && !self.is_tied.load(Relaxed)
             && !self.is_confined.load(Relaxed)
     }
@@ -151,7 +170,7 @@ pub(crate) fn wakes(target: &Cpu) {
     own.hand_over.woke.set(address(target));
     own.hand_over.woke_at.set(crate::clock::monotonic_ns());
     if own.hand_over.is_ready_for(address(target)) && target.hand_over.is_ready_for(address(own)) {
-        tie(own, target);
+        let _ = tie(own, Some(target));
     }
 }
 
@@ -202,24 +221,40 @@ pub(crate) fn wakes_at(word: u64) {
     }
 }
 
+/// The caller is about to ask the broker, at `now` of CLOCK_MONOTONIC. Answers the number of the processor to which it is tied for
+/// that, where it asks in quick succession: the broker may answer there.
+pub fn asks(now: u64) -> Option<u32> {
+    let own = cpu::current();
+    let mine = &own.hand_over;
+    if mine.asked(now.saturating_sub(mine.answered_at.get()) < ASKS_SOON_NS) {
+        mine.partner.store(address(own), Relaxed);
+        mine.asks_on.set(tie(own, None)?);
+    }
+    let asks_tied = mine.is_tied.load(Relaxed) && mine.partner.load(Relaxed) == address(own);
+    asks_tied.then(|| mine.asks_on.get())
+}
+
+/// The broker has answered the caller.
+pub fn answered(now: u64) {
+    cpu::current().hand_over.answered_at.set(now);
+}
+
 fn address(cpu: &Cpu) -> u64 {
     core::ptr::from_ref(cpu) as u64
 }
 
-/// Ties the caller and a thread that sleeps to the processor that runs the caller.
+/// Ties the caller, and a thread that sleeps, to the processor that runs the caller; tells its number.
 #[cold]
-fn tie(own: &Cpu, other: &Cpu) {
+fn tie(own: &Cpu, other: Option<&Cpu>) -> Option<u32> {
     let mut alone = [0_u64; MASK_WORDS];
     let processor = crate::clock::processor().0;
-    let Some(word) = alone.get_mut(processor as usize / 64) else { return };
-    *word = 1 << (processor % 64);
-    let Some(mut next_look) = TIES.try_lock() else { return };
-    for cpu in [own, other] {
+    *alone.get_mut(processor as usize / 64)? = 1 << (processor % 64);
+    let mut next_look = TIES.try_lock()?;
+    for cpu in [Some(own), other].into_iter().flatten() {
         cpu.hand_over.tied();
         if crate::host::run_on(cpu.tid(), &alone).is_err() {
-            untie(own);
-            untie(other);
-            return;
+            [Some(own), other].into_iter().flatten().for_each(untie);
+            return None;
         }
     }
     let is_first = next_look.is_none();
@@ -228,6 +263,7 @@ fn tie(own: &Cpu, other: &Cpu) {
     if is_first && let Some(keeper) = cpu::at(KEEPER.load(Relaxed)) {
         crate::sync::unpark(keeper);
     }
+    Some(processor)
 }
 
 /// The caller and its partner have something to do at the same time.
@@ -343,6 +379,15 @@ mod tests {
         of.tied();
         assert!(of.is_kept());
         assert!(!of.is_kept());
+    }
+
+    #[test]
+    fn who_asks_in_quick_succession_is_tied_once() {
+        let of = HandOver::new();
+        assert!(![false, true, false, true].map(|soon| of.asked(soon)).contains(&true));
+        assert!(of.asked(true));
+        of.tied();
+        assert!(!of.asked(true));
     }
 
     #[test]

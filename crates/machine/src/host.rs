@@ -6,6 +6,7 @@
 use crate::cpu;
 use crate::errno::{Errno, Result};
 use crate::hand_over;
+use alloc::vec::Vec;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -317,7 +318,11 @@ const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
 /// # Errors
 /// The host's errno; EINTR when interrupted.
 pub fn receive(fd: RawFd, buffer: &mut [u8], wait: Wait) -> Result<Received> {
-    let iov = IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 };
+    receive_at(fd, IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 }, wait)
+}
+
+/// Receives into memory that is the caller's alone.
+fn receive_at(fd: RawFd, iov: IoVec, wait: Wait) -> Result<Received> {
     let mut control = [0_u64; 8];
     loop {
         let mut header = MsgHdr {
@@ -346,6 +351,19 @@ pub fn receive(fd: RawFd, buffer: &mut [u8], wait: Wait) -> Result<Received> {
             Ok(len) => return Ok(Received { len: len as usize, fd: control_fd(&control, header.control_len) }),
         }
     }
+}
+
+/// As [`receive`], into the room of an empty vector, which takes memory for what comes and no more.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_into(fd: RawFd, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<HostFd>> {
+    buffer.clear();
+    let room = buffer.spare_capacity_mut();
+    let received = receive_at(fd, IoVec { base: room.as_mut_ptr() as u64, len: room.len() as u64 }, wait)?;
+    // SAFETY: the host wrote so many bytes of the room, and no more than it has.
+    unsafe { buffer.set_len(received.len.min(buffer.capacity())) };
+    Ok(received.fd)
 }
 
 /// The descriptor in a control buffer that holds one SCM_RIGHTS message.

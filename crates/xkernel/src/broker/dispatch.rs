@@ -20,6 +20,8 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     /// Goes out by SCM_RIGHTS.
     pub descriptor: Option<Arc<OwnedFd>>,
+    /// The asker's [`Envelope::runs_on`].
+    pub asker_runs_on: u16,
 }
 
 /// A reply before it is encoded.
@@ -47,15 +49,15 @@ impl Broker {
     /// What is too long or malformed gets `Failed(EPROTO)` with sequence number 0.
     pub fn answer(&self, datagram: &[u8]) -> Option<Answer> {
         if datagram.len() > MAX_REQUEST {
-            return encode(0, Err(Errno::PROTO));
+            return encode(0, 0, Err(Errno::PROTO));
         }
         match abi::decode::<Envelope<Request<'_>>>(datagram) {
-            Ok(Envelope { sequence, body }) => match self.perform(body) {
+            Ok(Envelope { sequence, runs_on, body }) => match self.perform(body) {
                 Ok(None) => None,
-                Ok(Some(outcome)) => encode(sequence, Ok(outcome)),
-                Err(errno) => encode(sequence, Err(errno)),
+                Ok(Some(outcome)) => encode(sequence, runs_on, Ok(outcome)),
+                Err(errno) => encode(sequence, runs_on, Err(errno)),
             },
-            Err(_) => encode(0, Err(Errno::PROTO)),
+            Err(_) => encode(0, 0, Err(Errno::PROTO)),
         }
     }
 
@@ -186,11 +188,11 @@ fn done(_: ()) -> Outcome {
     Reply::Done.into()
 }
 
-fn encode(sequence: u32, outcome: Result<Outcome, Errno>) -> Option<Answer> {
+fn encode(sequence: u32, asker_runs_on: u16, outcome: Result<Outcome, Errno>) -> Option<Answer> {
     let outcome = outcome.unwrap_or_else(|errno| Reply::Failed(errno.raw_os_error()).into());
-    let bytes = abi::encode(&Envelope { sequence, body: &outcome.reply }).ok()?;
+    let bytes = abi::encode(&Envelope { runs_on: 0, sequence, body: &outcome.reply }).ok()?;
     if bytes.len() > MAX_REPLY {
-        return encode(sequence, Err(Errno::TOOBIG));
+        return encode(sequence, asker_runs_on, Err(Errno::TOOBIG));
     }
-    Some(Answer { bytes, descriptor: outcome.descriptor })
+    Some(Answer { bytes, descriptor: outcome.descriptor, asker_runs_on })
 }

@@ -22,6 +22,8 @@ static CHANNELS: [Channel; CHANNEL_COUNT] =
     [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
 /// Who uses each channel: the identity of the thread, 0 for nobody.
 static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
+/// Who used it last: the broker may still listen to it there.
+static LAST_USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
 static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
@@ -55,7 +57,15 @@ impl Drop for Taken {
 
 fn try_take() -> Option<usize> {
     let own = machine::cpu::current().identity();
-    USERS.iter().position(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
+    let take = |at: &usize| {
+        USERS.get(*at).is_some_and(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
+    };
+    let last = LAST_USERS.iter().position(|user| user.load(Ordering::Relaxed) == own);
+    let taken = last.into_iter().chain(0..CHANNEL_COUNT).find(take)?;
+    if let Some(user) = LAST_USERS.get(taken).filter(|_| last != Some(taken)) {
+        user.store(own, Ordering::Relaxed);
+    }
+    Some(taken)
 }
 
 /// The thread of an area has died: its channel is free again. An answer to it is told by its number.
@@ -80,14 +90,18 @@ pub fn request(request: &Request<'_>) -> Result<(Reply, Option<HostFd>)> {
     let taken = Taken::take();
     let channel = taken.channel()?;
     let sequence = channel.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    send(&taken, sequence, request)?;
+    let runs_on = machine::hand_over::asks(started).map_or(0, |number| number + 1);
+    send(&taken, Envelope { sequence, runs_on: u16::try_from(runs_on).unwrap_or(0), body: request })?;
     let mut buffer = core::mem::take(&mut *channel.buffer.lock());
-    buffer.resize(MAX_REPLY, 0);
+    buffer.clear();
+    buffer.reserve_exact(MAX_REPLY);
     let answer = receive(taken.fd(), sequence, &mut buffer);
     *channel.buffer.lock() = buffer;
     drop(taken);
+    let ended = machine::clock::monotonic_ns();
+    machine::hand_over::answered(ended);
     if let Some(waited) = WAITED_NS.get(kind(request)) {
-        waited.fetch_add(machine::clock::monotonic_ns().saturating_sub(started), Ordering::Relaxed);
+        waited.fetch_add(ended.saturating_sub(started), Ordering::Relaxed);
     }
     match answer? {
         (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
@@ -100,34 +114,33 @@ pub fn request(request: &Request<'_>) -> Result<(Reply, Option<HostFd>)> {
 /// # Errors
 /// EIO where the broker is gone.
 pub fn post(request: &Request<'_>) -> Result<()> {
-    send(&Taken::take(), 0, request)
+    send(&Taken::take(), Envelope { sequence: 0, runs_on: 0, body: request })
 }
 
-fn send(taken: &Taken, sequence: u32, request: &Request<'_>) -> Result<()> {
+fn send(taken: &Taken, envelope: Envelope<&Request<'_>>) -> Result<()> {
     if !CONNECTED.load(Ordering::Acquire) {
         return Err(Errno::EIO);
     }
-    if let Some(count) = COUNTS.get(kind(request)) {
+    if let Some(count) = COUNTS.get(kind(envelope.body)) {
         count.fetch_add(1, Ordering::Relaxed);
     }
-    let bytes = abi::encode(&Envelope { sequence, body: request }).map_err(|_| Errno::ENOMEM)?;
+    let bytes = abi::encode(&envelope).map_err(|_| Errno::ENOMEM)?;
     if bytes.len() > MAX_REQUEST {
         return Err(Errno::ENAMETOOLONG);
     }
     host::send_request(taken.fd(), &bytes).map(|_| ()).map_err(|_| Errno::EIO)
 }
 
-fn receive(fd: i32, sequence: u32, buffer: &mut [u8]) -> Result<(Reply, Option<HostFd>)> {
+fn receive(fd: i32, sequence: u32, buffer: &mut Vec<u8>) -> Result<(Reply, Option<HostFd>)> {
     loop {
-        let received = host::receive(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
-        let bytes = buffer.get(..received.len).unwrap_or(&[]);
-        if bytes.is_empty() {
+        let descriptor = host::receive_into(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
+        if buffer.is_empty() {
             return Err(Errno::EIO);
         }
-        let envelope: Envelope<Reply> = abi::decode(bytes).map_err(|_| Errno::EIO)?;
+        let envelope: Envelope<Reply> = abi::decode(buffer).map_err(|_| Errno::EIO)?;
         // An older number answers a request that was abandoned.
         if envelope.sequence == sequence {
-            return Ok((envelope.body, received.fd));
+            return Ok((envelope.body, descriptor));
         }
     }
 }

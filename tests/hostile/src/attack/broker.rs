@@ -32,7 +32,7 @@ fn receive(libos: &Libos, channel: u64) -> (Vec<u8>, Option<u64>) {
 }
 
 fn ask(libos: &Libos, body: &Request<'_>) -> (Reply, Option<u64>) {
-    let bytes = abi::encode(&Envelope { sequence: 7, body }).expect("a request");
+    let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 7, body }).expect("a request");
     assert_eq!(send(libos, CHANNEL, &bytes, 0), bytes.len() as i64);
     let (bytes, descriptor) = receive(libos, CHANNEL);
     let reply: Envelope<Reply> = abi::decode(&bytes).expect("a reply");
@@ -140,9 +140,12 @@ fn find_volume(libos: &Libos) -> u16 {
 
 /// Messages that are none: cut, random, too long, and requests with absurd figures.
 pub(crate) fn forged(libos: &Libos, _: &[String]) {
-    let whole =
-        abi::encode(&Envelope { sequence: 7, body: Request::Walk { export: 0, from: b"", path: b"etc/passwd" } })
-            .expect("a request");
+    let whole = abi::encode(&Envelope {
+        runs_on: 0,
+        sequence: 7,
+        body: Request::Walk { export: 0, from: b"", path: b"etc/passwd" },
+    })
+    .expect("a request");
     let mut messages: Vec<Vec<u8>> = (1..whole.len()).map(|len| whole[..len].to_vec()).collect();
     let mut random = Random::new(1);
     for len in 1..300 {
@@ -186,7 +189,7 @@ fn absurd_figures(libos: &Libos) {
 
 /// More requests than anybody answers, on every channel, replies left unread; then memory files without end.
 pub(crate) fn flood(libos: &Libos, _: &[String]) {
-    let encode = |body: Request<'_>| abi::encode(&Envelope { sequence: 7, body }).expect("a request");
+    let encode = |body: Request<'_>| abi::encode(&Envelope { runs_on: 0, sequence: 7, body }).expect("a request");
     let listing = encode(Request::ReadDir { export: 0, path: b"usr/bin", from: 0 });
     let memory = encode(Request::Memory { size: 4096 });
     let epoll = encode(Request::Epoll);
@@ -214,7 +217,8 @@ fn channels() -> impl Iterator<Item = u64> {
 
 /// Takes every reply that is due on a channel.
 fn drain(libos: &Libos, channel: u64) {
-    let last = abi::encode(&Envelope { sequence: 8, body: Request::Space { export: 0 } }).expect("a request");
+    let last =
+        abi::encode(&Envelope { runs_on: 0, sequence: 8, body: Request::Space { export: 0 } }).expect("a request");
     // Refused while the channel is full: then a reply waits to be taken.
     let mut sent = false;
     loop {
@@ -260,7 +264,7 @@ pub(crate) fn exit_status(libos: &Libos, words: &[String]) {
         None => Request::Exit { status, stats },
         Some(_) => Request::StartFailed { step: StartStep::Program, errno: status, what: b"\x1b[2J\x1b]0;made\x07" },
     };
-    let bytes = abi::encode(&Envelope { sequence: 0, body: message }).expect("a request");
+    let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 0, body: message }).expect("a request");
     assert!(bytes.len() <= MAX_REQUEST, "{} bytes: the broker looks at none of them", bytes.len());
     send(libos, CHANNEL, &bytes, 0);
     loop {

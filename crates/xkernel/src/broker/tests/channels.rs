@@ -39,7 +39,11 @@ impl Served {
 }
 
 fn ask(socket: &OwnedFd, sequence: u32, body: Request<'_>) {
-    let bytes = abi::encode(&Envelope { sequence, body }).expect("encode");
+    ask_from(0, socket, sequence, body);
+}
+
+fn ask_from(runs_on: u16, socket: &OwnedFd, sequence: u32, body: Request<'_>) {
+    let bytes = abi::encode(&Envelope { runs_on, sequence, body }).expect("encode");
     send(socket, &bytes, SendFlags::NOSIGNAL).expect("send");
 }
 
@@ -57,15 +61,31 @@ fn hear(socket: &OwnedFd) -> (Envelope<Reply>, Option<OwnedFd>) {
 }
 
 #[test]
+fn who_says_where_it_runs_is_answered_and_so_are_the_others() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 4);
+    // The first processor, one that no machine has, and no number at all.
+    for (sequence, runs_on) in (1..).zip([1, 1, 60_000, 1, 0, u16::MAX, 1, 0, 1]) {
+        for end in &served.ends {
+            ask_from(runs_on, end, sequence, Request::Space { export: 0 });
+        }
+        for end in &served.ends {
+            assert_eq!(hear(end).0.sequence, sequence);
+        }
+    }
+    served.finish();
+}
+
+#[test]
 fn requests_are_answered_with_their_number_and_descriptor() {
     let fixture = Fixture::new();
     let served = serve(&fixture, 2);
     ask(&served.ends[0], 41, Request::Open { export: 0, path: b"file", writable: false });
     ask(&served.ends[1], 42, Request::Epoll);
     let (reply, file) = hear(&served.ends[0]);
-    assert!(matches!(reply, Envelope { sequence: 41, body: Reply::Node(_) }) && file.is_some());
+    assert!(matches!(reply, Envelope { runs_on: 0, sequence: 41, body: Reply::Node(_) }) && file.is_some());
     let (reply, epoll) = hear(&served.ends[1]);
-    assert_eq!(reply, Envelope { sequence: 42, body: Reply::Done });
+    assert_eq!(reply, Envelope { runs_on: 0, sequence: 42, body: Reply::Done });
     assert!(epoll.is_some());
     served.finish();
 }
@@ -78,10 +98,10 @@ fn truncated_messages_get_a_protocol_error_and_the_channel_lives_on() {
     send(&served.ends[0], &[0xff; 9], SendFlags::empty()).expect("send");
     for _ in 0..2 {
         let (reply, _) = hear(&served.ends[0]);
-        assert_eq!(reply, Envelope { sequence: 0, body: Reply::Failed(libc::EPROTO) });
+        assert_eq!(reply, Envelope { runs_on: 0, sequence: 0, body: Reply::Failed(libc::EPROTO) });
     }
     ask(&served.ends[0], 3, Request::Log { text: b"" });
-    assert_eq!(hear(&served.ends[0]).0, Envelope { sequence: 3, body: Reply::Done });
+    assert_eq!(hear(&served.ends[0]).0, Envelope { runs_on: 0, sequence: 3, body: Reply::Done });
     served.finish();
 }
 
@@ -90,7 +110,7 @@ fn descriptors_that_a_guest_sends_never_arrive() {
     let fixture = Fixture::new();
     let served = serve(&fixture, 1);
     let (reader, writer) = rustix::pipe::pipe().expect("pipe");
-    let bytes = abi::encode(&Envelope { sequence: 1, body: Request::Log { text: b"" } }).expect("encode");
+    let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 1, body: Request::Log { text: b"" } }).expect("encode");
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [writer.as_fd()];

@@ -84,7 +84,7 @@ fn other_mounts_below_an_export_are_empty_directories() {
     let root = Export::open(Path::new("/"), true).expect("root");
     let broker = Broker::new(vec![root], Options::new(|_| {}));
     let ask = |body| {
-        let bytes = abi::encode(&Envelope { sequence: 1, body }).expect("encode");
+        let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 1, body }).expect("encode");
         let answer = broker.answer(&bytes).expect("answer");
         abi::decode::<Envelope<Reply>>(&answer.bytes).expect("decode").body
     };
@@ -141,7 +141,7 @@ fn inside_the_namespace() {
     let export = Export::open(Path::new(&directory), false).expect("export");
     let broker = Broker::new(vec![export], Options::new(|_| {}));
     let ask = |body| {
-        let bytes = abi::encode(&Envelope { sequence: 1, body }).expect("encode");
+        let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 1, body }).expect("encode");
         let answer = broker.answer(&bytes).expect("answer");
         assert!(answer.descriptor.is_none());
         abi::decode::<Envelope<Reply>>(&answer.bytes).expect("decode").body
@@ -168,8 +168,12 @@ fn inside_the_namespace() {
 #[test]
 fn malformed_messages_are_answered_with_a_protocol_error() {
     let fixture = Fixture::new();
-    let valid = abi::encode(&Envelope { sequence: 300, body: Request::Walk { export: 0, from: b"", path: b"file" } })
-        .expect("encode");
+    let valid = abi::encode(&Envelope {
+        runs_on: 0,
+        sequence: 300,
+        body: Request::Walk { export: 0, from: b"", path: b"file" },
+    })
+    .expect("encode");
     for len in 0..valid.len() {
         let answer = fixture.broker.answer(&valid[..len]).expect("answer");
         let envelope: Envelope<Reply> = abi::decode(&answer.bytes).expect("decode");
@@ -190,7 +194,7 @@ fn control_messages_reach_the_supervisor_and_have_no_answer() {
         (Request::Quiesced { threads: 3 }, Control::Quiesced { threads: 3 }),
     ];
     for (request, expected) in messages {
-        let bytes = abi::encode(&Envelope { sequence: 1, body: request }).expect("encode");
+        let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 1, body: request }).expect("encode");
         assert!(fixture.broker.answer(&bytes).is_none());
         assert_eq!(fixture.control.lock().expect("control").pop(), Some(expected));
     }

@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     fn ask(&self, request: Request<'_>) -> (Reply, Option<Arc<OwnedFd>>) {
-        let bytes = abi::encode(&Envelope { sequence: 7, body: request }).expect("encode");
+        let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 7, body: request }).expect("encode");
         let answer = self.broker.answer(&bytes).expect("an answer");
         let envelope: Envelope<Reply> = abi::decode(&answer.bytes).expect("decode");
         assert_eq!(envelope.sequence, 7);
