@@ -53,7 +53,7 @@ pub(crate) struct HandOver {
     /// Hand-overs since the keeper's last look, and looks that the tie has lasted.
     handed_over: AtomicU32,
     lasted: AtomicU32,
-    strikes: Cell<u32>,
+    strikes: AtomicU32,
     /// When the broker answered last, and how often it was asked in quick succession; where it is told that the thread runs.
     answered_at: Cell<u64>,
     asked: Cell<u32>,
@@ -75,7 +75,7 @@ impl HandOver {
             is_confined: AtomicBool::new(false),
             handed_over: AtomicU32::new(0),
             lasted: AtomicU32::new(0),
-            strikes: Cell::new(0),
+            strikes: AtomicU32::new(0),
             answered_at: Cell::new(0),
             asked: Cell::new(0),
             asks_on: Cell::new(0),
@@ -101,8 +101,8 @@ impl HandOver {
         let is_same = self.partner.load(Relaxed) == woke;
         if self.is_tied.load(Relaxed) {
             // On one processor nobody begins while the other works: time alone tells.
-            let strikes = if soon && is_same { 0 } else { self.strikes.get() + 1 };
-            self.strikes.set(strikes);
+            let strikes = if soon && is_same { 0 } else { self.strikes.load(Relaxed).saturating_add(1) };
+            self.strikes.store(strikes, Relaxed);
             self.handed_over.fetch_add(u32::from(strikes == 0), Relaxed);
             return strikes >= STRIKES;
         }
@@ -131,7 +131,7 @@ impl HandOver {
 
     fn tied(&self) {
         self.is_tied.store(true, Relaxed);
-        self.strikes.set(0);
+        self.strikes.store(0, Relaxed);
         self.handed_over.store(KEEPS, Relaxed);
         self.lasted.store(0, Relaxed);
     }

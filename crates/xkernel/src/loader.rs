@@ -1,5 +1,5 @@
 //! Puts the LibOS into a new container: relocates its image to a random base, writes the runner (an
-//! ELF of fixed addresses with rodata and relro, which maps the text) into one memfd and `.data`, the boot block,
+//! ELF of fixed addresses with relro, which maps text and rodata) into one memfd and `.data`, the boot block,
 //! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
 
 use crate::filter::{self, FilterError};
@@ -126,7 +126,7 @@ pub fn load(image: Image<'_>, config: &Config, arena_len: u64, started_ns: u64) 
     let image = image.relocate(base)?;
     let text = image.text()?;
     let (text_start, text_end) = (text.start, text.end());
-    runner::write(memory.runner.as_fd(), &image, offset + text.offset)?;
+    runner::write(memory.runner.as_fd(), &image, offset)?;
 
     let arena_start = base + ARENA_OFFSET;
     let filter_bytes: Vec<u8> =

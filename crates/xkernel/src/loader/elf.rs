@@ -46,6 +46,13 @@ impl Segment<'_> {
     pub(super) fn end(&self) -> u64 {
         self.start + self.memory_len
     }
+
+    /// Whether the segment is whole in the file, at the same place in a page there as in memory, and was not relocated.
+    fn is_as_in_file(&self) -> bool {
+        matches!(self.bytes, Cow::Borrowed(_))
+            && length(&self.bytes) == self.memory_len
+            && self.offset % PAGE == self.start % PAGE
+    }
 }
 
 /// A parsed image.
@@ -213,16 +220,19 @@ impl<'a> Relocated<'a> {
     pub(super) fn text(&self) -> Result<&Segment<'a>, ElfError> {
         let mut texts = self.segments.iter().filter(|segment| segment.executable);
         match (texts.next(), texts.next()) {
-            (Some(text), None) if length(&text.bytes) == text.memory_len && text.offset % PAGE == text.start % PAGE => {
-                Ok(text)
-            }
+            (Some(text), None) if text.is_as_in_file() => Ok(text),
             _ => Err(ElfError::Text),
         }
     }
 
-    /// Segments that become the runner's, all only to read.
+    /// Segments before the arena that are mapped from the file.
+    pub(super) fn mapped_segments(&self) -> impl Iterator<Item = &Segment<'a>> {
+        self.segments.iter().filter(|segment| segment.start < self.arena_start && segment.is_as_in_file())
+    }
+
+    /// Segments before the arena that become the runner's, all only to read.
     pub(super) fn runner_segments(&self) -> impl Iterator<Item = &Segment<'a>> {
-        self.segments.iter().filter(|segment| segment.start < self.arena_start && !segment.executable)
+        self.segments.iter().filter(|segment| segment.start < self.arena_start && !segment.is_as_in_file())
     }
 
     /// Start of the arena.

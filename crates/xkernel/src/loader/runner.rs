@@ -1,5 +1,5 @@
-//! Writes the runner: an `ET_EXEC` file with the LibOS's constants at their final addresses, and a few instructions that map
-//! its text from the file in which it came. All containers share the pages of that file, none has a copy.
+//! Writes the runner: an `ET_EXEC` file with those of the LibOS's constants that hold addresses, and a few instructions that map
+//! the others and the text from the file in which they came. All containers share the pages of that file, none has a copy.
 
 use super::elf::{Relocated, Segment};
 use super::{LoadError, align_up, length, make_unreadable, seal, write_at};
@@ -18,8 +18,8 @@ const READ_WRITE: u32 = 6;
 
 /// Writes and seals the file.
 ///
-/// `text_offset` is where the text lies in the file at [`TEXT_FD`].
-pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>, text_offset: u64) -> Result<(), LoadError> {
+/// `image_offset` is where the image lies in the file at [`TEXT_FD`].
+pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>, image_offset: u64) -> Result<(), LoadError> {
     let mut headers = Vec::new();
     let mut count = 1u16;
     let mut free = PAGE;
@@ -33,7 +33,7 @@ pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>, text_offset: u6
         count += 1;
     }
     let entry = image.arena_start() - PAGE;
-    let stub = stub(image.text()?, text_offset, image.entry);
+    let stub = stub(image, image_offset);
     write_at(file, &stub, free)?;
     program_header(&mut headers, PT_LOAD, READ_EXECUTE, free, (entry, length(&stub)));
     free += PAGE;
@@ -50,28 +50,35 @@ pub(super) fn write(file: BorrowedFd<'_>, image: &Relocated<'_>, text_offset: u6
     seal(file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
 }
 
-/// Maps the text, closes its file, and goes on at the LibOS's own entry, all registers but those of a call as they were.
-fn stub(text: &Segment<'_>, text_offset: u64, entry: u64) -> Vec<u8> {
-    let within = text.start % PAGE;
-    let values = [
-        (RDI, text.start - within),
-        (RSI, align_up(text.memory_len + within, PAGE)),
-        (RDX, u64::from((ProtFlags::READ | ProtFlags::EXEC).bits())),
-        (R10, u64::from((MapFlags::PRIVATE | MapFlags::FIXED).bits())),
-        (R8, u64::from(TEXT_FD.unsigned_abs())),
-        (R9, text_offset - within),
-        (RAX, SYS_MMAP),
-    ];
+/// Maps the segments, closes their file, and goes on at the LibOS's own entry, all registers but those of a call as they were.
+fn stub(image: &Relocated<'_>, image_offset: u64) -> Vec<u8> {
     let mut code = Vec::new();
-    values.iter().for_each(|(register, value)| load(&mut code, *register, *value));
-    code.extend_from_slice(SYSCALL);
-    code.extend_from_slice(UNLESS_RAX_IS_RDI_STOP);
+    for segment in image.mapped_segments() {
+        map(&mut code, segment, image_offset);
+    }
     load(&mut code, RDI, u64::from(TEXT_FD.unsigned_abs()));
     load(&mut code, RAX, SYS_CLOSE);
     code.extend_from_slice(SYSCALL);
-    load(&mut code, RAX, entry);
+    load(&mut code, RAX, image.entry);
     code.extend_from_slice(JUMP_TO_RAX);
     code
+}
+
+fn map(code: &mut Vec<u8>, segment: &Segment<'_>, image_offset: u64) {
+    let within = segment.start % PAGE;
+    let execute = if segment.executable { ProtFlags::EXEC } else { ProtFlags::empty() };
+    let values = [
+        (RDI, segment.start - within),
+        (RSI, align_up(segment.memory_len + within, PAGE)),
+        (RDX, u64::from((ProtFlags::READ | execute).bits())),
+        (R10, u64::from((MapFlags::PRIVATE | MapFlags::FIXED).bits())),
+        (R8, u64::from(TEXT_FD.unsigned_abs())),
+        (R9, image_offset + segment.offset - within),
+        (RAX, SYS_MMAP),
+    ];
+    values.iter().for_each(|(register, value)| load(code, *register, *value));
+    code.extend_from_slice(SYSCALL);
+    code.extend_from_slice(UNLESS_RAX_IS_RDI_STOP);
 }
 
 const SYS_MMAP: u64 = 9;

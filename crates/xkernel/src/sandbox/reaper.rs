@@ -21,7 +21,11 @@ const ABOVE: i32 = 100;
 pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
     match prepare(hand, supervisor) {
-        Ok(runner) => reap_all(runner, &events),
+        Ok(runner) => {
+            // Little of the program is wanted from now on.
+            sys::drop_clean_pages();
+            reap_all(runner, &events)
+        }
         Err(error) => {
             complain(&format!("xc: cannot start the container: {error}\n"));
             sys::exit_now(125)
