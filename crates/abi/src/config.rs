@@ -25,6 +25,8 @@ pub struct Config {
     pub umask: u32,
     /// Nice value of the first process.
     pub nice: i32,
+    /// Resource limits of the first process by RLIMIT_ number, soft and hard; those that are left out are the usual ones.
+    pub limits: Vec<(u64, u64)>,
     /// Mounts, in the order in which they are made; the first is `/`.
     pub mounts: Vec<Mount>,
     /// The caller's standard streams.

@@ -24,6 +24,18 @@ fn umask() -> u32 {
     mask.bits()
 }
 
+/// The caller's resource limits, in the order of their numbers.
+fn limits() -> Vec<(u64, u64)> {
+    use rustix::process::Resource::{
+        As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime, Sigpending, Stack,
+    };
+    let all = [
+        Cpu, Fsize, Data, Stack, Core, Rss, Nproc, Nofile, Memlock, As, Locks, Sigpending, Msgqueue, Nice, Rtprio, Rttime,
+    ];
+    let values = all.map(rustix::process::getrlimit);
+    values.iter().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))).collect()
+}
+
 /// Makes the LibOS's configuration and opens the exports.
 ///
 /// # Errors
@@ -50,6 +62,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         groups: user.groups,
         umask: if rootfs.is_none() { umask() } else { PODMAN_UMASK },
         nice: rustix::process::getpriority_process(None).unwrap_or(0),
+        limits: if rootfs.is_none() { limits() } else { Vec::new() },
         mounts: mounts.list,
         stdio,
         terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),

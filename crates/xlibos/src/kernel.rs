@@ -289,6 +289,9 @@ fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
 fn first_task(config: &Config, root: crate::fs::path::Path, area: &'static Cpu) -> Result<Arc<Task>> {
     let session = Session::new(1);
     let limits = crate::process::limits::Limits::default();
+    for (resource, &(current, max)) in config.limits.iter().enumerate() {
+        limits.set(resource, crate::process::limits::Limit { current, max });
+    }
     let files = crate::fs::FdTable::new(limits.get(crate::process::limits::NOFILE).map_or(1024, |l| l.current));
     let links = Links { pgid: 1, session, children: Vec::new() };
     let parts = ProcessParts {

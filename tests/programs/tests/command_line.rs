@@ -492,6 +492,20 @@ fn a_tmpfs_refuses_what_its_flags_say() {
 }
 
 #[test]
+fn limits_are_the_callers() {
+    // Those that a shell may set, each other than any default; what the host keeps from every process is the same.
+    let limits = "ulimit -S -n 777; ulimit -S -s 7000; ulimit -S -c 5; ulimit -H -q 4096; exec \"$@\"";
+    for show in ["ulimit -S -a", "ulimit -H -a"] {
+        let outside = run(on_host(&["bash", "-c", limits, "bash", "bash", "-c", show]));
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", limits, "bash"]).arg(xc()).args(["do", "--", "bash", "-c", show]);
+        let inside = run(command);
+        assert_eq!(String::from_utf8_lossy(&inside.stdout), String::from_utf8_lossy(&outside.stdout), "{inside:?}");
+        assert!(outside.status.success() && inside.status.success());
+    }
+}
+
+#[test]
 fn umask_and_nice_value_are_the_callers() {
     let told = |command: Command| {
         let mut below = Command::new("sh");

@@ -66,6 +66,7 @@ fn config() -> Config {
         groups: Vec::new(),
         umask: 0o022,
         nice: 0,
+        limits: Vec::new(),
         mounts: vec![
             mount("/", MountSource::Host { export: 0, overlay: true, watched: true }),
             mount("/proc", MountSource::Proc),
