@@ -27,10 +27,12 @@ fn umask() -> u32 {
 /// The caller's resource limits, in the order of their numbers.
 fn limits() -> Vec<(u64, u64)> {
     use rustix::process::Resource::{
-        As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime, Sigpending, Stack,
+        As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime, Sigpending,
+        Stack,
     };
     let all = [
-        Cpu, Fsize, Data, Stack, Core, Rss, Nproc, Nofile, Memlock, As, Locks, Sigpending, Msgqueue, Nice, Rtprio, Rttime,
+        Cpu, Fsize, Data, Stack, Core, Rss, Nproc, Nofile, Memlock, As, Locks, Sigpending, Msgqueue, Nice, Rtprio,
+        Rttime,
     ];
     let values = all.map(rustix::process::getrlimit);
     values.iter().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))).collect()

@@ -497,7 +497,7 @@ fn limits_are_the_callers() {
     let limits = "ulimit -S -n 777; ulimit -S -s 7000; ulimit -S -c 5; ulimit -H -q 4096; exec \"$@\"";
     for show in ["ulimit -S -a", "ulimit -H -a"] {
         let outside = run(on_host(&["bash", "-c", limits, "bash", "bash", "-c", show]));
-        let mut command = std::process::Command::new("bash");
+        let mut command = Command::new("bash");
         command.args(["-c", limits, "bash"]).arg(xc()).args(["do", "--", "bash", "-c", show]);
         let inside = run(command);
         assert_eq!(String::from_utf8_lossy(&inside.stdout), String::from_utf8_lossy(&outside.stdout), "{inside:?}");

@@ -24,6 +24,10 @@ fn clean_ranges() -> Vec<Range<usize>> {
     found
 }
 
+/// Adds one object's ranges.
+///
+/// # Safety
+/// `object` is what dl_iterate_phdr(3) gives, `found` the vector of [`clean_ranges`].
 unsafe extern "C" fn collect(object: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> c_int {
     // SAFETY: the vector of `clean_ranges`, which waits for the call.
     let found = unsafe { &mut *found.cast::<Vec<Range<usize>>>() };
