@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn code_and_constants_come_back() {
         static CONSTANT: &str = "a constant";
-        let before = format!("{CONSTANT} and {:?}", super::clean_ranges as fn() -> _);
+        let before = format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _);
         drop_clean_pages();
-        assert_eq!(before, format!("{CONSTANT} and {:?}", super::clean_ranges as fn() -> _));
+        assert_eq!(before, format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _));
     }
 }
