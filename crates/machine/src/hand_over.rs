@@ -10,7 +10,7 @@
 //! with [`TIES`] locked.
 
 use crate::cpu::{self, Cpu};
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::host::MASK_WORDS;
 use crate::sync::Mutex;
 use core::cell::Cell;
@@ -46,18 +46,20 @@ pub(crate) struct HandOver {
     streak: AtomicU32,
     /// How long a streak has to be.
     needed: AtomicU32,
-    /// Whether the thread is tied to its partner's processor.
+    /// Where it ran when it last handed over.
+    ran_on: AtomicU32,
+    /// Whether the thread is tied, and to which processor.
     is_tied: AtomicBool,
+    tied_to: AtomicU32,
     /// Whether it was told where to run, and may be tied to nothing else.
     is_confined: AtomicBool,
     /// Hand-overs since the keeper's last look, and looks that the tie has lasted.
     handed_over: AtomicU32,
     lasted: AtomicU32,
     strikes: AtomicU32,
-    /// When the broker answered last, and how often it was asked in quick succession; where it is told that the thread runs.
+    /// When the broker answered last, and how often it was asked in quick succession.
     answered_at: Cell<u64>,
     asked: Cell<u32>,
-    asks_on: Cell<u32>,
 }
 
 impl HandOver {
@@ -71,14 +73,15 @@ impl HandOver {
             partner: AtomicU64::new(0),
             streak: AtomicU32::new(0),
             needed: AtomicU32::new(FEW),
+            ran_on: AtomicU32::new(0),
             is_tied: AtomicBool::new(false),
+            tied_to: AtomicU32::new(0),
             is_confined: AtomicBool::new(false),
             handed_over: AtomicU32::new(0),
             lasted: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
             answered_at: Cell::new(0),
             asked: Cell::new(0),
-            asks_on: Cell::new(0),
         }
     }
 
@@ -170,7 +173,7 @@ pub(crate) fn wakes(target: &Cpu) {
     own.hand_over.woke.set(address(target));
     own.hand_over.woke_at.set(crate::clock::monotonic_ns());
     if own.hand_over.is_ready_for(address(target)) && target.hand_over.is_ready_for(address(own)) {
-        let _ = tie(own, Some(target));
+        tie(own, Some(target));
     }
 }
 
@@ -181,6 +184,7 @@ pub(crate) fn sleeps() {
     mine.sleeps.store(true, Relaxed);
     let woke = mine.woke.take();
     let Some(woken) = cpu::at(woke) else { return };
+    mine.ran_on.store(crate::clock::processor().0, Relaxed);
     let soon = crate::clock::monotonic_ns().saturating_sub(mine.woke_at.get()) < SOON_NS;
     if mine.slept(woke, soon, !woken.hand_over.sleeps.load(Relaxed)) {
         part(own);
@@ -228,10 +232,10 @@ pub fn asks(now: u64) -> Option<u32> {
     let mine = &own.hand_over;
     if mine.asked(now.saturating_sub(mine.answered_at.get()) < ASKS_SOON_NS) {
         mine.partner.store(address(own), Relaxed);
-        mine.asks_on.set(tie(own, None)?);
+        tie(own, None);
     }
     let asks_tied = mine.is_tied.load(Relaxed) && mine.partner.load(Relaxed) == address(own);
-    asks_tied.then(|| mine.asks_on.get())
+    asks_tied.then(|| mine.tied_to.load(Relaxed))
 }
 
 /// The broker has answered the caller.
@@ -243,19 +247,18 @@ fn address(cpu: &Cpu) -> u64 {
     core::ptr::from_ref(cpu) as u64
 }
 
-/// Ties the caller, and a thread that sleeps, to the processor that runs the caller; tells its number.
+/// Ties the caller, and a thread that sleeps, to the processor that runs the caller, or to the one that ran the other if fewer
+/// are tied to that.
 #[cold]
-fn tie(own: &Cpu, other: Option<&Cpu>) -> Option<u32> {
-    let mut alone = [0_u64; MASK_WORDS];
-    let processor = crate::clock::processor().0;
-    *alone.get_mut(processor as usize / 64)? = 1 << (processor % 64);
-    let mut next_look = TIES.try_lock()?;
-    for cpu in [Some(own), other].into_iter().flatten() {
-        cpu.hand_over.tied();
-        if crate::host::run_on(cpu.tid(), &alone).is_err() {
-            [Some(own), other].into_iter().flatten().for_each(untie);
-            return None;
-        }
+fn tie(own: &Cpu, other: Option<&Cpu>) {
+    let Some(mut next_look) = TIES.try_lock() else { return };
+    let here = crate::clock::processor().0;
+    let there = other.map_or(here, |other| other.hand_over.ran_on.load(Relaxed));
+    let processor = if count_tied_to(there) < count_tied_to(here) { there } else { here };
+    let pair = [Some(own), other];
+    if pair.into_iter().flatten().any(|cpu| tie_to(cpu, processor).is_err()) {
+        pair.into_iter().flatten().for_each(untie);
+        return;
     }
     let is_first = next_look.is_none();
     next_look.get_or_insert_with(|| crate::clock::monotonic_ns() + LOOK_NS);
@@ -263,7 +266,43 @@ fn tie(own: &Cpu, other: Option<&Cpu>) -> Option<u32> {
     if is_first && let Some(keeper) = cpu::at(KEEPER.load(Relaxed)) {
         crate::sync::unpark(keeper);
     }
-    Some(processor)
+}
+
+/// With [`TIES`] locked.
+fn tie_to(cpu: &Cpu, processor: u32) -> Result<()> {
+    let mut alone = [0_u64; MASK_WORDS];
+    let word = alone.get_mut(processor as usize / 64).ok_or(Errno::EINVAL)?;
+    *word = 1 << (processor % 64);
+    cpu.hand_over.tied_to.store(processor, Relaxed);
+    cpu.hand_over.tied();
+    crate::host::run_on(cpu.tid(), &alone)
+}
+
+/// Those that are tied, now.
+fn all_tied() -> impl Iterator<Item = &'static Cpu> {
+    cpu::all().filter(|cpu| cpu.hand_over.is_tied.load(Relaxed))
+}
+
+fn count_tied_to(processor: u32) -> usize {
+    all_tied().filter(|cpu| cpu.hand_over.tied_to.load(Relaxed) == processor).count()
+}
+
+/// The host cannot move who is tied: one of several pairs of a processor goes to one to which nobody is tied. With [`TIES`] locked.
+fn spread() {
+    let is_pair = |cpu: &&Cpu| cpu.hand_over.partner.load(Relaxed) != address(cpu);
+    let Some(crowded) = all_tied().filter(is_pair).find(|cpu| count_tied_to(cpu.hand_over.tied_to.load(Relaxed)) > 2)
+    else {
+        return;
+    };
+    let given = crate::host::processors();
+    let is_given = |n: &u32| given.get(*n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    let numbers = 0..u32::try_from(MASK_WORDS * 64).unwrap_or(0);
+    let Some(free) = numbers.filter(is_given).find(|number| count_tied_to(*number) == 0) else { return };
+    let partner = cpu::at(crowded.hand_over.partner.load(Relaxed));
+    for cpu in [Some(crowded), partner].into_iter().flatten().filter(|cpu| cpu.hand_over.is_tied.load(Relaxed)) {
+        // One that ended has no place.
+        let _ = tie_to(cpu, free);
+    }
 }
 
 /// The caller and its partner have something to do at the same time.
@@ -320,7 +359,7 @@ pub fn look(now: u64) -> Option<u64> {
         return *next_look;
     }
     *next_look = None;
-    for cpu in cpu::all().filter(|cpu| cpu.hand_over.is_tied.load(Relaxed)) {
+    for cpu in all_tied() {
         if cpu.hand_over.is_kept() {
             *next_look = Some(now + LOOK_NS);
             continue;
@@ -330,6 +369,7 @@ pub fn look(now: u64) -> Option<u64> {
         }
         untie(cpu);
     }
+    spread();
     *next_look
 }
 
