@@ -1,6 +1,6 @@
 //! futex, robust lists, and threads that use them.
 
-use crate::kit::{Fail, assert_errno, assert_interrupted, assert_never_restarted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
+use crate::kit::{Case, Fail, assert_errno, assert_interrupted, assert_never_restarted, cases, child, ms, now, pestered, pid, restarted, shared, tid, until};
 use crate::sys::{Result, memory, signal, sys};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use libc as c;
@@ -9,6 +9,22 @@ const WAIT: i32 = c::FUTEX_WAIT | c::FUTEX_PRIVATE_FLAG;
 const WAKE: i32 = c::FUTEX_WAKE | c::FUTEX_PRIVATE_FLAG;
 const LOCK_PI: i32 = c::FUTEX_LOCK_PI | c::FUTEX_PRIVATE_FLAG;
 const UNLOCK_PI: i32 = c::FUTEX_UNLOCK_PI | c::FUTEX_PRIVATE_FLAG;
+
+/// A child does not wake who waits at the process's own private word; the process does.
+fn is_woken_by_its_own_process(wait: impl FnOnce(&'static AtomicU32) -> Result<i64> + Send) -> Case {
+    let word = memory::atomic(memory::pages(1)?);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| wait(word));
+        child(|| {
+            assert_eq!(sys!(futex, word, WAKE, 9)?, 0);
+            Ok(())
+        })?
+        .succeeds()?;
+        until(|| sys!(futex, word, WAKE, 9).is_ok_and(|n| n == 1));
+        let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
+        Ok(())
+    })
+}
 
 cases! { futex;
     fn wait_with_another_value_is_eagain() {
@@ -172,18 +188,7 @@ cases! { futex;
         });
     }
     fn private_word_is_not_shared_with_a_forked_child() {
-        let page = memory::pages(1)?;
-        let word = memory::atomic(page);
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| sys!(futex, word, WAIT, 0, &ms(10_000)));
-            child(|| {
-                assert_eq!(sys!(futex, word, WAKE, 9)?, 0);
-                Ok(())
-            })?.succeeds()?;
-            until(|| sys!(futex, word, WAKE, 9).is_ok_and(|n| n == 1));
-            let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
-            Ok::<(), Fail>(())
-        })?;
+        is_woken_by_its_own_process(|word| sys!(futex, word, WAIT, 0, &ms(10_000)))?;
     }
     fn priority_inheritance_lock() {
         let word = AtomicU32::new(0);
@@ -360,17 +365,7 @@ cases! { futex;
         sys!(futex, &words[1], c::FUTEX_WAKE, 1)?;
         waiter.succeeds()?;
         // A private word is another's in a child.
-        let word = memory::atomic(memory::pages(1)?);
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| waitv(&[entry(word, 0)], 0));
-            child(|| {
-                assert_eq!(sys!(futex, word, WAKE, 9)?, 0);
-                Ok(())
-            })?.succeeds()?;
-            until(|| sys!(futex, word, WAKE, 9).is_ok_and(|n| n == 1));
-            let Ok(Ok(0)) = waiter.join() else { panic!("the waiter failed") };
-            Ok::<(), Fail>(())
-        })?;
+        is_woken_by_its_own_process(|word| waitv(&[entry(word, 0)], 0))?;
     }
     fn mutexes_of_threads_exclude() {
         let total = std::sync::Mutex::new(0u64);
@@ -449,7 +444,7 @@ extern "C" fn nothing(_: *mut core::ffi::c_void) -> i32 {
 }
 
 /// Threads that wait on the word until a wake; `f` has to wake them all.
-fn with_waiters(count: usize, word: &AtomicU32, f: impl FnOnce() -> Result<()>) -> crate::kit::Case {
+fn with_waiters(count: usize, word: &AtomicU32, f: impl FnOnce() -> Result<()>) -> Case {
     std::thread::scope(|scope| {
         let waiters: Vec<_> = (0..count).map(|_| scope.spawn(|| sys!(futex, word, WAIT, 0, 0))).collect();
         f()?;
