@@ -317,7 +317,7 @@ fn stop(write: impl FnOnce(&mut Record)) -> ! {
 }
 
 /// Kills the service process, whose death ends the container, and ends the caller.
-pub fn stop_service() -> ! {
+pub(crate) fn stop_service() -> ! {
     // Area 0 is the service process's.
     let service = cpu::area(0);
     let (pid, tid) = (service.pid(), service.tid());

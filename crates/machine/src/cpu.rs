@@ -185,7 +185,7 @@ impl Cpu {
         self.identity.load(Ordering::Acquire)
     }
 
-    /// Whether the thread sleeps; it may have just been woken.
+    /// Whether the thread sleeps where it may be interrupted; it may have just been woken.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.asleep.load(Ordering::Relaxed)

@@ -11,7 +11,7 @@
 
 use crate::cpu::{self, Cpu};
 use crate::errno::{Errno, Result};
-use crate::host::MASK_WORDS;
+use crate::host::{MASK_WORDS, has_processor};
 use crate::sync::Mutex;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -38,8 +38,7 @@ pub(crate) struct HandOver {
     /// Address of the area that the thread has woken since it last slept, 0 for none, and when.
     woke: Cell<u64>,
     woke_at: Cell<u64>,
-    /// Whether it sleeps, or was woken and has not run yet; and the word of guest memory at which it does.
-    sleeps: AtomicBool,
+    /// Word of guest memory at which it sleeps, or slept and has not run yet.
     sleeps_at: AtomicU64,
     /// With whom it hands over, and how often it did in turn.
     partner: AtomicU64,
@@ -68,7 +67,6 @@ impl HandOver {
         HandOver {
             woke: Cell::new(0),
             woke_at: Cell::new(0),
-            sleeps: AtomicBool::new(false),
             sleeps_at: AtomicU64::new(0),
             partner: AtomicU64::new(0),
             streak: AtomicU32::new(0),
@@ -89,7 +87,6 @@ impl HandOver {
     #[cfg(target_os = "none")]
     pub(crate) fn reset(&self) {
         self.woke.set(0);
-        self.sleeps.store(false, Relaxed);
         self.sleeps_at.store(0, Relaxed);
         self.partner.store(0, Relaxed);
         self.streak.store(0, Relaxed);
@@ -181,19 +178,13 @@ pub(crate) fn wakes(target: &Cpu) {
 pub(crate) fn sleeps() {
     let own = cpu::current();
     let mine = &own.hand_over;
-    mine.sleeps.store(true, Relaxed);
     let woke = mine.woke.take();
     let Some(woken) = cpu::at(woke) else { return };
     mine.ran_on.store(crate::clock::processor().0, Relaxed);
     let soon = crate::clock::monotonic_ns().saturating_sub(mine.woke_at.get()) < SOON_NS;
-    if mine.slept(woke, soon, !woken.hand_over.sleeps.load(Relaxed)) {
+    if mine.slept(woke, soon, !woken.is_asleep()) {
         part(own);
     }
-}
-
-/// The caller has slept.
-pub(crate) fn runs() {
-    cpu::current().hand_over.sleeps.store(false, Relaxed);
 }
 
 /// Who slept last at a word of guest memory, by a part of its address. Processes that share memory usually have it at the same one.
@@ -211,10 +202,9 @@ pub(crate) fn sleeps_at(word: u64) {
     sleeps();
 }
 
-/// As [`runs`], after [`sleeps_at`].
-pub(crate) fn runs_from() {
+/// The caller has slept there.
+pub(crate) fn slept_at() {
     cpu::current().hand_over.sleeps_at.store(0, Relaxed);
-    runs();
 }
 
 /// As [`wakes`], whoever sleeps at a word of guest memory.
@@ -255,6 +245,10 @@ fn tie(own: &Cpu, other: Option<&Cpu>) {
     let here = crate::clock::processor().0;
     let there = other.map_or(here, |other| other.hand_over.ran_on.load(Relaxed));
     let processor = if count_tied_to(there) < count_tied_to(here) { there } else { here };
+    if !has_processor(&crate::host::processors(), processor) {
+        // The host did not say where the container may run: nobody could be untied.
+        return;
+    }
     let pair = [Some(own), other];
     if pair.into_iter().flatten().any(|cpu| tie_to(cpu, processor).is_err()) {
         pair.into_iter().flatten().for_each(untie);
@@ -295,9 +289,8 @@ fn spread() {
         return;
     };
     let given = crate::host::processors();
-    let is_given = |n: &u32| given.get(*n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
-    let numbers = 0..u32::try_from(MASK_WORDS * 64).unwrap_or(0);
-    let Some(free) = numbers.filter(is_given).find(|number| count_tied_to(*number) == 0) else { return };
+    let mut numbers = (0..MASK_WORDS as u32 * 64).filter(|number| has_processor(&given, *number));
+    let Some(free) = numbers.find(|number| count_tied_to(*number) == 0) else { return };
     let partner = cpu::at(crowded.hand_over.partner.load(Relaxed));
     for cpu in [Some(crowded), partner].into_iter().flatten().filter(|cpu| cpu.hand_over.is_tied.load(Relaxed)) {
         // One that ended has no place.
@@ -347,8 +340,9 @@ pub fn confine(cpu: &Cpu, mask: Option<&[u64; MASK_WORDS]>) -> Result<()> {
     }
     let _ties = TIES.lock();
     untie(cpu);
+    crate::host::run_on(cpu.tid(), mask.unwrap_or(&crate::host::processors()))?;
     mine.is_confined.store(mask.is_some(), Relaxed);
-    crate::host::run_on(cpu.tid(), mask.unwrap_or(&crate::host::processors()))
+    Ok(())
 }
 
 /// Parts those that have not handed over since the last look; when to look again.

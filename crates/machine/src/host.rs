@@ -491,6 +491,12 @@ pub fn processors() -> [u64; MASK_WORDS] {
     core::array::from_fn(|at| PROCESSORS[at].load(Ordering::Relaxed))
 }
 
+/// Whether a mask has the processor of a number.
+#[must_use]
+pub fn has_processor(mask: &[u64], number: u32) -> bool {
+    mask.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
+}
+
 /// Has the host run a thread of the container on these processors alone.
 ///
 /// # Errors
@@ -575,7 +581,7 @@ unsafe fn futex_call(word: u64, command: u32, args: [u64; 6]) -> u64 {
         hand_over::sleeps_at(word);
         // SAFETY: by the caller's promise.
         let ret = unsafe { raw_sleeping(nr::FUTEX, args) };
-        hand_over::runs_from();
+        hand_over::slept_at();
         return ret;
     }
     if matches!(command, FUTEX_WAKE | FUTEX_WAKE_BITSET) {

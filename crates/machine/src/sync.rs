@@ -261,7 +261,6 @@ fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
         }
         hand_over::sleeps();
         let ended = wait_at(&cpu.wake, PARKED, deadline_ns, interruptible);
-        hand_over::runs();
         if cpu.wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
             return Wake::Notified;
         }

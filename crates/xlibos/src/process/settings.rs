@@ -1,7 +1,7 @@
 //! What a task was told about itself and the kernel only keeps: scheduling, priorities, prctl(2).
 
 use alloc::boxed::Box;
-pub use machine::host::MASK_WORDS;
+use machine::host::MASK_WORDS;
 use machine::process::Kind;
 
 /// A registration of restartable sequences: rseq(2).

@@ -1,8 +1,7 @@
-//! Scheduling: sched(7), nice and I/O priorities. The host schedules all threads alike; policies, priorities and masks
-//! are kept, checked and inherited as Linux does.
+//! Scheduling: sched(7), nice and I/O priorities. The host schedules all threads alike within their masks, which it
+//! is told; policies and priorities are kept, checked and inherited as Linux does.
 
 use crate::process::creds::{CAP_SYS_NICE, Creds};
-use crate::process::settings::MASK_WORDS;
 use crate::process::{Pid, Task, tree};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -12,6 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use machine::guest::{self, UserPtr};
+use machine::host::{MASK_WORDS, has_processor};
 
 const OTHER: u32 = 0;
 const FIFO: u32 = 1;
@@ -51,7 +51,7 @@ pub(crate) fn all_processors() -> [u64; MASK_WORDS] {
 /// A mask of processors as ranges: `0-2,4`.
 pub(crate) fn ranges(mask: &[u64]) -> String {
     let bits = u32::try_from(mask.len() * 64).unwrap_or(0);
-    let has = |n: u32| mask.get(n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
+    let has = |n: u32| has_processor(mask, n);
     let mut ranges: Vec<String> = Vec::new();
     let mut next = 0;
     while let Some(start) = (next..bits).find(|n| has(*n)) {
@@ -95,10 +95,9 @@ fn from_host(host: u32, given: &[u64; MASK_WORDS]) -> u32 {
 
 /// A mask of the container's numbers as one of the host's.
 fn to_host(mask: &[u64; MASK_WORDS], given: &[u64; MASK_WORDS]) -> [u64; MASK_WORDS] {
-    let has = |mask: &[u64; MASK_WORDS], n: usize| mask.get(n / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
     let mut host = [0; MASK_WORDS];
-    for (number, n) in (0..MASK_WORDS * 64).filter(|n| has(given, *n)).enumerate() {
-        if let Some(word) = host.get_mut(n / 64).filter(|_| has(mask, number)) {
+    for (number, n) in (0..).zip((0..MASK_WORDS as u32 * 64).filter(|n| has_processor(given, *n))) {
+        if let Some(word) = host.get_mut(n as usize / 64).filter(|_| has_processor(mask, number)) {
             *word |= 1 << (n % 64);
         }
     }
@@ -119,12 +118,11 @@ pub fn apply_mask(task: &Task) -> Result<()> {
 }
 
 fn within(mask: &[u64; MASK_WORDS], host: u32) -> u32 {
-    let has = |n: &u32| mask.get(*n as usize / 64).is_some_and(|word| word >> (n % 64) & 1 != 0);
-    if has(&host) {
+    if has_processor(mask, host) {
         return host;
     }
     let count = mask.iter().map(|word| word.count_ones()).sum::<u32>().max(1);
-    (0..MASK_WORDS as u32 * 64).filter(has).nth(host as usize % count as usize).unwrap_or(0)
+    (0..MASK_WORDS as u32 * 64).filter(|n| has_processor(mask, *n)).nth(host as usize % count as usize).unwrap_or(0)
 }
 
 /// Runs `then` on the task that is meant; 0 is the caller.
