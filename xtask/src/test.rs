@@ -38,8 +38,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if tally.pending > 0 {
         println!("{} cases are known not to pass in a container yet", tally.pending);
     }
+    // Again at the end: of a long output people see the last part, and machines keep no more.
+    tally.complaints.iter().for_each(|line| println!("{line}"));
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    // A program that does not compile, or dies, leaves no count.
+    // What does not compile leaves no count.
     Ok(ExitCode::from(u8::from(!ok || tally.failed > 0)))
 }
 
@@ -56,9 +58,20 @@ struct Tally {
     failed: u64,
     /// Failed, and known to.
     pending: u64,
+    /// What was said of each failure.
+    complaints: Vec<String>,
 }
 
 impl Tally {
+    /// Takes a line that a test program said; `failing` while it tells of what failed.
+    fn hear(&mut self, line: &str, failing: &mut bool) {
+        *failing = (*failing || line == "failures:") && !line.starts_with("test result: ");
+        if *failing {
+            self.complaints.push(line.to_owned());
+        }
+        self.add(line);
+    }
+
     /// Adds what a test program says at its end: `test result: ok. 3 passed; 0 failed; …`.
     fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
@@ -76,14 +89,16 @@ impl Tally {
 /// Runs the command, shows its output as it comes, and counts; true when it succeeded. What the command began is killed each
 /// time that nothing was said for so long.
 fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> Result<bool> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let lines = child.stdout.take().map(command::lines);
+    let causes = child.stderr.take().map(|stream| std::thread::spawn(|| causes(stream)));
+    let (mut failing, known) = (false, tally.failed);
     while let Some(lines) = &lines {
         match lines.recv_timeout(patience) {
             Ok(line) => {
                 let line = line?;
                 println!("{line}");
-                tally.add(&line);
+                tally.hear(&line, &mut failing);
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
@@ -93,7 +108,26 @@ fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> Result
             }
         }
     }
-    Ok(child.wait()?.success())
+    let succeeded = child.wait()?.success();
+    if let Some(Ok(causes)) = causes.map(std::thread::JoinHandle::join) {
+        tally.complaints.extend(causes?);
+    }
+    if !succeeded && tally.failed == known {
+        tally.failed += 1; // A program that died, and left no count.
+    }
+    Ok(succeeded)
+}
+
+/// Shows what cargo says beside the tests, and returns how programs ended that failed.
+fn causes(stream: impl std::io::Read) -> std::io::Result<Vec<String>> {
+    let mut causes = Vec::new();
+    command::each_line(stream, |line| {
+        eprintln!("{line}");
+        if line.starts_with("error: test failed") || line.contains("process didn't exit successfully") {
+            causes.push(line.to_owned());
+        }
+    })?;
+    Ok(causes)
 }
 
 #[cfg(test)]
@@ -106,7 +140,27 @@ mod tests {
         tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         tally.add("test result: FAILED. 40 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         tally.add("12 passed; 12 failed");
-        assert_eq!(tally, Tally { passed: 43, failed: 2, pending: 0 });
+        assert_eq!(tally, Tally { passed: 43, failed: 2, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_failed_and_why_is_kept_for_the_end() {
+        let mut tally = Tally::default();
+        let says = "echo test a ... FAILED; echo failures:; echo ---- a ----; echo panicked; echo 'test result: FAILED. 0 passed; 1 failed'
+            echo test b ... ok; echo \"process didn't exit successfully: x (signal: 9)\" >&2; exit 101";
+        assert!(!count(Command::new("bash").args(["-c", says]), PATIENCE, &mut tally).unwrap());
+        assert_eq!(tally.complaints[..3], ["failures:", "---- a ----", "panicked"]);
+        assert_eq!(tally.complaints.len(), 4, "{:?}", tally.complaints);
+    }
+
+    #[test]
+    fn a_program_that_dies_without_a_count_has_failed() {
+        let mut tally = Tally::default();
+        assert!(
+            !count(Command::new("sh").args(["-c", "echo test result: ok. 3 passed; exit 101"]), PATIENCE, &mut tally)
+                .unwrap()
+        );
+        assert_eq!((tally.passed, tally.failed), (3, 1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `XC_BIN` names the `xc` under test; `cargo xtask test` sets it. Without it the tests fail and say so.
 
 pub mod host;
+pub mod picked;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,8 +1,9 @@
 //! The families of programs in a root of Debian 12 that debootstrap made: `xc run --rootfs` behaves as `chroot` into the same root.
 
+use programs::picked::assert_forty_say_the_same;
 use programs::{debian, run, xc};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// What podman sets.
 const ENVIRONMENT: [&str; 4] =
@@ -13,28 +14,30 @@ const CHROOT: &str =
     "root=$1; shift; mount --bind $1 $root/mnt; shift; mount --rbind /dev $root/dev; mount -t proc none $root/proc
     exec chroot $root \"$@\"";
 
-fn chroot(root: &str, scripts: &str, words: &[&str]) -> Output {
+fn chroot(root: &str, scripts: &str, words: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command.args([
         "--mount", "--uts", "--ipc", "--pid", "--fork", "bash", "-ec", CHROOT, "bash", root, scripts, "env", "-i",
     ]);
     command.args(ENVIRONMENT).args(words);
-    run(command)
+    command
 }
 
-fn container(root: &str, scripts: &str, words: &[&str]) -> Output {
+fn container(root: &str, scripts: &str, words: &[&str]) -> Command {
     let mut command = Command::new(xc());
     command.args(["run", "--rootfs", root, "-v", &format!("{scripts}:/mnt:ro"), "--"]).args(words);
-    run(command)
+    command
+}
+
+/// The root, and where the scripts are. Only root makes such a root, and enters it.
+fn places() -> Option<(String, String)> {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").display().to_string();
+    rustix::process::geteuid().is_root().then(|| (debian("root"), scripts))
 }
 
 /// Each script prints and ends the same in both.
 fn same(names: &[&str]) {
-    if !rustix::process::geteuid().is_root() {
-        return; // Only root makes such a root, and enters it.
-    }
-    let root = debian("root");
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").display().to_string();
+    let Some((root, scripts)) = places() else { return };
     for name in names {
         let interpreter = match name.rsplit_once('.') {
             Some((_, "py")) => "python3",
@@ -43,7 +46,7 @@ fn same(names: &[&str]) {
         };
         let words = [interpreter, &format!("/mnt/{name}")];
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (host, guest) = (chroot(&root, &scripts, &words), container(&root, &scripts, &words));
+        let (host, guest) = (run(chroot(&root, &scripts, &words)), run(container(&root, &scripts, &words)));
         assert_eq!(text(&guest.stdout), text(&host.stdout), "output of {name}; stderr {}", text(&guest.stderr));
         assert_eq!(text(&guest.stderr), text(&host.stderr), "errors of {name}");
         assert_eq!(guest.status.code(), host.status.code(), "status of {name}");
@@ -93,7 +96,10 @@ fn postgres_serves_and_recovers() {
 
 #[test]
 fn forty_picked_programs_of_a_debian_root_say_the_same() {
-    same(&["picked.sh"]);
+    let Some((root, scripts)) = places() else { return };
+    let (host, guest) =
+        (|words: &[&str]| chroot(&root, &scripts, words), |words: &[&str]| container(&root, &scripts, words));
+    assert_forty_say_the_same(Path::new(&root), host, guest);
 }
 
 #[test]
