@@ -161,6 +161,19 @@ xlibos_exit_gs:
     wrgsbase rax
     jmp xlibos_exit_load
 xlibos_exit_full:
+    // iretq is slow, but takes what the way below cannot: a GS that is not ours, and single steps.
+    cmp dword ptr [r11 + {gs_foreign}], 0
+    jne xlibos_exit_iret
+    test dword ptr [r11 + {rflags}], 0x100
+    jnz xlibos_exit_iret
+    push [r11 + {rflags}]
+    LOAD_REGISTERS
+    mov rcx, [r11 + {rcx}]
+    popfq
+    mov rsp, [r11 + {rsp}]
+    mov r11, [r11 + {r11}]
+    jmp qword ptr gs:[{rip}]
+xlibos_exit_iret:
     push 0x2b
     push [r11 + {rsp}]
     push [r11 + {rflags}]

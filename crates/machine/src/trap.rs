@@ -176,6 +176,7 @@ fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
         set_our_gs(cpu);
         context.rip = rip;
         context.rsp = cpu.stack_top.get();
+        context.rflags &= !GUEST_FLAGS;
     } else if let Some(rip) = entry::sleep_abort(context.rip) {
         context.rip = rip;
     }
@@ -197,15 +198,19 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
     } else if let Some(rip) = entry::fault_fixup(context.rip) {
         context.rip = rip;
     } else if entry::exit_restart(context.rip).is_some() {
-        // iretq to a non-canonical address: the guest's fault.
+        // To a non-canonical address: the guest's fault.
         set_our_gs(cpu);
         cpu.fault.set(fault);
         context.rip = entry::event_entry_address();
         context.rsp = cpu.stack_top.get();
+        context.rflags &= !GUEST_FLAGS;
     } else {
         crate::boot::die(cpu, &fault, context.rip);
     }
 }
+
+/// Direction, trap and alignment-check flags are the guest's, not ours.
+const GUEST_FLAGS: u64 = 0x4_0500;
 
 /// Saves the guest's registers and sends the thread into the LibOS.
 fn send_event(cpu: &Cpu, context: &mut SigContext, fault: Fault) {
@@ -215,6 +220,5 @@ fn send_event(cpu: &Cpu, context: &mut SigContext, fault: Fault) {
     cpu.exit_kind.set(EXIT_FULL);
     context.rip = entry::event_entry_address();
     context.rsp = cpu.stack_top.get();
-    // Direction, trap and alignment-check flags are the guest's, not ours.
-    context.rflags &= !0x4_0500;
+    context.rflags &= !GUEST_FLAGS;
 }

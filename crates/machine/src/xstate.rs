@@ -7,18 +7,33 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What the processor said; asked once, since a hypervisor answers in microseconds.
 static SIZE: AtomicU64 = AtomicU64::new(0);
-static MASK: AtomicU64 = AtomicU64::new(0);
+static ENABLED: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes of an area that holds every enabled component in standard form.
+/// The tiles of AMX, 8 KiB. The host lets no process use them that has not asked (arch_prctl(2), ARCH_REQ_XCOMP_PERM), and
+/// no guest can ask; as on Linux they are no part of its signal frames then.
+const TILE_DATA: u32 = 18;
+
+/// Bytes of an area that holds every component of [`mask`] in standard form.
 #[must_use]
 pub fn size() -> u64 {
-    asked_once(&SIZE, || u64::from(core::arch::x86_64::__cpuid_count(0x0d, 0).ebx).max(576))
+    use core::arch::x86_64::__cpuid_count;
+    asked_once(&SIZE, || {
+        // The tiles come last.
+        let has_tiles = enabled() & 1 << TILE_DATA != 0;
+        let size = if has_tiles { __cpuid_count(0x0d, TILE_DATA).ebx } else { __cpuid_count(0x0d, 0).ebx };
+        u64::from(size).max(576)
+    })
+}
+
+/// Components that guests may use.
+#[must_use]
+pub fn mask() -> u64 {
+    enabled() & !(1 << TILE_DATA)
 }
 
 /// Enabled components: XCR0.
-#[must_use]
-pub fn mask() -> u64 {
-    asked_once(&MASK, || {
+fn enabled() -> u64 {
+    asked_once(&ENABLED, || {
         let (low, high): (u32, u32);
         // SAFETY: OSXSAVE is set on every host that has a 64-bit seccomp filter and AVX; read-only.
         unsafe {

@@ -141,7 +141,7 @@ fn fail_call(cpu: &Cpu, task: &Task, row: Option<&Row>, errno: Errno) {
 
 /// What becomes of the call is known when the signals have been handled.
 fn interrupted(cpu: &Cpu, task: &Task, class: Restart) {
-    *task.interrupted.lock() = Some(class);
+    task.note_interrupted(class);
     cpu.set_return(Errno::EINTR.as_return());
     cpu.mark_pending();
 }
@@ -185,7 +185,7 @@ pub fn before_return(cpu: &'static Cpu) {
 
 /// Delivers signals, and lets a call that was interrupted go on or end.
 fn finish_call(cpu: &'static Cpu, task: &'static Task) {
-    let mut interrupted = task.interrupted.lock().take();
+    let mut interrupted = task.take_interrupted();
     let done = task.kept_progress();
     if done != 0 && interrupted.is_some() {
         // A handler finds the call ended by what it did.
@@ -195,7 +195,7 @@ fn finish_call(cpu: &'static Cpu, task: &'static Task) {
     if task.must_exit() {
         exit::exit_thread(task);
     }
-    interrupted = task.interrupted.lock().take().or(interrupted);
+    interrupted = task.take_interrupted().or(interrupted);
     let goes_on = match (outcome, interrupted) {
         (deliver::Outcome::Handler, _) => return task.forget_progress(),
         (_, None) => false,
@@ -208,7 +208,7 @@ fn finish_call(cpu: &'static Cpu, task: &'static Task) {
         dispatch(cpu, task);
     }
     // What the call did not use is not for the next one.
-    if !goes_on || task.interrupted.lock().is_none() {
+    if !goes_on || task.interrupted().is_none() {
         task.forget_progress();
     }
 }

@@ -89,11 +89,23 @@ impl WaitQueue {
         self.wake_some(events, 1);
     }
 
-    fn wake_some(&self, events: Events, mut exclusive_left: usize) {
-        core::sync::atomic::fence(Ordering::SeqCst);
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return;
+    /// As [`WaitQueue::wake`], for who made the change by an atomic exchange, or below a lock and has released it: both are
+    /// full barriers, and another one costs as much again.
+    pub fn wake_exchanged(&self, events: Events) {
+        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        if self.count.load(Ordering::Relaxed) != 0 {
+            self.wake_waiters(events, usize::MAX);
         }
+    }
+
+    fn wake_some(&self, events: Events, exclusive_left: usize) {
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if self.count.load(Ordering::Relaxed) != 0 {
+            self.wake_waiters(events, exclusive_left);
+        }
+    }
+
+    fn wake_waiters(&self, events: Events, mut exclusive_left: usize) {
         let mut sleeper = None;
         let waiters = self.waiters.lock();
         for (_, waiter) in waiters.iter() {

@@ -195,20 +195,21 @@ impl Epoll {
     }
 
     fn collect(&self, max: usize, emit: &mut impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
-        let mut left = self.shared.ready_len();
+        // What is queued meanwhile is for the next wait.
+        let mut left = usize::MAX;
         let mut count = 0;
         while left > 0 && count < max {
-            left -= 1;
-            let Some(item) = self.shared.pop() else { break };
+            let Some((item, ready)) = self.shared.next() else { break };
+            left = left.min(ready) - 1;
             let Some(report) = item.take_events() else { continue };
             if let Err(errno) = emit(report.events, report.data) {
                 item.restore(&report);
                 return if count == 0 { Err(errno) } else { Ok(count) };
             }
             count += 1;
-            item.after_report();
         }
-        if count > 0 && self.shared.ready_len() > 0 {
+        // Who sleeps has looked at the list before us, and counts since before that.
+        if count > 0 && self.shared.queue.has_waiters() && self.shared.has_ready() {
             self.shared.queue.wake_one(READABLE);
         }
         Ok(count)

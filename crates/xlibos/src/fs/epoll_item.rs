@@ -22,15 +22,36 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn ready_len(&self) -> usize {
-        self.ready.lock().len()
+    /// The first ready item, and how many were ready with it. A level-triggered one goes to the end of the list: it most
+    /// often is to be told again. Others go off it, and can be queued from then on.
+    pub(super) fn next(&self) -> Option<(Arc<Item>, usize)> {
+        let mut ready = self.ready.lock();
+        let len = ready.len();
+        let item = ready.pop_front()?;
+        if item.is_level() {
+            ready.push_back(Arc::clone(&item));
+        } else {
+            item.is_queued.store(false, Ordering::SeqCst);
+        }
+        Some((item, len))
     }
 
-    /// Takes the first ready item; from then on it can be queued again.
-    pub(super) fn pop(&self) -> Option<Arc<Item>> {
-        let item = self.ready.lock().pop_front()?;
-        item.is_queued.store(false, Ordering::SeqCst);
-        Some(item)
+    /// Takes an item off the list that had nothing to tell, unless it has by now: while it was queued, nobody queued it.
+    fn retire(&self, item: &Item) {
+        let mut ready = self.ready.lock();
+        let at = ready.iter().rposition(|queued| core::ptr::eq(&**queued, item));
+        let retired = at.and_then(|at| ready.remove(at));
+        if retired.is_some() {
+            item.is_queued.store(false, Ordering::SeqCst);
+        }
+        drop(ready);
+        if item.has_events() {
+            item.enqueue();
+        }
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.lock().is_empty()
     }
 
     pub(super) fn snapshot(&self) -> Vec<Arc<Item>> {
@@ -134,8 +155,14 @@ impl Item {
         Events::from_bits_truncate(self.interest() & EVENT_BITS)
     }
 
+    /// Told by its state alone, and as often as one asks.
+    fn is_level(&self) -> bool {
+        self.interest() & (EDGE | ONESHOT) == 0
+    }
+
     fn enqueue(&self) {
-        if self.is_queued.swap(true, Ordering::SeqCst) {
+        // Whoever found something to tell has made it known before it looks here.
+        if self.is_queued.load(Ordering::SeqCst) || self.is_queued.swap(true, Ordering::SeqCst) {
             return;
         }
         if let Some(me) = self.me.upgrade() {
@@ -151,13 +178,14 @@ impl Item {
         self.file.upgrade().is_some_and(|file| file.poll().intersects(self.wanted()))
     }
 
-    /// What is to be told, and to whom; disarms a one-shot item.
+    /// What is to be told, and to whom; disarms a one-shot item. An item without goes off the list.
     pub(super) fn take_events(&self) -> Option<Report> {
-        if self.is_removed.load(Ordering::SeqCst) {
-            return None;
-        }
-        let events = self.file.upgrade()?.poll() & self.wanted();
+        let found = if self.is_removed.load(Ordering::SeqCst) { None } else { self.file.upgrade() };
+        let events = found.map_or(Events::empty(), |file| file.poll() & self.wanted());
         if events.is_empty() {
+            if self.is_queued.load(Ordering::SeqCst) {
+                self.shared.retire(self);
+            }
             return None;
         }
         let data = self.data.load(Ordering::SeqCst);
@@ -168,13 +196,6 @@ impl Item {
             self.interest.compare_exchange(interest, fired, Ordering::SeqCst, Ordering::SeqCst).ok()?;
         }
         Some(Report { events: events.bits(), data, interest })
-    }
-
-    /// A level-triggered item stays on the list: the next wait looks again.
-    pub(super) fn after_report(&self) {
-        if self.interest() & (EDGE | ONESHOT) == 0 {
-            self.enqueue();
-        }
     }
 
     /// The event could not be told: it is kept, and a one-shot item is armed as before.

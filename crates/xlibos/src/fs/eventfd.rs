@@ -43,7 +43,7 @@ impl EventFile {
             if mode == Mode::Semaphore { value.checked_sub(1) } else { (value > 0).then_some(0) }
         };
         let before = self.value.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).ok()?;
-        self.queue.wake(WRITABLE);
+        self.queue.wake_exchanged(WRITABLE);
         Some(if mode == Mode::Semaphore { 1 } else { before })
     }
 
@@ -57,7 +57,7 @@ impl EventFile {
         }
         let sum = |value: u64| value.checked_add(count).filter(|sum| *sum <= MAX_VALUE);
         self.value.fetch_update(Ordering::SeqCst, Ordering::SeqCst, sum).map_err(|_| Errno::EAGAIN)?;
-        self.queue.wake(READABLE);
+        self.queue.wake_exchanged(READABLE);
         Ok(())
     }
 }

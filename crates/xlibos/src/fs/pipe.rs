@@ -238,7 +238,7 @@ impl Pipe {
             state.note_pushed(count, is_packet);
             break count;
         };
-        self.readers.wake(READABLE);
+        self.readers.wake_exchanged(READABLE);
         Ok(count)
     }
 

@@ -260,7 +260,7 @@ fn reset_task(task: &Task, plan: &Plan) {
         file.closed_by(task, &files);
     }
     task.process.reset_actions_for_exec();
-    *task.signals.alt_stack.lock() = crate::signal::AltStack::default();
+    task.signals.set_alt_stack(crate::signal::AltStack::default());
     *task.name.lock() = plan.name;
     task.robust_list.store(0, Ordering::Relaxed);
     task.clear_child_tid.store(0, Ordering::Relaxed);

@@ -144,7 +144,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
     };
     let signals = TaskSignals::with_mask(task.signals.mask());
     if kind != Kind::Thread && request.stack == 0 || kind == Kind::Fork {
-        *signals.alt_stack.lock() = *task.signals.alt_stack.lock();
+        signals.set_alt_stack(task.signals.alt_stack());
     }
     let name = *task.name.lock();
     let mut tree = tree::lock();

@@ -12,7 +12,7 @@ use crate::signal::TaskSignals;
 use crate::syscall::Restart;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
 use machine::epoch::{Pin, Shared, pin};
 use machine::owned::Owned;
@@ -31,8 +31,8 @@ pub struct Task {
     cpu: Mutex<&'static Cpu>,
     /// What the task's host thread does first.
     pub start: Mutex<Option<Start>>,
-    /// Restart class of a call that was interrupted, until delivery has dealt with it.
-    pub interrupted: Mutex<Option<Restart>>,
+    /// Restart class of a call that was interrupted, until delivery has dealt with it; 0 for none. The task's own.
+    interrupted: AtomicU8,
     files: Owned<Arc<FdTable>>,
     fs: Shared<FsContext>,
     creds: Shared<Creds>,
@@ -105,7 +105,7 @@ impl Task {
             process,
             cpu: Mutex::new(cpu),
             start: Mutex::new(None),
-            interrupted: Mutex::new(None),
+            interrupted: AtomicU8::new(0),
             files: Owned::new(parts.files),
             fs: Shared::new(parts.fs),
             creds: Shared::new(parts.creds),
@@ -159,6 +159,25 @@ impl Task {
     #[must_use]
     pub fn must_exit(&self) -> bool {
         self.must_exit.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the call was interrupted.
+    pub fn note_interrupted(&self, class: Restart) {
+        self.interrupted.store(class as u8, Ordering::Relaxed);
+    }
+
+    /// The class of the call that was interrupted.
+    #[must_use]
+    pub fn interrupted(&self) -> Option<Restart> {
+        Restart::from_number(self.interrupted.load(Ordering::Relaxed))
+    }
+
+    /// As [`Task::interrupted`]; delivery deals with it.
+    #[must_use]
+    pub fn take_interrupted(&self) -> Option<Restart> {
+        let class = self.interrupted();
+        self.interrupted.store(0, Ordering::Relaxed);
+        class
     }
 
     /// The deadline of a wait that lasts `limit_ns`: that of the same call before it was interrupted, else from now.

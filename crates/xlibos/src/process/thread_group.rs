@@ -9,6 +9,7 @@ use crate::wait::{Events, WaitQueue, wait_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use machine::epoch::{Pin, Shared};
 use machine::sync::{Mutex, MutexGuard};
 
 /// Who a process belongs to. Changed with the tree locked.
@@ -33,10 +34,31 @@ pub enum RunState {
     Zombie(i32),
 }
 
-/// State that wait(2) reports, with what was reported already.
-#[derive(Debug)]
+impl RunState {
+    const STOPPED: u64 = 1 << 32;
+    const ZOMBIE: u64 = 2 << 32;
+
+    fn to_bits(self) -> u64 {
+        match self {
+            RunState::Running => 0,
+            RunState::Stopped(signal) => RunState::STOPPED | u64::from(signal.cast_unsigned()),
+            RunState::Zombie(status) => RunState::ZOMBIE | u64::from(status.cast_unsigned()),
+        }
+    }
+
+    fn from_bits(bits: u64) -> RunState {
+        let value = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0).cast_signed();
+        match bits & !u64::from(u32::MAX) {
+            RunState::STOPPED => RunState::Stopped(value),
+            RunState::ZOMBIE => RunState::Zombie(value),
+            _ => RunState::Running,
+        }
+    }
+}
+
+/// What of its state wait(2) has not reported.
+#[derive(Debug, Default)]
 struct Status {
-    run: RunState,
     stop_unreported: bool,
     continue_unreported: bool,
 }
@@ -55,10 +77,12 @@ pub struct Process {
     parent: AtomicI32,
     links: Mutex<Links>,
     status: Mutex<Status>,
+    /// A [`RunState`], changed with the status locked.
+    run: AtomicU64,
     tasks: Mutex<Vec<Arc<Task>>>,
     remains: Mutex<Option<Remains>>,
-    mm: Mutex<Arc<Mm>>,
-    actions: Mutex<Arc<Actions>>,
+    mm: Shared<Mm>,
+    actions: Shared<Actions>,
     /// Signals for any of its threads.
     pub pending: Pending,
     /// Children that changed state.
@@ -134,16 +158,16 @@ impl Process {
     /// A process without threads yet.
     #[must_use]
     pub fn new(pid: Pid, parts: Parts) -> Arc<Process> {
-        let run = Status { run: RunState::Running, stop_unreported: false, continue_unreported: false };
         Arc::new(Process {
             pid,
             parent: AtomicI32::new(parts.parent),
             links: Mutex::new(parts.links),
-            status: Mutex::new(run),
+            status: Mutex::new(Status::default()),
+            run: AtomicU64::new(RunState::Running.to_bits()),
             tasks: Mutex::new(Vec::new()),
             remains: Mutex::new(None),
-            mm: Mutex::new(parts.mm),
-            actions: Mutex::new(parts.actions),
+            mm: Shared::new(parts.mm),
+            actions: Shared::new(parts.actions),
             pending: Pending::default(),
             child_events: WaitQueue::new(),
             events: WaitQueue::new(),
@@ -236,13 +260,19 @@ impl Process {
     /// Its address space.
     #[must_use]
     pub fn mm(&self) -> Arc<Mm> {
-        Arc::clone(&self.mm.lock())
+        self.mm.hold()
+    }
+
+    /// Its address space, for a look.
+    #[must_use]
+    pub fn mm_at<'a>(&'a self, pin: &'a Pin) -> &'a Mm {
+        self.mm.get(pin)
     }
 
     /// Replaces the address space: exec.
     pub fn set_mm(&self, mm: Arc<Mm>) {
-        let old = core::mem::replace(&mut *self.mm.lock(), mm);
-        self.past_peak_pages.fetch_max(old.peak_pages(), Ordering::Relaxed);
+        self.past_peak_pages.fetch_max(self.mm().peak_pages(), Ordering::Relaxed);
+        self.mm.set(mm);
     }
 
     /// Most pages that it ever had mapped.
@@ -272,14 +302,20 @@ impl Process {
     /// Its signal actions.
     #[must_use]
     pub fn actions(&self) -> Arc<Actions> {
-        Arc::clone(&self.actions.lock())
+        self.actions.hold()
+    }
+
+    /// What it does on signals, for a look.
+    #[must_use]
+    pub fn actions_at<'a>(&'a self, pin: &'a Pin) -> &'a Actions {
+        self.actions.get(pin)
     }
 
     /// exec: caught signals go back to default, in a table of the process's own.
     pub fn reset_actions_for_exec(&self) {
         let own = Arc::new(self.actions().copy());
         own.reset_caught();
-        *self.actions.lock() = own;
+        self.actions.set(own);
     }
 
     /// Whether PR_SET_CHILD_SUBREAPER is set.
@@ -291,13 +327,18 @@ impl Process {
     /// Whether it has ended.
     #[must_use]
     pub fn is_zombie(&self) -> bool {
-        matches!(self.status.lock().run, RunState::Zombie(_))
+        matches!(self.run_state(), RunState::Zombie(_))
     }
 
     /// Whether and how it runs.
     #[must_use]
     pub fn run_state(&self) -> RunState {
-        self.status.lock().run
+        RunState::from_bits(self.run.load(Ordering::SeqCst))
+    }
+
+    /// The status is locked.
+    fn set_run_state(&self, state: RunState) {
+        self.run.store(state.to_bits(), Ordering::SeqCst);
     }
 
     /// Sets the wait status with which the process ends; the first one counts. True for the first.
@@ -316,7 +357,9 @@ impl Process {
 
     /// Its last thread has ended.
     pub fn set_zombie(&self, status: i32) {
-        self.status.lock().run = RunState::Zombie(status);
+        let locked = self.status.lock();
+        self.set_run_state(RunState::Zombie(status));
+        drop(locked);
         self.events.wake(Events::all());
     }
 
@@ -343,10 +386,10 @@ impl Process {
         {
             let mut status = self.status.lock();
             let is_killed = self.pending.set().union(task.signals.pending.set()).has(SIGKILL);
-            if matches!(status.run, RunState::Zombie(_)) || is_killed || info.continues != self.continues() {
+            if self.is_zombie() || is_killed || info.continues != self.continues() {
                 return;
             }
-            status.run = RunState::Stopped(info.signal);
+            self.set_run_state(RunState::Stopped(info.signal));
             status.stop_unreported = true;
             status.continue_unreported = false;
         }
@@ -362,10 +405,7 @@ impl Process {
     /// Sleeps while the process is stopped. A kill ends the sleep; other signals stay pending until it continues, but the
     /// thread looks at what else there is to do, and sleeps again.
     pub fn sleep_while_stopped(&self, task: &Task) {
-        let is_over = || {
-            let stopped = matches!(self.status.lock().run, RunState::Stopped(_));
-            (!stopped || task.must_exit()).then_some(())
-        };
+        let is_over = || (!self.is_stopped() || task.must_exit()).then_some(());
         // Where it was interrupted the mark is there already.
         let _ = wait_until(&[&self.events], None, is_over);
         machine::cpu::current().mark_pending();
@@ -374,7 +414,7 @@ impl Process {
     /// Whether it is stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        matches!(self.status.lock().run, RunState::Stopped(_))
+        matches!(self.run_state(), RunState::Stopped(_))
     }
 
     /// SIGCONT (or SIGKILL, which tells nobody) arrived.
@@ -384,10 +424,10 @@ impl Process {
             if tell {
                 self.continues.fetch_add(1, Ordering::SeqCst);
             }
-            if !matches!(status.run, RunState::Stopped(_)) {
+            if !self.is_stopped() {
                 return;
             }
-            status.run = RunState::Running;
+            self.set_run_state(RunState::Running);
             status.stop_unreported = false;
             status.continue_unreported = tell;
         }
@@ -402,7 +442,7 @@ impl Process {
     pub fn take_report(&self, stopped: bool, continued: bool, keep: bool) -> Option<super::wait::Change> {
         use super::wait::Change;
         let mut status = self.status.lock();
-        match status.run {
+        match self.run_state() {
             RunState::Stopped(signal) if stopped && status.stop_unreported => {
                 status.stop_unreported = keep;
                 Some(Change::Stopped(signal))

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::process::{Task, exit};
 use crate::syscall::Restart;
+use machine::epoch::pin;
 use machine::{Errno, TrapFrame};
 
 /// Pending and not blocked.
@@ -52,7 +53,7 @@ pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
         if outcome == Outcome::Nothing {
             outcome = Outcome::NoHandler;
         }
-        let action = task.process.actions().get(info.signal);
+        let action = task.process.actions_at(&pin()).get(info.signal);
         match action.handler {
             SIG_IGN => {}
             0 => by_default(task, info),
@@ -86,9 +87,14 @@ fn by_default(task: &Task, info: SigInfo) {
 fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<Restart>) {
     let cpu = machine::cpu::current();
     let mut registers = *cpu.frame();
-    registers.rip = task.mm().original_pc(registers.rip);
-    // A stub's address may stand where the hardware leaves the return address.
-    registers.rcx = task.mm().original_pc(registers.rcx);
+    {
+        let pin = pin();
+        let mm = task.process.mm_at(&pin);
+        // A stub's address may stand where the hardware leaves the return address.
+        let is_behind_call = registers.rcx == registers.rip;
+        registers.rip = mm.original_pc(registers.rip);
+        registers.rcx = if is_behind_call { registers.rip } else { mm.original_pc(registers.rcx) };
+    }
     if let Some(class) = interrupted {
         finish_interrupted(&mut registers, class, action);
     }

@@ -50,16 +50,14 @@ fn is_on_stack(stack: &AltStack, rsp: u64) -> bool {
 /// # Errors
 /// EFAULT where the stack cannot be written.
 pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, mask: SigSet) -> Result<TrapFrame> {
-    let mut stack = task.signals.alt_stack.lock();
-    let alt = *stack;
+    let alt = task.signals.alt_stack();
     let mut top = registers.rsp.wrapping_sub(RED_ZONE);
     if action.flags & SA_ONSTACK != 0 && alt.size != 0 && !is_on_stack(&alt, registers.rsp) {
         top = alt.sp.wrapping_add(alt.size);
         if alt.flags & SS_AUTODISARM != 0 {
-            *stack = AltStack::default();
+            task.signals.set_alt_stack(AltStack::default());
         }
     }
-    drop(stack);
     let state_len = xstate::size();
     let fpstate = top.wrapping_sub(state_len + 4) & !63;
     let context_len = size_of::<Context>() as u64;
@@ -130,12 +128,12 @@ pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
     if context.stack_flags & (SS_ONSTACK) == 0 || context.stack_flags & SS_AUTODISARM != 0 {
         let disabled = context.stack_flags & SS_DISABLE != 0;
         let size = if disabled { 0 } else { context.stack_size };
-        *task.signals.alt_stack.lock() =
-            AltStack { sp: context.stack_sp, flags: context.stack_flags & SS_AUTODISARM, size };
+        let flags = context.stack_flags & SS_AUTODISARM;
+        task.signals.set_alt_stack(AltStack { sp: context.stack_sp, flags, size });
     }
     let registers = &context.registers;
     Ok(TrapFrame {
-        rip: task.mm().resume_pc(registers.rip),
+        rip: task.process.mm_at(&machine::epoch::pin()).resume_pc(registers.rip),
         // Only flags that user code may set; interrupts stay on.
         rflags: registers.rflags & 0x4_0dd5 | 0x202,
         ..registers.into()

@@ -9,7 +9,7 @@ pub mod send;
 use crate::process::Task;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::sync::Mutex;
 pub use send::{send_process, send_task};
 
@@ -136,7 +136,13 @@ impl SigInfo {
     /// A signal that a task sends.
     #[must_use]
     pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
-        SigInfo { signal, code, pid: task.process.pid, uid: task.creds().uid, ..SigInfo::default() }
+        SigInfo {
+            signal,
+            code,
+            pid: task.process.pid,
+            uid: task.creds_at(&machine::epoch::pin()).uid,
+            ..SigInfo::default()
+        }
     }
 
     /// Whether the fault form of siginfo_t is meant: si_addr.
@@ -253,11 +259,13 @@ pub fn default_action(signal: i32) -> Default_ {
 #[derive(Debug)]
 pub struct Actions {
     table: Mutex<[Action; 64]>,
+    /// Which have a handler, for who only asks that. Changed with the table locked.
+    caught: AtomicU64,
 }
 
 impl Default for Actions {
     fn default() -> Self {
-        Actions { table: Mutex::new([Action::default(); 64]) }
+        Actions { table: Mutex::new([Action::default(); 64]), caught: AtomicU64::new(0) }
     }
 }
 
@@ -272,23 +280,35 @@ impl Actions {
     /// Replaces an action.
     pub fn set(&self, signal: i32, action: Action) {
         let index = usize::try_from(signal - 1).unwrap_or(64);
-        if let Some(slot) = self.table.lock().get_mut(index) {
-            *slot = action;
-        }
+        let mut table = self.table.lock();
+        let Some(slot) = table.get_mut(index) else { return };
+        *slot = action;
+        let (own, others) = (SigSet::of(signal), SigSet(self.caught.load(Ordering::SeqCst)));
+        let caught = if action.handler > SIG_IGN { others.union(own) } else { others.without(own) };
+        self.caught.store(caught.0, Ordering::SeqCst);
+    }
+
+    /// Whether a signal has a handler.
+    #[must_use]
+    pub fn catches(&self, signal: i32) -> bool {
+        SigSet(self.caught.load(Ordering::SeqCst)).has(signal)
     }
 
     /// A copy: fork.
     #[must_use]
     pub fn copy(&self) -> Actions {
-        Actions { table: Mutex::new(*self.table.lock()) }
+        let table = self.table.lock();
+        Actions { table: Mutex::new(*table), caught: AtomicU64::new(self.caught.load(Ordering::SeqCst)) }
     }
 
     /// Caught signals go back to their default; ignored ones stay ignored: exec.
     pub fn reset_caught(&self) {
-        for action in self.table.lock().iter_mut() {
+        let mut table = self.table.lock();
+        for action in table.iter_mut() {
             let handler = if action.handler == SIG_IGN { SIG_IGN } else { 0 };
             *action = Action { handler, ..Action::default() };
         }
+        self.caught.store(0, Ordering::SeqCst);
     }
 
     /// Whether a signal would be thrown away.
@@ -387,16 +407,22 @@ pub struct AltStack {
     pub size: u64,
 }
 
+/// No mask has SIGKILL.
+const IS_SAVED: SigSet = SigSet::of(SIGKILL);
+
 /// Signal state of a task.
 #[derive(Debug, Default)]
 pub struct TaskSignals {
     mask: AtomicU64,
-    /// Mask to restore once the handler's frame has been built (sigsuspend, ppoll, …); bit 64 in `has_saved`.
-    saved: Mutex<Option<SigSet>>,
+    /// Mask to restore once the handler's frame has been built (sigsuspend, ppoll, …), with [`IS_SAVED`]; 0 where there is
+    /// none. Only the task itself changes it.
+    saved: AtomicU64,
     /// Pending for this thread alone.
     pub pending: Pending,
-    /// Its alternate stack.
-    pub alt_stack: Mutex<AltStack>,
+    /// Its alternate stack: [`AltStack`], of which only the task itself knows.
+    alt_sp: AtomicU64,
+    alt_flags: AtomicU32,
+    alt_size: AtomicU64,
 }
 
 impl TaskSignals {
@@ -404,6 +430,23 @@ impl TaskSignals {
     #[must_use]
     pub fn with_mask(mask: SigSet) -> TaskSignals {
         TaskSignals { mask: AtomicU64::new(mask.0), ..TaskSignals::default() }
+    }
+
+    /// Its alternate stack. For the task itself, and its maker.
+    #[must_use]
+    pub fn alt_stack(&self) -> AltStack {
+        AltStack {
+            sp: self.alt_sp.load(Ordering::Relaxed),
+            flags: self.alt_flags.load(Ordering::Relaxed),
+            size: self.alt_size.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Replaces the alternate stack. For the task itself, and its maker.
+    pub fn set_alt_stack(&self, stack: AltStack) {
+        self.alt_sp.store(stack.sp, Ordering::Relaxed);
+        self.alt_flags.store(stack.flags, Ordering::Relaxed);
+        self.alt_size.store(stack.size, Ordering::Relaxed);
     }
 
     /// Blocked signals.
@@ -425,18 +468,15 @@ impl TaskSignals {
 
     /// Replaces the mask for the length of one call; delivery or [`TaskSignals::restore_mask`] ends it.
     pub fn set_temporary_mask(&self, mask: SigSet) {
-        let mut saved = self.saved.lock();
-        if saved.is_none() {
-            *saved = Some(self.mask());
+        if self.saved().is_none() {
+            self.saved.store(self.mask().0 | IS_SAVED.0, Ordering::SeqCst);
         }
-        drop(saved);
         self.set_mask(mask);
     }
 
     /// Puts the mask back that a temporary one replaced; true where there was one.
     pub fn restore_mask(&self) -> bool {
-        let saved = self.saved.lock().take();
-        saved.is_some_and(|mask| {
+        self.take_saved().is_some_and(|mask| {
             self.set_mask(mask);
             true
         })
@@ -446,13 +486,22 @@ impl TaskSignals {
     /// signal is queued even where it would be ignored (sigtimedwait(2) waits for it).
     #[must_use]
     pub fn blocks_or_did(&self, signal: i32) -> bool {
-        self.mask().has(signal) || self.saved.lock().is_some_and(|mask| mask.has(signal))
+        self.mask().has(signal) || self.saved().is_some_and(|mask| mask.has(signal))
     }
 
     /// Takes the mask that a handler's frame must restore.
     #[must_use]
     pub fn take_saved(&self) -> Option<SigSet> {
-        self.saved.lock().take()
+        let saved = self.saved();
+        if saved.is_some() {
+            self.saved.store(0, Ordering::SeqCst);
+        }
+        saved
+    }
+
+    fn saved(&self) -> Option<SigSet> {
+        let saved = SigSet(self.saved.load(Ordering::SeqCst));
+        (!saved.is_empty()).then(|| saved.without(IS_SAVED))
     }
 }
 

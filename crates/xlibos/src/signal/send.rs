@@ -77,14 +77,16 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
         process.resume(true);
     }
     // A blocked signal is queued even where it would be ignored: it may be waited for.
-    if process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {
+    let pin = machine::epoch::pin();
+    let actions = process.actions_at(&pin);
+    if actions.catches(signal) || process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {
         return true;
     }
     let first = process.pid == 1;
-    if first && process.actions().get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
+    if first && actions.get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
         // The container's init gets only what it has handlers for, but for SIGKILL and stops from outside;
         // those come through `from_outside`.
         return process.takes_outside_signal(signal);
     }
-    !process.actions().ignores(signal)
+    !actions.ignores(signal)
 }

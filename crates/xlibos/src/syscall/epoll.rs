@@ -77,8 +77,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
     if max <= 0 || max > MAX_EVENTS {
         return Err(Errno::EINVAL);
     }
-    let file = task.file(epoll)?;
-    let instance = epoll_of(&file)?;
+    let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
     let mut at = events;
     let emit = |bits: u32, data: u64| -> Result<()> {
         guest::write_value(at, &bits)?;
@@ -86,10 +85,12 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
         at = at.wrapping_add(EVENT_SIZE);
         Ok(())
     };
-    let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
-    with_kept_deadline(task, timeout_ns, |deadline| {
-        crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
-    })
+    task.with_file(epoll, |file| {
+        let instance = epoll_of(file)?;
+        with_kept_deadline(task, timeout_ns, |deadline| {
+            crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
+        })
+    })?
 }
 
 /// Waits for events: epoll_wait(2).

@@ -58,15 +58,25 @@ pub enum Support {
 
 /// What happens to a call that was interrupted (its handler answered INTERRUPTED); signal(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Restart {
     /// Begins again whatever runs: the guest never sees that the call was interrupted.
-    Untold,
+    Untold = 1,
     /// Begins again after a handler with SA_RESTART, or where no handler runs; else EINTR.
     Always,
     /// Begins again only where no handler runs; else EINTR.
     NoHandler,
     /// EINTR.
     Never,
+}
+
+impl Restart {
+    /// From its number; None for 0.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Restart> {
+        let classes = [Restart::Untold, Restart::Always, Restart::NoHandler, Restart::Never];
+        classes.into_iter().find(|class| *class as u8 == number)
+    }
 }
 
 /// One row of the table.

@@ -137,7 +137,7 @@ pub(super) fn sigaltstack(task: &Task, new: UserPtr<[u64; 3]>, old: UserPtr<[u64
     const SS_AUTODISARM: u32 = 1 << 31;
     const MINSIGSTKSZ: u64 = 2048;
     let rsp = machine::cpu::current().frame().rsp;
-    let was = *task.signals.alt_stack.lock();
+    let was = task.signals.alt_stack();
     let now = frame::alt_stack_flags(&was, rsp);
     if !new.is_null() {
         let [sp, flags, size] = new.read()?;
@@ -156,15 +156,18 @@ pub(super) fn sigaltstack(task: &Task, new: UserPtr<[u64; 3]>, old: UserPtr<[u64
         } else {
             AltStack { sp, flags: flags & SS_AUTODISARM, size }
         };
-        *task.signals.alt_stack.lock() = stack;
+        task.signals.set_alt_stack(stack);
     }
     old.write_optional(&[was.sp, now.into(), was.size])
 }
 
 /// Whether the caller may signal the process: kill(2).
 fn may_signal(task: &Task, target: &Process, signal: i32) -> bool {
+    if core::ptr::eq(&raw const *task.process, target) {
+        return true;
+    }
     let own = task.creds();
-    if own.has(CAP_KILL) || core::ptr::eq(&raw const *task.process, target) {
+    if own.has(CAP_KILL) {
         return true;
     }
     let same_session = signal == SIGCONT && target.links_of_other().1 == task.process.links_of_other().1;
@@ -236,12 +239,17 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
         return Err(Errno::EINVAL);
     }
     check_signal(info.signal)?;
-    let target = tree::task(tid).filter(|t| pid.is_none_or(|pid| t.process.pid == pid)).ok_or(Errno::ESRCH)?;
+    // raise(3) and abort(3) ask nobody.
+    let found = if tid == task.tid() { None } else { Some(tree::task(tid).ok_or(Errno::ESRCH)?) };
+    let target = found.as_deref().unwrap_or(task);
+    if pid.is_some_and(|pid| target.process.pid != pid) {
+        return Err(Errno::ESRCH);
+    }
     if !may_signal(task, &target.process, info.signal) {
         return Err(Errno::EPERM);
     }
     if info.signal != 0 {
-        send_task(&target, info);
+        send_task(target, info);
     }
     Ok(())
 }

@@ -203,6 +203,15 @@ cases! { fault;
         assert_eq!(fault::registers_across_trap(), ([1, 2, 3, 4, 5, 6], [1.5, 2.5]));
         assert_eq!(signal::count(c::SIGTRAP), 1);
     }
+    fn flags_and_registers_survive_signals_of_another_process() {
+        signal::record(c::SIGUSR1, 0)?;
+        let me = pid()?;
+        let sender = child(|| loop { sys!(kill, me, c::SIGUSR1)?; })?;
+        while signal::count(c::SIGUSR1) < 1000 {
+            assert!(fault::flags_and_registers_stay());
+        }
+        sender.end()?;
+    }
     fn registers_survive_a_call() {
         assert!(fault::registers_across_call());
     }

@@ -330,6 +330,15 @@ cases! { signal;
         sys!(sigaltstack, 0, &mut old)?;
         assert_eq!((old[0], old[1] & 0xffff_ffff, old[2]), (stack, 0, 8 * memory::PAGE));
     }
+    fn alternate_stack_of_8_kib_holds_a_frame() {
+        // SIGSTKSZ, below which nothing is mapped.
+        let stack = memory::pages(4)? + 2 * memory::PAGE;
+        sys!(munmap, stack - 2 * memory::PAGE, 2 * memory::PAGE)?;
+        sys!(sigaltstack, &[stack, 0, 2 * memory::PAGE], 0)?;
+        signal::record(c::SIGUSR1, c::SA_ONSTACK)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert!((stack..stack + 2 * memory::PAGE).contains(&LAST.frame.load(SeqCst)));
+    }
     fn alternate_stack_errors() {
         let stack = memory::pages(8)?;
         assert_errno(sys!(sigaltstack, &[stack, 0, 1000], 0), c::ENOMEM);

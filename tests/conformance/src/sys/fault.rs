@@ -91,6 +91,21 @@ pub(crate) fn registers_across_trap() -> ([u64; 6], [f64; 2]) {
     (ints, floats)
 }
 
+/// Computes for a moment with the carry and direction flags set and known values in rcx and r11; whether they stayed.
+pub(crate) fn flags_and_registers_stay() -> bool {
+    let (flags, rcx, r11): (u64, u64, u64);
+    // SAFETY: no memory but the stack is used; the direction flag is clear again at the end, as Rust wants it.
+    unsafe {
+        asm!(
+            "mov rcx, 21", "mov r11, 22", "std", "stc",
+            "2:", "dec eax", "jnz 2b",
+            "pushfq", "cld", "pop rax",
+            inout("rax") 2000u64 => flags, out("rcx") rcx, out("r11") r11,
+        );
+    }
+    flags & 0x401 == 0x401 && (rcx, r11) == (21, 22)
+}
+
 /// Makes `getpid` and returns whether rdx, rsi, r8 and r10 are as before, and rcx the return address.
 pub(crate) fn registers_across_call() -> bool {
     let (rdx, rsi, r8, r10, distance): (u64, u64, u64, u64, u64);
