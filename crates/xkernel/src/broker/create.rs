@@ -1,7 +1,7 @@
 //! Create, Remove, Rename and Link: changes of directories, each through its parent's descriptor.
 
 use super::attributes;
-use super::export::{Export, below, create_below, magic_path};
+use super::export::{Export, Named, below, create_below, magic_path};
 use abi::broker::{Attributes, NewNode};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat, renameat_with,
@@ -30,17 +30,17 @@ pub(super) type Created = (Attributes, Option<OwnedFd>);
 ///
 /// # Errors
 /// `EROFS`, `EEXIST`, `EINVAL` for an owner of -1, and what the host says.
-pub(super) fn create(export: &Export, path: &[u8], kind: NewNode<'_>, rights: Rights) -> Result<Created, Errno> {
+pub(super) fn create(export: &Export, named: &Named<'_>, kind: NewNode<'_>, rights: Rights) -> Result<Created, Errno> {
     export.check_writable()?;
-    let (parent, name) = export.parent(path)?;
+    let (parent, name) = named.parent()?;
     let owner = (checked_id(rights.owner.0)?, checked_id(rights.owner.1)?);
-    let (node, is_file) = make(&parent, name, kind, Mode::from_raw_mode(rights.mode & PERMISSIONS))?;
+    let (node, is_file) = make(parent, name, kind, Mode::from_raw_mode(rights.mode & PERMISSIONS))?;
     match finish(&node, kind, rights.mode & PERMISSIONS, owner) {
         Ok(attributes) => Ok((attributes, is_file.then_some(node))),
         Err(errno) => {
             // Half made is worse than not made; where even that fails there is nothing better to say.
             let flags = if kind == NewNode::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            let _ = unlinkat(&parent, name, flags);
+            let _ = unlinkat(parent, name, flags);
             Err(errno)
         }
     }
@@ -50,9 +50,9 @@ pub(super) fn create(export: &Export, path: &[u8], kind: NewNode<'_>, rights: Ri
 ///
 /// # Errors
 /// `EROFS`, and what unlink(2) and rmdir(2) say.
-pub(super) fn remove(export: &Export, path: &[u8], is_directory: bool) -> Result<(), Errno> {
+pub(super) fn remove(export: &Export, named: &Named<'_>, is_directory: bool) -> Result<(), Errno> {
     export.check_writable()?;
-    let (parent, name) = export.parent(path)?;
+    let (parent, name) = named.parent()?;
     let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
     unlinkat(parent, name, flags)
 }
@@ -61,13 +61,13 @@ pub(super) fn remove(export: &Export, path: &[u8], is_directory: bool) -> Result
 ///
 /// # Errors
 /// `EROFS`, `EINVAL` for other flags than NOREPLACE and EXCHANGE, and what rename(2) says.
-pub(super) fn rename(export: &Export, from: &[u8], to: &[u8], flags: u32) -> Result<(), Errno> {
+pub(super) fn rename(export: &Export, from: &Named<'_>, to: &Named<'_>, flags: u32) -> Result<(), Errno> {
     export.check_writable()?;
     let flags = RenameFlags::from_bits(flags)
         .filter(|flags| (RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(*flags))
         .ok_or(Errno::INVAL)?;
-    let (old_parent, old_name) = export.parent(from)?;
-    let (new_parent, new_name) = export.parent(to)?;
+    let (old_parent, old_name) = from.parent()?;
+    let (new_parent, new_name) = to.parent()?;
     renameat_with(old_parent, old_name, new_parent, new_name, flags)
 }
 
@@ -75,10 +75,10 @@ pub(super) fn rename(export: &Export, from: &[u8], to: &[u8], flags: u32) -> Res
 ///
 /// # Errors
 /// `EROFS`, and what link(2) says.
-pub(super) fn link(export: &Export, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+pub(super) fn link(export: &Export, from: &[u8], to: &Named<'_>) -> Result<(), Errno> {
     export.check_writable()?;
     let (old_parent, old_name) = export.parent(from)?;
-    let (new_parent, new_name) = export.parent(to)?;
+    let (new_parent, new_name) = to.parent()?;
     linkat(old_parent, old_name, new_parent, new_name, AtFlags::empty())
 }
 

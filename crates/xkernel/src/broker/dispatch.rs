@@ -1,7 +1,7 @@
 //! From a datagram to its answer.
 
 use super::create::Rights;
-use super::export::{Access, Export};
+use super::export::{Access, Export, Named};
 use super::listing::Directory;
 use super::lock::Range;
 use super::watch::Then;
@@ -129,19 +129,22 @@ impl Broker {
     fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         let (number, paths, then) = match request {
             Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
-            Request::Create { export, path, .. }
-            | Request::Remove { export, path, .. }
+            Request::Create { export, path, .. } | Request::Remove { export, path, directory: false } => {
+                (export, vec![path], Then::NoDirectory)
+            }
+            Request::Remove { export, path, .. }
             | Request::SetAttributes { export, path, .. }
             | Request::Allocate { export, path, .. }
             | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_) } => {
                 (export, vec![path], Then::Nothing)
             }
             Request::Rename { export, from, to, .. } => (export, vec![from, to], Then::Move),
-            Request::Link { export, to, .. } => (export, vec![to], Then::Nothing),
+            Request::Link { export, to, .. } => (export, vec![to], Then::NoDirectory),
             request => return self.perform_unseen(request),
         };
         let export = self.export(number)?;
-        self.watches.changing(export, &paths, then, || perform_seen(export, request))
+        let names: Vec<Named<'_>> = paths.into_iter().map(|path| export.named(path)).collect();
+        self.watches.changing(export, &names, then, || perform_seen(export, request, &names))
     }
 
     /// What the host tells nobody of.
@@ -163,16 +166,22 @@ impl Broker {
     }
 }
 
-/// What the host tells those of who watch.
-fn perform_seen(export: &Export, request: Request<'_>) -> Result<Outcome, Errno> {
-    match request {
-        Request::Create { path, kind, mode, owner, .. } => {
-            let (attributes, file) = create::create(export, path, kind, Rights { mode, owner })?;
+/// What the host tells those of who watch; `names` are those that it changes.
+fn perform_seen(export: &Export, request: Request<'_>, names: &[Named<'_>]) -> Result<Outcome, Errno> {
+    match (request, names) {
+        (Request::Create { kind, mode, owner, .. }, [named]) => {
+            let (attributes, file) = create::create(export, named, kind, Rights { mode, owner })?;
             Ok(Outcome { reply: Reply::Node(attributes), descriptor: file.map(Arc::new) })
         }
-        Request::Remove { path, directory, .. } => create::remove(export, path, directory).map(done),
-        Request::Rename { from, to, flags, .. } => create::rename(export, from, to, flags).map(done),
-        Request::Link { from, to, .. } => create::link(export, from, to).map(done),
+        (Request::Remove { directory, .. }, [named]) => create::remove(export, named, directory).map(done),
+        (Request::Rename { flags, .. }, [from, to]) => create::rename(export, from, to, flags).map(done),
+        (Request::Link { from, .. }, [to]) => create::link(export, from, to).map(done),
+        (request, _) => perform_seen_on_node(export, request),
+    }
+}
+
+fn perform_seen_on_node(export: &Export, request: Request<'_>) -> Result<Outcome, Errno> {
+    match request {
         Request::SetAttributes { path, change, .. } => {
             Ok(Reply::Node(change::set_attributes(export, path, change)?).into())
         }

@@ -129,6 +129,11 @@ impl Export {
         Ok((self.directory(parent)?, last))
     }
 
+    /// The same, for several steps that need it.
+    pub(super) fn named<'a>(&self, path: &'a [u8]) -> Named<'a> {
+        Named { path, parent: self.parent(path) }
+    }
+
     /// Opens a regular file for reading or writing, with its attributes.
     ///
     /// # Errors
@@ -161,6 +166,20 @@ impl Export {
             return Err(Errno::NOTDIR);
         }
         rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
+    }
+}
+
+/// A path, and what [`Export::parent`] said of it.
+#[derive(Debug)]
+pub(super) struct Named<'a> {
+    pub(super) path: &'a [u8],
+    parent: Result<(OwnedFd, &'a [u8]), Errno>,
+}
+
+impl<'a> Named<'a> {
+    /// The directory that holds the name, and the name.
+    pub(super) fn parent(&self) -> Result<(&OwnedFd, &'a [u8]), Errno> {
+        self.parent.as_ref().map(|(parent, name)| (parent, *name)).map_err(|errno| *errno)
     }
 }
 

@@ -7,7 +7,7 @@
 //! Words are written by `pwrite`, since the container may write to them too; nothing is ever read back.
 
 use super::attributes;
-use super::export::{Export, magic_path};
+use super::export::{Export, Named, magic_path};
 use abi::boot::{CHANGE_WORDS, CHANGES_OFFSET, change_word};
 use abi::broker::Attributes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +39,12 @@ const MOST_WATCHES: usize = 8 * 1024;
 const MOST_WRITTEN: usize = 16 * 1024;
 /// How long events are left to collect after some were read: those of a file that is written again and again become one.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+/// Bytes that are read of the queue at once.
+const READ: usize = 4096;
+/// Bytes of an event without its name, of which a name takes a multiple: inotify(7).
+const EVENT: usize = 16;
+/// With a name of the greatest length.
+const LONGEST_EVENT: usize = EVENT + 256;
 /// Most times that the queue is read at once: others wait for the lock.
 const MOST_READS: usize = 64;
 
@@ -81,6 +87,8 @@ struct Touched {
 pub(super) enum Then {
     /// Nothing.
     Nothing,
+    /// Nothing, and no directory is touched but the one that has the name.
+    NoDirectory,
     /// The container has one on the file.
     Write,
     /// The first name's file has the second name now.
@@ -217,12 +225,13 @@ impl Watches {
     pub(super) fn changing<T>(
         &self,
         export: &Export,
-        paths: &[&[u8]],
+        names: &[Named<'_>],
         then: Then,
         change: impl FnOnce() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return change() };
-        let touched: Vec<Touched> = paths.iter().map(|path| self.touched(export, path)).collect();
+        let may_be_directory = matches!(then, Then::Nothing | Then::Move);
+        let touched: Vec<Touched> = names.iter().map(|named| self.touched(export, named, may_be_directory)).collect();
         let names = || touched.iter().flat_map(|touched| [&touched.name, &touched.itself]).flatten();
         self.lock().own.extend(names().cloned());
         let result = change();
@@ -244,7 +253,7 @@ impl Watches {
     /// The container gets a handle that writes to a file: it asks the handle for attributes, and needs not be told of writes.
     pub(super) fn writes(&self, export: &Export, path: &[u8]) {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return };
-        let touched = self.touched(export, path);
+        let touched = self.touched(export, &export.named(path), false);
         let mut state = self.lock();
         // The end of an earlier handle may still be told.
         self.read(&mut state, queue);
@@ -252,21 +261,26 @@ impl Watches {
     }
 
     /// What a path is called in events. Its directory is watched, as is an export itself.
-    fn touched(&self, export: &Export, path: &[u8]) -> Touched {
-        let named = export.parent(path).and_then(|(parent, name)| {
-            let attributes = attributes::of_descriptor(&parent)?;
-            self.add(&parent, &attributes);
+    fn touched(&self, export: &Export, named: &Named<'_>, may_be_directory: bool) -> Touched {
+        let name = named.parent().and_then(|(parent, name)| {
+            let attributes = attributes::of_descriptor(parent)?;
+            self.add(parent, &attributes);
             Ok((id_of(&attributes), name.to_vec()))
         });
-        let itself = export.node(path).and_then(|node| {
-            let attributes = attributes::of_descriptor(&node)?;
-            if path.is_empty() {
-                self.add(&node, &attributes);
-            }
-            Ok(attributes)
-        });
-        let itself = itself.ok().filter(|it| path.is_empty() || attributes::kind(it) == FileType::Directory);
-        Touched { name: named.ok(), itself: itself.map(|attributes| (id_of(&attributes), Vec::new())) }
+        let itself =
+            if named.path.is_empty() || may_be_directory { self.itself(export, named.path).ok() } else { None };
+        Touched { name: name.ok(), itself: itself.flatten() }
+    }
+
+    /// The node's own name in events, where it may be watched itself.
+    fn itself(&self, export: &Export, path: &[u8]) -> Result<Option<Name>, Errno> {
+        let node = export.node(path)?;
+        let attributes = attributes::of_descriptor(&node)?;
+        if path.is_empty() {
+            self.add(&node, &attributes);
+        }
+        let is_watched = path.is_empty() || attributes::kind(&attributes) == FileType::Directory;
+        Ok(is_watched.then(|| (id_of(&attributes), Vec::new())))
     }
 
     /// Reads events and tells of them, until `stop` can be read.
@@ -286,17 +300,22 @@ impl Watches {
 
     /// Tells of all events that are there; true where there were some.
     fn read(&self, state: &mut State, queue: &OwnedFd) -> bool {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut buffer = [MaybeUninit::uninit(); READ];
         let mut reader = Reader::new(queue, &mut buffer);
-        let (mut has_read, mut reads) = (false, 0);
+        let (mut has_read, mut reads, mut got) = (false, 0, 0);
         loop {
-            reads += usize::from(reader.is_buffer_empty());
-            if reads > MOST_READS {
-                return has_read;
+            if reader.is_buffer_empty() {
+                // A read that left room for another event has found no more.
+                if reads == MOST_READS || has_read && got + LONGEST_EVENT <= READ {
+                    return has_read;
+                }
+                reads += 1;
+                got = 0;
             }
             let Ok(event) = reader.next() else { return has_read };
             has_read = true;
             let name = event.file_name().map_or(&b""[..], |name| name.to_bytes());
+            got += EVENT + if name.is_empty() { 0 } else { (name.len() + 1).next_multiple_of(EVENT) };
             self.on_event(state, queue, event.wd(), event.events(), name);
         }
     }
@@ -466,7 +485,8 @@ mod tests {
         ["", "dir"].iter().for_each(|path| fixture.look(path));
         let changing = |paths: &[&[u8]], change: &dyn Fn() -> std::io::Result<()>| {
             let change = || change().map_err(|_| Errno::IO);
-            fixture.watches.changing(&fixture.export, paths, Then::Nothing, change).expect("a change");
+            let names: Vec<_> = paths.iter().map(|path| fixture.export.named(path)).collect();
+            fixture.watches.changing(&fixture.export, &names, Then::Nothing, change).expect("a change");
         };
         changing(&[b"file"], &|| std::fs::write(fixture.file("file"), "more"));
         changing(&[b"dir"], &|| std::fs::set_permissions(fixture.file("dir"), Permissions::from_mode(0o700)));
@@ -488,7 +508,8 @@ mod tests {
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
         let rename = || std::fs::rename(fixture.file("file"), fixture.file("moved")).map_err(|_| Errno::IO);
-        fixture.watches.changing(&fixture.export, &[b"file", b"moved"], Then::Move, rename).expect("rename");
+        let names = [fixture.export.named(b"file"), fixture.export.named(b"moved")];
+        fixture.watches.changing(&fixture.export, &names, Then::Move, rename).expect("rename");
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
         drop(handle);
