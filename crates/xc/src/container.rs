@@ -153,10 +153,11 @@ fn supervise(
     let broker = Arc::new(Broker::new(exports, options));
     let from_channels = sender.clone();
     let kept = Arc::clone(&broker);
-    thread("broker", move || {
+    let server = thread("broker", move || {
         // Without a channel the container cannot even say that it ends.
         let end = broker.serve(channels).map_or_else(|error| End::Failed(error.into()), |()| End::Died);
         let _ = from_channels.send(end);
+        drop(broker);
     })?;
     let waiter = thread("waiter", move || {
         let _ = sys::reap(reaper);
@@ -169,6 +170,8 @@ fn supervise(
         sys::kill(reaper, libc::SIGKILL);
     }
     let _ = waiter.join();
+    // Nobody has the other ends of the channels any more. The broker ends in order, not with us.
+    let _ = server.join();
     if let Some(terminal) = terminal {
         terminal.finish();
     }

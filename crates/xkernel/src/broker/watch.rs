@@ -109,6 +109,13 @@ impl State {
     }
 }
 
+impl Drop for Watches {
+    /// A container has ended that nobody has to wait for.
+    fn drop(&mut self) {
+        self.queue.take().into_iter().for_each(crate::sys::close_behind);
+    }
+}
+
 impl Watches {
     /// Watches for whoever reads the words in an arena.
     pub(super) fn new(arena: Option<OwnedFd>) -> Self {

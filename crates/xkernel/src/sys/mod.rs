@@ -6,6 +6,7 @@ mod resident;
 
 pub use resident::drop_clean_pages;
 
+use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -43,6 +44,21 @@ pub fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(|_| ())
+}
+
+/// Closes a descriptor whose end takes the host long, as that of inotify watches does (some milliseconds, a grace period for
+/// each few), without waiting for it: a thread of the kernel tears a ring down, and with it what only the ring has open.
+/// Where the host gives no ring it is closed as any other.
+pub fn close_behind(fd: OwnedFd) {
+    // SAFETY: the parameters are zero, and written by the kernel; nothing is mapped or submitted.
+    let ring = unsafe { io_uring_setup(1, &mut io_uring_params::default()) };
+    let files = [fd.as_raw_fd()];
+    if let Ok(ring) = &ring {
+        // SAFETY: an array of one descriptor, which is open. Where it is refused the close below takes its time.
+        let _ = unsafe { io_uring_register(ring, IoringRegisterOp::RegisterFiles, files.as_ptr().cast(), 1) };
+    }
+    drop(fd);
+    drop(ring);
 }
 
 /// A handle of this process (pidfd), by which a child sees whether it has ended.
@@ -265,4 +281,16 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::close_behind;
+
+    #[test]
+    fn what_is_closed_behind_is_closed_in_a_moment() {
+        let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+        close_behind(writer);
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
+    }
 }
