@@ -93,6 +93,7 @@ impl HandOver {
         self.needed.store(FEW, Relaxed);
         self.is_tied.store(false, Relaxed);
         self.is_confined.store(false, Relaxed);
+        self.answered_at.set(0);
     }
 
     /// The thread sleeps now, `soon` or not after it woke another, which has begun to run or not. Answers whether it
@@ -220,7 +221,11 @@ pub(crate) fn wakes_at(word: u64) {
 pub fn asks(now: u64) -> Option<u32> {
     let own = cpu::current();
     let mine = &own.hand_over;
-    if mine.asked(now.saturating_sub(mine.answered_at.get()) < ASKS_SOON_NS) {
+    let is_first = mine.answered_at.get() == 0;
+    if is_first {
+        mine.asked.set(mine.needed.load(Relaxed));
+    }
+    if mine.asked(is_first || now.saturating_sub(mine.answered_at.get()) < ASKS_SOON_NS) {
         mine.partner.store(address(own), Relaxed);
         tie(own, None);
     }
