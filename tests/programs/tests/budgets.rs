@@ -30,10 +30,14 @@ fn least(run: impl Fn() -> (u64, u64)) -> (u64, u64) {
     (least(|costs| costs.0), least(|costs| costs.1))
 }
 
-fn costs_of(command: Command) -> (u64, u64) {
+fn report_of(command: Command) -> serde_json::Value {
     let output = run(command);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let report: serde_json::Value = serde_json::from_slice(&output.stderr).expect("a report");
+    serde_json::from_slice(&output.stderr).expect("a report")
+}
+
+fn costs_of(command: Command) -> (u64, u64) {
+    let report = report_of(command);
     let sum = |key: &str| report[key].as_object().expect(key).values().filter_map(serde_json::Value::as_u64).sum();
     (sum("hostCalls"), sum("brokerRequests"))
 }
@@ -65,28 +69,42 @@ fn what_is_known_is_not_asked_again() {
     }
 }
 
-/// Broker requests of `test -f` of the files of so many directories, a path each.
-fn requests_for(tree: &Path, directories: u32) -> u64 {
-    let paths = (0..directories).flat_map(|i| (0..10).map(move |j| format!("d{i}/f{j}")));
-    let tests: String = paths.map(|path| format!("test -f {path} || exit 9\n")).collect();
-    let run = || {
-        let mut command = Command::new(xc());
-        command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "sh", "-c", &tests]);
-        costs_of(command)
-    };
-    least(run).1
-}
-
-#[test]
-fn a_first_pass_over_a_tree_asks_once_a_directory() {
+/// A tree of 40 directories with ten files each.
+fn tree() -> tempfile::TempDir {
     let tree = tempfile::tempdir().expect("directory");
     for i in 0..40 {
         let directory = tree.path().join(format!("d{i}"));
         std::fs::create_dir(&directory).expect("directory");
         (0..10).for_each(|j| std::fs::write(directory.join(format!("f{j}")), "x").expect("file"));
     }
-    let (few, many) = (requests_for(tree.path(), 10), requests_for(tree.path(), 40));
+    tree
+}
+
+/// A container that does `test -f` of so many files of so many directories of the tree, a path each.
+fn look_at(tree: &Path, directories: u32, files: u32) -> Command {
+    let paths = (0..directories).flat_map(|i| (0..files).map(move |j| format!("d{i}/f{j}")));
+    let tests: String = paths.map(|path| format!("test -f {path} || exit 9\n")).collect();
+    let mut command = Command::new(xc());
+    command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "sh", "-c", &tests]);
+    command
+}
+
+#[test]
+fn a_first_pass_over_a_tree_asks_once_a_directory() {
+    let tree = tree();
+    let requests = |directories| least(|| costs_of(look_at(tree.path(), directories, 10))).1;
+    let (few, many) = (requests(10), requests(40));
     assert!(many - few <= 30, "{few} requests for 10 directories, {many} for 40");
+}
+
+#[test]
+fn a_file_here_and_there_lists_no_directory() {
+    let tree = tree();
+    let listings = |directories| {
+        let report = report_of(look_at(tree.path(), directories, 1));
+        report["brokerRequests"]["readdir"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(listings(40), listings(10));
 }
 
 /// KiB that a process alone would hold: its part of the files that others hold too, and its own memory.

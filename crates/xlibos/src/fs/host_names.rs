@@ -10,6 +10,7 @@ use abi::broker::{Attributes, Entry, Node, Reply, Request};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 pub(super) struct Listing {
@@ -20,6 +21,33 @@ pub(super) struct Listing {
     /// Every name is known: the others are absent.
     is_complete: bool,
     misses: u64,
+    /// Look-ups that a complete listing has answered.
+    answered: u32,
+}
+
+/// Look-ups of names that are asked one by one in a small directory, before it is listed.
+const FEW: u64 = 3;
+/// Look-ups that a listing answers when it was worth its price: that of so many requests.
+const WORTH: u32 = 3;
+/// Directories that are listed at the first look-up for each that was worth it, and how many at most in advance.
+const CREDIT: u32 = 2;
+const MOST_CREDIT: u32 = 64;
+
+/// Whether it is likely that a program that asks for one name of a directory asks for others: whoever walks over a tree pays
+/// one request a directory, and a program that needs a file here and there does not pay for whole directories.
+#[derive(Debug, Default)]
+pub(super) struct Eagerness(AtomicU32);
+
+impl Eagerness {
+    /// A listing was worth it.
+    fn earn(&self) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| Some((had + CREDIT).min(MOST_CREDIT)));
+    }
+
+    /// Takes one in advance, where there was reason for that.
+    fn spend(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| had.checked_sub(1)).is_ok()
+    }
 }
 
 /// What is known of a name, with the round and the last bits of the second in which it was learned: no larger than a
@@ -80,7 +108,7 @@ enum Look {
 
 impl Listing {
     pub(super) fn new(generation: u64) -> Listing {
-        Listing { entries: DirMap::default(), generation, round: 0, is_complete: false, misses: 0 }
+        Listing { entries: DirMap::default(), generation, round: 0, is_complete: false, misses: 0, answered: 0 }
     }
 
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
@@ -184,7 +212,7 @@ impl HostInode {
         self.drop_outdated()?;
         match self.known(name)? {
             Some(found) => return found,
-            None if self.count_miss(0)? => self.list_all()?,
+            None if self.count_miss()? => self.list_all()?,
             None => self.walk(&[name])?,
         }
         self.known(name)?.unwrap_or(Err(Errno::ENOENT))
@@ -192,8 +220,14 @@ impl HostInode {
 
     /// What is known of a name: None for nothing.
     fn known(&self, name: &[u8]) -> Result<Option<Result<Arc<HostInode>>>> {
-        let listing = self.listing()?.lock();
+        let mut listing = self.listing()?.lock();
         let (look, generation) = (listing.look(name), listing.generation);
+        if listing.is_complete {
+            listing.answered = listing.answered.saturating_add(1);
+            if listing.answered == WORTH {
+                self.fs.eagerness.earn();
+            }
+        }
         drop(listing);
         let (node, second) = match look {
             Look::Unknown => return Ok(None),
@@ -225,19 +259,21 @@ impl HostInode {
             listing.round = listing.round.wrapping_add(1);
             listing.is_complete = false;
             listing.misses = 0;
+            listing.answered = 0;
         }
         Ok(generation)
     }
 
-    /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory. That of
-    /// a small one is worth it at once: its names come in the one request that the directory needs anyhow.
-    /// `spared` misses do not count.
-    fn count_miss(&self, spared: u64) -> Result<bool> {
+    /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory. A small
+    /// directory is listed at once where other listings were worth it.
+    fn count_miss(&self) -> Result<bool> {
         const SMALL: u64 = 4096;
         let size = self.attributes().size;
         let mut listing = self.listing()?.lock();
         listing.misses += 1;
-        Ok(listing.misses > spared + size / 8192 + u64::from(size > SMALL))
+        let misses = listing.misses;
+        drop(listing);
+        Ok(misses > FEW * size.div_ceil(SMALL).max(1) || size <= SMALL && self.fs.eagerness.spend())
     }
 
     /// Walks a path in one request, where its first name is not known.
@@ -248,8 +284,7 @@ impl HostInode {
         if parts.len() < 2 || !matches!(self.listing()?.lock().look(first), Look::Unknown) {
             return Ok(());
         }
-        // A second path through the directory: there will be more.
-        if self.count_miss(1)? { self.list_all() } else { self.walk(&parts) }
+        if self.count_miss()? { self.list_all() } else { self.walk(&parts) }
     }
 
     fn walk(&self, parts: &[&[u8]]) -> Result<()> {

@@ -7,7 +7,7 @@
 use super::broker;
 use super::file::{FileOps, OpenFlags};
 use super::host_file::{Handles, HostFile};
-use super::host_names::{Child, Listing};
+use super::host_names::{Child, Eagerness, Listing};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
     Change, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
@@ -33,6 +33,7 @@ pub struct HostFs {
     is_watched: bool,
     /// Counts the changes that the container makes itself: an answer from before one says nothing of it.
     pub(super) own_changes: AtomicU64,
+    pub(super) eagerness: Eagerness,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -83,6 +84,7 @@ pub fn open_export(export: u16, is_watched: bool) -> Result<Arc<HostInode>> {
         dev: node.attributes.device,
         is_watched,
         own_changes,
+        eagerness: Eagerness::default(),
         linked: Mutex::new(HashMap::new()),
     });
     let generation = Word::of(node.attributes.inode, !is_watched).generation();
