@@ -5,6 +5,7 @@
 
 mod family;
 mod helper;
+mod ipc;
 mod kit;
 mod net;
 mod pty;

@@ -18,7 +18,7 @@ const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 /// the walk.
 pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Arc<File>> {
     let place = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-        task.file(dirfd)?.path().cloned().ok_or(Errno::EACCES)?
+        task.any_file(dirfd)?.path().cloned().ok_or(Errno::EACCES)?
     } else {
         resolve(task, dirfd, path, Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0))?
     };

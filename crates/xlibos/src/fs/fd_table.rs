@@ -48,14 +48,16 @@ impl Slots {
         self.slots.get(index).and_then(Option::as_ref).ok_or(Errno::EBADF)
     }
 
-    fn insert_from(&mut self, lowest: usize, limit: usize, new: Slot) -> Result<Fd> {
+    fn free_from(&self, lowest: usize, limit: usize) -> Result<usize> {
         let start = lowest.max(self.first_free);
         let index = (start..self.slots.len())
             .find(|&i| self.slots.get(i).is_some_and(Option::is_none))
             .unwrap_or(self.slots.len().max(start));
-        if index >= limit {
-            return Err(Errno::EMFILE);
-        }
+        if index < limit { Ok(index) } else { Err(Errno::EMFILE) }
+    }
+
+    fn insert_from(&mut self, lowest: usize, limit: usize, new: Slot) -> Result<Fd> {
+        let index = self.free_from(lowest, limit)?;
         self.grow_to(index)?;
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(new);
@@ -167,6 +169,15 @@ impl FdTable {
             slot.on_exec = on_exec;
             Ok(())
         })
+    }
+
+    /// Whether there is a descriptor for one more file: for calls that are refused before anything happens.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn check_room(&self) -> Result<()> {
+        let limit = self.limit();
+        self.slots.read(|slots| slots.free_from(0, limit)).map(|_| ())
     }
 
     /// Puts a file into the lowest free descriptor.

@@ -328,7 +328,7 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for File {
     fn drop(&mut self) {
-        if !self.flags().contains(OpenFlags::PATH) {
+        if !self.is_place() {
             let closed = if self.flags().is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
             self.notify(closed);
         }
@@ -417,6 +417,12 @@ impl File {
     #[must_use]
     pub fn flags(&self) -> OpenFlags {
         OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Whether it stands for a place only (O_PATH).
+    #[must_use]
+    pub fn is_place(&self) -> bool {
+        self.flags().contains(OpenFlags::PATH)
     }
 
     /// F_SETFL: replaces APPEND, ASYNC, DIRECT, NOATIME, NONBLOCK.

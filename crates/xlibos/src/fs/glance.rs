@@ -48,7 +48,7 @@ fn see<T>(
         return None;
     }
     let is_absolute = path.first() == Some(&b'/');
-    let file = if is_absolute || dirfd == AT_FDCWD { None } else { Some(task.file(dirfd).ok()?) };
+    let file = if is_absolute || dirfd == AT_FDCWD { None } else { Some(task.any_file(dirfd).ok()?) };
     let pin = pin();
     let start = match &file {
         Some(file) => file.path()?,

@@ -109,7 +109,7 @@ fn start_of(task: &Task, dirfd: Fd, path: &[u8]) -> Result<Path> {
     if dirfd == AT_FDCWD {
         return Ok(task.cwd());
     }
-    let file = task.file(dirfd)?;
+    let file = task.any_file(dirfd)?;
     Ok(pseudo::path_of(&file))
 }
 

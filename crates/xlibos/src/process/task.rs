@@ -238,12 +238,20 @@ impl Task {
     /// The file of a descriptor.
     ///
     /// # Errors
-    /// EBADF.
+    /// EBADF, also where it stands for a place only (O_PATH).
     pub fn file(&self, fd: Fd) -> crate::Result<Arc<File>> {
+        self.any_file(fd).and_then(|file| if file.is_place() { Err(Errno::EBADF) } else { Ok(file) })
+    }
+
+    /// The file of a descriptor, or of the place that it stands for (O_PATH).
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn any_file(&self, fd: Fd) -> crate::Result<Arc<File>> {
         self.files.read(|files| files.get(fd))
     }
 
-    /// Does something with the file of a descriptor: without a count, where no other task can close it.
+    /// Does something with what [`Task::any_file`] gives: without a count, where no other task can close it.
     ///
     /// # Errors
     /// EBADF.
@@ -253,7 +261,7 @@ impl Task {
         let done = self.files.look(|files| files.look(fd, |file| act.take().map(|act| act(file))));
         match (done.flatten(), act) {
             (Some(result), None) => result?.ok_or(Errno::EBADF),
-            (_, Some(act)) => Ok(act(&*self.file(fd)?)),
+            (_, Some(act)) => Ok(act(&*self.any_file(fd)?)),
             (None, None) => Err(Errno::EBADF),
         }
     }

@@ -10,12 +10,12 @@ use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
 fn place_of(task: &Task, fd: Fd) -> Result<Path> {
-    Ok(pseudo::path_of(&*task.file(fd)?))
+    Ok(pseudo::path_of(&*task.any_file(fd)?))
 }
 
 /// As [`place_of`], for calls that change the file: a descriptor that is a place only will not do.
 fn changeable(task: &Task, fd: Fd) -> Result<Path> {
-    Ok(pseudo::path_of(&*super::open::usable_file(task, fd)?))
+    Ok(pseudo::path_of(&*task.file(fd)?))
 }
 
 fn apply(place: &Path, change: &Change) -> Result<()> {
@@ -109,7 +109,7 @@ pub(super) fn utimensat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[
         Some(times) => Some(times.read()?),
         None => None,
     };
-    if path.0 == 0 {
+    if path.0 == 0 && dirfd != AT_FDCWD {
         return set_times(&task.creds(), times, || place_of(task, dirfd));
     }
     set_times(&task.creds(), times, || resolve_at(task, dirfd, &path.read()?, flags))
@@ -141,7 +141,7 @@ pub(super) fn futimesat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[
         }
         None => None,
     };
-    if path.0 == 0 {
+    if path.0 == 0 && dirfd != AT_FDCWD {
         return set_times(&task.creds(), times, || place_of(task, dirfd));
     }
     set_times(&task.creds(), times, || resolve_at(task, dirfd, &path.read()?, 0))

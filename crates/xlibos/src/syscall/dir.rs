@@ -4,7 +4,7 @@ use super::args::UserPath;
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
-use crate::fs::{AT_FDCWD, Follow, Path, access, resolve, resolve_parent};
+use crate::fs::{AT_FDCWD, Follow, Path, access, resolve, resolve_at, resolve_parent};
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -30,7 +30,7 @@ pub(super) fn chdir(task: &Task, path: UserPath) -> Result<()> {
 }
 
 pub(super) fn fchdir(task: &Task, fd: Fd) -> Result<()> {
-    let file = task.file(fd)?;
+    let file = task.any_file(fd)?;
     let place = file.path().ok_or(Errno::ENOTDIR)?;
     if place.inode().kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
@@ -111,13 +111,9 @@ pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> R
 pub(super) fn readlinkat(task: &Task, dirfd: Fd, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = path.read()?;
-    let place = if path.is_empty() {
-        task.file(dirfd)?.path().cloned().ok_or(Errno::ENOENT)?
-    } else {
-        resolve(task, dirfd, &path, Follow::No)?
-    };
+    let place = resolve_at(task, dirfd, &path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)?;
     if place.inode().kind() != Kind::Symlink {
-        return Err(Errno::EINVAL);
+        return Err(if path.is_empty() { Errno::ENOENT } else { Errno::EINVAL });
     }
     let target = place.inode().read_link()?;
     let len = target.len().min(size);
@@ -134,6 +130,8 @@ pub(super) fn rmdir(task: &Task, path: UserPath) -> Result<()> {
 }
 
 const AT_REMOVEDIR: u32 = 0x200;
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_EMPTY_PATH: u32 = 0x1000;
 
 pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<()> {
     if flags & !AT_REMOVEDIR != 0 {
@@ -153,13 +151,12 @@ pub(super) fn link(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
 
 pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: UserPath, flags: u32) -> Result<()> {
     const AT_SYMLINK_FOLLOW: u32 = 0x400;
-    const AT_EMPTY_PATH: u32 = 0x1000;
     if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     let old = old.read()?;
     let target = if old.is_empty() && flags & AT_EMPTY_PATH != 0 {
-        task.file(olddir)?.path().cloned().ok_or(Errno::ENOENT)?
+        task.any_file(olddir)?.path().cloned().ok_or(Errno::ENOENT)?
     } else {
         resolve(task, olddir, &old, Follow::unless(flags & AT_SYMLINK_FOLLOW == 0))?
     };

@@ -50,8 +50,7 @@ pub(super) fn epoll_ctl(task: &Task, epoll: Fd, operation: i32, fd: Fd, event: u
         3 => read().map(|(events, data)| Change::Modify(events, data))?,
         _ => return refuse_operation(task, epoll, fd, event),
     };
-    let files = task.files();
-    let (file, target) = (files.get(epoll)?, files.get(fd)?);
+    let (file, target) = (task.file(epoll)?, task.file(fd)?);
     if target.ops().wait_queue().is_none() {
         return Err(Errno::EPERM);
     }

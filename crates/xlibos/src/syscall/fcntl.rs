@@ -79,7 +79,7 @@ pub(super) fn fcntl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<
     let file = files.get(fd)?;
     let word = u32::try_from(argument & 0xffff_ffff).unwrap_or(0);
     let command = Command::parse(command);
-    if file.flags().contains(OpenFlags::PATH) && !command.as_ref().is_ok_and(Command::needs_no_file) {
+    if file.is_place() && !command.as_ref().is_ok_and(Command::needs_no_file) {
         return Err(Errno::EBADF);
     }
     match command? {
@@ -292,7 +292,7 @@ fn get_lock(task: &Task, file: &File, owner: LockOwner, at: u64) -> Result<()> {
 pub(super) fn flock(task: &Task, fd: Fd, operation: u32) -> Result<()> {
     const NONBLOCKING: u32 = 4;
     let patience = if operation & NONBLOCKING != 0 { Patience::Now } else { Patience::Wait };
-    let file = super::open::usable_file(task, fd)?;
+    let file = task.file(fd)?;
     match operation & !NONBLOCKING {
         1 => locks::lock_whole(&file, LockKind::Shared, patience),
         2 => locks::lock_whole(&file, LockKind::Exclusive, patience),

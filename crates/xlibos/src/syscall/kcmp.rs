@@ -23,7 +23,7 @@ pub(super) fn kcmp(task: &Task, first: Pid, second: Pid, what: u32, index: u64, 
     if ![&first, &second].iter().all(|one| inspect::is_allowed(task, &one.process, Identity::Real)) {
         return Err(Errno::EPERM);
     }
-    let file = |of: &Task, index: u64| of.file(Fd(i32::try_from(index).map_err(|_| Errno::EBADF)?));
+    let file = |of: &Task, index: u64| of.any_file(Fd(i32::try_from(index).map_err(|_| Errno::EBADF)?));
     match what {
         FILE => Ok(order(&file(&first, index)?, &file(&second, other)?)),
         VM => Ok(order(&first.mm(), &second.mm())),

@@ -2,7 +2,6 @@
 //! protection keys answers.
 
 use super::args::read_iovecs;
-use crate::fs::OpenFlags;
 use crate::fs::fd_table::Fd;
 use crate::fs::file::Sharing;
 use crate::mm::{Backing, Locking, MAP_ANONYMOUS, MAP_HUGETLB, MapRequest, USER_END, VmaFlags, is_offset};
@@ -24,9 +23,6 @@ pub(super) fn mmap(task: &Task, addr: u64, len: u64, prot: u32, flags: u32, fd: 
     }
     let backing = if flags & MAP_ANONYMOUS == 0 {
         let file = task.file(fd)?;
-        if file.flags().contains(OpenFlags::PATH) {
-            return Err(Errno::EBADF);
-        }
         if flags & MAP_HUGETLB != 0 {
             return Err(Errno::EINVAL);
         }

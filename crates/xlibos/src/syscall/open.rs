@@ -24,8 +24,14 @@ pub(super) fn openat(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mode: u
     // open(2) ignores flags that it does not know.
     let flags = OpenFlags::from_bits_truncate(flags);
     let path = path.read()?;
+    check_room(task, flags)?;
     let file = crate::fs::open(task, dirfd, &path, flags, mode & 0o7777)?;
     task.files().insert(file, on_exec(flags))
+}
+
+/// Without a descriptor for it no file is made or emptied.
+fn check_room(task: &Task, flags: OpenFlags) -> Result<()> {
+    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) { task.files().check_room() } else { Ok(()) }
 }
 
 /// Length of `struct open_how` in its first version, and the longest that is read.
@@ -54,7 +60,9 @@ pub(super) fn openat2(task: &Task, dirfd: Fd, path: UserPath, how: u64, size: u6
     if how.resolve.contains(Resolve::CACHED) && how.flags.intersects(changes) {
         return Err(Errno::EAGAIN);
     }
-    let file = open_how(task, dirfd, &path.read()?, how)?;
+    let path = path.read()?;
+    check_room(task, how.flags)?;
+    let file = open_how(task, dirfd, &path, how)?;
     task.files().insert(file, on_exec(how.flags))
 }
 
@@ -133,7 +141,7 @@ fn replace(task: &Task, file: Arc<File>, new: Fd, on_exec: OnExec) -> Result<Fd>
 }
 
 pub(super) fn dup2(task: &Task, old: Fd, new: Fd) -> Result<Fd> {
-    let file = task.file(old)?;
+    let file = task.any_file(old)?;
     if old == new { Ok(new) } else { replace(task, file, new, OnExec::Keep) }
 }
 
@@ -142,15 +150,6 @@ pub(super) fn dup3(task: &Task, old: Fd, new: Fd, flags: u32) -> Result<Fd> {
     if old == new {
         return Err(Errno::EINVAL);
     }
-    let file = task.file(old)?;
+    let file = task.any_file(old)?;
     replace(task, file, new, on_exec(flags))
-}
-
-/// The file of a descriptor that is more than a place (O_PATH).
-///
-/// # Errors
-/// EBADF.
-pub(super) fn usable_file(task: &Task, fd: Fd) -> Result<Arc<File>> {
-    let file = task.file(fd)?;
-    if file.flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
 }

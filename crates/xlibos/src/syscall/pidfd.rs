@@ -82,6 +82,6 @@ pub(super) fn pidfd_getfd(task: &Task, pidfd: Fd, fd: Fd, flags: u32) -> Result<
     if !inspect::is_allowed(task, &process, Identity::Real) {
         return Err(Errno::EPERM);
     }
-    let file = target.file(fd)?;
+    let file = target.any_file(fd)?;
     task.files().insert(file, OnExec::Close)
 }

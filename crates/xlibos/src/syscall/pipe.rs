@@ -79,10 +79,24 @@ pub(super) fn splice(
             let wait = wait && !from.is_nonblocking() && !to.is_nonblocking();
             between_pipes(source, target, len, wait, Keep::Nothing)
         }
-        (Some(source), None) => out_of_pipe(source, &to, to_offset, len, wait && !from.is_nonblocking()),
-        (None, Some(target)) => into_pipe(&from, from_offset, target, len, wait && !to.is_nonblocking()),
+        (Some(_), None) if to.flags().contains(OpenFlags::APPEND) => Err(Errno::EINVAL),
+        (Some(source), None) => {
+            at_offset(to_offset, |at| out_of_pipe(source, &to, at, len, wait && !from.is_nonblocking()))
+        }
+        (None, Some(target)) => {
+            at_offset(from_offset, |at| into_pipe(&from, at, target, len, wait && !to.is_nonblocking()))
+        }
         (None, None) => Err(Errno::EINVAL),
     }
+}
+
+/// Moves bytes at the offset in memory, where there is one, and moves that on.
+fn at_offset(offset: UserPtr<u64>, act: impl FnOnce(Option<u64>) -> Result<usize>) -> Result<usize> {
+    let Some(offset) = offset.non_null() else { return act(None) };
+    let start = offset.read()?;
+    let count = act(Some(start))?;
+    offset.write(&start.saturating_add(count as u64))?;
+    Ok(count)
 }
 
 /// Whether the bytes stay in the source.
@@ -137,20 +151,15 @@ fn between_pipes(source: &Pipe, target: &Pipe, len: usize, wait: bool, keep: Kee
     Ok(count)
 }
 
-fn out_of_pipe(source: &Pipe, to: &File, offset: UserPtr<u64>, len: usize, wait: bool) -> Result<usize> {
+fn out_of_pipe(source: &Pipe, to: &File, at: Option<u64>, len: usize, wait: bool) -> Result<usize> {
     let bytes = peek_pipe(source, len, wait)?;
     if bytes.is_empty() {
         return Ok(0);
     }
     let mut data = Source::kernel(&bytes);
-    let count = match offset.non_null() {
+    let count = match at {
         None => to.write(&mut data)?,
-        Some(at) => {
-            let start = at.read()?;
-            let count = to.write_at(&mut data, start)?;
-            at.write(&start.saturating_add(count as u64))?;
-            count
-        }
+        Some(at) => to.write_at(&mut data, at)?,
     };
     source.discard(count);
     Ok(count)
@@ -171,18 +180,13 @@ fn wait_with_bytes(target: &Pipe) -> Result<()> {
     Ok(())
 }
 
-fn into_pipe(from: &File, offset: UserPtr<u64>, target: &Pipe, len: usize, wait: bool) -> Result<usize> {
+fn into_pipe(from: &File, at: Option<u64>, target: &Pipe, len: usize, wait: bool) -> Result<usize> {
     let room = wait_for_room(target, wait)?;
     let mut buffer = crate::ipc::ring::storage(len.min(room).min(STEP))?;
     let mut sink = Sink::kernel(&mut buffer);
-    let count = match offset.non_null() {
+    let count = match at {
         None => from.read(&mut sink)?,
-        Some(at) => {
-            let start = at.read()?;
-            let count = from.read_at(&mut sink, start)?;
-            at.write(&start.saturating_add(count as u64))?;
-            count
-        }
+        Some(at) => from.read_at(&mut sink, at)?,
     };
     let mut data = Source::kernel(buffer.get(..count).unwrap_or(&[]));
     // Another writer may have taken the room: what was read must not be lost, so this waits whatever the flags say.

@@ -68,7 +68,8 @@ fn read_pollfds(task: &Task, at: u64, count: usize) -> Result<Vec<Option<Watched
         let [f0, f1, f2, f3, e0, e1, _, _] = raw.to_le_bytes();
         let fd = i32::from_le_bytes([f0, f1, f2, f3]);
         let wanted = Events::from_bits_truncate(u32::from(u16::from_le_bytes([e0, e1])));
-        watched.push((fd >= 0).then(|| Watched { file: files.get(Fd(fd)).ok(), wanted }));
+        watched
+            .push((fd >= 0).then(|| Watched { file: files.get(Fd(fd)).ok().filter(|file| !file.is_place()), wanted }));
     }
     Ok(watched)
 }
@@ -164,6 +165,9 @@ fn named(files: &FdTable, bits: &[Vec<u64>; 3], count: usize) -> Result<(Vec<usi
             continue;
         }
         let file = files.get(Fd(i32::try_from(number).map_err(|_| Errno::EBADF)?))?;
+        if file.is_place() {
+            return Err(Errno::EBADF);
+        }
         numbers.push(number);
         watched.push(Some(Watched { file: Some(file), wanted }));
     }

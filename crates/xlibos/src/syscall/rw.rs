@@ -291,7 +291,7 @@ const FIONREAD: u32 = 0x541b;
 const FIOASYNC: u32 = 0x5452;
 
 fn is_regular(file: &File) -> bool {
-    !file.flags().contains(OpenFlags::PATH) && file.path().is_some_and(|path| path.inode().kind() == Kind::File)
+    file.path().is_some_and(|path| path.inode().kind() == Kind::File)
 }
 
 /// As F_SETFL would, by the number at an address.
@@ -306,8 +306,7 @@ fn set_status_flag(file: &File, flag: OpenFlags, argument: u64) -> Result<()> {
 
 pub(super) fn ioctl(task: &Task, fd: Fd, command: u32, argument: u64) -> Result<u64> {
     use crate::fs::fd_table::OnExec;
-    let files = task.files();
-    let file = files.get(fd)?;
+    let (files, file) = (task.files(), task.file(fd)?);
     match command {
         FIOCLEX => files.set_on_exec(fd, OnExec::Close).map(|()| 0),
         FIONCLEX => files.set_on_exec(fd, OnExec::Keep).map(|()| 0),

@@ -202,7 +202,10 @@ fn check_policy(task: &Task, other: &Task, policy: u32, priority: u32) -> Result
     if ours.has(CAP_SYS_NICE) {
         return Ok(());
     }
-    let now = (other.settings.lock().policy, other.settings.lock().priority);
+    let now = {
+        let settings = other.settings.lock();
+        (settings.policy, settings.priority)
+    };
     let limit = other.process.limits.get(LIMIT_RTPRIO).map_or(0, |limit| limit.current);
     let real_time = policy == FIFO || policy == RR;
     let changes_policy = real_time && policy != now.0 && limit == 0;

@@ -136,6 +136,8 @@ pub(super) fn listen(task: &Task, fd: Fd, backlog: i32) -> Result<()> {
 pub(super) fn accept4(task: &Task, fd: Fd, address: u64, len: UserPtr<i32>, flags: u32) -> Result<Fd> {
     let flags = OpenFlags::from_bits(flags).filter(|flags| TYPE_FLAGS.contains(*flags)).ok_or(Errno::EINVAL)?;
     let (file, socket) = socket_at(task, fd)?;
+    // Whoever cannot be taken stays in line.
+    task.files().check_room()?;
     let accepted = attempt_or_wait(&file, &*socket, Direction::Receive, false, || socket.accept())?;
     let peer = accepted.peer_address().unwrap_or_default();
     let new = install(task, accepted, flags)?;

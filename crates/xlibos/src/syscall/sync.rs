@@ -19,7 +19,7 @@ pub(super) fn sync(_task: &Task) -> Result<()> {
 /// # Errors
 /// EBADF, EIO.
 pub(super) fn syncfs(task: &Task, fd: Fd) -> Result<()> {
-    let file = super::open::usable_file(task, fd)?;
+    let file = task.file(fd)?;
     pseudo::path_of(&file).inode().file_system().sync()
 }
 
@@ -31,7 +31,7 @@ const RANGE_FLAGS: u32 = 7;
 /// # Errors
 /// EBADF, EINVAL for unknown flags or a bad range, ESPIPE for what has no range.
 pub(super) fn sync_file_range(task: &Task, fd: Fd, offset: i64, len: i64, flags: u32) -> Result<()> {
-    let file = super::open::usable_file(task, fd)?;
+    let file = task.file(fd)?;
     if flags & !RANGE_FLAGS != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
         return Err(Errno::EINVAL);
     }
@@ -47,7 +47,7 @@ pub(super) fn sync_file_range(task: &Task, fd: Fd, offset: i64, len: i64, flags:
 /// # Errors
 /// EBADF for a file not open for reading, EINVAL for what cannot be read ahead.
 pub(super) fn readahead(task: &Task, fd: Fd, _offset: i64, _count: u64) -> Result<()> {
-    let file = super::open::usable_file(task, fd)?;
+    let file = task.file(fd)?;
     if !file.flags().is_readable() {
         return Err(Errno::EBADF);
     }

@@ -26,7 +26,7 @@ fn by_link(task: &Task, path: UserPath) -> Result<Path> {
 }
 
 fn by_fd(task: &Task, fd: Fd) -> Result<Path> {
-    Ok(pseudo::path_of(&*super::open::usable_file(task, fd)?))
+    Ok(pseudo::path_of(&*task.file(fd)?))
 }
 
 fn read_name(addr: u64) -> Result<Vec<u8>> {

@@ -216,17 +216,6 @@ cases! { cred;
         sys!(getrandom, &mut at_fork, 16, 0)?;
         assert_ne!(crate::kit::read(ends[0], 16)?, at_fork);
     }
-    fn privileged_calls_are_refused_to_others() {
-        as_nobody(|| {
-            assert_errno(sys!(chroot, c"/"), c::EPERM);
-            assert_errno(sys!(mount, c"none", c"/", c"tmpfs", 0, 0), c::EPERM);
-            assert_errno(sys!(umount2, c"/proc", 0), c::EPERM);
-            assert_errno(sys!(mknod, c"dev", c::S_IFCHR | 0o600, 0x103), c::EPERM);
-            assert_errno(sys!(settimeofday, &[1i64, 0], 0), c::EPERM);
-            assert_errno(sys!(reboot, 0xfee1_dead_u32, 672_274_793, 0x89ab_cdef_u32, 0), c::EPERM);
-            Ok(())
-        })?;
-    }
     fn set_group_id_directory_keeps_strangers_out() {
         need_root()?;
         sys!(mkdir, c"d", 0o770)?;

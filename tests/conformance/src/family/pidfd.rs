@@ -187,7 +187,7 @@ cases! { pidfd;
         assert_errno(process::clone(flags | c::CLONE_DETACHED, exits, 0, places(here)), c::EINVAL);
         let first = int(sys!(dup, 0)?);
         close(first)?;
-        assert_errno(process::clone(flags, exits, 0, places(memory::hole()?)), c::EFAULT);
+        assert_errno(process::clone(flags, exits, 0, places(memory::closed()?)), c::EFAULT);
         // Neither the descriptor nor the child is left.
         assert_eq!(int(sys!(dup, 0)?), first);
         assert_errno(crate::kit::wait(-1, 0), c::ECHILD);

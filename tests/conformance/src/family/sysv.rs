@@ -1,5 +1,6 @@
 //! System V shared memory, semaphores and message queues; POSIX message queues.
 
+use crate::ipc::{Queue, Segment, Semaphores, available};
 use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, int, ms, now, or_skip, pid, restarted};
 use crate::sys::{self, Result, memory, sys};
 use libc as c;
@@ -250,80 +251,6 @@ cases! { sysv;
         assert_eq!(got.0, "late");
         assert_errno(sys!(mq_open, c"none-such", c::O_RDWR, 0, 0), c::ENOENT);
         assert_errno(sys!(mq_unlink, c"none-such"), c::ENOENT);
-    }
-}
-
-/// Kernels without System V IPC, or ours while it has none, skip.
-fn available(result: Result<i64>) -> core::result::Result<i64, Fail> {
-    or_skip(result, &[c::ENOSYS], "System V IPC")
-}
-
-struct Segment(i32);
-
-impl Segment {
-    fn new(size: usize) -> core::result::Result<Self, Fail> {
-        available(sys!(shmget, c::IPC_PRIVATE, size, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
-    }
-
-    fn attach(&self, flags: i32) -> Result<usize> {
-        sys!(shmat, self.0, 0, flags).map(crate::kit::size)
-    }
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        let _ = sys!(shmctl, self.0, c::IPC_RMID, 0);
-    }
-}
-
-struct Semaphores(i32);
-
-impl Semaphores {
-    fn new(count: i32) -> core::result::Result<Self, Fail> {
-        available(sys!(semget, c::IPC_PRIVATE, count, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
-    }
-
-    fn control(&self, number: i32, command: i32, value: i32) -> Result<i64> {
-        sys!(semctl, self.0, number, command, value)
-    }
-
-    fn operate(&self, operations: &[(u16, i16, i32)]) -> Result<()> {
-        let list: Vec<[i16; 3]> = operations
-            .iter()
-            .map(|(number, change, flags)| [number.cast_signed(), *change, i16::try_from(*flags).unwrap_or(0)])
-            .collect();
-        sys!(semop, self.0, &list[..], list.len()).map(drop)
-    }
-}
-
-impl Drop for Semaphores {
-    fn drop(&mut self) {
-        let _ = sys!(semctl, self.0, 0, c::IPC_RMID, 0);
-    }
-}
-
-struct Queue(i32);
-
-impl Queue {
-    fn new() -> core::result::Result<Self, Fail> {
-        available(sys!(msgget, c::IPC_PRIVATE, c::IPC_CREAT | 0o600)).map(|id| Self(int(id)))
-    }
-
-    fn send(&self, kind: i64, content: &str, flags: i32) -> Result<()> {
-        let message = [&kind.to_ne_bytes()[..], content.as_bytes()].concat();
-        sys!(msgsnd, self.0, &message[..], content.len(), flags).map(drop)
-    }
-
-    fn receive(&self, kind: i64, limit: usize, flags: i32) -> Result<(i64, String)> {
-        let mut message = vec![0u8; 8 + limit];
-        let len = crate::kit::size(sys!(msgrcv, self.0, &mut message[..], limit, kind, flags)?);
-        Ok((sys::read_plain(&message), String::from_utf8_lossy(&message[8..8 + len]).into_owned()))
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        let _ = sys!(msgctl, self.0, c::IPC_RMID, 0);
     }
 }
 

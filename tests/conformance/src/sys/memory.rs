@@ -38,6 +38,14 @@ pub(crate) fn hole() -> Result<usize> {
     Ok(addr + PAGE)
 }
 
+/// A page that nobody may use, and that no other mapping takes the place of.
+///
+/// # Errors
+/// Those of mmap.
+pub(crate) fn closed() -> Result<usize> {
+    map(PAGE, libc::PROT_NONE, ANON, -1)
+}
+
 /// Reads a value at an address.
 pub(crate) fn peek<T: Plain>(addr: usize) -> T {
     // SAFETY: the caller mapped this address readable; if not, the case dies, which is its report.

@@ -80,7 +80,7 @@ impl Subject {
     /// ENOENT.
     pub(super) fn open_file(&self, fd: Fd) -> Result<Arc<File>> {
         let task = self.task.as_ref().ok_or(Errno::ENOENT)?;
-        task.file(fd).map_err(|_| Errno::ENOENT)
+        task.any_file(fd).map_err(|_| Errno::ENOENT)
     }
 
     /// Its name, without the padding.
