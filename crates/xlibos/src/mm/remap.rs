@@ -1,8 +1,8 @@
 //! Moves and resizes: mremap(2).
 
-use super::map::{Placement, Wish, fill};
+use super::map::{Placement, Wish, fill, may_lock};
 use super::space::{Mm, State};
-use super::vma::{Backing, Vma};
+use super::vma::{Backing, Vma, VmaFlags};
 use super::{is_aligned, page_align, place};
 use crate::{Errno, Result};
 use alloc::vec::Vec;
@@ -103,6 +103,10 @@ impl State {
         }
         if r.old_len > vma.end - r.addr {
             return Err(Errno::EFAULT);
+        }
+        let is_locked = vma.flags.contains(VmaFlags::LOCKED);
+        if is_locked && !may_lock(self.tree.totals().locked.saturating_add(r.new_len.saturating_sub(r.old_len))) {
+            return Err(Errno::EAGAIN);
         }
         let more = if r.flags & DONTUNMAP != 0 { r.new_len } else { r.new_len.saturating_sub(r.old_len) };
         self.check_growth(more, if vma.is_data() { more } else { 0 })

@@ -207,7 +207,7 @@ pub trait Socket: Send + Sync + Any {
     /// setsockopt(2) at other levels than SOL_SOCKET.
     ///
     /// # Errors
-    /// ENOPROTOOPT, EINVAL.
+    /// ENOPROTOOPT, EINVAL; EOPNOTSUPP where there are no other levels.
     fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
         Err(Errno::ENOPROTOOPT)
     }

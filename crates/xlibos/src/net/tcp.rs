@@ -335,7 +335,9 @@ impl Socket for TcpSocket {
     }
 
     fn bind(&self, _task: &Task, bytes: &[u8]) -> Result<()> {
-        self.bind_to(inet::decode_for_bind(bytes, self.own)?)
+        let wanted = inet::decode_for_bind(bytes, self.own)?;
+        let is_idle = matches!(self.state.lock().role, Role::Idle);
+        if is_idle { self.bind_to(wanted) } else { Err(Errno::EINVAL) }
     }
 
     fn connect(&self, _task: &Task, bytes: &[u8], nonblocking: bool) -> Result<()> {
@@ -455,6 +457,7 @@ impl Socket for TcpSocket {
         let connection = match &self.state.lock().role {
             Role::Connected { connection, .. } => Arc::clone(connection),
             Role::Connecting(_) => return Err(Errno::EAGAIN),
+            Role::Idle if flags & msg::OOB != 0 => return Err(Errno::EINVAL),
             _ => return Err(Errno::ENOTCONN),
         };
         let read = match flags & (msg::TRUNC | msg::OOB) {

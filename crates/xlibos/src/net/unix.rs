@@ -458,8 +458,15 @@ impl Socket for UnixSocket {
         }
     }
 
+    fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     fn option(&self, level: u32, option: u32) -> Result<Value> {
-        if level != SOL_SOCKET || option != name::PEERCRED {
+        if level != SOL_SOCKET {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if option != name::PEERCRED {
             return Err(Errno::ENOPROTOOPT);
         }
         let none = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };

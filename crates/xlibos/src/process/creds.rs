@@ -66,6 +66,8 @@ pub const CAP_SYS_ADMIN: u32 = 21;
 pub const CAP_SYS_NICE: u32 = 23;
 /// CAP_SYS_RESOURCE.
 pub const CAP_SYS_RESOURCE: u32 = 24;
+/// CAP_SYS_TIME.
+pub const CAP_SYS_TIME: u32 = 25;
 
 impl Creds {
     /// A process's first credentials: root has every capability, others none.

@@ -1,5 +1,7 @@
 //! New threads and processes: clone(2), fork(2), vfork(2).
 
+use super::creds::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
+use super::limits;
 use super::task::{Parts, Start, Task};
 use super::thread_group::{self, Process};
 use super::tree;
@@ -86,6 +88,7 @@ pub struct Request {
 pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) -> Result<()>) -> Result<i32> {
     let flags = request.flags;
     check_flags(flags)?;
+    check_count(task)?;
     let area = machine::cpu::allocate()?;
     let made = make(task, &request, area);
     let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
@@ -120,6 +123,16 @@ fn check_flags(flags: CloneFlags) -> Result<()> {
         return Err(Errno::EPERM);
     }
     Ok(())
+}
+
+/// RLIMIT_NPROC, which holds for all but root.
+fn check_count(task: &Task) -> Result<()> {
+    let creds = task.creds();
+    if creds.uid == 0 || creds.has(CAP_SYS_RESOURCE) || creds.has(CAP_SYS_ADMIN) {
+        return Ok(());
+    }
+    let limit = task.process.limits.get(limits::NPROC).map_or(limits::INFINITY, |limit| limit.current);
+    if tree::has_fewer_tasks(creds.uid, limit) { Ok(()) } else { Err(Errno::EAGAIN) }
 }
 
 fn shared_files(task: &Task) -> Arc<FdTable> {

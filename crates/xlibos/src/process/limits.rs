@@ -11,8 +11,12 @@ pub const CPU: usize = 0;
 pub const FSIZE: usize = 1;
 /// RLIMIT_STACK.
 pub const STACK: usize = 3;
+/// RLIMIT_NPROC.
+pub const NPROC: usize = 6;
 /// RLIMIT_NOFILE.
 pub const NOFILE: usize = 7;
+/// RLIMIT_SIGPENDING.
+pub const SIGPENDING: usize = 11;
 
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +43,10 @@ impl Default for Limits {
         let mut table = [infinite; 16];
         table[STACK].current = 8 << 20;
         table[4].current = 0;
-        table[6] = Limit { current: 96_365, max: 96_365 };
+        table[NPROC] = Limit { current: 96_365, max: 96_365 };
         table[NOFILE] = Limit { current: 1024, max: 1 << 20 };
         table[8] = Limit { current: 8 << 20, max: 8 << 20 };
-        table[11] = table[6];
+        table[SIGPENDING] = table[NPROC];
         table[12] = Limit { current: 819_200, max: 819_200 };
         table[13] = Limit { current: 0, max: 0 };
         table[14] = Limit { current: 0, max: 0 };

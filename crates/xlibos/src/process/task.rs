@@ -251,12 +251,21 @@ impl Task {
         self.files.read(|files| files.get(fd))
     }
 
-    /// Does something with what [`Task::any_file`] gives: without a count, where no other task can close it.
+    /// Does something with what [`Task::file`] gives: without a count, where no other task can close it.
     ///
     /// # Errors
     /// EBADF.
     #[inline]
     pub fn with_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
+        self.with_any_file(fd, |file| if file.is_place() { Err(Errno::EBADF) } else { Ok(act(file)) })?
+    }
+
+    /// The same with what [`Task::any_file`] gives.
+    ///
+    /// # Errors
+    /// EBADF.
+    #[inline]
+    pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
         let mut act = Some(act);
         let done = self.files.look(|files| files.look(fd, |file| act.take().map(|act| act(file))));
         match (done.flatten(), act) {

@@ -45,6 +45,18 @@ pub fn collect_processes() -> Vec<Arc<Process>> {
     lock().processes.values().cloned().collect()
 }
 
+/// Whether a user has fewer tasks than that.
+#[must_use]
+pub fn has_fewer_tasks(uid: u32, limit: u64) -> bool {
+    let tree = lock();
+    if (tree.tasks.len() as u64) < limit {
+        return true;
+    }
+    let all: Vec<Arc<Task>> = tree.tasks.values().cloned().collect();
+    drop(tree);
+    (all.iter().filter(|task| task.creds().uid == uid).count() as u64) < limit
+}
+
 /// Processes of a group.
 #[must_use]
 pub fn collect_group(pgid: Pid) -> Vec<Arc<Process>> {

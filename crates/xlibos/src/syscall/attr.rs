@@ -85,8 +85,11 @@ pub(super) fn fchown(task: &Task, fd: Fd, uid: u32, gid: u32) -> Result<()> {
     set_owner(task, &changeable(task, fd)?, uid, gid)
 }
 
+/// AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH.
+const PLACE_FLAGS: u32 = 0x1100;
+
 pub(super) fn fchownat(task: &Task, dirfd: Fd, path: UserPath, uid: u32, gid: u32, flags: u32) -> Result<()> {
-    if flags & !0x1100 != 0 {
+    if flags & !PLACE_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
     set_owner(task, &resolve_at(task, dirfd, &path.read()?, flags)?, uid, gid)
@@ -109,7 +112,11 @@ pub(super) fn utimensat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[
         Some(times) => Some(times.read()?),
         None => None,
     };
-    if path.0 == 0 && dirfd != AT_FDCWD {
+    let is_file = path.0 == 0 && dirfd != AT_FDCWD;
+    if flags & !PLACE_FLAGS != 0 || is_file && flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if is_file {
         return set_times(&task.creds(), times, || place_of(task, dirfd));
     }
     set_times(&task.creds(), times, || resolve_at(task, dirfd, &path.read()?, flags))
@@ -201,6 +208,14 @@ pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
     set_size(task, &pseudo::path_of(&file), size)
 }
 
+/// A hole leaves the size, and is not for zeros that are kept.
+fn check_allocation(mode: u32) -> Result<()> {
+    const KEEP_SIZE: u32 = 1;
+    const PUNCH_HOLE: u32 = 2;
+    let is_hole = mode & PUNCH_HOLE != 0;
+    if is_hole && mode != PUNCH_HOLE | KEEP_SIZE { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+}
+
 pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -> Result<()> {
     let file = task.file(fd)?;
     if !file.flags().is_writable() {
@@ -210,6 +225,7 @@ pub(super) fn fallocate(task: &Task, fd: Fd, mode: u32, offset: i64, len: i64) -
     if len == 0 {
         return Err(Errno::EINVAL);
     }
+    check_allocation(mode)?;
     check_length(task, &pseudo::path_of(&file), offset.saturating_add(len))?;
     file.ops().allocate(&file, mode, offset, len)
 }

@@ -229,6 +229,9 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
     if inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
+    if place.dentry.is_removed() {
+        return Err(Errno::ENOENT);
+    }
     let limit = usize::try_from(u64::from(size).min(LONGEST)).unwrap_or(0);
     let mut out = Vec::with_capacity(limit.min(32 * 1024));
     let mut position = *file.position();

@@ -59,6 +59,23 @@ fn clone_with_pidfd(task: &Task, request: Request, address: u64) -> Result<Pid> 
 /// `struct clone_args`, first version.
 const CLONE_ARGS_MIN: u64 = 64;
 
+/// What follows the first version of `struct clone_args`: ids that the child is to have, and a control group.
+fn check_rest(at: u64, len: u64) -> Result<()> {
+    const KNOWN: usize = 24;
+    let mut bytes = alloc::vec![0; usize::try_from(len).unwrap_or(0)];
+    guest::read(at, &mut bytes)?;
+    if bytes.iter().skip(KNOWN).any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let is_set = |word: usize| bytes.iter().skip(word * 8).take(8).any(|byte| *byte != 0);
+    match (is_set(0), is_set(1)) {
+        (false, false) => Ok(()),
+        // Nobody may choose ids.
+        (true, true) => Err(Errno::EPERM),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// Creates a thread or process: clone3(2).
 pub(super) fn clone3(task: &Task, args: UserPtr<u64>, size: u64) -> Result<Pid> {
     if size < CLONE_ARGS_MIN {
@@ -69,8 +86,13 @@ pub(super) fn clone3(task: &Task, args: UserPtr<u64>, size: u64) -> Result<Pid> 
     }
     let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
         guest::read_value::<[u64; 8]>(args.addr())?;
+    check_rest(args.addr().wrapping_add(CLONE_ARGS_MIN), size - CLONE_ARGS_MIN)?;
     let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if exit_signal > 64 || (stack == 0) != (stack_size == 0) {
+    let is_told = !flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT);
+    if exit_signal > 64 || exit_signal != 0 && !is_told || (stack == 0) != (stack_size == 0) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.contains(CloneFlags::DETACHED) {
         return Err(Errno::EINVAL);
     }
     if flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) && pidfd == parent_tid {

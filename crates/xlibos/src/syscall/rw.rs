@@ -35,13 +35,19 @@ fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
     Err(Errno::INTERRUPTED)
 }
 
+/// An offset from which so many bytes do not lead beyond the largest.
+fn range_offset(offset: u64, len: u64) -> Result<u64> {
+    let end = offset.checked_add(len).ok_or(Errno::EINVAL)?;
+    signed_offset(end).and(signed_offset(offset))
+}
+
 pub(super) fn pread64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
-    let offset = signed_offset(offset)?;
+    let offset = range_offset(offset, len)?;
     task.with_file(fd, |file| file.read_at(&mut Sink::guest(buffer, len), offset))?
 }
 
 pub(super) fn pwrite64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
-    let offset = signed_offset(offset)?;
+    let offset = range_offset(offset, len)?;
     task.with_file(fd, |file| file.write_at(&mut Source::guest(buffer, len), offset))?
 }
 
@@ -240,12 +246,21 @@ fn seek_extent(file: &File, position: &mut u64, what: Extent, offset: i64) -> Re
     Ok(*position)
 }
 
+/// Where sendfile(2) begins to read: None for the file's own position.
+fn sendfile_start(from: &File, offset: UserPtr<i64>) -> Result<Option<u64>> {
+    if from.path().is_some_and(|path| path.inode().kind() == Kind::Directory) {
+        return Err(Errno::EINVAL);
+    }
+    let Some(offset) = offset.non_null() else { return Ok(None) };
+    if !from.ops().is_seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    u64::try_from(offset.read()?).map(Some).map_err(|_| Errno::EINVAL)
+}
+
 pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> Result<usize> {
     let (from, to) = (task.file(input)?, task.file(out)?);
-    let mut at = match offset.non_null() {
-        Some(offset) => Some(u64::try_from(offset.read()?).map_err(|_| Errno::EINVAL)?),
-        None => None,
-    };
+    let mut at = sendfile_start(&from, offset)?;
     if to.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);
     }

@@ -342,7 +342,7 @@ fn unpack(word: u64) -> (u32, u32) {
 /// # Errors
 /// EINVAL, ESRCH, EFAULT.
 pub(super) fn sched_getattr(task: &Task, tid: Pid, to: u64, size: u32, flags: u32) -> Result<()> {
-    if tid < 0 || to == 0 || flags != 0 || size < ATTR_SIZE {
+    if tid < 0 || to == 0 || flags != 0 || !(ATTR_SIZE..=4096).contains(&size) {
         return Err(Errno::EINVAL);
     }
     let words = with_task(task, tid, |other| {
@@ -360,6 +360,14 @@ pub(super) fn sched_getattr(task: &Task, tid: Pid, to: u64, size: u32, flags: u3
     guest::write_value(to, &words)
 }
 
+/// Whether something is set behind the part of struct sched_attr that is known: the words above, and two for clamps.
+fn has_more(from: u64, size: u32) -> Result<bool> {
+    const KNOWN: u32 = ATTR_SIZE + 8;
+    let mut bytes = alloc::vec![0; usize::try_from(size.saturating_sub(KNOWN)).unwrap_or(0)];
+    guest::read(from.wrapping_add(KNOWN.into()), &mut bytes)?;
+    Ok(bytes.iter().any(|byte| *byte != 0))
+}
+
 /// Sets the policy with all its parameters: sched_setattr(2).
 ///
 /// # Errors
@@ -371,7 +379,7 @@ pub(super) fn sched_setattr(task: &Task, tid: Pid, from: u64, flags: u32) -> Res
         return Err(Errno::EINVAL);
     }
     let size: u32 = guest::read_value(from)?;
-    if size != 0 && !(ATTR_SIZE..=4096).contains(&size) {
+    if size != 0 && (!(ATTR_SIZE..=4096).contains(&size) || has_more(from, size)?) {
         guest::write_value(from, &ATTR_SIZE)?;
         return Err(Errno::E2BIG);
     }

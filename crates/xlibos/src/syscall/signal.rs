@@ -2,10 +2,11 @@
 
 use super::timeout::{read_timespec, with_kept_deadline};
 use crate::process::creds::CAP_KILL;
+use crate::process::limits::{INFINITY, SIGPENDING};
 use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{
-    Action, AltStack, NSIG, SI_TKILL, SI_USER, SIGCONT, SigInfo, SigSet, UNBLOCKABLE, deliver, frame, send_process,
-    send_task,
+    Action, AltStack, NSIG, SI_TKILL, SI_USER, SIGCONT, SIGRTMIN, SigInfo, SigSet, UNBLOCKABLE, deliver, frame,
+    send_process, send_task,
 };
 use crate::wait::{WaitQueue, wait_until};
 use crate::{Errno, Result};
@@ -218,9 +219,20 @@ pub(super) fn send_checked(task: &Task, target: &Arc<Process>, info: SigInfo) ->
         return Err(Errno::EPERM);
     }
     if info.signal != 0 {
+        check_queue(target, &info)?;
         send_process(target, info);
     }
     Ok(())
+}
+
+/// RLIMIT_SIGPENDING: a real-time signal that tells more than kill(2) is refused where the queue is full.
+fn check_queue(target: &Process, info: &SigInfo) -> Result<()> {
+    if info.signal < SIGRTMIN || info.code == SI_USER {
+        return Ok(());
+    }
+    let limit = target.limits.get(SIGPENDING).map_or(INFINITY, |limit| limit.current);
+    let of_threads: usize = target.tasks().iter().map(|task| task.signals.pending.count()).sum();
+    if ((target.pending.count() + of_threads) as u64) < limit { Ok(()) } else { Err(Errno::EAGAIN) }
 }
 
 pub(super) fn tkill(task: &Task, tid: Pid, signal: i32) -> Result<()> {
@@ -249,6 +261,7 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
         return Err(Errno::EPERM);
     }
     if info.signal != 0 {
+        check_queue(&target.process, &info)?;
         send_task(target, info);
     }
     Ok(())

@@ -45,7 +45,7 @@ fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
 }
 
 fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
-    task.with_file(fd, |file| match file.path() {
+    task.with_any_file(fd, |file| match file.path() {
         Some(path) => path.inode().stat(),
         None => pseudo::path_of(file).inode().stat(),
     })?

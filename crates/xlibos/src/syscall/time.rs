@@ -1,6 +1,7 @@
 //! Clocks and sleeps: clock_gettime(2), nanosleep(2), adjtimex(2).
 
 use super::timeout::{read_timespec, to_timespec, with_kept_deadline};
+use crate::process::creds::CAP_SYS_TIME;
 use crate::time::clock::{Clock, wait_ns};
 use crate::wait::{Deadline, wait_until};
 use crate::{Errno, Result, Task};
@@ -61,7 +62,11 @@ pub(super) fn settimeofday(_task: &Task, time: UserPtr<[i64; 2]>, zone: UserPtr<
         super::timer::timeval_ns(time.read()?)?;
     }
     if let Some(zone) = zone.non_null() {
-        let _ = zone.read()?;
+        // Minutes west of Greenwich.
+        let west = u32::try_from(zone.read()? & u64::from(u32::MAX)).unwrap_or(0).cast_signed();
+        if !(-15 * 60..=15 * 60).contains(&west) {
+            return Err(Errno::EINVAL);
+        }
     }
     Err(Errno::EPERM)
 }
@@ -158,11 +163,17 @@ type Timex = [u64; 26];
 ///
 /// # Errors
 /// EPERM for any change, EFAULT.
-pub(super) fn adjtimex(_task: &Task, to: UserPtr<Timex>) -> Result<u32> {
+pub(super) fn adjtimex(task: &Task, to: UserPtr<Timex>) -> Result<u32> {
     const TIME_ERROR: u32 = 5;
     const STA_UNSYNC: u64 = 0x40;
     const ADJ_OFFSET_SS_READ: u64 = 0xa001;
-    let modes = to.read()?[0] & u64::from(u32::MAX);
+    const ADJ_TICK: u64 = 0x4000;
+    const TICKS: core::ops::RangeInclusive<u64> = 9_000..=11_000;
+    let given = to.read()?;
+    let modes = given[0] & u64::from(u32::MAX);
+    if modes & ADJ_TICK != 0 && task.creds().has(CAP_SYS_TIME) && !TICKS.contains(&given[11]) {
+        return Err(Errno::EINVAL);
+    }
     if modes != 0 && modes != ADJ_OFFSET_SS_READ {
         return Err(Errno::EPERM);
     }

@@ -2,6 +2,7 @@
 
 use super::timeout::{timespec_ns, to_timespec};
 use crate::process::Task;
+use crate::process::limits::SIGPENDING;
 use crate::time::alarm::{Alarm, Interval, Notify, Setting, posix_signal};
 use crate::time::clock::Clock;
 use crate::{Errno, Result};
@@ -10,8 +11,6 @@ use machine::guest::UserPtr;
 
 /// CAP_WAKE_ALARM.
 const CAP_WAKE_ALARM: u32 = 35;
-/// RLIMIT_SIGPENDING, which counts timers.
-const LIMIT_SIGPENDING: usize = 11;
 
 /// Words of struct sigevent.
 type SigEvent = [u64; 8];
@@ -24,7 +23,8 @@ pub(super) fn timer_create(task: &Task, clock: u32, event: UserPtr<SigEvent>, id
     let clock = timer_clock(task, clock)?;
     let event = event.non_null().map(UserPtr::read).transpose()?;
     let alarms = &task.process.alarms;
-    let limit = task.process.limits.get(LIMIT_SIGPENDING).map_or(u64::MAX, |limit| limit.current);
+    // Each keeps a place in the queue for its signal.
+    let limit = task.process.limits.get(SIGPENDING).map_or(u64::MAX, |limit| limit.current);
     if alarms.count() as u64 >= limit {
         return Err(Errno::EAGAIN);
     }

@@ -269,6 +269,113 @@ cases! { attr;
         sys!(symlink, c"f", c"l")?;
         assert_errno(sys!(lsetxattr, c"l", c"user.a", b"1", 1, 0), c::EPERM);
     }
+    fn times_of_others() {
+        let times = [1i64, 0, 1, 0];
+        close(file(c"f", b"")?)?;
+        as_nobody(|| {
+            for now in [sys!(utime, c"f", 0), sys!(utimes, c"f", 0), sys!(futimesat, c::AT_FDCWD, c"f", 0), sys!(utimensat, c::AT_FDCWD, c"f", 0, 0)] {
+                assert_errno(now, c::EACCES);
+            }
+            Ok(())
+        })?;
+        assert_errno(sys!(utimensat, c::AT_FDCWD, c"f", &times, 1 << 30), c::EINVAL);
+        assert_errno(sys!(utimensat, c::AT_FDCWD, c"f", &[1i64, -1, 1, 0], 0), c::EINVAL);
+        assert_errno(sys!(futimesat, c::AT_FDCWD, c"f", &[1i64, -1, 1, 0]), c::EINVAL);
+    }
+    fn files_that_cannot_be_synced_or_allocated() {
+        let ends = pipe(0)?;
+        assert_errno(sys!(fdatasync, ends[1]), c::EINVAL);
+        assert_errno(sys!(sync_file_range, ends[1], 0, 0, 0), c::ESPIPE);
+        let fd = file(c"f", b"")?;
+        assert_errno(sys!(sync_file_range, fd, 0, 0, 8), c::EINVAL);
+        assert_errno(sys!(sync_file_range, fd, -1, 0, 0), c::EINVAL);
+        assert_errno(sys!(sync_file_range, fd, 0, -1, 0), c::EINVAL);
+        assert_errno(sys!(fallocate, open(c"/dev/null", c::O_RDWR, 0)?, 0, 0, 1), c::ENODEV);
+        // To punch a hole is not to change the size.
+        assert_errno(sys!(fallocate, fd, c::FALLOC_FL_PUNCH_HOLE, 0, 1), c::EOPNOTSUPP);
+        assert_errno(sys!(readahead, ends[0], 0, 1), c::EINVAL);
+        assert_errno(sys!(readahead, open(c"f", c::O_WRONLY, 0)?, 0, 1), c::EBADF);
+    }
+    fn xattrs_by_every_way_refuse_alike() {
+        let fd = file(c"f", b"")?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
+        type Set = fn(i32, &core::ffi::CStr, &[u8], usize, i32) -> Result<i64>;
+        let set: [Set; 3] = [
+            |_, name, value, len, flags| sys!(setxattr, c"f", name, value, len, flags),
+            |_, name, value, len, flags| sys!(lsetxattr, c"f", name, value, len, flags),
+            |fd, name, value, len, flags| sys!(fsetxattr, fd, name, value, len, flags),
+        ];
+        let (long, large) = (crate::kit::name(&("user.".to_owned() + &"x".repeat(251))), vec![0u8; 65537]);
+        for set in set {
+            assert_errno(set(fd, c"user.a", b"2", 1, c::XATTR_CREATE), c::EEXIST);
+            assert_errno(set(fd, c"user.none", b"2", 1, c::XATTR_REPLACE), c::ENODATA);
+            assert_errno(set(fd, c"user.b", b"2", 1, 8), c::EINVAL);
+            assert_errno(set(fd, c"", b"2", 1, 0), c::ERANGE);
+            assert_errno(set(fd, &long, b"2", 1, 0), c::ERANGE);
+            assert_errno(set(fd, c"user.b", &large, large.len(), 0), c::E2BIG);
+            assert_errno(set(fd, c"nonsense", b"2", 1, 0), c::EOPNOTSUPP);
+        }
+        let mut small = [0u8; 0];
+        type Get = fn(i32, &core::ffi::CStr, usize) -> Result<i64>;
+        let get: [Get; 3] = [
+            |_, name, to| sys!(getxattr, c"f", name, to, 0),
+            |_, name, to| sys!(lgetxattr, c"f", name, to, 0),
+            |fd, name, to| sys!(fgetxattr, fd, name, to, 0),
+        ];
+        for get in get {
+            assert_errno(get(fd, c"user.none", 0), c::ENODATA);
+            assert_errno(get(fd, c"nonsense", 0), c::EOPNOTSUPP);
+            assert_errno(get(fd, &long, 0), c::ERANGE);
+            assert_eq!(get(fd, c"user.a", 0)?, 1);
+        }
+        supported(sys!(setxattr, c"f", c"user.a", b"22", 2, 0))?;
+        let mut byte = [0u8; 1];
+        for result in [
+            sys!(lgetxattr, c"f", c"user.a", &mut byte, 1),
+            sys!(fgetxattr, fd, c"user.a", &mut byte, 1),
+            sys!(llistxattr, c"f", &mut byte, 1),
+            sys!(flistxattr, fd, &mut byte, 1),
+        ] {
+            assert_errno(result, c::ERANGE);
+        }
+        for result in [sys!(lremovexattr, c"f", c"user.none"), sys!(fremovexattr, fd, c"user.none")] {
+            assert_errno(result, c::ENODATA);
+        }
+        for result in [sys!(removexattr, c"f", c"nonsense"), sys!(lremovexattr, c"f", c"nonsense"), sys!(fremovexattr, fd, c"nonsense")] {
+            assert_errno(result, c::EOPNOTSUPP);
+        }
+        sys!(getxattr, c"f", c"user.a", &mut small, 0)?;
+    }
+    fn xattrs_of_others() {
+        close(file(c"f", b"")?)?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
+        sys!(chmod, c"f", 0o600)?;
+        as_nobody(|| {
+            assert_errno(sys!(setxattr, c"f", c"user.a", b"1", 1, 0), c::EACCES);
+            assert_errno(sys!(getxattr, c"f", c"user.a", 0, 0), c::EACCES);
+            assert_errno(sys!(removexattr, c"f", c"user.a"), c::EACCES);
+            assert_errno(sys!(setxattr, c"f", c"trusted.a", b"1", 1, 0), c::EPERM);
+            assert_errno(sys!(getxattr, c"f", c"trusted.a", 0, 0), c::ENODATA);
+            Ok(())
+        })?;
+    }
+    fn unprivileged_changes_of_owner_and_group() {
+        need_root()?;
+        close(file(c"f", b"")?)?;
+        sys!(chown, c"f", 65534, 65534)?;
+        as_nobody(|| {
+            let fd = open(c"f", c::O_RDONLY, 0)?;
+            for result in [
+                sys!(chown, c"f", 1, -1),
+                sys!(lchown, c"f", -1, 1),
+                sys!(fchown, fd, 1, -1),
+                sys!(fchownat, c::AT_FDCWD, c"f", -1, 1, 0),
+            ] {
+                assert_errno(result, c::EPERM);
+            }
+            Ok(())
+        })?;
+    }
 }
 
 /// Skips where the file system keeps no attributes of users.

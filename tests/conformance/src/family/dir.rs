@@ -405,6 +405,97 @@ cases! { dir;
         assert_errno(open(c"g/", c::O_CREAT | c::O_WRONLY, 0o600), c::EISDIR);
         stat(c"/../../..")?;
     }
+    fn names_in_use_are_ebusy() {
+        assert_errno(sys!(rmdir, c"/"), c::EBUSY);
+        assert_errno(sys!(rmdir, c"/proc"), c::EBUSY);
+        assert_errno(sys!(rename, c"/proc", c"/x"), c::EBUSY);
+        assert_errno(sys!(renameat2, -100, c"/", -100, c"x", 0), c::EBUSY);
+        assert_errno(sys!(unlinkat, -100, c"/proc", c::AT_REMOVEDIR), c::EBUSY);
+        assert_errno(sys!(mkdir, c"/", 0o700), c::EEXIST);
+        assert_errno(sys!(unlink, c"/"), c::EISDIR);
+    }
+    fn links_across_file_systems_are_exdev() {
+        close(file(c"f", b"")?)?;
+        assert_errno(sys!(link, c"f", c"/dev/shm/conformance-x"), c::EXDEV);
+        assert_errno(sys!(linkat, -100, c"f", -100, c"/dev/shm/conformance-x", 0), c::EXDEV);
+        assert_errno(sys!(renameat, -100, c"f", -100, c"/proc/x"), c::EXDEV);
+        assert_errno(sys!(renameat2, -100, c"f", -100, c"/proc/x", 0), c::EXDEV);
+    }
+    fn renames_of_all_kinds_refuse_alike() {
+        close(file(c"f", b"")?)?;
+        sys!(mkdir, c"d", 0o755)?;
+        sys!(mkdir, c"full", 0o755)?;
+        close(file(c"full/x", b"")?)?;
+        type Rename = fn(&CStr, &CStr) -> Result<i64>;
+        let all: [Rename; 3] = [
+            |old, new| sys!(rename, old, new),
+            |old, new| sys!(renameat, -100, old, -100, new),
+            |old, new| sys!(renameat2, -100, old, -100, new, 0),
+        ];
+        for rename in all {
+            assert_errno(rename(c"f", c"d"), c::EISDIR);
+            assert_errno(rename(c"d", c"f"), c::ENOTDIR);
+            assert_errno(rename(c"d", c"full"), c::ENOTEMPTY);
+            assert_errno(rename(c"full", c"full/x/y"), c::ENOTDIR);
+            assert_errno(rename(c"full", c"full/y"), c::EINVAL);
+            assert_errno(rename(c"full/..", c"x"), c::EBUSY);
+        }
+    }
+    fn links_of_directories_and_removals_of_files() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"f", b"")?)?;
+        assert_errno(sys!(linkat, -100, c"d", -100, c"e", 0), c::EPERM);
+        assert_errno(sys!(unlinkat, -100, c"d", 0), c::EISDIR);
+        assert_errno(sys!(unlinkat, -100, c"f", c::AT_REMOVEDIR), c::ENOTDIR);
+        sys!(mkdir, c"d/e", 0o755)?;
+        assert_errno(sys!(unlinkat, -100, c"d", c::AT_REMOVEDIR), c::ENOTEMPTY);
+        assert_errno(sys!(unlinkat, -100, c"d/e/.", c::AT_REMOVEDIR), c::EINVAL);
+    }
+    fn sticky_directories_keep_all_kinds() {
+        sys!(mkdir, c"d", 0o755)?;
+        sys!(chmod, c"d", 0o1777)?;
+        sys!(mkdir, c"d/e", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        as_nobody(|| {
+            assert_errno(sys!(rmdir, c"d/e"), c::EPERM);
+            assert_errno(sys!(unlinkat, -100, c"d/f", 0), c::EPERM);
+            assert_errno(sys!(unlinkat, -100, c"d/e", c::AT_REMOVEDIR), c::EPERM);
+            assert_errno(sys!(renameat, -100, c"d/f", -100, c"d/g"), c::EPERM);
+            assert_errno(sys!(renameat2, -100, c"d/e", -100, c"d/g", 0), c::EPERM);
+            close(file(c"d/mine", b"")?)?;
+            assert_errno(sys!(rename, c"d/mine", c"d/f"), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn a_removed_directory_lists_nothing() {
+        sys!(mkdir, c"d", 0o755)?;
+        let fd = open(c"d", c::O_RDONLY | c::O_DIRECTORY, 0)?;
+        sys!(rmdir, c"d")?;
+        assert_errno(sys!(getdents64, fd, &mut [0u8; 512], 512), c::ENOENT);
+        assert_errno(sys!(openat, fd, c"n", c::O_CREAT | c::O_WRONLY, 0o600), c::ENOENT);
+        assert_errno(sys!(mkdirat, fd, c"n", 0o700), c::ENOENT);
+    }
+    fn fchdir_into_a_closed_directory_is_eacces() {
+        sys!(mkdir, c"d", 0o600)?;
+        let fd = open(c"d", c::O_RDONLY, 0)?;
+        as_nobody(|| {
+            assert_errno(sys!(fchdir, fd), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn modes_and_masks_that_are_none() {
+        close(file(c"f", b"")?)?;
+        let f = |flags: i32| sys!(faccessat2, -100, c"f", 0, flags);
+        assert_errno(f(1 << 30), c::EINVAL);
+        assert_errno(sys!(faccessat, -100, c"f", 8), c::EINVAL);
+        assert_errno(sys!(faccessat2, -100, c"f", 8, 0), c::EINVAL);
+        assert_errno(sys!(mknodat, -100, c"x", 0o170000, 0), c::EINVAL);
+        assert_errno(sys!(mknodat, -100, c"x", c::S_IFDIR | 0o600, 0), c::EPERM);
+        assert_errno(sys!(readlinkat, -100, c"f", &mut [0u8; 9], 0), c::EINVAL);
+        assert_errno(sys!(readlinkat, -100, c"f", &mut [0u8; 9], 9), c::EINVAL);
+        assert_errno(sys!(symlinkat, c"", -100, c"l"), c::ENOENT);
+        assert_errno(sys!(statx, -100, c"f", c::AT_STATX_FORCE_SYNC | c::AT_STATX_DONT_SYNC, 0, memory::pages(1)?), c::EINVAL);
+    }
 }
 
 struct Entry {

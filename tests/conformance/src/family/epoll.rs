@@ -216,6 +216,18 @@ cases! { epoll;
         while read(ends[0], 65536).is_ok() {}
         assert_eq!(wait(ep, -1)?, [(OUT, 1)]);
     }
+    fn pwait2_is_never_restarted() {
+        let ep = create()?;
+        let mut events = [0u32; 3];
+        or_skip(sys!(epoll_pwait2, ep, &mut events, 1, &c::timespec { tv_sec: 0, tv_nsec: 0 }, 0, 8), &[c::ENOSYS], "epoll_pwait2")?;
+        assert_never_restarted(|| sys!(epoll_pwait2, ep, memory::pages(1)?, 1, 0, 0, 8))?;
+        assert_never_restarted(|| sys!(epoll_pwait, ep, memory::pages(1)?, 1, -1, 0, 8))?;
+        assert_errno(sys!(epoll_pwait2, ep, &mut events, 1, 0, &0u64, 4), c::EINVAL);
+        assert_errno(sys!(epoll_pwait2, ep, &mut events, 0, 0, 0, 8), c::EINVAL);
+        assert_errno(sys!(epoll_pwait, ep, &mut events, 0, 0, 0, 8), c::EINVAL);
+        assert_errno(sys!(epoll_pwait, pipe(0)?[0], &mut events, 1, 0, 0, 8), c::EINVAL);
+        assert_errno(sys!(epoll_pwait2, pipe(0)?[0], &mut events, 1, 0, 0, 8), c::EINVAL);
+    }
 }
 
 fn create() -> Result<i32> {

@@ -209,6 +209,25 @@ cases! { event;
         assert_eq!(events(fd)?, [(c::IN_CREATE, "f".to_owned())]);
         maker.succeeds()?;
     }
+    fn inotify_refuses_what_does_not_fit() {
+        const MASK_CREATE: u32 = 0x1000_0000;
+        let fd = int(or_skip(sys!(inotify_init1, 0), &[c::ENOSYS], "inotify")?);
+        sys!(inotify_add_watch, fd, c".", c::IN_CREATE)?;
+        assert_errno(sys!(inotify_add_watch, fd, c".", c::IN_CREATE | MASK_CREATE), c::EEXIST);
+        assert_errno(sys!(inotify_add_watch, fd, c".", c::IN_CREATE | MASK_CREATE | c::IN_MASK_ADD), c::EINVAL);
+        assert_errno(sys!(inotify_rm_watch, fd, 99), c::EINVAL);
+        assert_errno(sys!(inotify_rm_watch, pipe(0)?[0], 1), c::EINVAL);
+        close(file(c"f", b"")?)?;
+        sys!(chmod, c"f", 0o600)?;
+        crate::kit::as_nobody(|| {
+            assert_errno(sys!(inotify_add_watch, fd, c"f", c::IN_MODIFY), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn timerfd_gettime_of_others_is_einval() {
+        assert_errno(sys!(timerfd_gettime, pipe(0)?[0], memory::pages(1)?), c::EINVAL);
+        assert_errno(timer(c::CLOCK_MONOTONIC, 1 << 20), c::EINVAL);
+    }
 }
 
 /// The events of a descriptor without waiting.

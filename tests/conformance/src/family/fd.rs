@@ -344,6 +344,59 @@ cases! { fd;
         assert_errno(sys!(dup2, last, 256), c::EBADF);
         fstat(last)?;
     }
+    fn fcntl_refuses_what_does_not_fit() {
+        let (ends, fd) = (pipe(0)?, file(c"f", b"")?);
+        for (name, result) in [
+            ("F_SETSIG", sys!(fcntl, ends[0], F_SETSIG, -1)),
+            ("F_SETOWN_EX", sys!(fcntl, ends[0], 15, &[9i32, 1])),
+            ("F_GETLK", sys!(fcntl, fd, c::F_GETLK, &[9u64, 0, 0, 0])),
+            ("F_SETLK", sys!(fcntl, fd, c::F_SETLK, &[9u64, 0, 0, 0])),
+            ("F_SETLKW", sys!(fcntl, fd, c::F_SETLKW, &[9u64, 0, 0, 0])),
+            ("F_OFD_SETLK with a pid", sys!(fcntl, fd, c::F_OFD_SETLK, &[1u64, 0, 0, 7])),
+            ("F_SETLK from nowhere", sys!(fcntl, fd, c::F_SETLK, &[1u64 | 9 << 16, 0, 0, 0])),
+            ("F_SETLK before the start", sys!(fcntl, fd, c::F_SETLK, &[1u64, u64::MAX, 0, 0])),
+            ("F_DUPFD_CLOEXEC", sys!(fcntl, fd, c::F_DUPFD_CLOEXEC, -1)),
+            ("F_SETPIPE_SZ", sys!(fcntl, ends[0], c::F_SETPIPE_SZ, u32::MAX)),
+        ] {
+            assert_eq!(result, Err(sys::Errno(c::EINVAL)), "{name}");
+        }
+        for (name, result) in [
+            ("F_SETOWN", sys!(fcntl, ends[0], c::F_SETOWN, 999_999_999)),
+            ("F_SETOWN of a group", sys!(fcntl, ends[0], c::F_SETOWN, -999_999_999)),
+            ("F_SETOWN_EX", sys!(fcntl, ends[0], 15, &[1i32, 999_999_999])),
+        ] {
+            assert_eq!(result, Err(sys::Errno(c::ESRCH)), "{name}");
+        }
+        assert_errno(sys!(fcntl, fd, c::F_SETPIPE_SZ, 4096), c::EBADF);
+        crate::kit::as_nobody(|| {
+            assert_errno(sys!(fcntl, ends[0], c::F_SETPIPE_SZ, 64 << 20), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn sendfile_to_what_takes_nothing() {
+        let (from, ends) = (file(c"f", b"abc")?, pipe(c::O_NONBLOCK)?);
+        while sys!(write, ends[1], &[0u8; 4096], 4096).is_ok() {}
+        assert_errno(sys!(sendfile, ends[1], from, 0, 1), c::EAGAIN);
+        assert_errno(sys!(sendfile, file(c"g", b"")?, ends[0], &mut 0u64, 1), c::ESPIPE);
+        assert_errno(sys!(sendfile, file(c"g", b"")?, open(c".", c::O_RDONLY, 0)?, 0, 1), c::EINVAL);
+        close(ends[0])?;
+        signal::ignore(c::SIGPIPE)?;
+        assert_errno(sys!(sendfile, ends[1], from, 0, 1), c::EPIPE);
+    }
+    fn copies_that_do_not_fit() {
+        let (from, to) = (file(c"f", b"hello")?, file(c"g", b"")?);
+        assert_errno(sys!(copy_file_range, pipe(0)?[0], 0, to, 0, 1, 0), c::EINVAL);
+        assert_errno(sys!(copy_file_range, from, 0, pipe(0)?[1], 0, 1, 0), c::EINVAL);
+        assert_errno(sys!(copy_file_range, open(c"f", c::O_WRONLY, 0)?, 0, to, 0, 1, 0), c::EBADF);
+        assert_errno(sys!(copy_file_range, from, 0, open(c"g", c::O_WRONLY | c::O_APPEND, 0)?, 0, 1, 0), c::EBADF);
+        assert_errno(sys!(splice, from, 0, pipe(0)?[1], 0, 1, 1 << 20), c::EINVAL);
+        assert_errno(sys!(tee, pipe(0)?[0], pipe(0)?[1], 1, 1 << 20), c::EINVAL);
+        let ends = pipe(0)?;
+        write(ends[1], b"x")?;
+        assert_errno(sys!(splice, ends[0], 0, open(c"g", c::O_WRONLY | c::O_APPEND, 0)?, 0, 1, 0), c::EINVAL);
+        assert_errno(sys!(tee, ends[0], ends[1], 1, 0), c::EINVAL);
+        assert_errno(sys!(vmsplice, ends[1], &[crate::kit::vector(b"x")], 1, 1 << 20), c::EINVAL);
+    }
 }
 
 /// One operation on a record lock.

@@ -1,7 +1,7 @@
 //! open, read, write and their variants, on regular files.
 
 use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, open, or_skip, pipe, read, size, stat, text, vector, vector_mut, write};
-use crate::sys::{memory, sys};
+use crate::sys::{self, memory, sys};
 use libc as c;
 
 cases! { file;
@@ -367,5 +367,87 @@ cases! { file;
         assert_eq!(fstat(fd)?.st_nlink, 0);
         assert_eq!(read(fd, 9)?, b"abc");
         write(fd, b"def")?;
+    }
+    fn open_flags_that_do_not_fit() {
+        assert_errno(open(c".", c::O_TMPFILE | c::O_RDONLY, 0o600), c::EINVAL);
+        assert_errno(open(c"n", c::O_DIRECTORY | c::O_CREAT | c::O_RDWR, 0o600), c::EINVAL);
+        assert_errno(stat(c"n").map(drop), c::ENOENT);
+        close(file(c"f", b"")?)?;
+        as_nobody(|| {
+            assert_errno(open(c"f", c::O_RDONLY | c::O_NOATIME, 0), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn open_a_socket_is_enxio() {
+        close(crate::net::unix_listener(b"s")?)?;
+        for flags in [c::O_RDONLY, c::O_WRONLY, c::O_RDWR | c::O_NONBLOCK] {
+            assert_errno(open(c"s", flags, 0), c::ENXIO);
+        }
+    }
+    fn vectors_out_of_bounds() {
+        let fd = file(c"f", b"abc")?;
+        let huge = [c::iovec { iov_base: core::ptr::null_mut(), iov_len: usize::MAX }];
+        let one = [vector(b"x")];
+        for count in [-1, 1025] {
+            for result in [
+                sys!(readv, fd, &one, count),
+                sys!(preadv, fd, &one, count, 0, 0),
+                sys!(pwritev, fd, &one, count, 0, 0),
+                sys!(preadv2, fd, &one, count, 0, 0, 0),
+                sys!(pwritev2, fd, &one, count, 0, 0, 0),
+                sys!(vmsplice, pipe(0)?[1], &one, count, 0),
+            ] {
+                assert_errno(result, c::EINVAL);
+            }
+        }
+        for result in [
+            sys!(readv, fd, &huge, 1),
+            sys!(preadv, fd, &huge, 1, 0, 0),
+            sys!(pwritev, fd, &huge, 1, 0, 0),
+            sys!(preadv2, fd, &huge, 1, 0, 0, 0),
+            sys!(pwritev2, fd, &huge, 1, 0, 0, 0),
+            sys!(preadv, fd, &one, 1, -1, -1),
+            sys!(pwritev, fd, &one, 1, -1, -1),
+            sys!(preadv2, fd, &one, 1, -2, -1, 0),
+            sys!(pwritev2, fd, &one, 1, -2, -1, 0),
+        ] {
+            assert_errno(result, c::EINVAL);
+        }
+        let ends = pipe(0)?;
+        for result in [
+            sys!(preadv, ends[0], &one, 1, 0, 0),
+            sys!(pwritev, ends[1], &one, 1, 0, 0),
+            sys!(preadv2, ends[0], &one, 1, 0, 0, 0),
+            sys!(pwritev2, ends[1], &one, 1, 0, 0, 0),
+        ] {
+            assert_errno(result, c::ESPIPE);
+        }
+        for result in [sys!(preadv2, fd, &one, 1, 0, 0, 1 << 30), sys!(pwritev2, fd, &one, 1, 0, 0, 1 << 30)] {
+            assert_errno(result, c::EOPNOTSUPP);
+        }
+    }
+    fn directories_are_not_read_or_written() {
+        let fd = open(c".", c::O_RDONLY, 0)?;
+        let (mut byte, one) = ([0u8; 1], [vector(b"x")]);
+        for result in [
+            sys!(pread64, fd, &mut byte, 1, 0),
+            sys!(readv, fd, &one, 1),
+            sys!(preadv, fd, &one, 1, 0, 0),
+            sys!(preadv2, fd, &one, 1, 0, 0, 0),
+            sys!(copy_file_range, fd, 0, file(c"f", b"")?, 0, 1, 0),
+            sys!(copy_file_range, file(c"f", b"")?, 0, fd, 0, 1, 0),
+        ] {
+            assert!(matches!(result, Err(sys::Errno(c::EISDIR | c::EBADF))), "{result:?}");
+        }
+        assert_errno(sys!(truncate, c".", 0), c::EISDIR);
+        assert_errno(sys!(ftruncate, fd, 0), c::EINVAL);
+        assert_errno(sys!(fallocate, fd, 0, 0, 1), c::EBADF);
+        assert_errno(sys!(creat, c".", 0o600), c::EISDIR);
+    }
+    fn sizes_that_no_file_has() {
+        let fd = file(c"f", b"")?;
+        assert_errno(sys!(fallocate, fd, 0, i64::MAX - 1, 4096), c::EFBIG);
+        assert_errno(sys!(pwrite64, fd, b"x", 1, i64::MAX), c::EINVAL);
+        assert_eq!(fstat(fd)?.st_size, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, cases, child, close, int, pestered, pipe, read, read_all, restarted, skip, until, write};
 use crate::net::{option, recv, send, set_option};
-use crate::sys::{Errno, Result, memory, signal, sys};
+use crate::sys::{self, Errno, Result, memory, signal, sys};
 use libc as c;
 
 cases! { inet;
@@ -390,6 +390,64 @@ cases! { inet;
     fn udp_is_interrupted() {
         let fd = udp()?;
         assert_interrupted(|| recv(fd, 1, 0))?;
+    }
+    fn sockets_of_root_are_eperm() {
+        as_nobody(|| {
+            assert_errno(sys!(socket, c::AF_INET, c::SOCK_RAW, c::IPPROTO_ICMP), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn a_second_listener_on_a_port_is_refused() {
+        let (one, other) = (tcp()?, tcp()?);
+        for fd in [one, other] {
+            set_option(fd, c::SOL_SOCKET, c::SO_REUSEADDR, &1i32)?;
+        }
+        bind(one, 0)?;
+        bind(other, name(one, Side::Own)?.1)?;
+        sys!(listen, one, 1)?;
+        assert_errno(sys!(listen, other, 1), c::EADDRINUSE);
+    }
+    fn tcp_refuses_by_its_state() {
+        let fresh = tcp()?;
+        assert_errno(sys!(getpeername, fresh, &mut [0u8; 16], &mut 16u32), c::ENOTCONN);
+        assert_errno(sys!(accept4, fresh, 0, 0, 0), c::EINVAL);
+        let part = [crate::kit::vector(b"x")];
+        let mut header: c::msghdr = sys::zeroed();
+        (header.msg_iov, header.msg_iovlen) = (part.as_ptr().cast_mut(), 1);
+        assert_errno(sys!(sendmsg, fresh, &header, c::MSG_NOSIGNAL), c::EPIPE);
+        assert_errno(sys!(recvmsg, fresh, &mut header, 0), c::ENOTCONN);
+        let server = Listener::new(1)?;
+        assert_errno(sys!(sendmsg, server.fd, &header, c::MSG_NOSIGNAL), c::EPIPE);
+        assert_errno(recv(server.fd, 1, 0), c::ENOTCONN);
+        assert_errno(connect(server.fd, server.port), c::EISCONN);
+        assert_errno(recv(fresh, 1, c::MSG_OOB), c::EINVAL);
+        let (a, b) = tcp_pair()?;
+        assert_errno(sys!(listen, a, 1), c::EINVAL);
+        assert_errno(bind(b, 0), c::EINVAL);
+    }
+    fn udp_refuses_by_its_state() {
+        let fd = udp()?;
+        let part = [crate::kit::vector(b"x")];
+        let mut header: c::msghdr = sys::zeroed();
+        (header.msg_iov, header.msg_iovlen) = (part.as_ptr().cast_mut(), 1);
+        assert_errno(sys!(sendmsg, fd, &header, 0), c::EDESTADDRREQ);
+        assert_errno(send(fd, b"x", 0), c::EDESTADDRREQ);
+        assert_errno(sys!(recvmsg, fd, &mut header, c::MSG_DONTWAIT), c::EAGAIN);
+        assert_errno(send(fd, b"x", c::MSG_OOB), c::EOPNOTSUPP);
+        assert_errno(sys!(accept4, fd, 0, 0, 0), c::EOPNOTSUPP);
+        assert_errno(sys!(shutdown, fd, c::SHUT_RD), c::ENOTCONN);
+        let to = address(c::INADDR_LOOPBACK, 0);
+        assert_errno(sys!(sendto, fd, b"x", 1, 0, &to, 16), c::EINVAL);
+        assert_errno(sys!(sendto, fd, b"x", 1, 0, &to, 3), c::EINVAL);
+        let mut wrong = address(c::INADDR_LOOPBACK, 9);
+        wrong[0] = 99;
+        assert_errno(sys!(sendto, fd, b"x", 1, 0, &wrong, 16), c::EAFNOSUPPORT);
+        // A port that was ours a moment ago.
+        let gone = udp()?;
+        connect(fd, name(gone, Side::Own)?.1)?;
+        close(gone)?;
+        write(fd, b"x")?;
+        assert_errno(sys!(recvmsg, fd, &mut header, 0), c::ECONNREFUSED);
     }
 }
 

@@ -355,4 +355,74 @@ cases! { mm;
         sys!(getrusage, c::RUSAGE_SELF, &mut usage)?;
         assert!(usage.ru_maxrss > 0);
     }
+    fn locked_memory_has_a_limit() {
+        crate::kit::as_nobody(|| {
+            let addr = memory::pages(4)?;
+            sys!(setrlimit, c::RLIMIT_MEMLOCK, &[PAGE as u64, PAGE as u64])?;
+            for result in [sys!(mlock, addr, 2 * PAGE), sys!(mlock2, addr, 2 * PAGE, 0), sys!(mlockall, c::MCL_CURRENT)] {
+                assert_errno(result, c::ENOMEM);
+            }
+            assert_errno(map(2 * PAGE, RW, ANON | c::MAP_LOCKED, -1), c::EAGAIN);
+            sys!(mlock, addr, PAGE)?;
+            assert_errno(sys!(mremap, addr, PAGE, 8 * PAGE, c::MREMAP_MAYMOVE), c::EAGAIN);
+            assert_errno(sys!(msync, addr, PAGE, c::MS_INVALIDATE), c::EBUSY);
+            assert_errno(sys!(madvise, addr, PAGE, c::MADV_DONTNEED), c::EINVAL);
+            sys!(munlock, addr, PAGE)?;
+            sys!(setrlimit, c::RLIMIT_MEMLOCK, &[0u64, 0])?;
+            for result in [sys!(mlock, addr, PAGE), sys!(mlock2, addr, PAGE, 0), sys!(mlockall, c::MCL_CURRENT)] {
+                assert_errno(result, c::EPERM);
+            }
+            assert_errno(map(PAGE, RW, ANON | c::MAP_LOCKED, -1), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn ranges_that_wrap_or_are_not_there() {
+        let (addr, hole) = (memory::pages(1)?, memory::hole()?);
+        for result in [
+            sys!(mlock, addr, usize::MAX - PAGE),
+            sys!(munlock, addr, usize::MAX - PAGE),
+            sys!(mlock2, addr, PAGE, 99),
+            sys!(madvise, addr, usize::MAX - PAGE, c::MADV_NORMAL),
+            sys!(munmap, addr, usize::MAX - PAGE),
+        ] {
+            assert_errno(result, c::EINVAL);
+        }
+        for result in [
+            sys!(mlock2, hole, PAGE, 0),
+            sys!(munlock, hole, PAGE),
+            sys!(mprotect, hole, PAGE, RW),
+            sys!(mprotect, addr, usize::MAX - PAGE, RW),
+            sys!(msync, hole, PAGE, c::MS_ASYNC),
+            sys!(mincore, hole, PAGE, addr),
+            sys!(madvise, hole, PAGE, c::MADV_DONTNEED),
+        ] {
+            assert_errno(result, c::ENOMEM);
+        }
+        assert_errno(sys!(mlockall, 0), c::EINVAL);
+        assert_errno(sys!(msync, addr, PAGE, 1 << 10), c::EINVAL);
+        let fd = file(c"f", &[1; PAGE])?;
+        let mapped = map(PAGE, RW, c::MAP_SHARED, fd)?;
+        assert_errno(sys!(madvise, mapped, PAGE, c::MADV_FREE), c::EINVAL);
+        assert_errno(sys!(madvise, mapped, PAGE, c::MADV_WIPEONFORK), c::EINVAL);
+        assert_errno(sys!(get_mempolicy, 0, 0, 0, 0, 1 << 10), c::EINVAL);
+    }
+    fn seals_hold_against_every_change() {
+        let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+        write(fd, &[1; PAGE])?;
+        sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_WRITE | c::F_SEAL_SHRINK | c::F_SEAL_GROW)?;
+        assert_errno(write(fd, b"x"), c::EPERM);
+        assert_errno(sys!(pwrite64, fd, b"x", 1, 0), c::EPERM);
+        assert_errno(sys!(fallocate, fd, 0, 0, 2 * PAGE), c::EPERM);
+        assert_errno(sys!(fallocate, fd, c::FALLOC_FL_PUNCH_HOLE | c::FALLOC_FL_KEEP_SIZE, 0, PAGE), c::EPERM);
+        assert_errno(sys!(ftruncate, fd, 0), c::EPERM);
+        let name = crate::kit::name(&format!("/proc/self/fd/{fd}"));
+        assert_errno(sys!(truncate, name.as_c_str(), 0), c::EPERM);
+        // Older kernels refuse the mapping, later ones that it be written.
+        match map(PAGE, c::PROT_READ, c::MAP_SHARED, fd) {
+            Ok(addr) => assert_errno(sys!(mprotect, addr, PAGE, RW), c::EACCES),
+            refused => assert_errno(refused, c::EPERM),
+        }
+        assert_errno(sys!(fcntl, fd, c::F_ADD_SEALS, 1 << 20), c::EINVAL);
+        assert_errno(sys!(fcntl, open(c".", c::O_RDONLY, 0)?, c::F_GET_SEALS), c::EINVAL);
+    }
 }

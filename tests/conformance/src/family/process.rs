@@ -433,6 +433,52 @@ cases! { process;
         gone.exits(0)?;
         assert_errno(gone.kill(0), c::ESRCH);
     }
+    fn new_namespaces_are_of_root() {
+        crate::kit::as_nobody(|| {
+            for flag in [c::CLONE_NEWNS, c::CLONE_NEWUTS, c::CLONE_NEWIPC, c::CLONE_NEWNET, c::CLONE_NEWPID] {
+                assert_errno(process::clone(flag | c::SIGCHLD, exits_with_argument, 0, process::Places::default()), c::EPERM);
+                let mut args: c::clone_args = sys::zeroed();
+                (args.flags, args.exit_signal) = (u64::from(flag.cast_unsigned()), 17);
+                assert_errno(sys!(clone3, &args, 88), c::EPERM);
+            }
+            Ok(())
+        })?;
+    }
+    fn clone3_refuses_what_does_not_fit() {
+        let clone = |change: fn(&mut c::clone_args)| {
+            let mut args: c::clone_args = sys::zeroed();
+            args.exit_signal = 17;
+            change(&mut args);
+            sys!(clone3, &args, 88)
+        };
+        let wrong: [fn(&mut c::clone_args); 7] = [
+            |args| args.flags = c::CLONE_THREAD as u64,
+            |args| args.flags = c::CLONE_SIGHAND as u64,
+            |args| args.flags = c::CLONE_DETACHED as u64,
+            |args| args.flags = 0xff,
+            |args| args.exit_signal = 65,
+            |args| args.stack = 4096,
+            |args| args.stack_size = 4096,
+        ];
+        for change in wrong {
+            assert_errno(clone(change), c::EINVAL);
+        }
+        assert_errno(sys!(clone3, &[0u64; 8], 63), c::EINVAL);
+        assert_errno(sys!(clone3, &[0u64, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 1], 96), c::E2BIG);
+    }
+    fn a_limit_of_processes_refuses_every_kind() {
+        crate::kit::as_nobody(|| {
+            sys!(setrlimit, c::RLIMIT_NPROC, &[0u64, 0])?;
+            assert_errno(process::fork(), c::EAGAIN);
+            assert_errno(sys!(fork), c::EAGAIN);
+            assert_errno(sys!(vfork), c::EAGAIN);
+            assert_errno(sys!(clone, c::SIGCHLD, 0, 0, 0, 0), c::EAGAIN);
+            let mut args: c::clone_args = sys::zeroed();
+            args.exit_signal = 17;
+            assert_errno(sys!(clone3, &args, 88), c::EAGAIN);
+            Ok(())
+        })?;
+    }
 }
 
 extern "C" fn exits_with_argument(argument: *mut c_void) -> i32 {

@@ -274,4 +274,123 @@ cases! { sched;
             Ok(())
         })?;
     }
+    fn nobody_has_that_number() {
+        let (nobody, room) = (999_999_999, memory::pages(1)?);
+        memory::poke(room, [48u64, 0, 0, 0, 0, 0]);
+        for (name, result) in [
+            ("sched_setparam", sys!(sched_setparam, nobody, &0i32)),
+            ("sched_getparam", sys!(sched_getparam, nobody, room + 64)),
+            ("sched_setscheduler", sys!(sched_setscheduler, nobody, c::SCHED_OTHER, &0i32)),
+            ("sched_getscheduler", sys!(sched_getscheduler, nobody)),
+            ("sched_rr_get_interval", sys!(sched_rr_get_interval, nobody, room + 64)),
+            ("sched_setattr", sys!(sched_setattr, nobody, room, 0)),
+            ("sched_getattr", sys!(sched_getattr, nobody, room + 64, 48, 0)),
+            ("sched_setaffinity", sys!(sched_setaffinity, nobody, 8, &1u64)),
+            ("sched_getaffinity", sys!(sched_getaffinity, nobody, 128, room + 64)),
+            ("getpriority", sys!(getpriority, c::PRIO_PROCESS, nobody)),
+            ("getpriority of a group", sys!(getpriority, c::PRIO_PGRP, nobody)),
+            ("getpriority of a user", sys!(getpriority, c::PRIO_USER, nobody)),
+            ("setpriority", sys!(setpriority, c::PRIO_PROCESS, nobody, 5)),
+            ("setpriority of a group", sys!(setpriority, c::PRIO_PGRP, nobody, 5)),
+            ("ioprio_get", sys!(ioprio_get, 1, nobody)),
+            ("ioprio_set", sys!(ioprio_set, 1, nobody, 2 << 13)),
+            ("prlimit64", sys!(prlimit64, nobody, c::RLIMIT_CORE, 0, room + 64)),
+            ("getpgid", sys!(getpgid, nobody)),
+            ("getsid", sys!(getsid, nobody)),
+            ("capget", sys!(capget, &[0x2008_0522u32, 999_999_999], room + 64)),
+            ("tkill", sys!(tkill, nobody, 0)),
+            ("tgkill", sys!(tgkill, nobody, nobody, 0)),
+            ("kill", sys!(kill, nobody, 0)),
+            ("kill of a group", sys!(kill, -nobody, 0)),
+            ("rt_tgsigqueueinfo", sys!(rt_tgsigqueueinfo, nobody, nobody, 0, &[0u64, 0xffff_ffff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+            ("get_robust_list", sys!(get_robust_list, nobody, room + 64, room + 72)),
+            ("process_vm_writev", sys!(process_vm_writev, nobody, &crate::kit::vector(b"x"), 1, &crate::kit::vector(b"x"), 1, 0)),
+            ("kcmp", sys!(kcmp, nobody, nobody, 1, 0, 0)),
+            ("pidfd_open", sys!(pidfd_open, 4_194_303, 0)),
+            ("wait4 of the least number", sys!(wait4, i32::MIN, 0, 0, 0)),
+        ] {
+            if result == Err(sys::Errno(c::ENOSYS)) && ["kcmp"].contains(&name) {
+                continue;
+            }
+            assert_eq!(result, Err(sys::Errno(c::ESRCH)), "{name}");
+        }
+    }
+    fn numbers_below_zero_and_null_pointers() {
+        let room = memory::pages(1)?;
+        memory::poke(room, [48u64, 0, 0, 0, 0, 0]);
+        for (name, result) in [
+            ("sched_setparam", sys!(sched_setparam, -1, &0i32)),
+            ("sched_setparam, null", sys!(sched_setparam, 0, 0)),
+            ("sched_getparam", sys!(sched_getparam, -1, room + 64)),
+            ("sched_getparam, null", sys!(sched_getparam, 0, 0)),
+            ("sched_setscheduler", sys!(sched_setscheduler, -1, c::SCHED_OTHER, &0i32)),
+            ("sched_setscheduler, null", sys!(sched_setscheduler, 0, c::SCHED_OTHER, 0)),
+            ("sched_setscheduler, policy", sys!(sched_setscheduler, 0, -1, &0i32)),
+            ("sched_setscheduler, priority", sys!(sched_setscheduler, 0, c::SCHED_FIFO, &100i32)),
+            ("sched_setparam, priority", sys!(sched_setparam, 0, &5i32)),
+            ("sched_setattr", sys!(sched_setattr, -1, room, 0)),
+            ("sched_setattr, null", sys!(sched_setattr, 0, 0, 0)),
+            ("sched_setattr, flags", sys!(sched_setattr, 0, room, 1)),
+            ("sched_setattr, policy", sys!(sched_setattr, 0, &[48u64 | 99 << 32, 0, 0, 0, 0, 0], 0)),
+            ("sched_setattr, own flags", sys!(sched_setattr, 0, &[48u64, 1 << 40, 0, 0, 0, 0], 0)),
+            ("sched_getattr", sys!(sched_getattr, -1, room + 64, 48, 0)),
+            ("sched_getattr, flags", sys!(sched_getattr, 0, room + 64, 48, 1)),
+            ("sched_getattr, size", sys!(sched_getattr, 0, room + 64, 1 << 20, 0)),
+            ("sched_get_priority_min", sys!(sched_get_priority_min, 99)),
+            ("setpriority", sys!(setpriority, 9, 0, 0)),
+            ("ioprio_get", sys!(ioprio_get, 0, 0)),
+            ("ioprio_set", sys!(ioprio_set, 9, 0, 2 << 13)),
+            ("prlimit64", sys!(prlimit64, 0, 99, 0, room)),
+            ("prlimit64, soft above hard", sys!(prlimit64, 0, c::RLIMIT_CORE, &[2u64, 1], 0)),
+            ("setpgid", sys!(setpgid, 0, -1)),
+            ("tkill", sys!(tkill, 0, 0)),
+            ("tgkill", sys!(tgkill, -1, 1, 0)),
+            ("rt_tgsigqueueinfo", sys!(rt_tgsigqueueinfo, 0, 1, 0, &[0u64; 16])),
+            ("process_vm_writev, flags", sys!(process_vm_writev, pid()?, room, 0, room, 0, 1)),
+            ("timer_getoverrun", sys!(timer_getoverrun, 12345)),
+            ("capget, version", sys!(capget, &mut [7u32, 0], room + 64)),
+            ("capset, version", sys!(capset, &mut [7u32, 0], room + 64)),
+            ("set_robust_list", sys!(set_robust_list, 0, 1)),
+        ] {
+            assert_eq!(result, Err(sys::Errno(c::EINVAL)), "{name}");
+        }
+        assert_errno(sys!(sched_setattr, 0, &mut [8u64, 0, 0, 0, 0, 0], 0), c::E2BIG);
+        assert_errno(sys!(sched_setattr, 0, &mut [56u64, 0, 0, 0, 0, 0, 0, 1], 0).and_then(|_| sys!(sched_setattr, 0, &mut [64u64, 0, 0, 0, 0, 0, 0, 1], 0)), c::E2BIG);
+        assert_errno(sys!(capset, &[0x2008_0522u32, 1], &[0u32; 6]), c::EPERM);
+    }
+    fn real_time_policies_of_root() {
+        need_root()?;
+        or_skip(sys!(sched_setscheduler, 0, c::SCHED_FIFO, &5i32), &[c::EPERM], "SCHED_FIFO")?;
+        let mut now = 0i32;
+        sys!(sched_getparam, 0, &mut now)?;
+        assert_eq!((sys!(sched_getscheduler, 0)?, now), (i64::from(c::SCHED_FIFO), 5));
+        sys!(sched_setparam, 0, &7i32)?;
+        assert_errno(sys!(sched_setparam, 0, &0i32), c::EINVAL);
+        sys!(sched_setscheduler, 0, c::SCHED_OTHER, &0i32)?;
+    }
+    fn prctl_refuses_what_does_not_fit() {
+        for (name, result) in [
+            ("PR_SET_PDEATHSIG", sys!(prctl, c::PR_SET_PDEATHSIG, 65, 0, 0, 0)),
+            ("PR_SET_DUMPABLE", sys!(prctl, c::PR_SET_DUMPABLE, 2, 0, 0, 0)),
+            ("PR_SET_KEEPCAPS", sys!(prctl, c::PR_SET_KEEPCAPS, 2, 0, 0, 0)),
+            ("PR_SET_TIMING", sys!(prctl, c::PR_SET_TIMING, 1, 0, 0, 0)),
+            ("PR_CAPBSET_READ", sys!(prctl, c::PR_CAPBSET_READ, 64, 0, 0, 0)),
+            ("PR_CAPBSET_DROP", sys!(prctl, c::PR_CAPBSET_DROP, 64, 0, 0, 0)),
+            ("PR_SET_NO_NEW_PRIVS", sys!(prctl, c::PR_SET_NO_NEW_PRIVS, 2, 0, 0, 0)),
+            ("PR_SET_NO_NEW_PRIVS, more", sys!(prctl, c::PR_SET_NO_NEW_PRIVS, 1, 1, 0, 0)),
+            ("PR_GET_NO_NEW_PRIVS, more", sys!(prctl, c::PR_GET_NO_NEW_PRIVS, 1, 0, 0, 0)),
+            ("PR_CAP_AMBIENT", sys!(prctl, c::PR_CAP_AMBIENT, 99, 0, 0, 0)),
+            ("PR_CAP_AMBIENT, more", sys!(prctl, c::PR_CAP_AMBIENT, c::PR_CAP_AMBIENT_CLEAR_ALL, 1, 0, 0)),
+            ("PR_GET_THP_DISABLE", sys!(prctl, c::PR_GET_THP_DISABLE, 1, 0, 0, 0)),
+            ("PR_MCE_KILL_GET", sys!(prctl, c::PR_MCE_KILL_GET, 1, 0, 0, 0)),
+            ("no option", sys!(prctl, 123_456, 0, 0, 0, 0)),
+        ] {
+            assert_eq!(result, Err(sys::Errno(c::EINVAL)), "{name}");
+        }
+        as_nobody(|| {
+            assert_errno(sys!(prctl, c::PR_SET_SECUREBITS, 1, 0, 0, 0), c::EPERM);
+            assert_errno(sys!(prctl, c::PR_CAP_AMBIENT, c::PR_CAP_AMBIENT_RAISE, 0, 0, 0), c::EPERM);
+            Ok(())
+        })?;
+    }
 }

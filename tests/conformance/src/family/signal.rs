@@ -383,6 +383,48 @@ cases! { signal;
         victim.kill(c::SIGKILL)?;
         victim.dies_of(c::SIGKILL)?;
     }
+    fn a_queue_without_room_is_eagain() {
+        sys!(setrlimit, c::RLIMIT_SIGPENDING, &[0u64, 0])?;
+        signal::mask(c::SIG_BLOCK, bit(40) | bit(c::SIGUSR1))?;
+        let info = queue_info(40, c::SI_QUEUE, 1);
+        for result in [
+            sys!(rt_sigqueueinfo, pid()?, 40, &info),
+            sys!(rt_tgsigqueueinfo, pid()?, tid()?, 40, &info),
+            sys!(tkill, tid()?, 40),
+            sys!(tgkill, pid()?, tid()?, 40),
+            sys!(timer_create, c::CLOCK_MONOTONIC, 0, &mut 0i32),
+        ] {
+            assert_errno(result, c::EAGAIN);
+        }
+        // kill(2) never fails so, nor do standard signals: what they tell is lost.
+        sys!(kill, pid()?, 40)?;
+        sys!(tkill, tid()?, c::SIGUSR1)?;
+        let mut pending = 0u64;
+        sys!(rt_sigpending, &mut pending, 8)?;
+        assert_eq!(pending, bit(40) | bit(c::SIGUSR1));
+    }
+    fn waits_with_a_wrong_size_or_time() {
+        assert_errno(sys!(rt_sigsuspend, &0u64, 7), c::EINVAL);
+        assert_errno(sys!(rt_sigpending, memory::pages(1)?, 16), c::EINVAL);
+        assert_errno(sys!(rt_sigtimedwait, &0u64, 0, &c::timespec { tv_sec: -1, tv_nsec: 0 }, 8), c::EINVAL);
+        assert_errno(sys!(signalfd4, -1, &0u64, 16, 0), c::EINVAL);
+        assert_errno(sys!(signalfd, -1, &0u64, 4), c::EINVAL);
+        assert_errno(sys!(sigaltstack, &[0usize, 0x10, 8192], 0), c::EINVAL);
+        for number in [-1, 65] {
+            assert_errno(sys!(tkill, tid()?, number), c::EINVAL);
+            assert_errno(sys!(tgkill, pid()?, tid()?, number), c::EINVAL);
+            assert_errno(sys!(rt_tgsigqueueinfo, pid()?, tid()?, number, &queue_info(0, c::SI_QUEUE, 0)), c::EINVAL);
+        }
+    }
+    fn another_process_is_not_told_of_kernel_codes() {
+        let info = queue_info(c::SIGUSR1, c::SI_TKILL, 0);
+        child(|| {
+            let parent = sys!(getppid)?;
+            assert_errno(sys!(rt_sigqueueinfo, parent, c::SIGUSR1, &info), c::EPERM);
+            assert_errno(sys!(rt_tgsigqueueinfo, parent, parent, c::SIGUSR1, &info), c::EPERM);
+            Ok(())
+        })?.succeeds()?;
+    }
 }
 
 static MASK_SEEN: AtomicUsize = AtomicUsize::new(0);

@@ -252,6 +252,105 @@ cases! { sysv;
         assert_errno(sys!(mq_open, c"none-such", c::O_RDWR, 0, 0), c::ENOENT);
         assert_errno(sys!(mq_unlink, c"none-such"), c::ENOENT);
     }
+    fn objects_of_others_are_eacces_and_eperm() {
+        let key = 0x4400_0000 | pid()?;
+        let flags = c::IPC_CREAT | c::IPC_EXCL | 0o600;
+        let segment = Segment(int(available(sys!(shmget, key, 4096, flags))?));
+        let set = Semaphores(int(available(sys!(semget, key, 2, flags))?));
+        let queue = Queue(int(available(sys!(msgget, key, flags))?));
+        assert_errno(sys!(semget, key, 2, flags), c::EEXIST);
+        assert_errno(sys!(msgget, key, flags), c::EEXIST);
+        assert_errno(sys!(semget, key, 3, 0), c::EINVAL);
+        let room = memory::pages(1)?;
+        as_nobody(|| {
+            for result in [
+                sys!(shmget, key, 4096, 0o600),
+                sys!(semget, key, 2, 0o600),
+                sys!(msgget, key, 0o600),
+                sys!(shmat, segment.0, 0, c::SHM_RDONLY),
+                sys!(shmctl, segment.0, c::IPC_STAT, room),
+                sys!(semctl, set.0, 0, c::IPC_STAT, room),
+                sys!(msgctl, queue.0, c::IPC_STAT, room),
+                sys!(semctl, set.0, 0, GETVAL, 0),
+                sys!(semctl, set.0, 0, GETALL, room),
+                sys!(semctl, set.0, 0, SETVAL, 1),
+                sys!(semctl, set.0, 0, SETALL, room),
+                sys!(semop, set.0, &[0u16, 1, 0], 1),
+                sys!(semtimedop, set.0, &[0u16, 1, 0], 1, 0),
+                sys!(msgsnd, queue.0, &[1u64, 1], 8, 0),
+                sys!(msgrcv, queue.0, room, 8, 0, 0),
+            ] {
+                assert_errno(result, c::EACCES);
+            }
+            for result in [
+                sys!(shmctl, segment.0, c::IPC_RMID, 0),
+                sys!(semctl, set.0, 0, c::IPC_RMID, 0),
+                sys!(msgctl, queue.0, c::IPC_RMID, 0),
+                sys!(shmctl, segment.0, c::IPC_SET, room),
+                sys!(semctl, set.0, 0, c::IPC_SET, room),
+                sys!(msgctl, queue.0, c::IPC_SET, room),
+            ] {
+                assert_errno(result, c::EPERM);
+            }
+            Ok(())
+        })?;
+    }
+    fn operations_out_of_bounds() {
+        let set = Semaphores::new(2)?;
+        let many = vec![[0u16, 0, 0]; 501];
+        let timed = |list: &[[u16; 3]], limit: usize| sys!(semtimedop, set.0, list, list.len(), limit);
+        assert_errno(sys!(semop, set.0, &many[..], many.len()), c::E2BIG);
+        assert_errno(timed(&many, 0), c::E2BIG);
+        assert_errno(timed(&[], 0), c::EINVAL);
+        assert_errno(timed(&[[5, 1, 0]], 0), c::EFBIG);
+        assert_errno(timed(&[[0, 32_767, 0], [0, 1, 0]], 0), c::ERANGE);
+        let bad = c::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
+        assert_errno(sys!(semtimedop, set.0, &[0u16, 0, 0], 1, &bad), c::EINVAL);
+        assert_errno(sys!(semtimedop, -1, &[0u16, 0, 0], 1, 0), c::EINVAL);
+        assert_errno(sys!(semop, -1, &[0u16, 0, 0], 1), c::EINVAL);
+        assert_errno(sys!(semctl, -1, 0, GETVAL, 0), c::EINVAL);
+        assert_errno(sys!(semctl, set.0, 0, 99, 0), c::EINVAL);
+        assert_errno(sys!(semctl, set.0, 0, SETALL, &[40_000u16, 0]), c::ERANGE);
+        assert_errno(sys!(semget, c::IPC_PRIVATE, 1 << 30, 0o600), c::EINVAL);
+        assert_errno(sys!(semget, c::IPC_PRIVATE, -1, 0o600), c::EINVAL);
+    }
+    fn messages_out_of_bounds() {
+        let queue = Queue::new()?;
+        let room = memory::pages(4)?;
+        memory::poke(room, 1u64);
+        assert_errno(sys!(msgsnd, -1, room, 1, 0), c::EINVAL);
+        assert_errno(sys!(msgsnd, queue.0, room, 1 << 20, 0), c::EINVAL);
+        assert_errno(sys!(msgsnd, queue.0, room, -1, 0), c::EINVAL);
+        assert_errno(sys!(msgrcv, -1, room, 1, 0, 0), c::EINVAL);
+        assert_errno(sys!(msgrcv, queue.0, room, -1, 0, 0), c::EINVAL);
+        assert_errno(sys!(msgctl, -1, c::IPC_STAT, room), c::EINVAL);
+        assert_errno(sys!(shmctl, -1, c::IPC_STAT, room), c::EINVAL);
+        assert_errno(queue.receive(7, 9, c::IPC_NOWAIT), c::ENOMSG);
+    }
+    fn queues_removed_while_waiting_are_eidrm() {
+        for sends in [false, true] {
+            let queue = Queue::new()?;
+            if sends {
+                while queue.send(1, &"x".repeat(1000), c::IPC_NOWAIT).is_ok() {}
+            }
+            let waiter = child(|| {
+                let result = if sends { queue.send(1, &"x".repeat(1000), 0) } else { queue.receive(0, 99, 0).map(drop) };
+                assert_errno(result, c::EIDRM);
+                Ok(())
+            })?;
+            let asleep = crate::kit::name(&format!("/proc/{}/stat", waiter.pid));
+            crate::kit::until(|| crate::kit::text(&asleep).is_ok_and(|stat| stat.contains(") S ")));
+            sys!(msgctl, queue.0, c::IPC_RMID, 0)?;
+            waiter.succeeds()?;
+        }
+    }
+    fn a_send_to_a_full_queue_waits_and_is_interrupted() {
+        let queue = Queue::new()?;
+        while queue.send(1, &"x".repeat(1000), c::IPC_NOWAIT).is_ok() {}
+        assert_never_restarted(|| queue.send(1, &"x".repeat(1000), 0))?;
+        let set = Semaphores::new(1)?;
+        assert_never_restarted(|| sys!(semtimedop, set.0, &[0u16, u16::MAX, 0], 1, &ms(60_000)))?;
+    }
 }
 
 struct PosixQueue(i32);

@@ -1,6 +1,6 @@
 //! Clocks, sleeping, timers that send signals, processor time.
 
-use crate::kit::{Case, assert_errno, assert_never_restarted, cases, child, int, ms, now, pestered, pid, tid, until};
+use crate::kit::{Case, as_nobody, assert_errno, assert_never_restarted, cases, child, int, ms, now, pestered, pid, tid, until};
 use crate::sys::{self, Result, memory, signal, sys};
 use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
@@ -244,6 +244,36 @@ cases! { time;
             assert_errno(now((!999_999_999 << 3) | 2), c::EINVAL);
             Ok(())
         })?.succeeds()?;
+    }
+    fn times_that_are_none() {
+        for bad in [c::timespec { tv_sec: 0, tv_nsec: -1 }, c::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 }, c::timespec { tv_sec: -1, tv_nsec: 0 }] {
+            assert_errno(sys!(clock_settime, c::CLOCK_REALTIME, &bad), c::EINVAL);
+            assert_errno(sys!(clock_nanosleep, c::CLOCK_REALTIME, 0, &bad, 0), c::EINVAL);
+            assert_errno(sys!(nanosleep, &bad, 0), c::EINVAL);
+        }
+        assert_errno(sys!(settimeofday, &[0i64, 1_000_000], 0), c::EINVAL);
+        assert_errno(sys!(settimeofday, 0, &[16 * 60i32, 0]), c::EINVAL);
+        assert_errno(sys!(setitimer, c::ITIMER_PROF, &[0i64, 0, -1, 0], 0), c::EINVAL);
+        assert_errno(sys!(setitimer, c::ITIMER_REAL, &[0i64, -1, 0, 0], 0), c::EINVAL);
+        let mut change = [0u64; 26];
+        (change[0], change[11]) = (0x4000, 1);
+        assert_errno(sys!(adjtimex, &mut change), c::EINVAL);
+        assert_errno(sys!(clock_adjtime, c::CLOCK_REALTIME, &mut change), c::EINVAL);
+        assert_errno(sys!(clock_adjtime, 99, &mut [0u64; 26]), c::EINVAL);
+        assert_errno(sys!(clock_adjtime, c::CLOCK_MONOTONIC, &mut [0u64; 26]), c::EOPNOTSUPP);
+        assert_errno(sys!(clock_nanosleep, c::CLOCK_MONOTONIC_COARSE, 0, &ms(1), 0), c::EOPNOTSUPP);
+        assert_errno(sys!(timerfd_create, c::CLOCK_PROCESS_CPUTIME_ID, 0), c::EINVAL);
+        assert_errno(sys!(timer_create, c::CLOCK_MONOTONIC_RAW, 0, &mut 0i32), c::EOPNOTSUPP);
+    }
+    fn alarms_that_wake_the_machine_are_not_for_everyone() {
+        const REALTIME_ALARM: i32 = 8;
+        const BOOTTIME_ALARM: i32 = 9;
+        as_nobody(|| {
+            for clock in [REALTIME_ALARM, BOOTTIME_ALARM] {
+                assert_errno(sys!(timerfd_create, clock, 0), c::EPERM);
+            }
+            Ok(())
+        })?;
     }
 }
 

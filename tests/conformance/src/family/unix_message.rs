@@ -1,6 +1,6 @@
 //! sendmsg and recvmsg over AF_UNIX: passed descriptors, credentials, truncation, batches.
 
-use crate::kit::{Gate, as_nobody, assert_errno, cases, child, close, file, int, need_root, pid, pipe, read, size, socket_pair, vector, vector_mut, write};
+use crate::kit::{Gate, as_nobody, assert_errno, assert_interrupted, cases, child, close, file, int, need_root, pid, pipe, read, restarted, size, socket_pair, vector, vector_mut, write};
 use crate::net::{set_option, unix_client, unix_listener};
 use crate::sys::{self, Result, memory, sys};
 use libc as c;
@@ -130,6 +130,58 @@ cases! { unix_message;
         }
         assert_eq!(sys!(recvmmsg, ends[1], &mut list, 2, 0, 0)?, 2);
         assert_eq!((list[0].msg_len, list[1].msg_len, &b[..5]), (3, 5, &b"three"[..]));
+    }
+    fn messages_refuse_what_bytes_do() {
+        let ends = socket_pair(c::SOCK_STREAM)?;
+        let lonely = int(sys!(socket, c::AF_UNIX, c::SOCK_STREAM, 0)?);
+        let part = [vector(b"x")];
+        let mut header: c::msghdr = sys::zeroed();
+        (header.msg_iov, header.msg_iovlen) = (part.as_ptr().cast_mut(), 1);
+        assert_errno(sys!(recvmsg, ends[0], &mut header, c::MSG_DONTWAIT), c::EAGAIN);
+        assert_errno(sys!(sendmsg, lonely, &header, c::MSG_NOSIGNAL), c::ENOTCONN);
+        assert_errno(sys!(recvmsg, lonely, &mut header, 0), c::EINVAL);
+        let address = [1u8, 0, b's', 0];
+        (header.msg_name, header.msg_namelen) = (address.as_ptr().cast_mut().cast(), 4);
+        assert_errno(sys!(sendmsg, ends[0], &header, 0), c::EISCONN);
+        assert_errno(sys!(sendmsg, lonely, &header, 0), c::EOPNOTSUPP);
+        header.msg_namelen = u32::MAX;
+        assert_errno(sys!(sendmsg, ends[0], &header, 0), c::EINVAL);
+        (header.msg_name, header.msg_namelen, header.msg_iovlen) = (core::ptr::null_mut(), 0, 1025);
+        assert_errno(sys!(sendmsg, ends[0], &header, 0), c::EMSGSIZE);
+        assert_errno(sys!(recvmsg, ends[0], &mut header, 0), c::EMSGSIZE);
+        header.msg_iovlen = 1;
+        while sys!(sendmsg, ends[0], &header, c::MSG_DONTWAIT).is_ok() {}
+        assert_errno(sys!(sendmsg, ends[0], &header, c::MSG_DONTWAIT), c::EAGAIN);
+        close(ends[1])?;
+        assert_errno(sys!(sendmsg, ends[0], &header, c::MSG_NOSIGNAL), c::EPIPE);
+        let datagrams = socket_pair(c::SOCK_DGRAM)?;
+        assert_errno(sys!(sendmsg, datagrams[0], &header, c::MSG_OOB), c::EOPNOTSUPP);
+        let large = vec![0u8; 1 << 20];
+        let part = [vector(&large)];
+        header.msg_iov = part.as_ptr().cast_mut();
+        assert_errno(sys!(sendmsg, datagrams[0], &header, c::MSG_DONTWAIT), c::EMSGSIZE);
+    }
+    fn messages_wait_and_are_interrupted_and_restarted() {
+        let ends = socket_pair(c::SOCK_STREAM)?;
+        let receive = || Message::new(16, 0).receive(ends[0], 0);
+        assert_interrupted(receive)?;
+        assert_eq!(restarted(receive, || { let _ = write(ends[1], b"x"); })??, 1);
+        while crate::net::send(ends[0], &[0; 4096], c::MSG_DONTWAIT).is_ok() {}
+        while crate::net::send(ends[0], b"x", c::MSG_DONTWAIT).is_ok() {}
+        assert_interrupted(|| send_control(ends[0], c::SCM_RIGHTS, &0i32.to_ne_bytes()))?;
+    }
+    fn batches_refuse_and_wait() {
+        let ends = socket_pair(c::SOCK_DGRAM)?;
+        let mut buffer = [0u8; 8];
+        let mut part = [vector_mut(&mut buffer)];
+        let mut list: [c::mmsghdr; 1] = sys::zeroed();
+        (list[0].msg_hdr.msg_iov, list[0].msg_hdr.msg_iovlen) = (part.as_mut_ptr(), 1);
+        assert_errno(sys!(recvmmsg, ends[0], &mut list, 1, c::MSG_DONTWAIT, 0), c::EAGAIN);
+        assert_errno(sys!(recvmmsg, ends[0], &mut list, 1, 0, &c::timespec { tv_sec: 0, tv_nsec: -1 }), c::EINVAL);
+        assert_eq!(sys!(recvmmsg, ends[0], &mut list, 0, 0, 0)?, 0);
+        assert_interrupted(|| sys!(recvmmsg, ends[0], &mut list, 1, 0, 0))?;
+        close(ends[1])?;
+        assert_errno(sys!(sendmmsg, ends[0], &mut list, 1, c::MSG_NOSIGNAL), c::ECONNREFUSED);
     }
 }
 

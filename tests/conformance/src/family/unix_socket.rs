@@ -1,6 +1,6 @@
 //! AF_UNIX sockets: streams, datagrams, packets and their names.
 
-use crate::kit::{assert_errno, assert_interrupted, assert_never_restarted, cases, child, close, file, fstat, int, now, pid, pipe, read, restarted, size, socket_pair, stat, write};
+use crate::kit::{as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, close, file, fstat, int, now, pid, pipe, read, restarted, size, socket_pair, stat, write};
 use crate::net::{option, recv, send, set_option, unix, unix_address, unix_bind, unix_client, unix_connect, unix_listener};
 use crate::sys::{self, Result, memory, nr, signal, sys};
 use libc as c;
@@ -285,6 +285,100 @@ cases! { unix_socket;
         close(ends[0])?;
         close(ends[1])?;
         echo.succeeds()?;
+    }
+    fn a_socket_file_of_another_is_eacces() {
+        let (stream, datagram) = (unix_listener(b"s")?, unix(c::SOCK_DGRAM)?);
+        unix_bind(datagram, b"d")?;
+        sys!(chmod, c"s", 0o600)?;
+        sys!(chmod, c"d", 0o600)?;
+        sys!(mkdir, c"closed", 0o700)?;
+        as_nobody(|| {
+            assert_errno(unix_client(b"s"), c::EACCES);
+            let fd = unix(c::SOCK_DGRAM)?;
+            let (to, len) = unix_address(b"d");
+            assert_errno(sys!(sendto, fd, b"x", 1, 0, &to, len), c::EACCES);
+            assert_errno(unix_connect(fd, b"d"), c::EACCES);
+            assert_errno(unix_bind(unix(c::SOCK_STREAM)?, b"closed/s"), c::EACCES);
+            assert_errno(unix_connect(unix(c::SOCK_STREAM)?, b"closed/s"), c::EACCES);
+            Ok(())
+        })?;
+        close(stream)?;
+    }
+    fn socket_paths_that_lead_nowhere() {
+        close(file(c"f", b"")?)?;
+        sys!(symlink, c"circle", c"circle")?;
+        for (path, errno) in [(&b"f/s"[..], c::ENOTDIR), (b"circle/s", c::ELOOP), (b"none/s", c::ENOENT)] {
+            assert_errno(unix_bind(unix(c::SOCK_STREAM)?, path), errno);
+            assert_errno(unix_connect(unix(c::SOCK_STREAM)?, path), errno);
+        }
+        let fd = unix(c::SOCK_STREAM)?;
+        for call in [nr::bind, nr::connect] {
+            let length = |len: usize| sys::call(call, [size(fd.into()), memory::pages(1).unwrap_or(0), len, 0, 0, 0]);
+            assert_errno(length(111), c::EINVAL);
+            assert_errno(length(usize::MAX), c::EINVAL);
+        }
+    }
+    fn lengths_below_zero_are_einval() {
+        let fd = unix_listener(b"s")?;
+        let client = unix_client(b"s")?;
+        let mut room = [0u8; 128];
+        assert_errno(sys!(getsockname, fd, &mut room, &mut -1i32), c::EINVAL);
+        assert_errno(sys!(getpeername, client, &mut room, &mut -1i32), c::EINVAL);
+        assert_errno(sys!(getsockopt, fd, c::SOL_SOCKET, c::SO_TYPE, &mut room, &mut -1i32), c::EINVAL);
+        assert_errno(sys!(setsockopt, fd, c::SOL_SOCKET, c::SO_PASSCRED, &room, -1), c::EINVAL);
+        assert_errno(sys!(accept, fd, &mut room, &mut -1i32), c::EINVAL);
+    }
+    fn options_that_do_not_fit() {
+        let fd = unix(c::SOCK_STREAM)?;
+        assert_errno(set_option(fd, c::SOL_SOCKET, c::SO_RCVTIMEO, &[0i64, 1_000_000]), c::EDOM);
+        assert_errno(set_option(fd, c::SOL_SOCKET, c::SO_RCVTIMEO, &1i32), c::EINVAL);
+        assert_errno(set_option(fd, c::SOL_SOCKET, c::SO_LINGER, &1i32), c::EINVAL);
+        assert_errno(set_option(fd, c::SOL_SOCKET, c::SO_TYPE, &1i32), c::ENOPROTOOPT);
+        assert_errno(set_option(fd, 9999, 1, &1i32), c::EOPNOTSUPP);
+        assert_errno(option(fd, 9999, 1), c::EOPNOTSUPP);
+        assert_errno(set_option(fd, c::SOL_SOCKET, 9999, &1i32), c::ENOPROTOOPT);
+    }
+    fn unconnected_and_connected_sockets_refuse() {
+        let (stream, packet, datagram) = (unix(c::SOCK_STREAM)?, unix(c::SOCK_SEQPACKET)?, unix(c::SOCK_DGRAM)?);
+        assert_errno(send(stream, b"x", c::MSG_NOSIGNAL), c::ENOTCONN);
+        assert_errno(recv(stream, 1, 0), c::EINVAL);
+        assert_errno(send(packet, b"x", c::MSG_NOSIGNAL), c::ENOTCONN);
+        assert_errno(recv(packet, 1, 0), c::ENOTCONN);
+        assert_errno(send(datagram, b"x", 0), c::ENOTCONN);
+        assert_errno(recv(datagram, 1, c::MSG_DONTWAIT), c::EAGAIN);
+        for fd in [stream, packet, datagram] {
+            assert_errno(sys!(getpeername, fd, &mut [0u8; 16], &mut 16u32), c::ENOTCONN);
+        }
+        assert_errno(sys!(accept, datagram, 0, 0), c::EOPNOTSUPP);
+        assert_errno(sys!(accept4, datagram, 0, 0, 0), c::EOPNOTSUPP);
+        assert_errno(sys!(accept4, stream, 0, 0, 0), c::EINVAL);
+        assert_errno(sys!(listen, stream, 1), c::EINVAL);
+        let (server, ends) = (unix_listener(b"s")?, socket_pair(c::SOCK_STREAM)?);
+        let (to, len) = unix_address(b"s");
+        assert_errno(sys!(sendto, ends[0], b"x", 1, 0, &to, len), c::EISCONN);
+        assert_errno(sys!(sendto, stream, b"x", 1, 0, &to, len), c::EOPNOTSUPP);
+        assert_errno(unix_connect(ends[0], b"s"), c::EISCONN);
+        assert_errno(unix_connect(server, b"s"), c::EINVAL);
+        let pair = socket_pair(c::SOCK_DGRAM)?;
+        assert_errno(send(pair[0], b"x", c::MSG_OOB), c::EOPNOTSUPP);
+        assert_errno(recv(pair[0], 1, c::MSG_OOB), c::EOPNOTSUPP);
+    }
+    fn accept4_waits_and_is_interrupted() {
+        let server = unix_listener(b"s")?;
+        assert_interrupted(|| sys!(accept4, server, 0, 0, 0))?;
+        restarted(|| sys!(accept4, server, 0, 0, 0), || { let _ = unix_client(b"s"); })??;
+        sys!(fcntl, server, c::F_SETFL, c::O_NONBLOCK)?;
+        assert_errno(sys!(accept4, server, 0, 0, 0), c::EAGAIN);
+        assert_errno(sys!(accept4, server, 0, 0, 1), c::EINVAL);
+    }
+    fn connect_waits_for_room_and_is_interrupted() {
+        let server = unix(c::SOCK_STREAM)?;
+        unix_bind(server, b"s")?;
+        sys!(listen, server, 0)?;
+        unix_client(b"s")?;
+        let fd = unix(c::SOCK_STREAM)?;
+        assert_interrupted(|| unix_connect(fd, b"s"))?;
+        restarted(|| unix_connect(fd, b"s"), || { let _ = sys!(accept, server, 0, 0); })??;
     }
 }
 
