@@ -85,8 +85,9 @@ pub struct Row {
     pub number: u16,
     /// Name.
     pub name: &'static str,
-    /// Names and types of the arguments, for tracing.
-    pub arguments: &'static [(&'static str, &'static str)],
+    /// Names and types of the arguments, for tracing: `name: type;` each. One text, for each address in a constant is a
+    /// relocation of every start.
+    pub arguments: &'static str,
     /// Support.
     pub support: Support,
     /// Restart class.
@@ -121,10 +122,10 @@ macro_rules! syscalls {
             super::Row {
                 number: $number,
                 name: stringify!($name),
-                arguments: &[$((stringify!($arg), stringify!($ty))),*],
+                arguments: concat!($(stringify!($arg), ": ", stringify!($ty), ";"),*),
                 support: super::syscalls!(@support $support $($missing)?),
                 restart: super::syscalls!(@restart $($restart)?),
-                handler: super::syscalls!(@handler ($($arg: $ty),*) $($handler)?),
+                handler: super::syscalls!(@handler $name ($($arg: $ty),*) $($handler)?),
             },
         )*];
     };
@@ -132,13 +133,15 @@ macro_rules! syscalls {
     (@support $support:ident $missing:literal) => { super::Support::$support($missing) };
     (@restart) => { Restart::Always };
     (@restart $restart:expr) => { $restart };
-    (@handler ($($arg:ident : $ty:ty),*)) => { None };
-    (@handler ($($arg:ident : $ty:ty),*) $handler:path) => {
-        Some(|task: &crate::Task, frame: &machine::TrapFrame| -> crate::Result<u64> {
+    (@handler $name:ident ($($arg:ident : $ty:ty),*)) => { None };
+    (@handler $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
+        // Not a closure: profiles and the order of the text know the row by its name.
+        fn $name(task: &crate::Task, frame: &machine::TrapFrame) -> crate::Result<u64> {
             let mut _registers = frame.arguments().into_iter();
             $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
             $handler(task $(, $arg)*).map(super::args::IntoReg::into_reg)
-        })
-    };
+        }
+        Some($name)
+    }};
 }
 pub(crate) use syscalls;

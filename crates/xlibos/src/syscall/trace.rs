@@ -26,9 +26,10 @@ pub fn enter(task: &Task, number: u64, row: Option<&Row>, arguments: &[u64; 6]) 
 pub fn leave(task: &Task, row: Option<&'static Row>, arguments: &[u64; 6], result: Result<u64>) {
     let Some(row) = row else { return };
     let mut line = alloc::format!("[pid {}] {}(", task.tid(), row.name);
-    for (index, ((name, kind), value)) in row.arguments.iter().zip(arguments).enumerate() {
+    let described = row.arguments.split_terminator(';').filter_map(|argument| argument.split_once(": "));
+    for (index, ((name, kind), value)) in described.zip(arguments).enumerate() {
         let separator = if index == 0 { "" } else { ", " };
-        let text = match *kind {
+        let text = match kind {
             "UserPath" => {
                 let path = machine::guest::read_string(*value, 256).unwrap_or_default();
                 alloc::format!("\"{}\"", String::from_utf8_lossy(&path))
