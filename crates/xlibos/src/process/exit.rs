@@ -133,7 +133,10 @@ fn drop_files(task: &Task) {
 pub fn release_memory_words(task: &Task) {
     super::robust::release(task);
     let word = task.clear_child_tid.swap(0, Ordering::SeqCst);
-    if word != 0 && guest::write_value(word, &0_u32).is_ok() {
+    // The task's own, and ours: as Linux, which leaves the word alone where nobody else has the memory.
+    let mm = task.process.mm();
+    let is_shared = task.process.thread_count() > 1 || Arc::strong_count(&mm) > 2;
+    if word != 0 && is_shared && guest::write_value(word, &0_u32).is_ok() {
         const FUTEX_WAKE: u32 = 1;
         let _ = machine::host::futex_guest(word, FUTEX_WAKE, 1, machine::host::FutexArg::None, 0, 0);
         futex_set::wake(task, word, Scope::Shared, 1);

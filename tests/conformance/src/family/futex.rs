@@ -285,6 +285,14 @@ cases! { futex;
         }
         crate::kit::wait(pid, 0)?;
     }
+    fn thread_id_is_not_cleared_where_nobody_shares_the_memory() {
+        let words = memory::shared()?;
+        let places = crate::sys::process::Places { child_tid: words.as_ptr().addr(), ..Default::default() };
+        let flags = c::CLONE_CHILD_CLEARTID | c::CLONE_CHILD_SETTID | c::SIGCHLD;
+        let pid = crate::sys::process::clone(flags, nothing, 0, places)?;
+        crate::kit::wait(pid, 0)?;
+        assert_eq!(words[0].load(SeqCst).cast_signed(), pid);
+    }
     fn waitv_waits_for_many() {
         let words = [AtomicU32::new(0), AtomicU32::new(0)];
         std::thread::scope(|scope| {
