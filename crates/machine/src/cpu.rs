@@ -262,6 +262,16 @@ impl Cpu {
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
     }
 
+    /// Reads where it lies. In a new host process a read maps the pages around, the first write one page.
+    #[cfg(target_os = "none")]
+    pub(crate) fn touch_task(&self) {
+        let task: *const u8 = self.task.load(Ordering::Relaxed).cast();
+        if !task.is_null() {
+            // SAFETY: set by `set_task` and kept alive by the area.
+            let _ = unsafe { task.read_volatile() };
+        }
+    }
+
     /// Whether it has one: a guest's thread.
     pub(crate) fn has_task(&self) -> bool {
         !self.task.load(Ordering::Relaxed).is_null()

@@ -40,6 +40,7 @@ extern "C" fn before_return(cpu: &'static Cpu) {
 /// First code of a new host thread, on its LibOS stack.
 extern "C" fn child_entry(cpu: &'static Cpu) {
     use core::sync::atomic::Ordering;
+    cpu.touch_task();
     crate::trap::set_signal_stack(cpu);
     crate::stack::guard(cpu);
     if cpu.pid.load(Ordering::Relaxed) == 0 {

@@ -35,7 +35,7 @@ const LASTING: u32 = 10;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct HandOver {
-    /// Address of the area that the thread has woken since it last slept, 0 for none, and when.
+    /// Address of the area that the thread has woken since it last slept, 0 for none, and when; 0 the first time.
     woke: Cell<u64>,
     woke_at: Cell<u64>,
     /// Word of guest memory at which it sleeps, or slept and has not run yet.
@@ -169,7 +169,9 @@ pub(crate) fn wakes(target: &Cpu) {
         return;
     }
     own.hand_over.woke.set(address(target));
-    own.hand_over.woke_at.set(crate::clock::monotonic_ns());
+    // The first time the clock is left alone: most pairs never meet again, as a child and who waits for it.
+    let is_known = own.hand_over.partner.load(Relaxed) == address(target);
+    own.hand_over.woke_at.set(if is_known { crate::clock::monotonic_ns() } else { 0 });
     if own.hand_over.is_ready_for(address(target)) && target.hand_over.is_ready_for(address(own)) {
         tie(own, Some(target));
     }
@@ -182,7 +184,8 @@ pub(crate) fn sleeps() {
     let woke = mine.woke.take();
     let Some(woken) = cpu::at(woke) else { return };
     mine.ran_on.store(crate::clock::processor().0, Relaxed);
-    let soon = crate::clock::monotonic_ns().saturating_sub(mine.woke_at.get()) < SOON_NS;
+    let woke_at = mine.woke_at.get();
+    let soon = woke_at != 0 && crate::clock::monotonic_ns().saturating_sub(woke_at) < SOON_NS;
     if mine.slept(woke, soon, !woken.is_asleep()) {
         part(own);
     }
