@@ -35,6 +35,7 @@ use rows::{Kind, Row};
 use runtime::Runtime;
 use serde_json::{Value, json};
 use site::Site;
+pub(crate) use site::build_workload;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 

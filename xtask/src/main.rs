@@ -5,6 +5,7 @@ mod build;
 mod command;
 mod demo;
 mod lint;
+mod order;
 mod profile;
 mod setup;
 mod test;
@@ -35,6 +36,8 @@ enum Verb {
     Bench(bench::Args),
     /// Run a program in a container and show where its time goes, by function
     Profile(profile::Args),
+    /// Follow forks, threads and programs instruction by instruction, and put the LibOS's functions in the order of their use
+    Order,
     /// Check formatting, clippy with warnings denied, and the budgets of CONTRIBUTING.md
     Lint(lint::Args),
 }
@@ -56,6 +59,7 @@ fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Test(args) => test::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Profile(args) => profile::run(args),
+        Verb::Order => order::run(),
         Verb::Lint(args) => lint::run(args),
     }
 }

@@ -69,6 +69,26 @@ fn what_is_known_is_not_asked_again() {
     }
 }
 
+/// Page faults of so many forks, the rest of the program included.
+fn faults(program: &Path, forks: u64) -> u64 {
+    let run = || {
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "--"]).arg(program).args(["fork", &forks.to_string()]);
+        let report: serde_json::Value = serde_json::from_slice(&run(command).stderr).expect("a report");
+        report["minorFaults"].as_u64().expect("a count")
+    };
+    (0..4).map(|_| run()).min().unwrap_or(u64::MAX)
+}
+
+#[test]
+fn a_forked_child_finds_what_it_runs_on_few_pages() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = program(directory.path());
+    let each = (faults(&program, 10 + MORE) - faults(&program, 10)) / MORE;
+    // The C library's own are 25 of them. Where there are more: `cargo xtask order`.
+    assert!(each <= 44, "{each} page faults a fork");
+}
+
 /// A tree of 40 directories with ten files each.
 fn tree() -> tempfile::TempDir {
     let tree = tempfile::tempdir().expect("directory");

@@ -73,7 +73,7 @@ impl Site {
 }
 
 /// The workload is static, so that the same file runs everywhere.
-fn build_workload(program: &Path) -> Result<()> {
+pub(crate) fn build_workload(program: &Path) -> Result<()> {
     let source = command::root().join("benches/workload");
     let entries = std::fs::read_dir(&source).with_context(|| format!("cannot list {}", source.display()))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
