@@ -26,6 +26,8 @@ pub const ARENA_OFFSET: u64 = 0x100_0000;
 /// Bytes of one thread area: a guard page, which is not mapped, the LibOS stack, the alternate stack, the control block.
 /// The host maps as much of a file around a fault as lies between holes: so the hole comes first.
 pub const THREAD_AREA: u64 = 0x1_0000;
+/// How many thread areas an arena has.
+pub const THREAD_COUNT: u64 = 4096;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 

@@ -102,8 +102,9 @@ pub struct Cpu {
     lock_sleeps: Cell<u64>,
     counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
-    /// Turn of [`crate::epoch`] at which the thread pinned the time; 0 for not at all.
-    pub(crate) pinned_at: AtomicU64,
+    /// See [`Cpu::pinned_at`].
+    #[cfg(not(target_os = "none"))]
+    pinned_at: AtomicU64,
     /// How many pins it has.
     pub(crate) pin_depth: Cell<u32>,
     /// Whom the thread wakes before it sleeps: see [`crate::hand_over`].
@@ -207,6 +208,22 @@ impl Cpu {
                 crate::host::interrupt(pid.cast_signed(), tid.cast_signed());
             }
         }
+    }
+
+    /// Turn of [`crate::epoch`] at which the thread pinned the time; 0 for not at all. Not in the area: who looks for the oldest
+    /// pin would touch a page a thread, which a new process has not got.
+    #[cfg(target_os = "none")]
+    #[inline]
+    pub(crate) fn pinned_at(&self) -> &AtomicU64 {
+        let address = core::ptr::from_ref(self) as u64;
+        let index = address.wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA;
+        &PINNED_AT[index as usize % PINNED_AT.len()].0
+    }
+
+    /// As the image's.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn pinned_at(&self) -> &AtomicU64 {
+        &self.pinned_at
     }
 
     /// Marks pending work of the calling thread itself.
@@ -430,6 +447,18 @@ pub fn is_guest_range(addr: u64, len: u64) -> bool {
     let Some(end) = addr.checked_add(len) else { return false };
     end <= USER_END && (end <= LIBOS_START.load(Ordering::Relaxed) || addr >= LIBOS_END.load(Ordering::Relaxed))
 }
+
+/// A line of the cache, so that no thread slows another one.
+#[cfg(target_os = "none")]
+#[repr(align(64))]
+struct PinnedAt(AtomicU64);
+
+/// By area. Behind the rest of the data, few of whose pages are for this.
+#[cfg(target_os = "none")]
+// SAFETY: a section of zeros, as any other of that kind.
+#[unsafe(link_section = ".bss.pinned_at")]
+static PINNED_AT: [PinnedAt; abi::boot::THREAD_COUNT as usize] =
+    [const { PinnedAt(AtomicU64::new(0)) }; abi::boot::THREAD_COUNT as usize];
 
 /// The pool of areas.
 #[cfg(target_os = "none")]
@@ -669,7 +698,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
             continue;
         }
         let given_back = !cpu.in_use.load(Ordering::Acquire);
-        cpu.pinned_at.store(0, Ordering::Release);
+        cpu.pinned_at().store(0, Ordering::Release);
         cpu.tid.store(0, Ordering::Release);
         if !given_back {
             lost(cpu);

@@ -3,7 +3,7 @@
 //! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
 
 use crate::filter::{self, FilterError};
-use abi::boot::{ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA};
+use abi::boot::{ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA, THREAD_COUNT};
 use abi::config::Config;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
@@ -15,8 +15,6 @@ mod runner;
 
 pub use elf::ElfError;
 
-/// How many thread areas an arena has.
-pub const THREAD_COUNT: u64 = 4096;
 /// Length of an arena where nothing else is said; it is sparse.
 pub const DEFAULT_ARENA: u64 = 2 << 30;
 
