@@ -87,11 +87,12 @@ impl Images {
         if attributes.size > FILE_LIMIT || !is_candidate(file, size)? {
             return Err(Errno::NOEXEC);
         }
-        let finding = match self.stored(file, size, attributes)? {
-            Some(finding) => finding,
-            None => self.built(file, size, &key)?,
+        let (finding, is_stored) = match self.stored(file, size, attributes)? {
+            Some(finding) => (finding, true),
+            None => (self.built(file, size, &key)?, false),
         };
-        if is_settled(attributes) {
+        // The container keeps what it gets: whoever asks again is rare, and finds a stored one in the store again.
+        if is_settled(attributes) && !(is_stored && finding.is_some()) {
             self.remember(key, finding.clone());
         }
         finding.ok_or(Errno::NOEXEC)
