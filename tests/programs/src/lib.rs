@@ -2,6 +2,7 @@
 //!
 //! `XC_BIN` names the `xc` under test; `cargo xtask test` sets it. Without it the tests fail and say so.
 
+pub mod caller;
 pub mod host;
 pub mod picked;
 
