@@ -220,12 +220,14 @@ pub enum Request<'a> {
 /// A step of a container's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartStep {
-    /// Mounts, streams, the first process: ours.
+    /// Streams, the first process: ours.
     Container,
     /// The working directory.
     Directory,
     /// The program and its interpreters.
     Program,
+    /// A mount.
+    Mount,
 }
 
 /// How many kinds of request there are.

@@ -93,7 +93,9 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
         }
         End::Died => match loader::panic_record(&arena, &layout) {
             Some(record) => bail!("the LibOS stopped, which is a bug of ours: {record}"),
-            None => bail!("the container ended without a word: killed from outside, or by a program that broke it"),
+            None => bail!(
+                "the container ended without a word: killed from outside, by a program that broke it, or by a limit that `xc doctor` names"
+            ),
         },
     }
 }
@@ -224,7 +226,13 @@ fn exit_code(status: i32) -> u8 {
 fn report_start_failure(command: &Command, options: &Options, step: StartStep, errno: i32, what: &[u8]) -> u8 {
     let missing = missing_program(command);
     let (code, hint) = match (step, errno) {
-        (StartStep::Container, _) => (125, "the container could not be set up"),
+        (StartStep::Container, _) => (125, "the container could not be set up: `xc doctor` says what this host lacks"),
+        (StartStep::Mount, libc::ENOTDIR) => (125, "directories are mounted on directories, and files on files"),
+        (StartStep::Mount, libc::ENOENT) => (125, "nothing can be mounted there"),
+        (StartStep::Mount, libc::EACCES) => {
+            (125, "the caller may not read what is mounted there, or what it is mounted on")
+        }
+        (StartStep::Mount, _) => (125, "the container could not be set up"),
         (StartStep::Directory, libc::ENOENT) => (127, "no such directory in the container: name another with -w"),
         (StartStep::Directory, _) => (126, "name another working directory with -w"),
         (StartStep::Program, libc::ENOENT) => (127, missing.as_str()),
@@ -236,9 +244,13 @@ fn report_start_failure(command: &Command, options: &Options, step: StartStep, e
         (StartStep::Program, libc::E2BIG) => (126, "arguments and environment are too long together"),
         (StartStep::Program, _) => (126, "it could not be loaded"),
     };
-    let deed = if step == StartStep::Directory { "enter the working directory" } else { "start" };
+    let deed = match step {
+        StartStep::Directory => "enter the working directory",
+        StartStep::Mount => "mount",
+        StartStep::Container | StartStep::Program => "start",
+    };
     let of = options.name.as_deref().map_or_else(String::new, |name| format!("{name}: "));
-    let what = loader::printable(what);
+    let what = if what.is_empty() { "\"\"".to_owned() } else { loader::printable(what) };
     eprintln!("xc: {of}cannot {deed} {what}: {}: {hint}", std::io::Error::from_raw_os_error(errno));
     code
 }

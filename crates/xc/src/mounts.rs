@@ -5,7 +5,7 @@ use crate::size;
 use abi::config::{Mount, MountFlags, MountSource};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use xkernel::broker::Export;
 use xkernel::mountinfo;
@@ -44,12 +44,15 @@ impl Mounts {
     /// # Errors
     /// Names the directory.
     pub fn of_directory(root: &Path, read_only: bool) -> Result<Self> {
-        if !root.is_dir() {
-            bail!("{}: not a directory; --rootfs takes a directory with a root file system", root.display());
+        let metadata = root.metadata();
+        let refused = metadata.map_or_else(Some, |it| (!it.is_dir()).then(|| std::io::ErrorKind::NotADirectory.into()));
+        if let Some(error) = refused {
+            bail!("--rootfs {}: {error}: give a directory with a root file system", root.display());
         }
         let mut mounts = Self::default();
-        let export = mounts.export(root, read_only)?;
-        mounts.add(b"/", mounts.host(export, false), writes_refused(read_only));
+        let tree = mounts.tree(root, b"/", read_only)?;
+        let is_seen = |mount: &Mount| !lies_below_own(Path::new(OsStr::from_bytes(&mount.target)));
+        mounts.list.extend(tree.into_iter().filter(is_seen));
         Ok(mounts)
     }
 
@@ -64,8 +67,7 @@ impl Mounts {
         mounts.add(b"/", mounts.host(root, true), MountFlags::default());
         for mountinfo::Mount { target, kind, .. } in table {
             let own = target == Path::new("/");
-            let below_own = ["/proc", "/sys", "/dev"].iter().any(|own| target.starts_with(own));
-            if own || below_own || HIDDEN.contains(&kind.as_str()) {
+            if own || lies_below_own(&target) || HIDDEN.contains(&kind.as_str()) {
                 continue;
             }
             // A mount that cannot be opened, or is hidden by another, is not shown.
@@ -85,20 +87,15 @@ impl Mounts {
         for (target, source) in [("/proc", MountSource::Proc), ("/sys", MountSource::Sys), ("/dev", MountSource::Dev)] {
             self.add(target.as_bytes(), source, MountFlags::default());
         }
-        let mut wanted: Vec<&[u8]> = Vec::new();
+        let mut wanted = Vec::new();
         for text in &options.tmpfs {
-            wanted.push(self.add_tmpfs(text).with_context(|| format!("--tmpfs {}", text.display()))?);
+            wanted.push(vec![tmpfs(text).with_context(|| format!("--tmpfs {}", text.display()))?]);
         }
         for text in &options.volume {
-            wanted.push(self.add_volume(text).with_context(|| format!("--volume {}", text.display()))?);
+            wanted.push(self.volume(text).with_context(|| format!("--volume {}", text.display()))?);
         }
-        wanted.sort_unstable();
-        match wanted.windows(2).find(|pair| pair.first() == pair.last()) {
-            Some(pair) => {
-                bail!("{} is asked for twice by --volume or --tmpfs", shown(pair.first().unwrap_or(&&b""[..])))
-            }
-            None => Ok(()),
-        }
+        self.list.extend(in_order(wanted)?);
+        Ok(())
     }
 
     fn add(&mut self, target: &[u8], source: MountSource, flags: MountFlags) {
@@ -116,29 +113,28 @@ impl Mounts {
         Ok(number)
     }
 
-    /// `DIR[:size=SIZE,mode=OCTAL,ro,noexec,nosuid,nodev]`; returns the directory.
-    fn add_tmpfs<'a>(&mut self, text: &'a OsStr) -> Result<&'a [u8]> {
-        let mut parts = text.as_bytes().splitn(2, |&b| b == b':');
-        let target = target_of(parts.next().unwrap_or(&[]))?;
-        let (mut bytes, mut permissions, mut flags) = (0, 0o1777, MountFlags::default());
-        for option in parts.next().unwrap_or(&[]).split(|&b| b == b',').filter(|option| !option.is_empty()) {
-            let option = str::from_utf8(option).context("an option is no text")?;
-            match option.split_once('=') {
-                None if set_flag(&mut flags, option) => {}
-                Some(("size", value)) => bytes = size::parse(value).with_context(|| format!("{value} is no size"))?,
-                Some(("mode", value)) => {
-                    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-                    permissions = mode.with_context(|| format!("{value} is no mode"))?;
-                }
-                _ => bail!("unknown option {option}; size=, mode=, ro, noexec, nosuid and nodev are known"),
+    /// A directory or file of the host, and the mounts below it.
+    fn tree(&mut self, source: &Path, target: &[u8], read_only: bool) -> Result<Vec<Mount>> {
+        let flags = writes_refused(read_only);
+        let export = self.export(source, read_only)?;
+        let mut tree = vec![Mount { target: target.to_vec(), source: self.host(export, false), flags }];
+        let source = source.canonicalize().with_context(|| source.display().to_string())?;
+        for below in mountinfo::of_host().context("cannot read the host's mounts")? {
+            let Ok(inner) = below.target.strip_prefix(&source) else { continue };
+            if inner == Path::new("") || HIDDEN.contains(&below.kind.as_str()) {
+                continue;
+            }
+            // As for the host's root.
+            if let Ok(export) = self.export(&below.target, read_only) {
+                let target = Path::new(OsStr::from_bytes(target)).join(inner).into_os_string().into_vec();
+                tree.push(Mount { target, source: self.host(export, false), flags });
             }
         }
-        self.add(target, MountSource::Tmpfs { size: bytes, mode: permissions }, flags);
-        Ok(target)
+        Ok(tree)
     }
 
-    /// `SRC:DST[:ro]`; returns the destination.
-    fn add_volume<'a>(&mut self, text: &'a OsStr) -> Result<&'a [u8]> {
+    /// `SRC:DST[:ro]`.
+    fn volume(&mut self, text: &OsStr) -> Result<Vec<Mount>> {
         let parts: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
         let (source, target, mode) = match parts.as_slice() {
             [source, target] => (*source, *target, &b"rw"[..]),
@@ -154,10 +150,49 @@ impl Mounts {
             b"ro" => true,
             other => bail!("unknown option {}; only ro and rw are known", shown(other)),
         };
-        let export = self.export(Path::new(OsStr::from_bytes(source)), read_only)?;
-        self.add(target, self.host(export, false), writes_refused(read_only));
-        Ok(target)
+        self.tree(Path::new(OsStr::from_bytes(source)), &target, read_only)
     }
+}
+
+/// Places that containers have of their own.
+fn lies_below_own(target: &Path) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|own| target.starts_with(own))
+}
+
+/// What options ask for, each with what comes with it, in the order in which it is mounted: what lies deeper comes later, or
+/// it would be hidden.
+fn in_order(mut wanted: Vec<Vec<Mount>>) -> Result<Vec<Mount>> {
+    let place = |tree: &Vec<Mount>| {
+        let target = tree.first().map_or(Vec::new(), |mount| mount.target.clone());
+        (target.iter().filter(|&&b| b == b'/').count(), target)
+    };
+    wanted.sort_by_key(place);
+    let places: Vec<_> = wanted.iter().map(place).collect();
+    match places.windows(2).find_map(|pair| pair.first().filter(|one| pair.last() == Some(one))) {
+        Some((_, target)) => bail!("{} is asked for twice by --volume or --tmpfs", shown(target)),
+        None => Ok(wanted.into_iter().flatten().collect()),
+    }
+}
+
+/// `DIR[:size=SIZE,mode=OCTAL,ro,noexec,nosuid,nodev]`.
+fn tmpfs(text: &OsStr) -> Result<Mount> {
+    let mut parts = text.as_bytes().splitn(2, |&b| b == b':');
+    let target = target_of(parts.next().unwrap_or(&[]))?;
+    let usual = MountFlags { no_set_id: true, no_devices: true, ..MountFlags::default() };
+    let (mut bytes, mut permissions, mut flags) = (0, 0o1777, usual);
+    for option in parts.next().unwrap_or(&[]).split(|&b| b == b',').filter(|option| !option.is_empty()) {
+        let option = str::from_utf8(option).context("an option is no text")?;
+        match option.split_once('=') {
+            None if set_flag(&mut flags, option) => {}
+            Some(("size", value)) => bytes = size::parse(value).with_context(|| format!("{value} is no size"))?,
+            Some(("mode", value)) => {
+                let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
+                permissions = mode.with_context(|| format!("{value} is no mode"))?;
+            }
+            _ => bail!("unknown option {option}; size=, mode=, ro, noexec, nosuid and nodev are known"),
+        }
+    }
+    Ok(Mount { target, source: MountSource::Tmpfs { size: bytes, mode: permissions }, flags })
 }
 
 fn writes_refused(read_only: bool) -> MountFlags {
@@ -181,8 +216,8 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A place in the container for a mount of the caller's: absolute, and not all of it.
-fn target_of(path: &[u8]) -> Result<&[u8]> {
+/// A place in the container for a mount of the caller's, as it is written shortest: absolute, and not all of it.
+fn target_of(path: &[u8]) -> Result<Vec<u8>> {
     if !path.starts_with(b"/") {
         bail!("the place in the container is {:?}, which is no absolute path", shown(path));
     }
@@ -193,7 +228,7 @@ fn target_of(path: &[u8]) -> Result<&[u8]> {
     if names().next().is_none() {
         bail!("the place in the container is /, which --rootfs gives");
     }
-    Ok(path)
+    Ok(names().flat_map(|name| [b"/", name].concat()).collect())
 }
 
 #[cfg(test)]
@@ -206,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_volume_is_said() {
-        let of = |text: &str| refusal(|mounts| mounts.add_volume(OsStr::new(text)).map(|_| ()));
+        let of = |text: &str| refusal(|mounts| mounts.volume(OsStr::new(text)).map(|_| ()));
         assert!(of("/tmp").contains("write SRC:DST"));
         assert!(of("/tmp:/a:ro:x").contains("write SRC:DST"));
         assert!(of(":/a").contains("source is empty"));
@@ -220,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_tmpfs_is_said() {
-        let of = |text: &str| refusal(|mounts| mounts.add_tmpfs(OsStr::new(text)).map(|_| ()));
+        let of = |text: &str| refusal(|_| tmpfs(OsStr::new(text)).map(|_| ()));
         assert!(of("a").contains("no absolute path"));
         assert!(of("/a:size=x").contains("x is no size"));
         assert!(of("/a:mode=8").contains("8 is no mode") && of("/a:mode=17777").contains("17777"));
@@ -229,10 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_deeper_is_mounted_later_and_nothing_twice() {
+        let of = |texts: &[&str]| in_order(texts.iter().map(|text| vec![tmpfs(OsStr::new(text)).unwrap()]).collect());
+        let mounts = of(&["/a/b/c", "/d//e/", "/b", "/a/./b"]).unwrap();
+        let targets: Vec<&[u8]> = mounts.iter().map(|mount| mount.target.as_slice()).collect();
+        assert_eq!(targets, [&b"/b"[..], b"/a/b", b"/d/e", b"/a/b/c"]);
+        for same in ["/a/b", "/a/b/", "//a/./b"] {
+            let error = of(&["/a/b", "/c", same]).unwrap_err().to_string();
+            assert!(error.contains("/a/b is asked for twice"), "{same}: {error}");
+        }
+    }
+
+    #[test]
     fn flags_of_a_tmpfs_are_those_of_mount() {
-        let mut mounts = Mounts::default();
-        assert!(mounts.add_tmpfs(OsStr::new("/a:noexec,ro,nosuid,rw,nodev,dev")).is_ok());
-        let flags = mounts.list.first().map(|mount| mount.flags);
+        let flags = tmpfs(OsStr::new("/a:noexec,ro,rw,dev")).ok().map(|mount| mount.flags);
         assert_eq!(flags, Some(MountFlags { no_exec: true, no_set_id: true, ..MountFlags::default() }));
     }
 }

@@ -271,7 +271,7 @@ type StartError = (StartStep, Errno, Vec<u8>);
 fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
     let ours = |what: &'static [u8]| move |errno| (StartStep::Container, errno, what.to_vec());
     crate::mm::charge::set_limit(config.memory_limit);
-    let root = crate::fs::init(config).map_err(ours(b"the mounts"))?;
+    let root = crate::fs::init(config).map_err(|(errno, target)| (StartStep::Mount, errno, target))?;
     let area = machine::cpu::allocate().map_err(ours(b"thread area"))?;
     let task = first_task(config, root, area).map_err(ours(b"the first task"))?;
     let in_directory = |errno| (StartStep::Directory, errno, config.cwd.clone());

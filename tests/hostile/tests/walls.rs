@@ -232,18 +232,29 @@ fn no_name_leads_out_of_an_export() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
     let made = Command::new("mkfifo").arg(at("fifo")).status().unwrap();
     assert!(made.success());
-    // As root a device as well, and a mount below the volume, in a mount namespace of its own.
+    // As root a device as well, and a mount that the volume is given after the container, in a mount namespace of its own.
     let device = Command::new("mknod").arg(at("device")).args(["c", "1", "3"]).stderr(Stdio::null()).status().unwrap();
-    let script = "mount -t tmpfs none \"$1/mounted\" && echo secret >\"$1/mounted/secret\" && shift && exec \"$@\"";
-    let mut command = if device.success() { Command::new("unshare") } else { Command::new("env") };
+    let mut command = Command::new(if device.success() { "unshare" } else { "env" });
     if device.success() {
-        command.args(["-m", "sh", "-c", script, "sh"]).arg(&volume);
+        command.arg("-m");
     }
+    let mount_below = |container: &Container| {
+        let script = "mount -t tmpfs none \"$0\" && echo secret >\"$0/secret\"";
+        let mut mount = Command::new("nsenter");
+        mount.args(["-t", &container.xc.id().to_string(), "-m", "sh", "-c", script]).arg(at("mounted"));
+        assert!(mount.status().unwrap().success());
+    };
     let mount = format!("{}:/volume", volume.display());
     command.arg(xc()).args(["do", "-v", &mount, "--"]).arg(env!("CARGO_BIN_EXE_hostile"));
     let attack = "names out/secret absolute/passwd magic/etc/passwd mounted/secret plain/x dir/../../volume/plain fifo/x \
                   -- out absolute magic fifo socket device mounted";
-    assert_held(&run(command, &words(attack)));
+    let outcome = run_told(command, None, |container| {
+        if device.success() {
+            mount_below(container);
+        }
+        words(attack)
+    });
+    assert_held(&outcome);
     neighbours.check();
     let mut names: Vec<_> = std::fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

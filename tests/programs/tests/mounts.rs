@@ -24,8 +24,91 @@ fn volumes_are_the_hosts_and_wrong_ones_are_named() {
         ] {
             caller.refuses(&["-v", volume], 125, &["--volume", volume, why]);
         }
-        caller.refuses(&["-v", "/tmp:/a", "--tmpfs", "/a"], 125, &["/a", "twice"]);
+        caller.refuses(&["-v", "/tmp:/a", "--tmpfs", "/a/"], 125, &["/a", "twice"]);
     }
+}
+
+#[test]
+fn what_cannot_be_mounted_on_its_place_is_named() {
+    for caller in callers() {
+        for (options, place, why) in [
+            (["-v", "/etc:/etc/passwd"], "/etc/passwd", "Not a directory"),
+            (["-v", "/etc/passwd:/etc"], "/etc", "Not a directory"),
+            (["-v", "/etc/passwd:/etc/passwd/x"], "/etc/passwd/x", "Not a directory"),
+            (["--tmpfs", "/etc/passwd"], "/etc/passwd", "Not a directory"),
+            (["-v", "/etc:/proc/x"], "/proc/x", "nothing can be mounted there"),
+        ] {
+            caller.refuses(&options, 125, &[&format!("cannot mount {place}: "), why]);
+        }
+    }
+}
+
+#[test]
+fn a_mount_lies_in_another_whatever_their_order() {
+    for caller in callers() {
+        for name in ["outer", "inner"] {
+            std::fs::create_dir(caller.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            caller.file(&format!("{name}/{name}"), "");
+        }
+        let outer = format!("{}:/mnt:ro", caller.path("outer"));
+        let inner = format!("{}:/mnt/a:ro", caller.path("inner"));
+        assert_eq!(
+            caller.shell(&["-v", &inner, "-v", &outer], "ls /mnt/outer /mnt/a"),
+            "/mnt/outer\n\n/mnt/a:\ninner\n"
+        );
+        assert_eq!(
+            caller.shell(&["--tmpfs", "/mnt/a/b", "-v", &outer, "-v", &inner], "stat -f -c %T /mnt/a/b"),
+            "tmpfs\n"
+        );
+    }
+}
+
+/// Runs a script as root in a mount namespace of its own: `$0` is a directory of the caller, the rest its words.
+fn among_mounts(caller: &Caller, script: &str, words: &[&str]) -> String {
+    let inner = caller.command(words);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", script]).arg(caller.dir.path()).arg(inner.get_program()).args(inner.get_args());
+    command.current_dir("/");
+    let output = run(command);
+    String::from_utf8_lossy(&output.stdout).into_owned() + &error_of(&output)
+}
+
+#[test]
+fn what_is_mounted_below_a_volume_or_a_root_comes_with_it() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts.
+    }
+    let script =
+        "cd $0; mkdir -p v/a v/b; mount -t tmpfs none v/a; mkdir v/a/c; mount -t tmpfs none v/a/c; chmod 777 v/a/c
+        echo deep >v/a/c/f; cd /; \"$@\"; cat $0/v/a/c/new";
+    for caller in callers() {
+        let volume = format!("{}:/mnt", caller.path("v"));
+        let words = ["do", "-v", &volume, "--", "sh", "-c", "cat /mnt/a/c/f; echo new >/mnt/a/c/new"];
+        assert_eq!(among_mounts(&caller, script, &words), "deep\nnew\n");
+        let (read_only, hides) = (format!("{volume}:ro"), "/etc:/mnt/a");
+        let words =
+            ["do", "-v", hides, "-v", &read_only, "--", "sh", "-c", "ls -d /mnt/a/c /mnt/a/passwd; : >/mnt/b/x"];
+        let said = among_mounts(&caller, script, &words);
+        assert!(said.contains("\n/mnt/a/passwd\n") || said.starts_with("/mnt/a/passwd\n"), "{said}");
+        assert!(said.contains("cannot access '/mnt/a/c'") && said.contains("Read-only file system"), "{said}");
+        std::fs::remove_dir_all(caller.path("v")).unwrap_or_else(|error| panic!("{error}"));
+        let root = caller.root();
+        let script = "mkdir -p $0/root/data; mount -t tmpfs none $0/root/data; echo within >$0/root/data/f; \"$@\"";
+        let words = ["run", "--rootfs", &root, "-v", "/usr:/usr:ro", "--", "cat", "/data/f"];
+        assert_eq!(among_mounts(&caller, script, &words), "within\n");
+    }
+}
+
+/// One such mount, /boot/efi often, stopped every container of ordinary users.
+#[test]
+fn a_mount_that_the_caller_may_not_enter_is_there_and_closed() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts.
+    }
+    let script = "mkdir $0/closed; mount -t tmpfs -o mode=700 none $0/closed; : >$0/closed/f; \"$@\"";
+    let caller = Caller::new(true);
+    let look = format!("stat -c %a {0}; ls {0} 2>&1 | grep -o 'Permission denied'", caller.path("closed"));
+    assert_eq!(among_mounts(&caller, script, &["do", "--", "sh", "-c", &look]), "700\nPermission denied\n");
 }
 
 #[test]
@@ -85,7 +168,14 @@ fn a_written_file_of_the_host_keeps_its_owner() {
 fn tmpfs_has_its_size_and_mode() {
     for caller in callers() {
         let fill = "head -c 2000000 /dev/zero 2>/dev/null >/mnt/f || echo full; stat -c %a /mnt";
+        // Files hold all of it, in whole pages.
+        let exact =
+            "for i in 1 2 3; do : >/mnt/$i; done; head -c 70000 /dev/zero 2>/dev/null >/mnt/f; stat -c %s /mnt/f";
+        assert_eq!(caller.shell(&["--tmpfs", "/mnt:size=64k"], exact), "65536\n");
+        assert_eq!(caller.shell(&["--tmpfs", "/mnt:size=1"], exact), "4096\n");
         assert_eq!(caller.shell(&["--tmpfs", "/mnt:size=1m,mode=777"], fill), "full\n777\n");
+        let as_podman = caller.shell(&["--tmpfs", "/mnt"], "grep ' /mnt ' /proc/mounts");
+        assert!(as_podman.starts_with("tmpfs /mnt tmpfs rw,nosuid,nodev,relatime"), "{as_podman}");
         assert_eq!(caller.shell(&["--tmpfs", "/mnt:ro"], "touch /mnt/f 2>/dev/null || echo refused"), "refused\n");
         caller.refuses(&["--tmpfs", "mnt"], 125, &["--tmpfs mnt", "absolute"]);
         caller.refuses(&["--tmpfs", "/mnt:size=much"], 125, &["--tmpfs", "much"]);

@@ -159,12 +159,13 @@ impl Export {
         if !path.is_empty() {
             return below(self.root(), path, flags);
         }
-        if self.is_directory {
-            return below(self.root(), b".", flags);
-        }
-        if flags.contains(OFlags::DIRECTORY) {
+        if flags.contains(OFlags::DIRECTORY) && !self.is_directory {
             return Err(Errno::NOTDIR);
         }
+        if self.is_directory && !flags.contains(OFlags::PATH) {
+            return below(self.root(), b".", flags);
+        }
+        // Also where the caller may not enter it: a mount that is closed to us is there, and tells its attributes.
         rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
     }
 }

@@ -33,24 +33,39 @@ impl Budget {
 
     /// Counts bytes, here and for all.
     pub(super) fn charge(&self, bytes: u64) -> Result<()> {
-        if machine::heap::is_short() || !crate::mm::charge::has_room_for_files(bytes) {
-            return Err(Errno::ENOSPC);
-        }
         self.take(bytes)?;
-        ALL.take(bytes).inspect_err(|_| self.give(bytes))
+        charge_all(bytes).inspect_err(|_| self.give(bytes))
     }
 
     /// Gives counted bytes back.
     pub(super) fn uncharge(&self, bytes: u64) {
         self.give(bytes);
-        ALL.give(bytes);
+        uncharge_all(bytes);
     }
 
     /// Limit and use, as statfs(2) shows them.
     pub(super) fn sizes(&self) -> (u64, u64) {
-        let all_limit = ALL.limit.load(Ordering::Relaxed);
+        let (all_limit, _) = sizes_of_all();
         (self.limit.load(Ordering::Relaxed).min(all_limit), self.used.load(Ordering::Relaxed))
     }
+}
+
+/// Counts bytes that are in no file, for all: a file system's own limit is on what its files hold.
+pub(super) fn charge_all(bytes: u64) -> Result<()> {
+    if machine::heap::is_short() || !crate::mm::charge::has_room_for_files(bytes) {
+        return Err(Errno::ENOSPC);
+    }
+    ALL.take(bytes)
+}
+
+/// Gives them back.
+pub(super) fn uncharge_all(bytes: u64) {
+    ALL.give(bytes);
+}
+
+/// Limit and use of all files in memory.
+pub(super) fn sizes_of_all() -> (u64, u64) {
+    (ALL.limit.load(Ordering::Relaxed), used_by_all())
 }
 
 /// Bytes that files in memory use.

@@ -17,25 +17,35 @@ use alloc::vec::Vec;
 /// Makes the mounts of the configuration; returns the root directory.
 ///
 /// # Errors
-/// EINVAL for a configuration without a root; what a mount failed with.
-pub fn init(config: &Config) -> Result<Path> {
+/// EINVAL for a configuration without a root; what a mount failed with, and its place.
+pub fn init(config: &Config) -> Result<Path, (Errno, Vec<u8>)> {
     broker::connect();
     budget::set_limit_of_all(config.memory_files_limit);
     let mut root: Option<Path> = None;
     for wanted in &config.mounts {
-        let made = make(wanted)?;
-        match &root {
-            None => {
-                mount::add_root(&made);
-                root = Some(made.root_path());
-            }
-            Some(root) => attach(root, &made, &wanted.target)?,
-        }
-        if wanted.source == MountSource::Dev {
-            attach_terminals(&made)?;
+        match add(wanted, &mut root) {
+            // Of the host's own, one that does not answer, or is hidden by another, is not shown.
+            Err(_) if root.is_some() && matches!(wanted.source, MountSource::Host { overlay: true, .. }) => {}
+            added => added.map_err(|errno| (errno, wanted.target.clone()))?,
         }
     }
-    root.ok_or(Errno::EINVAL)
+    root.ok_or((Errno::EINVAL, b"/".to_vec()))
+}
+
+/// The first is the root.
+fn add(wanted: &config::Mount, root: &mut Option<Path>) -> Result<()> {
+    let made = make(wanted)?;
+    match root {
+        None => {
+            mount::add_root(&made);
+            *root = Some(made.root_path());
+        }
+        Some(root) => attach(root, &made, &wanted.target)?,
+    }
+    if wanted.source == MountSource::Dev {
+        attach_terminals(&made)?;
+    }
+    Ok(())
 }
 
 /// /dev/pts of a fresh /dev, a file system of its own.
@@ -64,23 +74,36 @@ fn overlay_root(export: u16, is_watched: bool) -> Result<Arc<dyn Inode>> {
     overlay::new_root(lower)
 }
 
-/// Root of an empty tmpfs.
+/// Root of an empty tmpfs. Its size is rounded up to pages; 0 is none.
 ///
 /// # Errors
 /// ENOSPC.
 pub fn tmpfs_root(size: u64, mode: u32) -> Result<Arc<dyn Inode>> {
     let node = NewNode { kind: NewKind::Directory, mode, uid: 0, gid: 0 };
+    let size = size.checked_next_multiple_of(4096).unwrap_or(size);
     Ok(TmpFs::new(size).new_inode(&node)?)
 }
 
+/// Mounts; the place is made where it is not there.
+///
+/// # Errors
+/// ENOTDIR where a directory would lie on a file, or a file on a directory; ENOENT where the place cannot be.
 fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     let creds = Arc::new(Creds::new(0, 0, Vec::new()));
+    let resolve = || {
+        let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone(), Resolve::empty());
+        walk.resolve(target, Follow::Yes)
+    };
     // Most mount points exist: one walk, and one request to the broker, finds them.
-    let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone(), Resolve::empty());
-    match walk.resolve(target, Follow::Yes) {
+    match resolve() {
         Err(Errno::ENOENT) => {}
         found => {
-            mount::attach(made, &found?);
+            let place = found?;
+            let is_directory = |inode: &dyn Inode| inode.kind() == Kind::Directory;
+            if is_directory(&**place.dentry.inode()) != is_directory(&**made.root.inode()) {
+                return Err(Errno::ENOTDIR);
+            }
+            mount::attach(made, &place);
             return Ok(());
         }
     }
@@ -97,7 +120,8 @@ fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
         };
     }
     mount::attach(made, &place);
-    Ok(())
+    // Some file systems have the names that they make up, and no others.
+    if Arc::ptr_eq(&resolve()?.mount, made) { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
 /// A mount point that does not exist: made in the file system, or where that cannot be, a name of the LibOS alone.

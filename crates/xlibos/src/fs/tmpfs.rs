@@ -1,6 +1,6 @@
 //! tmpfs: files in memory. tmpfs(5).
 
-use super::budget::Budget;
+use super::budget::{self, Budget};
 use super::data::{FileData, SEAL_SEAL};
 use super::dir_map::DirMap;
 use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
@@ -65,9 +65,9 @@ impl TmpFs {
     /// ENOSPC.
     pub fn new_inode_sealed(&self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
         let fs = self.this.upgrade().ok_or(Errno::EIO)?;
-        self.budget.charge(INODE_COST)?;
+        budget::charge_all(INODE_COST)?;
         if let NewKind::Symlink(target) = node.kind {
-            self.budget.charge(target.len() as u64).inspect_err(|_| self.budget.uncharge(INODE_COST))?;
+            self.budget.charge(target.len() as u64).inspect_err(|_| budget::uncharge_all(INODE_COST))?;
         }
         let body = match node.kind {
             NewKind::File => Body::File(FileData::new(Arc::clone(&self.budget), seals)),
@@ -105,7 +105,8 @@ impl FileSystem for TmpFs {
         let (limit, used) = self.budget.sizes();
         let limit = if limit == u64::MAX { 1 << 40 } else { limit };
         let (blocks, free) = (limit / 4096, limit.saturating_sub(used) / 4096);
-        let (inodes, inodes_free) = (limit / INODE_COST, limit.saturating_sub(used) / INODE_COST);
+        let (all_limit, all_used) = budget::sizes_of_all();
+        let (inodes, inodes_free) = (all_limit / INODE_COST, all_limit.saturating_sub(all_used) / INODE_COST);
         Ok(StatFs { kind: TMPFS_MAGIC, block: 4096, blocks, free, available: free, inodes, inodes_free })
     }
 }
@@ -143,7 +144,8 @@ impl Drop for TmpInode {
         let target = if let Body::Symlink(target) = &self.body { target.len() as u64 } else { 0 };
         let further_names = if self.kind == Kind::Directory { 0 } else { self.meta.get_mut().nlink.saturating_sub(1) };
         let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
-        self.fs.budget.uncharge(INODE_COST * (1 + u64::from(further_names)) + target + xattrs);
+        self.fs.budget.uncharge(target + xattrs);
+        budget::uncharge_all(INODE_COST * (1 + u64::from(further_names)));
     }
 }
 
@@ -219,7 +221,7 @@ impl TmpInode {
         meta.nlink = meta.nlink.saturating_sub(1);
         meta.ctime = now();
         if meta.nlink > 0 {
-            self.fs.budget.uncharge(INODE_COST);
+            budget::uncharge_all(INODE_COST);
         }
     }
 
@@ -227,7 +229,7 @@ impl TmpInode {
     fn linked(&self) -> Result<()> {
         let mut meta = self.meta.lock();
         if meta.nlink > 0 {
-            self.fs.budget.charge(INODE_COST)?;
+            budget::charge_all(INODE_COST)?;
         }
         meta.nlink += 1;
         meta.ctime = now();
