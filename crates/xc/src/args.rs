@@ -1,12 +1,13 @@
 //! The command line.
 
+use clap::ArgAction::Set;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Runs unmodified Linux programs in containers on a library OS of their own.
 #[derive(Debug, Parser)]
-#[command(name = "xc", version, disable_help_subcommand = true)]
+#[command(name = "xc", version, args_override_self = true)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -41,10 +42,12 @@ pub enum StatsForm {
 #[derive(Debug, Args)]
 pub struct Options {
     /// Keep standard input open; `xc do` always does.
-    #[arg(short = 'i', long)]
+    #[arg(short = 'i', long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub interactive: bool,
     /// Give the container a terminal, whatever the standard streams are.
-    #[arg(short = 't', long)]
+    #[arg(short = 't', long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub tty: bool,
     /// Set an environment variable: NAME=VALUE, or NAME to take the caller's.
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
@@ -102,9 +105,45 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub rootfs: PathBuf,
     /// Refuse writes to the root file system.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
+          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub read_only: bool,
     /// The rest.
     #[command(flatten)]
     pub options: Options,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &str) -> Options {
+        let words = ["xc", "do"].into_iter().chain(words.split(' ')).chain(["--", "true"]);
+        match Arguments::try_parse_from(words).unwrap().command {
+            Command::Do(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn switches_are_spelled_in_all_ways_of_podman() {
+        let of = |words| (options(words).interactive, options(words).tty);
+        for words in ["-it", "-ti", "-i -t", "--interactive --tty", "-i=true --tty=true", "-i -i -t", "-t=false -it"] {
+            assert_eq!(of(words), (true, true), "{words}");
+        }
+        assert_eq!(
+            [of("-i=false"), of("--interactive=false -t"), of("-it -t=false")],
+            [(false, false), (false, true), (true, false)]
+        );
+    }
+
+    #[test]
+    fn of_an_option_with_one_value_the_last_counts_and_lists_grow() {
+        let options = options("-w /a --name a -e A=1 -v /x:/x --workdir=/b --name b -e B=2 -v /y:/y");
+        assert_eq!((options.workdir, options.name), (Some("/b".into()), Some("b".into())));
+        assert_eq!(
+            (options.env, options.volume),
+            (vec!["A=1".into(), "B=2".into()], vec!["/x:/x".into(), "/y:/y".into()])
+        );
+    }
 }

@@ -51,14 +51,15 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
     };
     mounts.add_own(options)?;
     let user = user(options, rootfs)?;
+    let hostname = host_name(options)?;
     let memory_limit = memory(options)?;
     let stdin = if rootfs.is_none() || options.interactive { streams::classify(0) } else { Stdio::Null };
     let stdio = if options.tty { [Stdio::Terminal; 3] } else { [stdin, streams::classify(1), streams::classify(2)] };
     let config = Config {
         argv: options.command.iter().map(|word| word.as_bytes().to_vec()).collect(),
-        env: environment(options, rootfs, user.home.as_deref())?,
+        env: environment(options, rootfs, user.home.as_deref(), &hostname)?,
         cwd: directory(options, rootfs)?,
-        hostname: host_name(options)?,
+        hostname,
         uid: user.uid,
         gid: user.gid,
         groups: user.groups,
@@ -122,9 +123,17 @@ fn caller() -> User {
     }
 }
 
-fn environment(options: &Options, rootfs: Option<&PathBuf>, home: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
-    let mut environment = if rootfs.is_some() { Environment::of_container() } else { Environment::of_caller() };
-    if home.is_some() {
+fn environment(
+    options: &Options,
+    rootfs: Option<&PathBuf>,
+    home: Option<&[u8]>,
+    hostname: &str,
+) -> Result<Vec<Vec<u8>>> {
+    let mut environment = match rootfs {
+        Some(_) => Environment::of_container(hostname),
+        None => Environment::of_caller(),
+    };
+    if let Some(home) = home {
         environment.set(b"HOME", home);
     }
     options.env_file.iter().try_for_each(|path| environment.apply_file(path))?;
@@ -155,7 +164,7 @@ fn memory(options: &Options) -> Result<u64> {
     match size::parse(text) {
         Some(bytes) if bytes == 0 || bytes >= LEAST => Ok(bytes),
         Some(_) => bail!("--memory {text}: at least 6m are needed"),
-        None => bail!("--memory {text}: write a number and b, k, m, g or t"),
+        None => bail!("--memory {text}: write a whole number and b, k, m, g or t; less than 2^64 bytes in all"),
     }
 }
 

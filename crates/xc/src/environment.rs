@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Why a setting is none.
@@ -35,21 +35,20 @@ impl Environment {
 
     /// Those that podman sets.
     #[must_use]
-    pub fn of_container() -> Self {
+    pub fn of_container(hostname: &str) -> Self {
         const PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        Self { variables: [PATH, b"TERM=xterm", b"container=xc"].map(<[u8]>::to_vec).to_vec() }
+        let hostname = format!("HOSTNAME={hostname}");
+        Self { variables: [PATH, b"TERM=xterm", b"container=xc", hostname.as_bytes()].map(<[u8]>::to_vec).to_vec() }
     }
 
-    /// Sets a variable, or takes it away.
-    pub fn set(&mut self, name: &[u8], value: Option<&[u8]>) {
+    /// Sets a variable.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
         let prefix = [name, b"="].concat();
         self.variables.retain(|old| !old.starts_with(&prefix));
-        if let Some(value) = value {
-            self.variables.push([&prefix, value].concat());
-        }
+        self.variables.push([&prefix, value].concat());
     }
 
-    /// `NAME=VALUE`; `NAME` for the caller's; `NAME*` for all of the caller's that begin so.
+    /// `NAME=VALUE`; `NAME` for the caller's, where it has one; `NAME*` for all of the caller's that begin so.
     ///
     /// # Errors
     /// [`SettingError`].
@@ -68,11 +67,12 @@ impl Environment {
             return Err(SettingError::Nul);
         }
         match (value, name.strip_suffix(b"*")) {
-            (Some(value), _) => self.set(name, Some(value)),
+            (Some(value), _) => self.set(name, value),
             (None, Some(prefix)) => self.take_all(prefix),
             (None, None) => {
-                let value = std::env::var_os(OsStr::from_bytes(name)).map(std::ffi::OsString::into_vec);
-                self.set(name, value.as_deref());
+                if let Some(value) = std::env::var_os(OsStr::from_bytes(name)) {
+                    self.set(name, value.as_bytes());
+                }
             }
         }
         Ok(())
@@ -80,7 +80,7 @@ impl Environment {
 
     fn take_all(&mut self, prefix: &[u8]) {
         for (name, value) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(prefix)) {
-            self.set(name.as_bytes(), Some(value.as_bytes()));
+            self.set(name.as_bytes(), value.as_bytes());
         }
     }
 
@@ -127,7 +127,8 @@ mod tests {
     fn a_name_alone_takes_the_callers() {
         let path = std::env::var("PATH").unwrap_or_default();
         assert_eq!(applied(&["PATH"]), [format!("PATH={path}")]);
-        assert_eq!(applied(&["NO_SUCH_VARIABLE=1", "NO_SUCH_VARIABLE"]), [""; 0]);
+        assert_eq!(applied(&["NO_SUCH_VARIABLE"]), [""; 0]);
+        assert_eq!(applied(&["NO_SUCH_VARIABLE=1", "NO_SUCH_VARIABLE"]), ["NO_SUCH_VARIABLE=1"]);
         assert!(applied(&["PAT*"]).contains(&format!("PATH={path}")));
     }
 

@@ -74,10 +74,14 @@ impl Accounts {
         let entry = entry.unwrap_or_default();
         let uid = number.or_else(|| field(&entry, 2).and_then(id_of)).ok_or_else(|| UserError::User(user.into()))?;
         let home = field(&entry, 5).filter(|home| !home.is_empty()).map(|home| home.as_bytes().to_vec());
-        let (gid, groups) = match group {
+        let (gid, mut groups) = match group {
             Some(group) => (self.group_id(group)?, Vec::new()),
             None => (field(&entry, 3).and_then(id_of).unwrap_or(0), self.groups_of(field(&entry, 0))),
         };
+        // As initgroups(3): the group is one of the groups.
+        if !groups.contains(&gid) {
+            groups.insert(0, gid);
+        }
         Ok(User { uid, gid, groups, home })
     }
 
@@ -145,20 +149,20 @@ mod tests {
 
     #[test]
     fn names_and_numbers_find_the_same_user() {
-        let ann = user(1000, 100, &[10, 29], Some("/home/ann"));
+        let ann = user(1000, 100, &[100, 10, 29], Some("/home/ann"));
         assert_eq!([accounts().find("ann"), accounts().find("1000")], [ann.clone(), ann]);
     }
 
     #[test]
     fn a_number_that_nobody_has_is_in_group_0() {
-        assert_eq!(accounts().find("5"), user(5, 0, &[], None));
-        assert_eq!(Accounts::default().find("5:6"), user(5, 6, &[], None));
+        assert_eq!(accounts().find("5"), user(5, 0, &[0], None));
+        assert_eq!(Accounts::default().find("5:6"), user(5, 6, &[6], None));
     }
 
     #[test]
     fn a_group_that_is_named_takes_the_place_of_the_users() {
-        assert_eq!(accounts().find("ann:wheel"), user(1000, 10, &[], Some("/home/ann")));
-        assert_eq!(accounts().find("1000:4294967294"), user(1000, 4_294_967_294, &[], Some("/home/ann")));
+        assert_eq!(accounts().find("ann:wheel"), user(1000, 10, &[10], Some("/home/ann")));
+        assert_eq!(accounts().find("1000:4294967294"), user(1000, 4_294_967_294, &[4_294_967_294], Some("/home/ann")));
     }
 
     #[test]
@@ -174,6 +178,6 @@ mod tests {
 
     #[test]
     fn a_short_entry_has_what_it_has() {
-        assert_eq!(accounts().find("odd"), user(7, 0, &[], None));
+        assert_eq!(accounts().find("odd"), user(7, 0, &[0], None));
     }
 }

@@ -80,13 +80,14 @@ fn bad_options_are_125() {
 
 #[test]
 fn a_rootfs_that_is_no_directory_is_125_and_named() {
-    let output = run({
+    for (root, why) in [("/no/such/root", "No such file"), ("/etc/passwd", "not a directory")] {
         let mut command = Command::new(xc());
-        command.args(["run", "--rootfs", "/no/such/root", "true"]);
-        command
-    });
-    assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/root"));
+        command.args(["run", "--rootfs", root, "true"]);
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(125));
+        let named = [&format!("--rootfs {root}: "), why];
+        assert!(named.iter().all(|part| error_of(&output).contains(*part)), "{}", error_of(&output));
+    }
 }
 
 #[test]
@@ -194,6 +195,7 @@ fn user_is_looked_up_in_the_containers_own_accounts() {
         assert_eq!(caller.shell_on_root(&["-u", "ann:wheel"], IDS), "1234\n88\n88\n/home/ann\n");
         assert_eq!(caller.shell_on_root(&["-u", "5:6"], IDS), "5\n6\n6\n/\n");
         assert_eq!(caller.shell_on_root(&["-u", "ann", "-e", "HOME=/x"], "echo $HOME"), "/x\n");
+        assert_eq!(caller.shell_on_root(&["-u", "5:6"], "grep Groups: /proc/self/status"), "Groups:\t6 \n");
         assert_eq!(caller.shell(&["-u", "daemon:77"], IDS), "1\n77\n77\n/usr/sbin\n");
     }
 }
@@ -230,6 +232,17 @@ fn environment_comes_from_options_files_and_caller() {
         let output = run(command);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(text, "2,two words # and this,given,unset,x=y,\n", "{}", error_of(&output));
+    }
+}
+
+#[test]
+fn a_container_of_a_root_has_the_variables_of_podman() {
+    let script = "env | grep -v ^PWD= | grep -v ^_= | grep -v ^SHLVL= | sort";
+    for caller in callers() {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let expected = format!("HOME=/root\nHOSTNAME=elsewhere\n{path}\nTERM=xterm\ncontainer=xc\n");
+        assert_eq!(caller.shell_on_root(&["--hostname", "elsewhere", "-e", "XC_NOT_GIVEN"], script), expected);
+        assert_eq!(caller.shell_on_root(&["-e", "HOSTNAME=x"], "echo $HOSTNAME"), "x\n");
     }
 }
 
