@@ -11,6 +11,9 @@ use anyhow::Result;
 use facts::Facts;
 use serde_json::{Value, json};
 
+/// Where the host tells of itself.
+const PROC: &str = "/proc";
+
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -61,7 +64,9 @@ impl Check {
 /// None; the signature is the commands' common one.
 pub fn run(options: &Doctor) -> Result<u8> {
     let mut checks = judge(&Facts::of_host());
-    checks.push(start::check());
+    if can_look(&checks) {
+        checks.push(start::check());
+    }
     let can_run = can_run(&checks);
     if options.json {
         println!("{:#}", as_json(&checks));
@@ -75,12 +80,19 @@ pub fn run(options: &Doctor) -> Result<u8> {
     Ok(u8::from(!can_run))
 }
 
-/// Everything that can be judged without starting anything.
+/// Everything that can be judged without starting anything. Without /proc that is nothing.
 fn judge(facts: &Facts) -> Vec<Check> {
+    if facts.status.is_none() {
+        return vec![Check::missing(PROC, "is not mounted: the host cannot be looked at", "mount -t proc proc /proc")];
+    }
     let mut checks = kernel::checks(facts);
     checks.extend(namespaces::checks(facts));
     checks.extend(limits::checks(facts));
     checks
+}
+
+fn can_look(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.name != PROC)
 }
 
 fn can_run(checks: &[Check]) -> bool {
@@ -122,6 +134,12 @@ mod tests {
     #[test]
     fn a_host_that_tells_nothing_is_no_panic() {
         assert!(!can_run(&judge(&Facts::default())));
+        let lacks = Facts { status: None, ..Facts::good() };
+        let checks = judge(&lacks);
+        assert_eq!(
+            checks.iter().map(|check| (check.name, check.state)).collect::<Vec<_>>(),
+            [("/proc", State::Missing)]
+        );
     }
 
     #[test]

@@ -35,9 +35,17 @@ mod user;
 use args::{Command, Options};
 use clap::Parser as _;
 use std::process::ExitCode;
+use xkernel::loader::LoadError;
+use xkernel::sandbox::SandboxError;
 
 /// Our own failure, as podman has it.
 const OWN_FAILURE: u8 = 125;
+
+/// What to do where the host did not give what a container needs.
+fn hint(error: &anyhow::Error) -> &'static str {
+    let is_host = error.chain().any(|cause| cause.is::<SandboxError>() || cause.is::<LoadError>());
+    if is_host { ": `xc doctor` says what this host lacks" } else { "" }
+}
 
 fn main() -> ExitCode {
     let arguments = match args::Arguments::try_parse() {
@@ -59,7 +67,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("xc: {error:#}");
+            eprintln!("xc: {error:#}{}", hint(&error));
             ExitCode::from(OWN_FAILURE)
         }
     }

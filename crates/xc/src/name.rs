@@ -32,12 +32,12 @@ pub enum NameError {
         pid: Option<i32>,
     },
     /// The host refused a socket.
-    #[error("--name {name}: cannot hold the name: {source}")]
+    #[error("--name {name}: cannot hold the name: {error}")]
     Host {
         /// The name.
         name: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -84,7 +84,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn try_claim(name: &str) -> Result<Claim, NameError> {
-    let host = |errno: Errno| NameError::Host { name: name.into(), source: errno.into() };
+    let host = |errno: Errno| NameError::Host { name: name.into(), error: errno.into() };
     let uid = rustix::process::getuid().as_raw();
     let address = SocketAddrUnix::new_abstract_name(format!("xc/{uid}/{name}").as_bytes()).map_err(host)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

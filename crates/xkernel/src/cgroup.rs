@@ -27,14 +27,14 @@ pub enum CgroupError {
     #[error("no group with a memory limit can be made at or above {0}")]
     Place(PathBuf),
     /// A step failed on the host.
-    #[error("cannot {step} in {at}: {source}")]
+    #[error("cannot {step} in {at}: {error}")]
     Step {
         /// What was tried.
         step: &'static str,
         /// In which group.
         at: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -269,7 +269,7 @@ fn kills(events: &str) -> u64 {
 }
 
 fn step<E: Into<io::Error>>(step: &'static str, at: &Path) -> impl Fn(E) -> CgroupError {
-    move |error| CgroupError::Step { step, at: at.to_owned(), source: error.into() }
+    move |error| CgroupError::Step { step, at: at.to_owned(), error: error.into() }
 }
 
 #[cfg(test)]

@@ -25,10 +25,10 @@ pub enum LoadError {
     #[error("this xc was built without a LibOS")]
     NoImage,
     /// The image is not what the loader understands.
-    #[error("the LibOS image is damaged: {0}")]
+    #[error("the LibOS image is damaged")]
     Elf(#[from] ElfError),
     /// The filter could not be made.
-    #[error("cannot make the filter: {0}")]
+    #[error("cannot make the filter")]
     Filter(#[from] FilterError),
     /// The configuration could not be encoded.
     #[error("cannot encode the container's configuration")]

@@ -380,7 +380,9 @@ fn doctor_says_that_containers_run_and_why() {
 
 #[test]
 fn doctor_tries_a_container_and_says_what_lacks() {
-    for (limit, check) in [("-n 100", "open files"), ("-f 1000", "file size"), ("-v 1000000", "address space")] {
+    for (limit, check) in
+        [("-n 100", "open files"), ("-f 1000", "file size"), ("-v 1000000", "address space"), ("-d 1000", "data")]
+    {
         let mut command = Command::new("bash");
         command.args(["-c", "ulimit $0; exec \"$1\" doctor --json", limit]).arg(xc());
         let output = run(command);
@@ -392,6 +394,52 @@ fn doctor_tries_a_container_and_says_what_lacks() {
         };
         assert!(lacks(check) && lacks("a container") && report["containersCanRun"] == false, "{limit}: {report:#}");
     }
+}
+
+#[test]
+fn a_host_without_proc_is_told_so_and_nothing_else() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root takes it away.
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", "umount -l /proc && exec \"$0\" doctor"]).arg(xc());
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("missing /proc ") && text.contains("mount -t proc"), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+/// A user namespace has few ids, so there is none that nobody uses.
+#[test]
+fn root_of_a_user_namespace_has_containers_too() {
+    for caller in callers() {
+        let inner = caller.command(&["do", "-w", "/", "--", "sh", "-c", "id -u; cat /etc/passwd >/tmp/x && echo well"]);
+        let script = "unshare -Ur -- \"$@\"";
+        let mut command = Command::new("bash");
+        if caller.is_ordinary {
+            // The words of setpriv come first, then those of unshare.
+            let words: Vec<_> = inner.get_args().map(|word| word.to_str().unwrap_or_default().to_owned()).collect();
+            let at = words.iter().position(|word| word == "--clear-groups").unwrap_or(0) + 1;
+            command = Command::new("setpriv");
+            command.args(&words[..at]).args(["unshare", "-Ur", "--"]).args(&words[at..]).current_dir("/");
+        } else {
+            command.args(["-c", script, "bash"]).arg(inner.get_program()).args(inner.get_args());
+        }
+        let output = run(command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\nwell\n", "{}", error_of(&output));
+    }
+}
+
+#[test]
+fn a_refusal_of_the_host_is_said_once_and_leads_to_the_doctor() {
+    let mut command = Command::new("unshare");
+    let script = "echo 0 >/proc/sys/user/max_net_namespaces; exec \"$0\" do true";
+    command.args(["-Ur", "sh", "-c", script]).arg(xc());
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(125), "{}", error_of(&output));
+    assert_eq!(error_of(&output).matches("os error").count(), 1, "{}", error_of(&output));
+    assert!(error_of(&output).contains("xc doctor"), "{}", error_of(&output));
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Facts {
             limits: Some(
                 [
                     limit("Max file size", "unlimited", "unlimited"),
+                    limit("Max data size", "unlimited", "unlimited"),
                     limit("Max processes", "96000", "96000"),
                     limit("Max open files", "1024", "1048576"),
                     limit("Max address space", "unlimited", "unlimited"),

@@ -10,6 +10,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         processes(facts),
         file_size(facts),
         address_space(facts),
+        data(facts),
         mappings(facts),
         overcommit(facts),
         memory(facts),
@@ -72,6 +73,13 @@ fn address_space(facts: &Facts) -> Check {
     bounds.check(facts)
 }
 
+/// What a process may write and shares with nobody.
+fn data(facts: &Facts) -> Check {
+    let mend =
+        "ulimit -d unlimited (RLIMIT_DATA): it counts what a program reserves, and what xc and the library OS do";
+    Bounds { name: "data", row: "Max data size", least: 16 << 20, enough: 1 << 30, mend }.check(facts)
+}
+
 fn mappings(facts: &Facts) -> Check {
     const NAME: &str = "mappings";
     match facts.number("vm/max_map_count") {
@@ -124,6 +132,7 @@ mod tests {
         assert_eq!(states("Max open files", open_files, ["20", "512", "1024"]), expected);
         assert_eq!(states("Max processes", processes, ["3", "100", "unlimited"]), expected);
         assert_eq!(states("Max address space", address_space, ["1000000000", "5000000000", "unlimited"]), expected);
+        assert_eq!(states("Max data size", data, ["1024000", "100000000", "unlimited"]), expected);
         let sizes = states("Max file size", file_size, ["1024", "2147483648", "unlimited"]);
         assert_eq!(sizes, [State::Missing, State::Ok, State::Ok]);
     }

@@ -76,7 +76,7 @@ pub enum BrokerError {
         errno: rustix::io::Errno,
     },
     /// A broker thread could not be made.
-    #[error("cannot start a broker thread: {0}")]
+    #[error("cannot start a broker thread")]
     Thread(#[from] std::io::Error),
 }
 

@@ -14,17 +14,17 @@ use std::os::fd::{AsFd, OwnedFd};
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// A step failed on the host.
-    #[error("cannot {step}: {source}")]
+    #[error("cannot {step}: {error}")]
     Step {
         /// What was tried.
         step: &'static str,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 fn failed<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> SandboxError {
-    move |error| SandboxError::Step { step, source: error.into() }
+    move |error| SandboxError::Step { step, error: error.into() }
 }
 
 /// The supervisor's ends of a running container.
@@ -128,24 +128,20 @@ fn grow_buffers(socket: &OwnedFd) {
 /// The id that container processes have inside of their user namespace.
 pub(crate) const INNER_ID: u32 = 1000;
 
-/// Maps one id: of a range that nobody uses where we are root, else the caller's own.
+/// Maps one id: of a range that nobody uses where we are root, else the caller's own. A root that lives in a user namespace
+/// itself need not have that range.
 fn map_ids(pid: i32) -> Result<(), SandboxError> {
     let uid = rustix::process::getuid().as_raw();
     let gid = rustix::process::getgid().as_raw();
-    let (outer_uid, outer_gid) = if uid == 0 {
-        let id = 0x7000_0000 + (pid.unsigned_abs() & 0x00ff_ffff);
-        (id, id)
-    } else {
-        (uid, gid)
-    };
-    let write = |name: &str, text: String| {
-        std::fs::write(format!("/proc/{pid}/{name}"), text).map_err(failed("map the container's user"))
-    };
-    if uid != 0 {
-        write("setgroups", "deny".into())?;
+    let write = |name: &str, text: &str| std::fs::write(format!("/proc/{pid}/{name}"), text);
+    let map = |name: &str, id: u32| write(name, &format!("{INNER_ID} {id} 1\n"));
+    let unused = 0x7000_0000 + (pid.unsigned_abs() & 0x00ff_ffff);
+    if uid == 0 && map("uid_map", unused).is_ok() {
+        return map("gid_map", unused).map_err(failed("map the container's group"));
     }
-    write("uid_map", format!("{INNER_ID} {outer_uid} 1\n"))?;
-    write("gid_map", format!("{INNER_ID} {outer_gid} 1\n"))
+    write("setgroups", "deny").map_err(failed("deny the container other groups"))?;
+    map("uid_map", uid).map_err(failed("map the container's user"))?;
+    map("gid_map", gid).map_err(failed("map the container's group"))
 }
 
 /// Sends an event to the LibOS; a container that is gone hears nothing.
