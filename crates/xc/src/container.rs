@@ -49,8 +49,8 @@ struct Ended {
 /// Our own failures: exit status 125.
 pub fn run(command: &Command) -> Result<u8> {
     let started_ns = monotonic_ns();
-    if let Some(file) = &options_of(command)?.profile {
-        return profile::run(file);
+    if let Options { profile: Some(file), command: words, .. } = options_of(command)? {
+        return profile::run(file, words.len());
     }
     // A write past the caller's own limit answers EFBIG, to us and, who inherit this, to the container's processes.
     sys::ignore(libc::SIGXFSZ);

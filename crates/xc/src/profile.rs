@@ -6,30 +6,42 @@
 use crate::image;
 use abom::{Limits, Names};
 use anyhow::{Context as _, Result, bail};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use xkernel::sys;
 
 /// Samples a second.
 const RATE: &str = "2000";
+/// Signals that end us; perf knows one of them.
+const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 /// Bytes from the base of the LibOS to its arena.
 const SPAN: u64 = abi::boot::ARENA_OFFSET;
 
-/// Runs this program's command line under `perf`; the samples go to `file`, folded: a line a stack, as flame graph viewers read
+/// Runs this program's command line, which ends in so many words of the container's, under `perf`; the samples go to `file`, folded: a line a stack, as flame graph viewers read
 /// them. Returns the container's exit status.
 ///
 /// # Errors
 /// Where perf is missing or may not sample, no sample is the container's, or the file cannot be written.
-pub fn run(file: &Path) -> Result<u8> {
+pub fn run(file: &Path, words: usize) -> Result<u8> {
     // Before the container runs: nobody waits for what cannot be kept.
     std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let data = directory.path().join("perf.data");
-    let status = record(&data)?;
+    // Without a name it goes with us, however we end.
+    let samples = tempfile::tempfile().context("cannot make a temporary file")?;
+    let data = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), samples.as_raw_fd()));
+    let status = record(&data, words)?;
+    if samples.metadata().is_ok_and(|file| file.len() == 0) {
+        bail!(
+            "perf took no samples: it needs Debian's package linux-perf, and root or kernel.perf_event_paranoid 0 or less (sysctl)"
+        );
+    }
     let events = script(&data)?;
     let stacks = name(&fold(&events), image::embedded()?.bytes);
-    if stacks.is_empty() {
+    // Of a container that failed to start its own message tells.
+    if stacks.is_empty() && status == 0 {
         bail!("no sample for {}: the container did not start, or ran for too short a time", file.display());
     }
     let lines: String = stacks.iter().map(|(stack, count)| format!("{stack} {count}\n")).collect();
@@ -38,27 +50,39 @@ pub fn run(file: &Path) -> Result<u8> {
 }
 
 /// Samples the machine while the container runs; the container's exit status.
-fn record(data: &Path) -> Result<u8> {
+fn record(data: &Path, words: usize) -> Result<u8> {
     let own = std::env::current_exe().context("cannot find this executable")?;
-    let mut perf = Command::new("perf");
+    // What is killed with us ends as by our own signals: perf ends what it runs, then itself.
+    let mut perf = Command::new("setpriv");
     // Mappings of data tell which file a patched image stands for.
-    perf.args(["record", "--quiet", "--data", "--all-cpus", "--event=cpu-clock", "--freq", RATE, "--output"]);
-    perf.arg(data).arg("--").arg(own).args(unprofiled(std::env::args_os().skip(1)));
-    let status = perf.status().context("cannot run perf: install Debian's package linux-perf")?;
-    if !data.exists() {
-        bail!("perf took no samples: it needs root, or kernel.perf_event_paranoid 0 or less (sysctl)");
+    perf.args(["--pdeathsig", "TERM", "perf", "record", "--quiet", "--data", "--all-cpus", "--event=cpu-clock"]);
+    perf.args(["--freq", RATE, "--output"]).arg(data).arg("--").arg(own);
+    perf.args(unprofiled(std::env::args_os().skip(1), words));
+    let mut perf = perf.spawn().context("cannot run setpriv, which starts perf")?;
+    if let Ok(pid) = i32::try_from(perf.id()) {
+        sys::on_signals(&ENDING, move |_| sys::kill(pid, libc::SIGTERM)).context("cannot forward signals")?;
     }
-    status.code().and_then(|code| u8::try_from(code).ok()).context("perf was killed")
+    let status = perf.wait().context("cannot wait for perf")?;
+    match status.code() {
+        Some(code) => u8::try_from(code).context("perf ended with an odd status"),
+        None => Ok(128 + status.signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0)),
+    }
 }
 
-/// The command line without the option, which stands before the container's program.
-fn unprofiled(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut kept: Vec<OsString> = arguments.collect();
-    let is_option = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"--profile");
-    if let Some(at) = kept.iter().position(is_option) {
-        let has_value_apart = kept.get(at).is_some_and(|option| option == "--profile");
-        kept.drain(at..=(at + usize::from(has_value_apart)).min(kept.len() - 1));
+/// The command line without the option. The last words are the container's program and its arguments.
+fn unprofiled(arguments: impl Iterator<Item = OsString>, words: usize) -> Vec<OsString> {
+    let mut rest: VecDeque<OsString> = arguments.collect();
+    let mut kept = Vec::new();
+    while rest.len() > words
+        && let Some(argument) = rest.pop_front()
+    {
+        match argument.as_encoded_bytes().strip_prefix(b"--profile") {
+            Some(b"") => drop(rest.pop_front()),
+            Some([b'=', ..]) => {}
+            _ => kept.push(argument),
+        }
     }
+    kept.extend(rest);
     kept
 }
 
@@ -276,9 +300,9 @@ memfd:xlibos 11/11    501010 [unknown] ([unknown])
     #[test]
     fn the_option_is_left_out_and_nothing_else() {
         let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
-        for given in ["do --stats --profile out -- a --profile b", "do --stats --profile=out -- a --profile b"] {
-            assert_eq!(unprofiled(line(given).into_iter()), line("do --stats -- a --profile b"));
+        for option in ["--profile out", "--profile=out", "--profile a --profile=b --profile c"] {
+            let given = line(&format!("do {option} --stats -- a --profile b"));
+            assert_eq!(unprofiled(given.into_iter(), 3), line("do --stats -- a --profile b"), "{option}");
         }
-        assert_eq!(unprofiled(line("do --profile").into_iter()), line("do"));
     }
 }

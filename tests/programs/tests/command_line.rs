@@ -1,7 +1,7 @@
 //! `xc` itself: exit status, messages, report, options, with right and with wrong input.
 
 use programs::caller::{Caller, callers, error_of, everyone_may};
-use programs::host::{Container, comes_true};
+use programs::host::{Container, comes_true, descendants};
 use programs::{compile, in_container, on_host, run, xc};
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -156,6 +156,32 @@ fn a_profile_names_functions_of_the_guest_and_of_the_libos() {
     assert!(text.lines().any(is_named), "{text}");
     assert_eq!(std::fs::read_to_string(beside).unwrap(), "the caller's");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "these, the program, and nothing else");
+}
+
+#[test]
+fn a_profile_that_is_killed_ends_the_container() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root samples.
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for signal in ["TERM", "KILL"] {
+        let mut command = Command::new(xc());
+        command.args(["do", "--profile"]).arg(directory.path().join("folded")).args(["--", "sh", "-c", "echo up; cat"]);
+        command.env("TMPDIR", directory.path());
+        let mut profiled = Container::start(command);
+        assert_eq!(profiled.line(), "up");
+        let all = descendants(profiled.xc.id());
+        assert!(!all.is_empty());
+        let kill = run(on_host(&["kill", &format!("-{signal}"), &profiled.xc.id().to_string()]));
+        assert!(kill.status.success());
+        profiled.xc.wait().unwrap();
+        assert!(
+            comes_true(|| all.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())),
+            "{signal}"
+        );
+    }
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["folded"]);
 }
 
 #[test]
