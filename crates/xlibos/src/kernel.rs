@@ -48,6 +48,11 @@ pub fn is_counting() -> bool {
     COUNTING.load(Ordering::Relaxed) & COUNT != 0
 }
 
+/// Whether `--strace` tells.
+fn is_traced() -> bool {
+    COUNTING.load(Ordering::Relaxed) & TRACE != 0
+}
+
 /// The container's configuration.
 #[must_use]
 pub fn config() -> Option<Arc<Config>> {
@@ -84,13 +89,18 @@ fn note_trap(cpu: &Cpu, task: &Task) {
 
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
     let frame = cpu.frame();
-    let row = usize::try_from(frame.orig_rax).ok().and_then(|n| TABLE.get(n).copied().flatten());
+    let row = row_of(frame);
     let is_plain = COUNTING.load(Ordering::Relaxed) == 0 && !machine::heap::is_short();
     let result = if is_plain { serve(task, row, frame) } else { serve_watched(cpu, task, row) };
     match result {
         Ok(value) => cpu.set_return(value),
         Err(errno) => fail_call(cpu, task, row, errno),
     }
+}
+
+#[inline]
+fn row_of(frame: &TrapFrame) -> Option<&'static Row> {
+    usize::try_from(frame.orig_rax).ok().and_then(|n| TABLE.get(n).copied().flatten())
 }
 
 #[inline]
@@ -108,23 +118,20 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     // The call may replace the frame.
     let frame = *cpu.frame();
     let (number, arguments) = (frame.orig_rax, frame.arguments());
-    let is_traced = COUNTING.load(Ordering::Relaxed) & TRACE != 0;
     if COUNTING.load(Ordering::Relaxed) != 0 {
         stats::collect_host_calls(cpu, OUTSIDE_CALLS);
         stats::count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
         stats::count_site(cpu, task);
     }
-    if is_traced {
-        crate::syscall::trace::enter(task, number, row, &arguments);
-    }
+    let line = is_traced().then(|| crate::syscall::trace::enter(task, number, row, &arguments));
     let short_of = row.filter(|_| machine::heap::is_short());
     let refused = short_of.and_then(|row| crate::syscall::shortage::errno_of(row, &arguments));
     let result = refused.map_or_else(|| serve(task, row, &frame), Err);
     if is_counting() {
         stats::collect_host_calls(cpu, u16::try_from(number).unwrap_or(OUTSIDE_CALLS));
     }
-    if is_traced {
-        crate::syscall::trace::leave(task, row, &arguments, result);
+    if let Some(line) = line {
+        crate::syscall::trace::leave(line, row, result);
     }
     result
 }
@@ -386,6 +393,12 @@ fn spawn_waiting(task: Arc<Task>) {
 /// exec of a vfork child: the calling host process ends, a fresh one loads the program.
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
+    if is_traced() {
+        // The call does not return, and its arguments lie in the memory that is given back.
+        let (frame, row) = (old.frame(), row_of(old.frame()));
+        let line = crate::syscall::trace::enter(task, frame.orig_rax, row, &frame.arguments());
+        crate::syscall::trace::leave(line, row, Ok(0));
+    }
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();

@@ -185,6 +185,29 @@ fn a_profile_that_is_killed_ends_the_container() {
 }
 
 #[test]
+fn a_trace_is_a_line_each_as_strace_writes_them() {
+    let mut command = Command::new(xc());
+    command.args(["do", "--strace", "--", "sh", "-c", "/bin/cat '/no such\n' 2>/dev/null; exec /bin/true x"]);
+    command.env_remove("LD_LIBRARY_PATH");
+    let error = error_of(&run(command));
+    let lines: Vec<&str> = error.lines().collect();
+    let is_call = |line: &&str| line.starts_with("[pid ") && line.contains(") = ");
+    assert!(lines.iter().all(is_call), "{error}");
+    let expected = [
+        "[pid 1] openat(AT_FDCWD, \"/etc/ld.so.cache\", 0x80000, 000) = 3",
+        "[pid 2] execve(\"/bin/cat\", 0x",
+        "[pid 1] execve(\"/bin/true\", 0x",
+        "[pid 1] set_robust_list(0x",
+        "openat(AT_FDCWD, \"/no such\\n\", 0, 000) = -1 ENOENT",
+        "[pid 1] exit_group(0) = ?",
+    ];
+    for part in expected {
+        assert!(lines.iter().any(|line| line.contains(part)), "{part}: {error}");
+    }
+    assert_eq!(lines.iter().filter(|line| line.contains("[pid 1] exit_group")).count(), 1);
+}
+
+#[test]
 fn a_profile_that_cannot_be_written_is_named_before_the_program_runs() {
     let mut command = Command::new(xc());
     command.args(["do", "--profile", "/nowhere/profile", "--", "echo", "ran"]);
