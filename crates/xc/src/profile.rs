@@ -32,14 +32,14 @@ pub fn run(file: &Path, words: usize) -> Result<u8> {
     // Without a name it goes with us, however we end.
     let samples = tempfile::tempfile().context("cannot make a temporary file")?;
     let data = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), samples.as_raw_fd()));
-    let status = record(&data, words)?;
+    let (perf, status) = record(&data, words)?;
     if samples.metadata().is_ok_and(|file| file.len() == 0) {
         bail!(
             "perf took no samples: it needs Debian's package linux-perf, and root or kernel.perf_event_paranoid 0 or less (sysctl)"
         );
     }
     let events = script(&data)?;
-    let stacks = name(&fold(&events), image::embedded()?.bytes);
+    let stacks = name(&fold(&events, &perf.to_string()), image::embedded()?.bytes);
     // Of a container that failed to start its own message tells.
     if stacks.is_empty() && status == 0 {
         bail!("no sample for {}: the container did not start, or ran for too short a time", file.display());
@@ -49,8 +49,8 @@ pub fn run(file: &Path, words: usize) -> Result<u8> {
     Ok(status)
 }
 
-/// Samples the machine while the container runs; the container's exit status.
-fn record(data: &Path, words: usize) -> Result<u8> {
+/// Samples the machine while the container runs; the pid that perf had, and the container's exit status.
+fn record(data: &Path, words: usize) -> Result<(u32, u8)> {
     let own = std::env::current_exe().context("cannot find this executable")?;
     // What is killed with us ends as by our own signals: perf ends what it runs, then itself.
     let mut perf = Command::new("setpriv");
@@ -63,10 +63,8 @@ fn record(data: &Path, words: usize) -> Result<u8> {
         sys::on_signals(&ENDING, move |_| sys::kill(pid, libc::SIGTERM)).context("cannot forward signals")?;
     }
     let status = perf.wait().context("cannot wait for perf")?;
-    match status.code() {
-        Some(code) => u8::try_from(code).context("perf ended with an odd status"),
-        None => Ok(128 + status.signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0)),
-    }
+    let status = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|status| u8::try_from(status).ok());
+    Ok((perf.id(), status.context("perf ended with an odd status")?))
 }
 
 /// The command line without the option. The last words are the container's program and its arguments.
@@ -160,9 +158,10 @@ fn demangled(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// The container's samples in what `perf script` prints.
-fn fold(events: &str) -> Samples<'_> {
-    let mut family = Family::default();
+/// The container's samples in what `perf script` prints. `perf` is the pid of the one that started it: another may have
+/// sampled the machine for another container.
+fn fold<'a>(events: &'a str, perf: &'a str) -> Samples<'a> {
+    let mut family = Family { perf, ..Family::default() };
     let mut samples = Samples::new();
     for line in events.lines() {
         if line.contains("PERF_RECORD_") {
@@ -177,6 +176,8 @@ fn fold(events: &str) -> Samples<'_> {
 /// The processes of the container.
 #[derive(Default)]
 struct Family<'a> {
+    /// The parent of the first.
+    perf: &'a str,
     pids: HashSet<&'a str>,
     /// Where the LibOS lies, once it does.
     base: Option<u64>,
@@ -187,16 +188,15 @@ struct Family<'a> {
 }
 
 impl<'a> Family<'a> {
-    /// Takes in a fork, the process that perf starts us in, or a mapping.
+    /// Takes in a fork or a mapping.
     fn note(&mut self, line: &'a str) {
         if let Some((_, fork)) = line.split_once("PERF_RECORD_FORK(") {
             let pid = |text: &'a str| text.split(':').next().unwrap_or_default();
             let Some((child, parent)) = fork.split_once("):(") else { return };
-            if self.pids.contains(pid(parent)) {
-                self.pids.insert(pid(child));
+            let (child, parent) = (pid(child), pid(parent));
+            if self.pids.contains(parent) || (parent == self.perf && child != parent) {
+                self.pids.insert(child);
             }
-        } else if let Some((_, ids)) = line.split_once("PERF_RECORD_COMM: perf-exec:") {
-            self.pids.extend(ids.split('/').next());
         } else if let Some((_, mapped)) = line.split_once("PERF_RECORD_MMAP2 ")
             && mapped.split('/').next().is_some_and(|pid| self.pids.contains(pid))
         {
@@ -274,9 +274,13 @@ mod tests {
     use std::ffi::OsString;
 
     const EVENTS: &str = "\
+     perf 9/9 PERF_RECORD_FORK(9:19):(9:9)
      perf 9/9 PERF_RECORD_FORK(10:10):(9:9)
+     perf 7/7 PERF_RECORD_FORK(8:8):(7:7)
 memfd:xlibos 8/8 PERF_RECORD_MMAP2 8/8: [0x7d0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
-perf-exec 0/0 PERF_RECORD_COMM: perf-exec:10/10
+perf-exec 0/0 PERF_RECORD_COMM: perf-exec:8/8
+       xc 8/8    7f00 main (/target/dist/xc)
+     perf 9/9    7f00 main (/target/dist/xc)
        xc 10/10    7f00 main (/target/dist/xc)
        xc    10/10    PERF_RECORD_FORK(11:11):(10:10)
 memfd:xlibos 11/11 PERF_RECORD_MMAP2 11/11: [0x7e0000fff000(0x1000) @ 0x34000 00:01 1 2]: r-xp /memfd:xlibos (deleted)
@@ -291,7 +295,7 @@ memfd:xlibos 11/11    501010 [unknown] ([unknown])
 
     #[test]
     fn samples_of_the_container_are_named_by_where_they_fell() {
-        let stacks: Vec<_> = name(&fold(EVENTS), &[]).into_iter().collect();
+        let stacks: Vec<_> = name(&fold(EVENTS, "9"), &[]).into_iter().collect();
         let expected =
             ["guest;0x501010", "guest;a program;0x1010", "host kernel;copy_process", "libos;?", "supervisor;main"];
         assert_eq!(stacks, expected.map(|stack| (stack.to_owned(), 1)));
