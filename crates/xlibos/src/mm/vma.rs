@@ -381,14 +381,13 @@ impl VmaTree {
 
     fn unmapped_below(&self, bounds: Range<u64>, len: u64) -> Option<u64> {
         let mut top = bounds.end;
-        for vma in self.overlapping(bounds.clone()).rev() {
-            if top.checked_sub(len).is_some_and(|start| start >= vma.end.max(bounds.start)) {
+        for vma in self.map.range(..bounds.end).rev().map(|(_, vma)| vma).take_while(|vma| vma.end > bounds.start) {
+            if top.checked_sub(len).is_some_and(|start| start >= vma.end) {
                 break;
             }
             top = vma.start;
         }
-        let is_free = |start: &u64| self.overlapping(*start..top).next().is_none();
-        top.checked_sub(len).filter(|start| *start >= bounds.start).filter(is_free)
+        top.checked_sub(len).filter(|start| *start >= bounds.start)
     }
 
     /// The lowest free range of `len` bytes within `bounds`.
@@ -412,8 +411,7 @@ impl VmaTree {
             }
             at = at.max(vma.end);
         }
-        let is_free = |end: &u64| self.overlapping(at..*end).next().is_none();
-        at.checked_add(len).filter(|end| *end <= bounds.end).filter(is_free).map(|_| at)
+        at.checked_add(len).filter(|end| *end <= bounds.end).map(|_| at)
     }
 
     /// Whether a range lies in the middle of a mapping, which makes two without it.
@@ -433,12 +431,23 @@ impl VmaTree {
 
     /// Takes a range out; returns what was there.
     pub fn remove(&mut self, range: Range<u64>) -> Vec<Vma> {
+        if let Some(whole) = self.remove_whole(&range) {
+            return Vec::from([whole]);
+        }
         self.split_at(range.start);
         self.split_at(range.end);
         let keys = self.keys_in(&range);
         let removed: Vec<Vma> = keys.iter().filter_map(|key| self.map.remove(key)).collect();
         removed.iter().for_each(|vma| self.totals.subtract(vma));
         removed
+    }
+
+    /// Takes a mapping out that a range is: most are.
+    fn remove_whole(&mut self, range: &Range<u64>) -> Option<Vma> {
+        self.map.get(&range.start).filter(|vma| vma.end == range.end)?;
+        let whole = self.map.remove(&range.start)?;
+        self.totals.subtract(&whole);
+        Some(whole)
     }
 
     /// Changes every mapping of a range, splitting those at its ends.
@@ -483,10 +492,12 @@ impl VmaTree {
 
     /// Makes the mappings on both sides of an address one, where they can be.
     fn merge_at(&mut self, at: u64) {
-        let Some(right) = self.map.get(&at) else { return };
+        let mut downwards = self.map.range(..=at).rev().map(|(_, vma)| vma);
+        let (Some(right), Some(left)) = (downwards.next(), downwards.next()) else { return };
+        if right.start != at || !left.merges_with(right) {
+            return;
+        }
         let end = right.end;
-        let left = self.map.range(..at).next_back().map(|(_, left)| left);
-        let Some(left) = left.filter(|left| left.merges_with(right)) else { return };
         let key = left.start;
         self.map.remove(&at);
         if let Some(left) = self.map.get_mut(&key) {
