@@ -85,8 +85,8 @@ fn a_forked_child_finds_what_it_runs_on_few_pages() {
     let directory = tempfile::tempdir().expect("directory");
     let program = program(directory.path());
     let each = (faults(&program, 10 + MORE) - faults(&program, 10)) / MORE;
-    // The C library's own are 25 of them. Where there are more: `cargo xtask order`.
-    assert!(each <= 44, "{each} page faults a fork");
+    // 41, of which the C library's own are 25; 50 with the functions in any order. Where there are more: `cargo xtask order`.
+    assert!(each <= 46, "{each} page faults a fork");
 }
 
 /// A tree of 40 directories with ten files each.
