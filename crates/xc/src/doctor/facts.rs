@@ -126,7 +126,9 @@ impl Facts {
                 ]
                 .concat(),
             ),
-            mountinfo: Some("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n".into()),
+            mountinfo: Some(
+                "24 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n".into(),
+            ),
             meminfo: Some(
                 "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\nCommitLimit: 6000000 kB\nCommitted_AS: 1 kB\n".into(),
             ),

@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::facts::Facts;
+use std::path::Path;
 use xkernel::mountinfo;
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
@@ -15,11 +16,21 @@ fn user_namespaces(facts: &Facts) -> Check {
     if !facts.has_user_namespaces {
         return Check::missing(NAME, "the kernel has none", "boot a kernel with CONFIG_USER_NS");
     }
+    if is_chroot(facts) {
+        let mend = "run xc outside of the chroot, on its directory: xc run --rootfs DIR";
+        return Check::missing(NAME, "/ is no mount: in a chroot the kernel makes none", mend);
+    }
     match facts.number("user/max_user_namespaces") {
         Some(0) => Check::missing(NAME, "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=15000"),
         Some(most) => Check::ok(NAME, format!("up to {most} a user")),
         None => Check::ok(NAME, "the kernel has them"),
     }
+}
+
+/// user_namespaces(7), EPERM. Mounts above the caller's root are not shown.
+fn is_chroot(facts: &Facts) -> bool {
+    let mounts = facts.mountinfo.as_ref().map(|table| mountinfo::parse(table.as_bytes()));
+    mounts.is_some_and(|mounts| mounts.iter().all(|mount| mount.target != Path::new("/")))
 }
 
 /// Without them only root can run containers: as root this is a warning.
@@ -103,6 +114,8 @@ mod tests {
         assert_eq!(user_namespaces(&none).state, State::Missing);
         let zero = user_namespaces(&Facts::good().with("user/max_user_namespaces", "0"));
         assert_eq!((zero.state, zero.mend.contains("user.max_user_namespaces=")), (State::Missing, true));
+        let mountinfo = Some("30 24 0:26 / /proc rw - proc proc rw\n".into());
+        assert!(user_namespaces(&Facts { mountinfo, ..Facts::good() }).found.contains("chroot"));
     }
 
     #[test]
