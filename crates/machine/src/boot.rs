@@ -5,7 +5,7 @@
 
 use crate::cpu::{self, Cpu, Fault};
 use crate::{entry, heap, trap};
-use abi::boot::{BootBlock, PAGE};
+use abi::boot::BootBlock;
 use core::arch::global_asm;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -110,9 +110,7 @@ extern "C" fn start(stack: *const u64) -> ! {
     cpu.memory.set(crate::stack::new_memory());
     crate::stack::guard(cpu);
     // SAFETY: the host's initial stack is read-only for us here.
-    let vdso = unsafe { auxiliary(stack, AT_SYSINFO_EHDR) };
-    // SAFETY: as above.
-    let host_stack_end = unsafe { end_of_stack(stack) };
+    let vdso = unsafe { find_vdso(stack) };
     // SAFETY: nobody else runs yet.
     unsafe { (*block()).vdso = vdso };
     // SAFETY: the vDSO is an ELF image of the host.
@@ -123,30 +121,17 @@ extern "C" fn start(stack: *const u64) -> ! {
     // SAFETY: switches to area 0's LibOS stack for good.
     unsafe {
         core::arch::asm!(
-            "mov rsp, {stack}", "xor ebp, ebp", "mov rdi, {boot}", "mov rsi, {host_stack}", "call {main}", "ud2",
+            "mov rsp, {stack}", "xor ebp, ebp", "mov rdi, {boot}", "call {main}", "ud2",
             stack = in(reg) cpu.stack_top.get(),
             boot = in(reg) block(),
-            host_stack = in(reg) host_stack_end,
             main = sym main,
             options(noreturn),
         )
     }
 }
 
-extern "C" fn main(boot: &'static BootBlock, host_stack_end: u64) -> ! {
-    unmap_leftovers(boot, host_stack_end);
+extern "C" fn main(boot: &'static BootBlock) -> ! {
     kernel_main(boot)
-}
-
-/// The runner's own page and the stack that the host gave have served: a mapping less is one less for every fork to copy.
-fn unmap_leftovers(boot: &BootBlock, host_stack_end: u64) {
-    /// More than the host maps of a stack at once, and less than the gap that it leaves below.
-    const STACK: u64 = 512 * 1024;
-    let ranges = [(boot.arena_start - PAGE, PAGE), (host_stack_end.saturating_sub(STACK), STACK)];
-    for (start, len) in ranges.into_iter().filter(|(start, _)| *start != 0) {
-        // SAFETY: nothing that lies there is used any more.
-        let _ = unsafe { crate::host::raw(crate::host::nr::MUNMAP, [start, len, 0, 0, 0, 0]) };
-    }
 }
 
 /// Handlers, limits of the process, the filter: after this only the listed host calls work.
@@ -189,14 +174,12 @@ fn lock_down(cpu: &Cpu, boot: &BootBlock) {
     }
 }
 
-const AT_EXECFN: u64 = 31;
-const AT_SYSINFO_EHDR: u64 = 33;
-
-/// Finds a value behind arguments and environment; 0 where there is none.
+/// Finds AT_SYSINFO_EHDR behind arguments and environment.
 ///
 /// # Safety
 /// `stack` is the initial stack of a process.
-unsafe fn auxiliary(stack: *const u64, kind: u64) -> u64 {
+unsafe fn find_vdso(stack: *const u64) -> u64 {
+    const AT_SYSINFO_EHDR: u64 = 33;
     // SAFETY: a process begins with argc, argv, NULL, envp, NULL, auxv.
     let word = |index: usize| unsafe { *stack.wrapping_add(index) };
     let mut index = 1 + word(0) as usize + 1;
@@ -207,25 +190,10 @@ unsafe fn auxiliary(stack: *const u64, kind: u64) -> u64 {
     loop {
         match word(index) {
             0 => return 0,
-            found if found == kind => return word(index + 1),
+            AT_SYSINFO_EHDR => return word(index + 1),
             _ => index += 2,
         }
     }
-}
-
-/// Where the mapping of the initial stack ends: behind the name of the executable comes one more word. 0 where nobody knows.
-///
-/// # Safety
-/// `stack` is the initial stack of a process.
-unsafe fn end_of_stack(stack: *const u64) -> u64 {
-    // SAFETY: by the caller.
-    let name = unsafe { auxiliary(stack, AT_EXECFN) };
-    if name == 0 {
-        return 0;
-    }
-    // SAFETY: the name ends with NUL.
-    let len = unsafe { core::ffi::CStr::from_ptr(name as *const core::ffi::c_char) }.to_bytes_with_nul().len();
-    (name + len as u64 + 8).next_multiple_of(PAGE)
 }
 
 /// The host's vDSO. Invariant: it is mapped and well formed, so what its tables point at lies within it.
