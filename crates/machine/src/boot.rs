@@ -306,6 +306,7 @@ impl core::fmt::Write for Record {
 fn stop(write: impl FnOnce(&mut Record)) -> ! {
     if let Some(mut record) = RECORD.try_lock() {
         write(&mut record);
+        write_last_calls(&mut record);
         // SAFETY: the record is written once, by whoever holds its lock; the supervisor reads it by pread.
         unsafe { (*block()).panic_addr = record.bytes.as_ptr() as u64 }
         // SAFETY: as above.
@@ -314,6 +315,16 @@ fn stop(write: impl FnOnce(&mut Record)) -> ! {
         core::mem::forget(record);
     }
     stop_service()
+}
+
+/// The last call of each guest thread, under way or made, by host thread.
+fn write_last_calls(record: &mut Record) {
+    /// More than anybody reads.
+    const MOST: usize = 32;
+    let _ = write!(record, "; last calls");
+    for cpu in cpu::all().filter(|cpu| cpu.has_task()).take(MOST) {
+        let _ = write!(record, " {}:{}", cpu.tid(), cpu.frame().orig_rax.cast_signed());
+    }
 }
 
 /// Kills the service process, whose death ends the container, and ends the caller.

@@ -50,10 +50,19 @@ fn installed_filter_answers_as_the_table_says() {
 fn closed_lists_are_closed() {
     let mut command = std::process::Command::new(programs::xc());
     command.arg("features");
-    let text = String::from_utf8(programs::run(command).stdout).expect("JSON");
+    let told: serde_json::Value = serde_json::from_slice(&programs::run(command).stdout).expect("JSON");
     assert!(abi::hostcall::HOST_CALLS.len() <= 25 && abi::broker::REQUEST_KINDS <= 24);
-    let names = abi::hostcall::HOST_CALLS.iter().map(|call| call.name).chain(abi::broker::REQUEST_NAMES);
-    for name in names {
-        assert!(text.contains(&format!("\"{name}\"")), "{name}");
-    }
+    let list = |key: &str| told[key].as_array().expect("a list").clone();
+    let calls: Vec<_> = list("hostCalls")
+        .iter()
+        .map(|call| {
+            (call["number"].as_u64(), call["name"].as_str().map(str::to_owned), call["checks"].as_array().map(Vec::len))
+        })
+        .collect();
+    let table = abi::hostcall::HOST_CALLS.iter();
+    let expected: Vec<_> =
+        table.map(|call| (Some(u64::from(call.number)), Some(call.name.to_owned()), Some(call.checks.len()))).collect();
+    assert_eq!(calls, expected);
+    assert!(list("hostCalls").iter().all(|call| call["why"].as_str().is_some_and(|why| !why.is_empty())));
+    assert_eq!(list("brokerRequests"), abi::broker::REQUEST_NAMES);
 }

@@ -291,7 +291,7 @@ fn a_container_that_destroys_itself_is_cleared_away() {
     }
 }
 
-/// It would run over what lies below otherwise, and go on.
+/// It would run over what lies below otherwise, and go on. The record names the bug.
 #[test]
 fn a_libos_stack_that_overflows_stops_the_container_with_a_record() {
     let said = tempfile::NamedTempFile::new().unwrap();
@@ -300,7 +300,14 @@ fn a_libos_stack_that_overflows_stops_the_container_with_a_record() {
     let outcome = run(command, &words("small-stack"));
     let said = std::fs::read_to_string(said.path()).unwrap();
     assert_eq!((outcome.output.as_str(), outcome.code()), ("", Some(125)), "{said}");
-    assert!(said.contains("stack overflow in the LibOS: signal 11"), "{said}");
+    // What, where, in which call, and what every thread did last.
+    assert!(said.contains("stack overflow in the LibOS: signal 11 at text offset 0x"), "{said}");
+    let (_, call) = said.split_once(", call ").unwrap_or_default();
+    let number = call.split(',').next().unwrap_or_default();
+    assert_eq!(number, libc::SYS_openat.to_string(), "{said}");
+    let (_, last) = said.split_once("; last calls ").expect("last calls");
+    let mine = format!(":{number}");
+    assert!(last.split_whitespace().any(|call| call.ends_with(&mine)), "{said}");
 }
 
 /// Whatever a guest does to the LibOS in it, only its own container suffers. Where it would sleep for ever, a

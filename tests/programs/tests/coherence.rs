@@ -148,6 +148,12 @@ fn attributes_that_the_host_changes_are_seen() {
         chmod("file", 0o600).unwrap();
         chmod("dir", 0o711).unwrap();
         seen.becomes("stat -c %a @/file @/dir", "600 711");
+        // Another name for it, and that taken away.
+        assert_eq!(seen.ask("stat -c %h @/file"), "1");
+        std::fs::hard_link(seen.path("file"), seen.path("twin")).unwrap();
+        seen.becomes("stat -c %h @/file", "2");
+        std::fs::remove_file(seen.path("twin")).unwrap();
+        seen.becomes("stat -c %h @/file", "1");
         // Nobody has looked into it yet: a second later at the latest.
         let before = seen.ask("stat -c %Y.%h @/dir");
         std::fs::create_dir(seen.path("dir/below")).unwrap();

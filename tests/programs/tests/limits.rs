@@ -175,6 +175,12 @@ fn groups_of(xc: u32) -> Vec<PathBuf> {
     found
 }
 
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|size| size.trim().strip_suffix(" kB")?.parse().ok()).expect("a size")
+}
+
 #[test]
 fn processes_of_a_limited_container_are_in_a_group_of_its_own_and_those_that_serve_it_are_not() {
     if !has_groups() {
@@ -200,6 +206,14 @@ fn processes_of_a_limited_container_are_in_a_group_of_its_own_and_those_that_ser
     for server in serving.into_iter().chain([container.xc.id()]) {
         assert!(members.iter().all(|member| score(*member) > score(server)));
     }
+    // It begins with the largest: never with the service process, without which none goes on.
+    let is_service = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t2"))
+    };
+    let (services, guests): (Vec<u32>, Vec<u32>) = members.iter().partition(|pid| is_service(pid));
+    let [service] = services[..] else { panic!("{services:?}") };
+    assert!(guests.iter().any(|guest| resident_kib(*guest) > resident_kib(service)));
     drop(container.stdin.take());
     assert!(container.xc.wait().expect("its end").success());
     assert!(groups_of(container.xc.id()).is_empty());

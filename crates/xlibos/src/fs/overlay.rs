@@ -20,7 +20,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
@@ -367,7 +367,7 @@ impl Inode for OverlayDir {
         let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
         let file = OverlayFile::over_upper(&self.fs, upper);
         if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
-            file.links.store(0, Ordering::Relaxed);
+            file.links_made.store(-1, Ordering::Relaxed);
         }
         Ok(file)
     }
@@ -375,7 +375,7 @@ impl Inode for OverlayDir {
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         self.pay_for(name)?;
         if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
-            file.links.fetch_add(1, Ordering::Relaxed);
+            file.links_made.fetch_add(1, Ordering::Relaxed);
         }
         self.insert(name, Arc::clone(target));
         Ok(())
@@ -384,7 +384,7 @@ impl Inode for OverlayDir {
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let inode = self.take(name)?;
         if let Some(file) = inode.as_any().downcast_ref::<OverlayFile>() {
-            let _ = file.links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            file.links_made.fetch_sub(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -487,12 +487,14 @@ struct OverlayFile {
     copying: SleepLock,
     id: InodeId,
     kind: Kind,
-    links: AtomicU32,
+    /// How many links it had when it came to memory.
+    links_at_copy: AtomicU32,
+    /// How many were made here, less those that were taken away.
+    links_made: AtomicI32,
 }
 
 impl OverlayFile {
     fn over(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
-        let links = lower.stat().map_or(1, |stat| stat.nlink);
         Arc::new(OverlayFile {
             fs: Arc::clone(fs),
             id: lower.id(),
@@ -500,7 +502,8 @@ impl OverlayFile {
             lower: Some(lower),
             upper: SetOnce::new(),
             copying: SleepLock::new(),
-            links: AtomicU32::new(links),
+            links_at_copy: AtomicU32::new(1),
+            links_made: AtomicI32::new(0),
         })
     }
 
@@ -512,7 +515,8 @@ impl OverlayFile {
             lower: None,
             upper: SetOnce::from(upper),
             copying: SleepLock::new(),
-            links: AtomicU32::new(1),
+            links_at_copy: AtomicU32::new(1),
+            links_made: AtomicI32::new(0),
         })
     }
 
@@ -523,7 +527,10 @@ impl OverlayFile {
 
     /// The attributes of the inode with the bytes, as the file's own.
     fn own_stat(&self, stat: Stat) -> Stat {
-        let nlink = self.links.load(Ordering::Relaxed);
+        // Those of the lower file are the host's to change, until it is copied.
+        let is_copied = self.upper.get().is_some();
+        let before = if is_copied { self.links_at_copy.load(Ordering::Relaxed) } else { stat.nlink };
+        let nlink = before.saturating_add_signed(self.links_made.load(Ordering::Relaxed));
         Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat }
     }
 
@@ -541,6 +548,7 @@ impl OverlayFile {
         copy_xattrs(&lower, &fresh)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
+        self.links_at_copy.store(stat.nlink, Ordering::Relaxed);
         Ok(Arc::clone(self.upper.get_or_set(fresh)))
     }
 }

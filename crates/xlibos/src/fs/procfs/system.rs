@@ -117,6 +117,8 @@ fn stat(up: u64) -> String {
 
 fn meminfo(figures: &Figures) -> String {
     let Figures { total, free, available, files, committed } = *figures;
+    // What the LibOS has for itself.
+    let (own, _) = machine::heap::usage();
     let rows = [
         ("MemTotal:", total),
         ("MemFree:", free),
@@ -132,9 +134,9 @@ fn meminfo(figures: &Figures) -> String {
         ("AnonPages:", committed),
         ("Mapped:", 0),
         ("Shmem:", files),
-        ("Slab:", 0),
+        ("Slab:", own),
         ("SReclaimable:", 0),
-        ("SUnreclaim:", 0),
+        ("SUnreclaim:", own),
         ("CommitLimit:", total),
         ("Committed_AS:", committed),
     ];
