@@ -1,6 +1,6 @@
 //! Programs of other people that print figures of their own: a second opinion.
 //!
-//! hackbench and perf are Debian's. UnixBench, lmbench and will-it-scale are in no package: whoever wants their rows
+//! hackbench, perf and redis-benchmark are Debian's. UnixBench, lmbench and will-it-scale are in no package: whoever wants their rows
 //! builds them and names the directory (docs/suites.md). Nothing is fetched here.
 
 use super::rows::{Goal, Kind, Row};
@@ -41,6 +41,8 @@ enum Says {
     Time { operations: u32 },
     /// perf bench: `N usecs/op`.
     MicrosecondsEach,
+    /// redis-benchmark: `GET: N requests per second, …`.
+    Requests,
 }
 
 /// Name, program below the directory of suites, script, figure.
@@ -118,7 +120,23 @@ const BUILT: &[(&str, &str, &[Line])] =
 /// Of 20 senders to 20 receivers, 200 messages each.
 const MESSAGES: Says = Says::Time { operations: 20 * 20 * 200 };
 
+/// A redis server on loopback (redis-tools has it under another name), so many clients of it, and its end.
+macro_rules! redis {
+    ($what:literal) => {
+        concat!(
+            "bash -c \"exec -a redis-server redis-check-rdb --port 6390 --save '' --dir /tmp\" >redis.log & \
+             until redis-cli -p 6390 ping >ping.log 2>&1; do kill -0 $! || exit 125; done; \
+             \"$0\" -p 6390 -n 10000 -q ",
+            $what,
+            " | tr '\\r' '\\n'; redis-cli -p 6390 shutdown nosave; wait"
+        )
+    };
+}
+
 const INSTALLED: &[Line] = &[
+    ("redis-get-1-client", "redis-benchmark", redis!("-t get -c 1"), Says::Requests),
+    ("redis-get-50-clients", "redis-benchmark", redis!("-t get -c 50"), Says::Requests),
+    ("redis-set-50-clients", "redis-benchmark", redis!("-t set -c 50"), Says::Requests),
     ("hackbench-processes", "hackbench", "exec \"$0\" -p -g 1 -l 200", MESSAGES),
     ("hackbench-threads", "hackbench", "exec \"$0\" -T -g 1 -l 200", MESSAGES),
     ("perf-bench-sched-pipe", "perf", "exec \"$0\" bench sched pipe -l 5000", Says::MicrosecondsEach),
@@ -178,6 +196,9 @@ impl Suite {
                 Some(number(seconds.strip_suffix("[sec]").unwrap_or(seconds))? * 1e9 / f64::from(operations))
             }
             Says::MicrosecondsEach => Some(last_but(" usecs/op")? * 1e3),
+            Says::Requests => {
+                Some(1e9 / number(line.split_once(" requests per second")?.0.split_whitespace().next_back()?)?)
+            }
         }
     }
 }
@@ -226,6 +247,13 @@ mod tests {
         assert_eq!(read(of_eighty, "# 20 sender and receiver processes\n\n     Total time: 0.016 [sec]\n"), [2e5]);
         let each = "     Total time: 0.050 [sec]\n\n      10.250000 usecs/op\n          97560 ops/sec\n";
         assert_eq!(read(Says::MicrosecondsEach, each), [10250.0]);
+    }
+
+    #[test]
+    fn redis_tells_requests_a_second() {
+        let output =
+            "GET: rps=100.0 (overall: 200.0) avg_msec=0.1\nGET: 50000.00 requests per second, p50=0.100 msec\n";
+        assert_eq!(read(Says::Requests, output), [20000.0]);
     }
 
     #[test]
