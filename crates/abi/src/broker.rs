@@ -38,8 +38,8 @@ pub enum Request<'a> {
         /// Components to look up below it.
         path: &'a [u8],
     },
-    /// Entries of a directory with their attributes, from position `from` (0 first).
-    /// Answer: `Reply::Entries`.
+    /// Entries of a directory, from position `from` (0 first). Answer: `Reply::Entries`, each with its attributes, or files
+    /// with inode number and type alone: they have no link then.
     ReadDir {
         /// Export.
         export: u16,
@@ -47,6 +47,8 @@ pub enum Request<'a> {
         path: &'a [u8],
         /// How many entries to skip (the order is stable while the directory does not change).
         from: u32,
+        /// Whether attributes and targets of links are wanted.
+        attributes: bool,
     },
     /// A handle on a regular file, with its attributes. Answer: `Reply::Node` and a descriptor.
     Open {

@@ -24,9 +24,11 @@ fn picked(root: &Path) -> Vec<String> {
     picked
 }
 
-fn said(output: &Output) -> (String, String, Option<i32>) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr), output.status.code())
+/// The lines, in no order: some programs start others, which speak at once.
+fn said(output: &Output) -> (Vec<String>, Option<i32>) {
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    lines.sort();
+    (lines, output.status.code())
 }
 
 /// Fails with what forty programs of a root say otherwise in a container of it. Both get words, and make a command of them.

@@ -87,8 +87,9 @@ impl Broker {
             Request::Walk { export, from, path } => {
                 Ok(Reply::Nodes(walk::walk(&self.watches, self.export(export)?, from, path)?).into())
             }
-            Request::ReadDir { export, path, from } => {
-                let of = Directory { watches: &self.watches, number: export, export: self.export(export)?, path };
+            Request::ReadDir { export: number, path, from, attributes } => {
+                let export = self.export(number)?;
+                let of = Directory { watches: &self.watches, number, export, path, wants_attributes: attributes };
                 let (directory, entries, more) = self.listings.read(&of, from)?;
                 Ok(Reply::Entries { directory, entries, more }.into())
             }

@@ -1,4 +1,4 @@
-//! ReadDir: entries of a directory with their attributes, in as many replies as they need.
+//! ReadDir: entries of a directory, with their attributes where they are wanted, in as many replies as they need.
 //!
 //! A directory that goes on stays open here, so that reading it whole costs time linear in its
 //! length. Open streams hold a fixed buffer each and no names, whatever the directory's size.
@@ -7,7 +7,7 @@ use super::attributes;
 use super::export::Export;
 use super::watch::Watches;
 use abi::broker::{Attributes, Entry, MAX_REPLY, Node};
-use rustix::fs::{Dir, DirEntry};
+use rustix::fs::{Dir, DirEntry, FileType};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +29,7 @@ pub(super) struct Directory<'a> {
     pub(super) number: u16,
     pub(super) export: &'a Export,
     pub(super) path: &'a [u8],
+    pub(super) wants_attributes: bool,
 }
 
 /// Directories that were read in part, the oldest first.
@@ -41,6 +42,7 @@ pub(super) struct Listings {
 struct Listing {
     export: u16,
     path: Vec<u8>,
+    wants_attributes: bool,
     /// How many entries went out: the only position from which this stream can go on.
     delivered: u32,
     /// For the attributes of its names.
@@ -58,8 +60,8 @@ impl Listings {
     /// # Errors
     /// Those of opening and reading it. A mount point in the export is an empty directory.
     pub(super) fn read(&self, directory: &Directory<'_>, from: u32) -> Result<Chunk, Errno> {
-        let &Directory { number, export, path, .. } = directory;
-        let mut listing = match self.take(number, path, from) {
+        let &Directory { export, path, .. } = directory;
+        let mut listing = match self.take(directory, from) {
             Some(listing) => listing,
             None => match Listing::open(directory, from) {
                 Err(Errno::XDEV) if is_mount_point(export, path) => {
@@ -76,14 +78,12 @@ impl Listings {
         Ok((attributes, entries, more))
     }
 
-    fn take(&self, export: u16, path: &[u8], from: u32) -> Option<Listing> {
+    fn take(&self, directory: &Directory<'_>, from: u32) -> Option<Listing> {
         if from == 0 {
             return None;
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = open
-            .iter()
-            .position(|listing| listing.delivered == from && listing.export == export && listing.path == path)?;
+        let index = open.iter().position(|listing| listing.delivered == from && listing.is_of(directory))?;
         open.remove(index)
     }
 
@@ -97,15 +97,21 @@ impl Listings {
 }
 
 impl Listing {
+    fn is_of(&self, directory: &Directory<'_>) -> bool {
+        let is_same = self.export == directory.number && self.path == directory.path;
+        is_same && self.wants_attributes == directory.wants_attributes
+    }
+
     /// Opens a directory and passes over the entries before `from`.
     fn open(directory: &Directory<'_>, from: u32) -> Result<Self, Errno> {
-        let &Directory { watches, number, export, path } = directory;
+        let &Directory { watches, number, export, path, wants_attributes } = directory;
         let directory = export.readable_directory(path)?;
         watches.watch(export, &directory)?;
         let attributes = attributes::of_descriptor(&directory)?;
         let stream = Dir::read_from(&directory)?;
         let (export, path) = (number, path.to_vec());
-        let mut listing = Self { export, path, delivered: 0, directory, attributes, stream, held: None };
+        let mut listing =
+            Self { export, path, wants_attributes, delivered: 0, directory, attributes, stream, held: None };
         while listing.delivered < from && listing.next()?.is_some() {
             listing.delivered += 1;
         }
@@ -138,6 +144,11 @@ impl Listing {
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
+            }
+            // Whoever reads a directory goes on into those below it, and through links.
+            let leads_on = matches!(entry.file_type(), FileType::Directory | FileType::Symlink | FileType::Unknown);
+            if !self.wants_attributes && !leads_on {
+                return Ok(Some(Entry { name: name.to_bytes().to_vec(), node: bare_node(&entry) }));
             }
             let node = match attributes::node_of_name(self.directory.as_fd(), name) {
                 Ok(node) => node,

@@ -20,6 +20,10 @@ pub(super) struct Listing {
     round: u32,
     /// Every name is known: the others are absent.
     is_complete: bool,
+    /// So are their attributes.
+    has_attributes: bool,
+    /// They were fetched with the names because a program read the directory.
+    was_read: bool,
     misses: u64,
     /// Look-ups that a complete listing has answered.
     answered: u32,
@@ -53,9 +57,29 @@ impl Eagerness {
 /// What is known of a name, with the round and the last bits of the second in which it was learned: no larger than a
 /// [`Child`].
 enum Noted {
-    Known { second: u16, round: u32, node: Box<Node> },
-    Live { round: u32, inode: Arc<HostInode> },
-    Absent { round: u32 },
+    Known {
+        second: u16,
+        round: u32,
+        node: Box<Node>,
+    },
+    Live {
+        round: u32,
+        inode: Arc<HostInode>,
+    },
+    /// Of its attributes nothing is known.
+    Named {
+        kind: Kind,
+        round: u32,
+        ino: u64,
+    },
+    /// The same, and it may still lead to this inode.
+    Unsure {
+        round: u32,
+        inode: Arc<HostInode>,
+    },
+    Absent {
+        round: u32,
+    },
 }
 
 impl Noted {
@@ -70,15 +94,19 @@ impl Noted {
 
     fn round(&self) -> u32 {
         match self {
-            Noted::Known { round, .. } | Noted::Live { round, .. } | Noted::Absent { round } => *round,
+            Noted::Known { round, .. }
+            | Noted::Live { round, .. }
+            | Noted::Named { round, .. }
+            | Noted::Unsure { round, .. }
+            | Noted::Absent { round } => *round,
         }
     }
 
     fn into_child(self) -> Child {
         match self {
             Noted::Known { node, .. } => Child::Known(node),
-            Noted::Live { inode, .. } => Child::Live(inode),
-            Noted::Absent { .. } => Child::Absent,
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => Child::Live(inode),
+            Noted::Named { .. } | Noted::Absent { .. } => Child::Absent,
         }
     }
 }
@@ -108,7 +136,9 @@ enum Look {
 
 impl Listing {
     pub(super) fn new(generation: u64) -> Listing {
-        Listing { entries: DirMap::default(), generation, round: 0, is_complete: false, misses: 0, answered: 0 }
+        let entries = DirMap::default();
+        let (is_complete, has_attributes, was_read) = (false, false, false);
+        Listing { entries, generation, round: 0, is_complete, has_attributes, was_read, misses: 0, answered: 0 }
     }
 
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
@@ -129,6 +159,7 @@ impl Listing {
             Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
             Some(Noted::Known { node, second, .. }) => Look::Known(node.clone(), *second),
             Some(Noted::Absent { .. }) => Look::Absent,
+            Some(Noted::Named { .. } | Noted::Unsure { .. }) => Look::Unknown,
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
@@ -138,7 +169,9 @@ impl Listing {
     /// has handles on what may be another file now.
     fn learn(&mut self, name: &[u8], node: Node, since: Moment) -> Learned {
         let inode = match self.entries.get(name) {
-            Some(Noted::Live { inode, .. }) if inode.is_of(&node.attributes) => Arc::clone(inode),
+            Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
+                Arc::clone(inode)
+            }
             _ => {
                 let old = self.set_at(name, Child::Known(Box::new(node)), since.second);
                 return Learned { old, changed: None };
@@ -149,9 +182,27 @@ impl Listing {
         Learned { old, changed: has_changed.then_some(inode) }
     }
 
+    /// Notes that a name is there, unless more is known of it.
+    fn learn_name(&mut self, name: &[u8], attributes: &Attributes) -> Option<Noted> {
+        let round = self.round;
+        let noted = match self.entries.get(name) {
+            Some(Noted::Known { round: at, .. } | Noted::Live { round: at, .. }) if *at == round => return None,
+            Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(attributes) => {
+                Noted::Unsure { round, inode: Arc::clone(inode) }
+            }
+            _ => Noted::Named {
+                kind: Kind::from_mode(attributes.mode).unwrap_or(Kind::File),
+                round,
+                ino: attributes.inode,
+            },
+        };
+        self.entries.insert(name, noted)
+    }
+
     /// All names of this round are noted; returns the others.
-    fn complete(&mut self) -> Vec<Noted> {
+    fn complete(&mut self, has_attributes: bool) -> Vec<Noted> {
         self.is_complete = true;
+        self.has_attributes = has_attributes;
         let round = self.round;
         self.entries.take(|noted| noted.round() != round || matches!(noted, Noted::Absent { .. }))
     }
@@ -170,7 +221,8 @@ impl Listing {
         of_round.filter_map(|(next, name, noted)| {
             let (ino, kind) = match noted {
                 Noted::Absent { .. } => return None,
-                Noted::Live { inode, .. } => (inode.id().ino, inode.kind()),
+                Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => (inode.id().ino, inode.kind()),
+                Noted::Named { ino, kind, .. } => (*ino, *kind),
                 Noted::Known { node, .. } => {
                     (node.attributes.inode, Kind::from_mode(node.attributes.mode).unwrap_or(Kind::File))
                 }
@@ -223,9 +275,9 @@ impl HostInode {
         let mut listing = self.listing()?.lock();
         let (look, generation) = (listing.look(name), listing.generation);
         if listing.is_complete {
-            listing.answered = listing.answered.saturating_add(1);
-            if listing.answered == WORTH {
-                self.fs.eagerness.earn();
+            listing.answered = listing.answered.saturating_add(u32::from(!matches!(look, Look::Unknown)));
+            if listing.answered == WORTH && listing.has_attributes {
+                if listing.was_read { self.fs.looks_behind.earn() } else { self.fs.eagerness.earn() }
             }
         }
         drop(listing);
@@ -258,6 +310,7 @@ impl HostInode {
             listing.generation = generation;
             listing.round = listing.round.wrapping_add(1);
             listing.is_complete = false;
+            listing.has_attributes = false;
             listing.misses = 0;
             listing.answered = 0;
         }
@@ -271,9 +324,13 @@ impl HostInode {
         let size = self.attributes().size;
         let mut listing = self.listing()?.lock();
         listing.misses += 1;
-        let misses = listing.misses;
+        let (misses, was_read) = (listing.misses, listing.is_complete);
         drop(listing);
-        Ok(misses > FEW * size.div_ceil(SMALL).max(1) || size <= SMALL && self.fs.eagerness.spend())
+        let is_due = misses > FEW * size.div_ceil(SMALL).max(1) || size <= SMALL && self.fs.eagerness.spend();
+        if is_due && was_read {
+            self.fs.looks_behind.earn();
+        }
+        Ok(is_due)
     }
 
     /// Walks a path in one request, where its first name is not known.
@@ -327,19 +384,39 @@ impl HostInode {
         Ok(())
     }
 
-    /// Fetches all names of the directory, unless they are known.
-    pub(super) fn list_all(&self) -> Result<()> {
-        let since = Moment::now(&self.fs.own_changes);
-        let generation = self.drop_outdated()?;
+    /// Fetches the names of the directory for a program that reads it, with their attributes where those who read directories
+    /// have looked at what is in them.
+    pub(super) fn list_names(&self) -> Result<()> {
+        self.drop_outdated()?;
         if self.listing()?.lock().is_complete {
             return Ok(());
+        }
+        let attributes = self.fs.looks_behind.spend();
+        self.listing()?.lock().was_read = true;
+        self.list(attributes)
+    }
+
+    /// Fetches all names of the directory and their attributes, unless they are known.
+    fn list_all(&self) -> Result<()> {
+        self.listing()?.lock().was_read = false;
+        self.list(true)
+    }
+
+    fn list(&self, attributes: bool) -> Result<()> {
+        let since = Moment::now(&self.fs.own_changes);
+        let generation = self.drop_outdated()?;
+        {
+            let listing = self.listing()?.lock();
+            if listing.is_complete && (listing.has_attributes || !attributes) {
+                return Ok(());
+            }
         }
         let path = self.path()?;
         let mut all: Vec<Entry> = Vec::new();
         let mut itself = None;
         loop {
             let from = u32::try_from(all.len()).map_err(|_| Errno::EOVERFLOW)?;
-            let request = Request::ReadDir { export: self.fs.export, path: &path, from };
+            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes };
             let Reply::Entries { directory, entries, more } = broker::request(&request)?.0 else {
                 return Err(Errno::EIO);
             };
@@ -353,22 +430,26 @@ impl HostInode {
         if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, generation, since)
+        self.learn_all(all, attributes, generation, since)
     }
 
-    fn learn_all(&self, all: Vec<Entry>, generation: u64, since: Moment) -> Result<()> {
+    fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {
         let mut listing = self.listing()?.lock();
-        let mut learned = Vec::new();
+        let (mut learned, mut replaced) = (Vec::new(), Vec::new());
         // Not collected: that would keep the memory of all entries.
         for entry in all {
+            if !attributes && entry.node.attributes.links == 0 {
+                replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
+                continue;
+            }
             learned.extend(Some(listing.learn(&entry.name, entry.node, since)).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.
         let is_alone = since.is_alone(&self.fs.own_changes);
-        let gone = if is_alone { listing.complete() } else { Vec::new() };
+        let gone = if is_alone { listing.complete(attributes) } else { Vec::new() };
         listing.doubt_unless(generation, is_alone);
         drop(listing);
-        drop(gone);
+        drop((gone, replaced));
         learned.into_iter().for_each(Learned::finish);
         Ok(())
     }

@@ -34,6 +34,8 @@ pub struct HostFs {
     /// Counts the changes that the container makes itself: an answer from before one says nothing of it.
     pub(super) own_changes: AtomicU64,
     pub(super) eagerness: Eagerness,
+    /// The same for attributes of the names of a directory that a program has read.
+    pub(super) looks_behind: Eagerness,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -85,6 +87,7 @@ pub fn open_export(export: u16, is_watched: bool) -> Result<Arc<HostInode>> {
         is_watched,
         own_changes,
         eagerness: Eagerness::default(),
+        looks_behind: Eagerness::default(),
         linked: Mutex::new(HashMap::new()),
     });
     let generation = Word::of(node.attributes.inode, !is_watched).generation();
@@ -530,7 +533,7 @@ impl Inode for HostInode {
     }
 
     fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
-        self.list_all()?;
+        self.list_names()?;
         let listing = self.listing()?.lock();
         // Until one is refused.
         let _ = listing.known_from(from).all(|entry| emit(&entry));

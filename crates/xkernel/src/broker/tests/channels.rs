@@ -133,7 +133,7 @@ fn a_container_that_stops_reading_loses_nothing_and_stops_nobody() {
     let served = serve(&fixture, 2);
     // More replies than the socket holds.
     for sequence in 0..8 {
-        ask(&served.ends[0], sequence, Request::ReadDir { export: 0, path: b"big", from: 0 });
+        ask(&served.ends[0], sequence, Request::ReadDir { export: 0, path: b"big", from: 0, attributes: true });
     }
     ask(&served.ends[1], 99, Request::Log { text: b"" });
     assert_eq!(hear(&served.ends[1]).0.sequence, 99);

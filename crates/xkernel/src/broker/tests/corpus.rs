@@ -12,7 +12,7 @@ fn every_request() -> [Request<'static>; REQUEST_KINDS] {
     let change = Change { mode: Some(0o644), size: Some(5), atime: time, mtime: time, ..Change::default() };
     [
         Request::Walk { export, from: b"", path: b"dir/name" },
-        Request::ReadDir { export, path: b"", from: 0 },
+        Request::ReadDir { export, path: b"", from: 0, attributes: true },
         Request::Open { export, path, writable: true },
         Request::Create { export, path: b"dir/link", kind: NewNode::Symlink(b"../file"), mode: 0o777, owner: (0, 0) },
         Request::Remove { export, path: b"dir/link", directory: false },

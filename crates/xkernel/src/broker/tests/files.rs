@@ -12,7 +12,7 @@ fn read_directory(fixture: &Fixture, path: &str) -> (Vec<Entry>, usize) {
     let (mut all, mut replies) = (Vec::new(), 0);
     loop {
         let from = u32::try_from(all.len()).expect("few");
-        let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from });
+        let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from, attributes: true });
         let Reply::Entries { entries, more, .. } = reply else { panic!("{reply:?}") };
         all.extend(entries);
         replies += 1;
@@ -69,8 +69,8 @@ fn readdir_gives_entries_with_attributes_and_targets() {
     assert_eq!(names, [&b"dir"[..], b"file", b"link"]);
     assert_eq!(entries[1].node.attributes.size, 7);
     assert_eq!(entries[2].node.target, b"some/where");
-    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"file", from: 0 }), libc::ENOTDIR);
-    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"link", from: 0 }), libc::ENOTDIR);
+    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"file", from: 0, attributes: true }), libc::ENOTDIR);
+    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"link", from: 0, attributes: true }), libc::ENOTDIR);
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn a_big_directory_comes_in_chunks_each_entry_once() {
     assert!(replies > 1);
     // From a position that no stream stands at.
     let itself = fixture.attributes("big");
-    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999 });
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999, attributes: true });
     assert_eq!(reply, Reply::Entries { directory: itself, entries: entries[4999..].to_vec(), more: false });
-    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999 });
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999, attributes: true });
     assert_eq!(reply, Reply::Entries { directory: itself, entries: Vec::new(), more: false });
 }
 
@@ -117,7 +117,7 @@ fn an_export_of_one_file_is_its_own_root() {
     let (reply, _) = fixture.ask(Request::Walk { export: 2, from: b"", path: b"" });
     assert!(matches!(reply, Reply::Nodes(nodes) if nodes[0].attributes.size == 7));
     assert_eq!(fixture.open(2, "x", false).err(), Some(Errno::NOTDIR));
-    assert_eq!(fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0 }), libc::ENOTDIR);
+    assert_eq!(fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0, attributes: true }), libc::ENOTDIR);
 }
 
 #[test]
