@@ -252,7 +252,10 @@ fn tie(own: &Cpu, other: Option<&Cpu>) {
     let Some(mut next_look) = TIES.try_lock() else { return };
     let here = crate::clock::processor().0;
     let there = other.map_or(here, |other| other.hand_over.ran_on.load(Relaxed));
-    let processor = if count_tied_to(there) < count_tied_to(here) { there } else { here };
+    let emptier = if count_tied_to(there) < count_tied_to(here) { there } else { here };
+    // The broker's thread comes to who asks. Beside a pair that hands over without end the host may never let it run.
+    let is_free = |processor: &u32| !is_tied_to(*processor, other.is_none());
+    let Some(processor) = [emptier, here, there].into_iter().find(is_free) else { return };
     if !has_processor(&crate::host::processors(), processor) {
         // The host did not say where the container may run: nobody could be untied.
         return;
@@ -289,10 +292,19 @@ fn count_tied_to(processor: u32) -> usize {
     all_tied().filter(|cpu| cpu.hand_over.tied_to.load(Relaxed) == processor).count()
 }
 
+fn is_pair(cpu: &Cpu) -> bool {
+    cpu.hand_over.partner.load(Relaxed) != address(cpu)
+}
+
+/// Whether a pair is tied to the processor, or one that asks the broker.
+fn is_tied_to(processor: u32, pair: bool) -> bool {
+    all_tied().any(|cpu| is_pair(cpu) == pair && cpu.hand_over.tied_to.load(Relaxed) == processor)
+}
+
 /// The host cannot move who is tied: one of several pairs of a processor goes to one to which nobody is tied. With [`TIES`] locked.
 fn spread() {
-    let is_pair = |cpu: &&Cpu| cpu.hand_over.partner.load(Relaxed) != address(cpu);
-    let Some(crowded) = all_tied().filter(is_pair).find(|cpu| count_tied_to(cpu.hand_over.tied_to.load(Relaxed)) > 2)
+    let Some(crowded) =
+        all_tied().filter(|cpu| is_pair(cpu)).find(|cpu| count_tied_to(cpu.hand_over.tied_to.load(Relaxed)) > 2)
     else {
         return;
     };

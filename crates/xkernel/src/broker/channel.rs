@@ -197,6 +197,8 @@ impl Channels {
                 Next::Closed => return self.closed(&channel),
             }
         };
+        // The next asker may be elsewhere, and who is held where others hand over may never get to run.
+        place.move_to(0);
         let data = EventData::new_u64(key);
         if epoll::modify(&self.epoll, &channel.socket, data, flags | EventFlags::ONESHOT).is_err() {
             self.closed(&channel);
