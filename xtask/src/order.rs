@@ -135,7 +135,7 @@ struct Guest {
     text: std::ops::Range<u64>,
 }
 
-/// Finds the container's guest that runs `program`: the youngest process that has both mapped.
+/// Finds the container's guest that runs `program`: the oldest process that has both mapped.
 fn find(xc: &Path, program: &Path) -> Option<Guest> {
     let pids =
         std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());

@@ -252,10 +252,19 @@ fn tie(own: &Cpu, other: Option<&Cpu>) {
     let Some(mut next_look) = TIES.try_lock() else { return };
     let here = crate::clock::processor().0;
     let there = other.map_or(here, |other| other.hand_over.ran_on.load(Relaxed));
-    let emptier = if count_tied_to(there) < count_tied_to(here) { there } else { here };
+    // Each look at who is tied touches a page a thread, which a new process has not got.
+    let is_anybody = next_look.is_some();
+    let is_emptier = is_anybody && there != here && count_tied_to(there) < count_tied_to(here);
+    let (better, worse) = if is_emptier { (there, here) } else { (here, there) };
     // The broker's thread comes to who asks. Beside a pair that hands over without end the host may never let it run.
-    let is_free = |processor: &u32| !is_tied_to(*processor, other.is_none());
-    let Some(processor) = [emptier, here, there].into_iter().find(is_free) else { return };
+    let is_free = |processor: u32| !is_anybody || !is_tied_to(processor, other.is_none());
+    let processor = if is_free(better) {
+        better
+    } else if better != worse && is_free(worse) {
+        worse
+    } else {
+        return;
+    };
     if !has_processor(&crate::host::processors(), processor) {
         // The host did not say where the container may run: nobody could be untied.
         return;

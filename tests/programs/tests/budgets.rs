@@ -74,8 +74,7 @@ fn faults(program: &Path, forks: u64) -> u64 {
     let run = || {
         let mut command = Command::new(xc());
         command.args(["do", "--stats=json", "--"]).arg(program).args(["fork", &forks.to_string()]);
-        let report: serde_json::Value = serde_json::from_slice(&run(command).stderr).expect("a report");
-        report["minorFaults"].as_u64().expect("a count")
+        report_of(command)["minorFaults"].as_u64().expect("a count")
     };
     (0..4).map(|_| run()).min().unwrap_or(u64::MAX)
 }

@@ -330,8 +330,7 @@ const RESTING: &[(&str, &[&str], &str)] = &[
     ("redis", &["bash", "-c", REDIS], "accept connections"),
 ];
 
-/// The server and the checker of dumps are one program, and the package of the latter starts no service.
-const REDIS: &str = "exec -a redis-server redis-check-rdb --port 0 --unixsocket /tmp/redis.sock --save '' --dir /tmp";
+const REDIS: &str = concat!(suites::redis_server!(), " --port 0 --unixsocket /tmp/redis.sock");
 
 /// Beside the program, at rest.
 const REST_BYTES: f64 = 2.0 * 1024.0 * 1024.0;

@@ -120,11 +120,22 @@ const BUILT: &[(&str, &str, &[Line])] =
 /// Of 20 senders to 20 receivers, 200 messages each.
 const MESSAGES: Says = Says::Time { operations: 20 * 20 * 200 };
 
-/// A redis server on loopback (redis-tools has it under another name), so many clients of it, and its end.
+/// What a bash does to become a redis server: it and the checker of dumps are one program, and the package of the latter starts
+/// no service.
+macro_rules! redis_server {
+    () => {
+        "exec -a redis-server redis-check-rdb --save '' --dir /tmp"
+    };
+}
+pub(super) use redis_server;
+
+/// A redis server on loopback, so many clients of it, and its end.
 macro_rules! redis {
     ($what:literal) => {
         concat!(
-            "bash -c \"exec -a redis-server redis-check-rdb --port 6390 --save '' --dir /tmp\" >redis.log & \
+            "bash -c \"",
+            redis_server!(),
+            " --port 6390\" >redis.log & \
              until redis-cli -p 6390 ping >ping.log 2>&1; do kill -0 $! || exit 125; done; \
              \"$0\" -p 6390 -n 10000 -q ",
             $what,

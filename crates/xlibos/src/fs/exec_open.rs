@@ -3,13 +3,10 @@
 use super::fd_table::{Fd, OnExec};
 use super::file::{File, OpenFlags};
 use super::inode::Kind;
-use super::{Follow, access, resolve, text_busy};
+use super::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, Follow, access, resolve, text_busy};
 use crate::{Errno, Result, Task};
 use abi::config::{Config, Stdio};
 use alloc::sync::Arc;
-
-const AT_EMPTY_PATH: u32 = 0x1000;
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 
 /// Opens a program: a regular file that the task may execute.
 ///

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
+#[derive(Default)]
 pub(super) struct Listing {
     entries: DirMap<Noted>,
     /// What the names of this round hold for.
@@ -136,9 +137,7 @@ enum Look {
 
 impl Listing {
     pub(super) fn new(generation: u64) -> Listing {
-        let entries = DirMap::default();
-        let (is_complete, has_attributes, was_read) = (false, false, false);
-        Listing { entries, generation, round: 0, is_complete, has_attributes, was_read, misses: 0, answered: 0 }
+        Listing { generation, ..Listing::default() }
     }
 
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
@@ -324,10 +323,10 @@ impl HostInode {
         let size = self.attributes().size;
         let mut listing = self.listing()?.lock();
         listing.misses += 1;
-        let (misses, was_read) = (listing.misses, listing.is_complete);
+        let (misses, has_names) = (listing.misses, listing.is_complete);
         drop(listing);
         let is_due = misses > FEW * size.div_ceil(SMALL).max(1) || size <= SMALL && self.fs.eagerness.spend();
-        if is_due && was_read {
+        if is_due && has_names {
             self.fs.looks_behind.earn();
         }
         Ok(is_due)

@@ -65,6 +65,6 @@ pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};
 pub use init::{init, tmpfs_root};
-pub use namei::{AT_FDCWD, Follow, Resolve, resolve, resolve_at, resolve_parent};
+pub use namei::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Resolve, resolve, resolve_at, resolve_parent};
 pub use open::{How, open, open_how, open_place};
 pub use path::Path;

@@ -57,6 +57,10 @@ bitflags::bitflags! {
 
 /// AT_FDCWD.
 pub const AT_FDCWD: Fd = Fd(-100);
+/// AT_SYMLINK_NOFOLLOW.
+pub const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+/// AT_EMPTY_PATH.
+pub const AT_EMPTY_PATH: u32 = 0x1000;
 
 /// A walk: where it is, and what binds it.
 pub struct Walk {
@@ -346,8 +350,6 @@ pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Pa
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Path> {
-    const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
-    const AT_EMPTY_PATH: u32 = 0x1000;
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
         return start_of(task, dirfd, path);
     }

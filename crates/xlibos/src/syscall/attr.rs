@@ -4,7 +4,7 @@ use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Change, Kind, Stat, Time, now};
 use crate::fs::size_limit::check_size;
-use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at, text_busy};
+use crate::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Path, access, inotify, pseudo, resolve_at, text_busy};
 use crate::process::creds::{CAP_CHOWN, Creds};
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
@@ -85,11 +85,8 @@ pub(super) fn fchown(task: &Task, fd: Fd, uid: u32, gid: u32) -> Result<()> {
     set_owner(task, &changeable(task, fd)?, uid, gid)
 }
 
-/// AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH.
-const PLACE_FLAGS: u32 = 0x1100;
-
 pub(super) fn fchownat(task: &Task, dirfd: Fd, path: UserPath, uid: u32, gid: u32, flags: u32) -> Result<()> {
-    if flags & !PLACE_FLAGS != 0 {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     set_owner(task, &resolve_at(task, dirfd, &path.read()?, flags)?, uid, gid)
@@ -113,7 +110,7 @@ pub(super) fn utimensat(task: &Task, dirfd: Fd, path: UserPath, times: UserPtr<[
         None => None,
     };
     let is_file = path.0 == 0 && dirfd != AT_FDCWD;
-    if flags & !PLACE_FLAGS != 0 || is_file && flags != 0 {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 || is_file && flags != 0 {
         return Err(Errno::EINVAL);
     }
     if is_file {

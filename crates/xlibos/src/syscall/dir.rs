@@ -4,7 +4,9 @@ use super::args::UserPath;
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
-use crate::fs::{AT_FDCWD, Follow, Path, access, resolve, resolve_at, resolve_parent};
+use crate::fs::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Path, access, resolve, resolve_at, resolve_parent,
+};
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -130,8 +132,6 @@ pub(super) fn rmdir(task: &Task, path: UserPath) -> Result<()> {
 }
 
 const AT_REMOVEDIR: u32 = 0x200;
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
-const AT_EMPTY_PATH: u32 = 0x1000;
 
 pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<()> {
     if flags & !AT_REMOVEDIR != 0 {

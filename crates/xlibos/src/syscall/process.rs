@@ -3,6 +3,7 @@
 use super::args::UserPath;
 use super::pidfd;
 use crate::fs::fd_table::Fd;
+use crate::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use crate::process::fork::{self, CloneFlags, Request};
 use crate::process::usage::Usage;
 use crate::process::wait::{self, Found, Options, Which};
@@ -113,11 +114,11 @@ pub(super) fn vfork(task: &Task) -> Result<Pid> {
 }
 
 pub(super) fn execve(task: &Task, path: UserPath, argv: u64, env: u64) -> Result<()> {
-    execveat(task, crate::fs::AT_FDCWD, path, argv, env, 0)
+    execveat(task, AT_FDCWD, path, argv, env, 0)
 }
 
 pub(super) fn execveat(task: &Task, dirfd: Fd, path: UserPath, argv: u64, env: u64, flags: u32) -> Result<()> {
-    if flags & !0x1100 != 0 {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     let path = path.read()?;

@@ -3,14 +3,14 @@
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Kind, Stat, split_dev};
-use crate::fs::{AT_FDCWD, Follow, access as permission, glance, pseudo, resolve_at};
+use crate::fs::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, access as permission, glance, pseudo, resolve_at,
+};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
 
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EACCESS: u32 = 0x200;
-const AT_EMPTY_PATH: u32 = 0x1000;
 const AT_NO_AUTOMOUNT: u32 = 0x800;
 const AT_STATX_SYNC: u32 = 0x6000;
 

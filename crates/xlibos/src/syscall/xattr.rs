@@ -3,13 +3,12 @@
 use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Inode, Kind, XattrMode};
-use crate::fs::{AT_FDCWD, Path, access, inotify, pseudo, resolve_at};
+use crate::fs::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, Path, access, inotify, pseudo, resolve_at};
 use crate::process::creds::CAP_SYS_ADMIN;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use machine::guest;
 
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 /// XATTR_NAME_MAX, with its NUL.
 const NAME_MAX: usize = 256;
 /// XATTR_SIZE_MAX, and XATTR_LIST_MAX.
