@@ -1,6 +1,7 @@
 //! `cargo xtask test`: `cargo test` with the built `xc` at hand, then the conformance program.
 
 mod conformance;
+mod errnos;
 
 use crate::build;
 use crate::command;

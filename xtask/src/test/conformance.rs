@@ -1,8 +1,9 @@
 //! The conformance program: every family on the host's Linux, then in a container of its own.
 
-use super::Tally;
-use crate::command;
+use super::{Tally, errnos};
+use crate::{command, setup};
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,6 +15,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Cases that do not pass in a container yet, one a line; `#` begins a comment.
 const PENDING: &str = "tests/conformance/pending.txt";
+/// What each call has to answer in some case.
+const ERRNOS: &str = "tests/conformance/errnos.txt";
 
 /// Runs the cases whose name contains one of the filters, or all.
 ///
@@ -25,14 +28,35 @@ pub(super) fn run(xc: &Path, filters: &[String], tally: &mut Tally) -> Result<()
     let listed = command::output(Command::new(&program).arg("--list").args(filters))?;
     let pending = std::fs::read_to_string(command::root().join(PENDING)).unwrap_or_default();
     let pending: BTreeSet<&str> = pending.lines().filter_map(|line| line.split('#').next()).map(str::trim).collect();
+    let mut seen = errnos::Seen::new();
     for (family, cases) in &families(&listed) {
         println!("conformance {family}, on the host");
-        let found = outcomes(Command::new(&program).args(exactly(cases)))?;
+        let found = outcomes(Command::new(&program).args(exactly(cases)), &mut errnos::Seen::new())?;
         tally_cases(cases, &found, &BTreeSet::new(), tally);
         println!("conformance {family}, in a container");
-        let found = outcomes(Command::new(xc).args(["do", "--"]).arg(&program).args(exactly(cases)))?;
+        let inside = &mut Command::new(xc);
+        let found =
+            outcomes(inside.args(["do", "--"]).arg(&program).arg("--coverage").args(exactly(cases)), &mut seen)?;
         tally_cases(cases, &found, &pending, tally);
     }
+    // An ordinary user skips what only root can bring about.
+    if filters.is_empty() && setup::is_root()? { compare(xc, &seen, tally) } else { Ok(()) }
+}
+
+/// Every errno that a call has to answer was answered in a container.
+fn compare(xc: &Path, seen: &errnos::Seen, tally: &mut Tally) -> Result<()> {
+    let list =
+        std::fs::read_to_string(command::root().join(ERRNOS)).with_context(|| format!("cannot read {ERRNOS}"))?;
+    let features: Value = serde_json::from_str(&command::output(Command::new(xc).arg("features"))?)?;
+    let calls = features["systemCalls"].as_array().map_or(&[][..], Vec::as_slice);
+    let supported = calls.iter().filter(|call| call["support"] != "absent").filter_map(|call| call["name"].as_str());
+    let (wrong, todo) = errnos::compare(&list, supported, seen)?;
+    println!("conformance errnos: {} differ, {todo} more want a case", wrong.len());
+    match wrong.len() {
+        0 => tally.passed += 1,
+        _ => tally.failed += 1,
+    }
+    tally.complaints.extend(wrong.into_iter().map(|what| format!("FAIL conformance errnos: {what} ({ERRNOS})")));
     Ok(())
 }
 
@@ -70,14 +94,14 @@ fn outcome(line: &str) -> Option<(&str, Outcome)> {
 }
 
 /// Runs the program until its end or the deadline; shows what did not pass.
-fn outcomes(command: &mut Command) -> Result<BTreeMap<String, Outcome>> {
+fn outcomes(command: &mut Command, seen: &mut errnos::Seen) -> Result<BTreeMap<String, Outcome>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start conformance")?;
     let lines = child.stdout.take().map(command::lines);
     let end = Instant::now() + DEADLINE;
     let mut found = BTreeMap::new();
     while let Some(lines) = &lines {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(line) => note(&line?, &mut found),
+            Ok(line) => note(&line?, &mut found, seen),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 println!("not done after {} s", DEADLINE.as_secs());
@@ -91,7 +115,10 @@ fn outcomes(command: &mut Command) -> Result<BTreeMap<String, Outcome>> {
     Ok(found)
 }
 
-fn note(line: &str, found: &mut BTreeMap<String, Outcome>) {
+fn note(line: &str, found: &mut BTreeMap<String, Outcome>, seen: &mut errnos::Seen) {
+    if errnos::note(line, seen) {
+        return;
+    }
     let Some((name, outcome)) = outcome(line) else { return };
     if outcome != Outcome::Passed {
         println!("{line}");
