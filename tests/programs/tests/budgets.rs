@@ -126,6 +126,48 @@ fn a_file_here_and_there_lists_no_directory() {
     assert_eq!(listings(40), listings(10));
 }
 
+/// Tells whether something was changed in a checkout of so many directories with a hundred files each.
+fn status(checkout: &Path, directories: u32) -> Command {
+    let tree = checkout.join(directories.to_string());
+    let make = r#"mkdir "$0" && cd "$0" && git init -q && for i in $(seq "$1"); do
+        mkdir d$i && for j in $(seq 100); do echo $i $j >d$i/f$j; done
+    done
+    # Older than the index: what is as new as it is read again.
+    find d* -exec touch -d 2020-01-01 {} + && git add . && git -c user.name=a -c user.email=a@b commit -qm all"#;
+    if !tree.exists() {
+        let made = programs::on_host(&["bash", "-c", make, &tree.display().to_string(), &directories.to_string()]);
+        assert_eq!(run(made).status.code(), Some(0));
+    }
+    let mut command = Command::new(xc());
+    command.args(["do", "--stats=json", "-w"]).arg(tree).args(["--", "git", "status", "--porcelain"]);
+    command
+}
+
+#[test]
+fn a_cold_status_of_10000_files_asks_once_a_directory() {
+    let checkout = tempfile::tempdir().expect("directory");
+    let requests = |directories| least(|| costs_of(status(checkout.path(), directories))).1;
+    let (few, many) = (requests(10), requests(100));
+    // A few more where others change something meanwhile.
+    assert!(many - few <= 95, "{few} requests for 10 directories, {many} for 100");
+}
+
+#[test]
+fn a_second_compilation_asks_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    std::fs::write(directory.path().join("a.c"), "#include <stdio.h>\nint main(void) { return puts(\"x\") < 0; }\n")
+        .expect("a.c");
+    let requests = |times: &str| {
+        let twice = r#"for i in $0; do gcc -O2 -o a a.c || exit; ./a || exit; done >/dev/null"#;
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "-w"]).arg(directory.path()).args(["--", "bash", "-c", twice, times]);
+        command
+    };
+    let asked = |times| least(|| costs_of(requests(times))).1;
+    let (once, thrice) = (asked("1"), asked("1 2 3"));
+    assert_eq!(once, thrice);
+}
+
 /// KiB that a process alone would hold: its part of the files that others hold too, and its own memory.
 fn proportional_kib(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();

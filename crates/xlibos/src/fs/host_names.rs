@@ -38,20 +38,43 @@ const WORTH: u32 = 3;
 const CREDIT: u32 = 2;
 const MOST_CREDIT: u32 = 64;
 
+/// More requests for names under way than this are a walk over a tree by many threads, which all begin before a listing has
+/// proven its worth.
+const ALONE: u32 = 2;
+
 /// Whether it is likely that a program that asks for one name of a directory asks for others: whoever walks over a tree pays
 /// one request a directory, and a program that needs a file here and there does not pay for whole directories.
 #[derive(Debug, Default)]
-pub(super) struct Eagerness(AtomicU32);
+pub(super) struct Eagerness {
+    credit: AtomicU32,
+    under_way: AtomicU32,
+}
 
 impl Eagerness {
     /// A listing was worth it.
     fn earn(&self) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| Some((had + CREDIT).min(MOST_CREDIT)));
+        let _ =
+            self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| Some((had + CREDIT).min(MOST_CREDIT)));
     }
 
     /// Takes one in advance, where there was reason for that.
     fn spend(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| had.checked_sub(1)).is_ok()
+        self.under_way.load(Ordering::Relaxed) > ALONE
+            || self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| had.checked_sub(1)).is_ok()
+    }
+
+    /// A request is under way until the end of what is returned.
+    fn ask(&self) -> impl Drop {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.under_way)
+    }
+}
+
+struct UnderWay<'a>(&'a AtomicU32);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -261,10 +284,14 @@ impl HostInode {
     /// Finds a name, from what is known or by asking.
     pub(super) fn find(&self, name: &[u8]) -> Result<Arc<HostInode>> {
         self.drop_outdated()?;
-        match self.known(name)? {
-            Some(found) => return found,
-            None if self.count_miss()? => self.list_all()?,
-            None => self.walk(&[name])?,
+        if let Some(found) = self.known(name)? {
+            return found;
+        }
+        let _under_way = self.fs.eagerness.ask();
+        if self.count_miss()? {
+            self.list_all()?;
+        } else {
+            self.walk(&[name])?;
         }
         self.known(name)?.unwrap_or(Err(Errno::ENOENT))
     }
@@ -340,6 +367,7 @@ impl HostInode {
         if parts.len() < 2 || !matches!(self.listing()?.lock().look(first), Look::Unknown) {
             return Ok(());
         }
+        let _under_way = self.fs.eagerness.ask();
         if self.count_miss()? { self.list_all() } else { self.walk(&parts) }
     }
 
