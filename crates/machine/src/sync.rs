@@ -305,9 +305,12 @@ pub fn clear_notification() {
 /// of an earlier one.
 #[derive(Debug)]
 pub struct Gate {
-    /// How often it was opened or closed: odd while it is closed.
+    /// Changes whenever it is opened or closed: odd while it is closed.
     turns: AtomicU32,
 }
+
+/// Turn of the next closing, of whatever gate: a thread's area says at which it stands.
+static NEXT_TURN: AtomicU32 = AtomicU32::new(1);
 
 impl Gate {
     /// An open gate.
@@ -324,7 +327,9 @@ impl Gate {
 
     /// Closes it. One thread opens and closes a gate.
     pub fn close(&self) {
-        self.turns.fetch_or(1, Ordering::SeqCst);
+        if !self.is_closed() {
+            self.turns.store(NEXT_TURN.fetch_add(2, Ordering::SeqCst), Ordering::SeqCst);
+        }
     }
 
     /// Opens it, and lets everybody pass.

@@ -7,7 +7,7 @@ use crate::fs::hostpoll::{self, HostReady};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
-use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, tree, visit};
+use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, standstill, tree, visit};
 use crate::signal::{SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
@@ -74,16 +74,27 @@ pub fn on_syscall(cpu: &'static Cpu) {
 }
 
 /// A call came by a trap: a file of the container's own that traps often gets a patched image, under the running
-/// program where it has one thread. The others get theirs when they map it next.
+/// program. Processes whose threads cannot be stopped soon, or that share their memory, get theirs later.
 #[cold]
 fn note_trap(cpu: &Cpu, task: &Task) {
     let back = cpu.frame().rip;
-    let Some((file, _)) = task.mm().file_at(back.wrapping_sub(1)) else { return };
-    let is_alone = || task.process.thread_count() == 1 && !task.process.borrows_memory.load(Ordering::SeqCst);
-    if file.ops().note_trap() && is_alone() {
-        task.mm().adopt_image(&file, back);
-        let frame = *cpu.frame();
-        cpu.set_frame(&TrapFrame { rip: task.mm().resume_pc(back), ..frame });
+    let mm = task.mm();
+    let Some((file, _)) = mm.file_at(back.wrapping_sub(1)) else { return };
+    if !file.ops().note_trap() {
+        return;
+    }
+    let Some(image) = mm.image_to_adopt(&file, back) else { return };
+    if standstill::alone(task, || mm.adopt_image(&file, &image, back)).is_some() {
+        go_on_in_image(cpu, task);
+    }
+}
+
+/// The text that the thread returns to may have an image since it entered: instructions have moved.
+fn go_on_in_image(cpu: &Cpu, task: &Task) {
+    let frame = *cpu.frame();
+    let rip = task.mm().resume_pc(frame.rip);
+    if rip != frame.rip {
+        cpu.set_frame(&TrapFrame { rip, ..frame });
     }
 }
 
@@ -172,6 +183,9 @@ pub fn on_event(cpu: &'static Cpu) {
 pub fn before_return(cpu: &'static Cpu) {
     cpu.clear_pending();
     let Some(task) = cpu.task::<Task>() else { return };
+    if standstill::stand(task) {
+        go_on_in_image(cpu, task);
+    }
     if task.must_exit() {
         exit::exit_thread(task);
     }

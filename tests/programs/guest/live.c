@@ -1,5 +1,6 @@
 // Text of the container's own: a program that was written there, code that the program makes. Prints one line a check;
 // the same on Linux. "jumps": calls until its text has a patched image, and on. "modified": as it changed its own text. "threads": busy ones and one asleep at a site.
+// "crowd": as that, never one thread alone, under signals and with forks.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -143,9 +144,46 @@ static void threads(void) {
     check("alone again", calls(10000) == 0);
 }
 
+static void *in_crowd(void *count) {
+    return (void *)(long)calls((int)(long)count);
+}
+
+static void *forking(void *unused) {
+    (void)unused;
+    int good = 1;
+    for (int i = 0; i < 5; i++) good = good && in_child(500);
+    return (void *)(long)good;
+}
+
+// Sites are executed and slept at by several threads all the time, whose text comes to jump meanwhile.
+static void crowd(void) {
+    struct sigaction action = {.sa_sigaction = tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval often = {{0, 200}, {0, 200}};
+    pthread_t asleep, forker, busy[4];
+    check("pipe", pipe(data) == 0 && pthread_create(&asleep, NULL, sleeper, NULL) == 0);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 4; i++) pthread_create(&busy[i], NULL, in_crowd, (void *)15000L);
+    pthread_create(&forker, NULL, forking, NULL);
+    long wrong = 0;
+    void *result;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(busy[i], &result);
+        wrong += (long)result;
+    }
+    check("calls of the crowd", wrong == 0);
+    pthread_join(forker, &result);
+    check("its children", result != NULL);
+    check("the thread that slept through", write(data[1], "x", 1) == 1 && pthread_join(asleep, &result) == 0 && result != NULL);
+    memset(&often, 0, sizeof often);
+    setitimer(ITIMER_REAL, &often, NULL);
+    check("no handler sees a stub", outside == 0);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "modified")) modified();
     else if (argc > 1 && !strcmp(argv[1], "made")) made();
     else if (argc > 1 && !strcmp(argv[1], "threads")) threads();
+    else if (argc > 1 && !strcmp(argv[1], "crowd")) crowd();
     else jumps();
 }

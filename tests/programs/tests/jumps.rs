@@ -81,6 +81,19 @@ fn threads_call_on_while_their_text_comes_to_jump() {
 }
 
 #[test]
+fn threads_that_are_never_alone_come_to_jump() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("live.c", directory.path());
+    let name = program.to_str().expect("name");
+    let once = run(programs::on_host(&[name, "crowd"])).stdout;
+    assert!(!String::from_utf8_lossy(&once).contains("FAIL"), "{once:?}");
+    let (output, report) = report(&["sh", "-c", "cp $0 /tmp/p; exec /tmp/p crowd", name]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&once), "{output:?}");
+    let count = |key: &str| report[key].as_u64().unwrap_or(0);
+    assert!(count("jumps") > 4 * count("traps"), "{report}");
+}
+
+#[test]
 fn a_program_that_changes_its_text_runs_what_it_wrote() {
     let directory = tempfile::tempdir().expect("directory");
     let program = build_static("live.c", directory.path());

@@ -277,24 +277,24 @@ impl Mm {
         Ok(())
     }
 
-    /// Puts a file's image over its text where it is mapped already. No thread but the caller's runs in it; the caller
-    /// goes on at [`Mm::resume_pc`]. Text that differs from the file's stays as it is.
-    pub fn adopt_image(&self, file: &Arc<File>, pc: u64) {
-        let Some(image) = of(file) else { return };
+    /// The image that text of a file, mapped without one, could have. May ask the broker: no lock is held.
+    pub fn image_to_adopt(&self, file: &Arc<File>, pc: u64) -> Option<Arc<Image>> {
+        let _ = self.state().text_without_image(file, pc)?;
+        of(file)
+    }
+
+    /// Puts a file's image over its text where it is mapped already. No thread but the caller's runs in it; all go on at
+    /// [`Mm::resume_pc`]. Text that differs from the file's stays as it is.
+    pub fn adopt_image(&self, file: &Arc<File>, image: &Arc<Image>, pc: u64) {
         let mut state = self.state();
-        let is_text = |vma: &&Vma| {
-            let is_file = matches!(&vma.backing, Backing::File { file: own, form, .. }
-                if Arc::ptr_eq(own, file) && *form != Form::Image);
-            is_file && !vma.is_shared() && vma.prot == Prot::READ | Prot::EXEC
-        };
-        let Some(vma) = state.tree.find(pc).filter(is_text).cloned() else { return };
+        let Some(vma) = state.text_without_image(file, pc) else { return };
         let Some(bias) = image.bias_of(&vma) else { return };
         if !holds_file(file, &vma) {
             return;
         }
-        self.place_locked(&mut state, &image, image.layout.base_vaddr.wrapping_add(bias));
+        self.place_locked(&mut state, image, image.layout.base_vaddr.wrapping_add(bias));
         // Where the host has no room for another mapping, the text stays as it was.
-        let _ = self.overlay_image(&mut state, &image, &vma);
+        let _ = self.overlay_image(&mut state, image, &vma);
     }
 
     /// Forgets images of whose object nothing is mapped any more. `removed` is what was just unmapped.
@@ -405,6 +405,14 @@ impl State {
     /// ENOMEM.
     pub(super) fn check_not_kept(&self, range: &Range<u64>) -> Result<()> {
         if self.tree.kept_in(range).is_some() { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// A private mapping of a file's text that is the file's own, by an address in it.
+    fn text_without_image(&self, file: &Arc<File>, pc: u64) -> Option<Vma> {
+        let vma = self.tree.find(pc)?;
+        let is_file = matches!(&vma.backing, Backing::File { file: own, form, .. }
+            if Arc::ptr_eq(own, file) && *form != Form::Image);
+        (is_file && !vma.is_shared() && vma.prot == Prot::READ | Prot::EXEC).then(|| vma.clone())
     }
 
     fn place_image(&mut self, image: &Arc<Image>, bias: u64) -> Option<Placed> {

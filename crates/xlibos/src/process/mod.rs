@@ -14,6 +14,7 @@ pub mod session;
 pub mod settings;
 pub mod spare;
 pub mod stack;
+pub mod standstill;
 pub mod task;
 pub mod thread_group;
 pub mod threads;

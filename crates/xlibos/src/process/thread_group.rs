@@ -125,6 +125,8 @@ pub struct Process {
     continues: AtomicU32,
     /// Others that want to see its memory.
     pub visits: super::visit::Visits,
+    /// Where its threads stand while one of them changes what all run in.
+    pub standstill: super::standstill::Standstill,
     /// It was waited for, and has no number any more.
     reaped: AtomicBool,
 }
@@ -189,6 +191,7 @@ impl Process {
             outside_signals: AtomicU64::new(0),
             continues: AtomicU32::new(0),
             visits: super::visit::Visits::default(),
+            standstill: super::standstill::Standstill::default(),
             reaped: AtomicBool::new(false),
         })
     }
