@@ -5,7 +5,7 @@
 
 use crate::cpu::{self, Cpu, Fault};
 use crate::{entry, heap, trap};
-use abi::boot::BootBlock;
+use abi::boot::{BootBlock, PAGE};
 use core::arch::global_asm;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -57,6 +57,8 @@ _start:
 
 static TEXT_START: AtomicU64 = AtomicU64::new(0);
 static TEXT_END: AtomicU64 = AtomicU64::new(0);
+/// An address in the last page of the stack that the host gave.
+static FIRST_STACK: AtomicU64 = AtomicU64::new(0);
 
 /// Whether an address is LibOS text.
 pub(crate) fn is_text(rip: u64) -> bool {
@@ -110,7 +112,9 @@ extern "C" fn start(stack: *const u64) -> ! {
     cpu.memory.set(crate::stack::new_memory());
     crate::stack::guard(cpu);
     // SAFETY: the host's initial stack is read-only for us here.
-    let vdso = unsafe { find_vdso(stack) };
+    let vdso = unsafe { auxiliary(stack, AT_SYSINFO_EHDR) };
+    // SAFETY: as above.
+    FIRST_STACK.store(unsafe { auxiliary(stack, AT_EXECFN) }, Ordering::Relaxed);
     // SAFETY: nobody else runs yet.
     unsafe { (*block()).vdso = vdso };
     // SAFETY: the vDSO is an ELF image of the host.
@@ -131,7 +135,19 @@ extern "C" fn start(stack: *const u64) -> ! {
 }
 
 extern "C" fn main(boot: &'static BootBlock) -> ! {
+    give_back_first_stack();
     kernel_main(boot)
+}
+
+/// Unmaps the stack that the host gave: each process of the container would have it, with two page tables of its own.
+fn give_back_first_stack() {
+    const MUNMAP: u64 = 11;
+    /// More than the host maps at first, less than the gap that it keeps below.
+    const LEN: u64 = 256 << 10;
+    // The name of the program is the last that lies there, and is in the last page: it is short.
+    let end = (FIRST_STACK.load(Ordering::Relaxed) & !(PAGE - 1)) + PAGE;
+    // SAFETY: this runs on another stack, and nothing refers to the first. What was not mapped stays so.
+    unsafe { crate::host::raw(MUNMAP, [end.saturating_sub(LEN), LEN, 0, 0, 0, 0]) };
 }
 
 /// Handlers, limits of the process, the filter: after this only the listed host calls work.
@@ -174,12 +190,16 @@ fn lock_down(cpu: &Cpu, boot: &BootBlock) {
     }
 }
 
-/// Finds AT_SYSINFO_EHDR behind arguments and environment.
+/// The vDSO.
+const AT_SYSINFO_EHDR: u64 = 33;
+/// The name of the program.
+const AT_EXECFN: u64 = 31;
+
+/// Finds a value of the auxiliary vector behind arguments and environment, 0 where it is missing.
 ///
 /// # Safety
 /// `stack` is the initial stack of a process.
-unsafe fn find_vdso(stack: *const u64) -> u64 {
-    const AT_SYSINFO_EHDR: u64 = 33;
+unsafe fn auxiliary(stack: *const u64, kind: u64) -> u64 {
     // SAFETY: a process begins with argc, argv, NULL, envp, NULL, auxv.
     let word = |index: usize| unsafe { *stack.wrapping_add(index) };
     let mut index = 1 + word(0) as usize + 1;
@@ -190,7 +210,7 @@ unsafe fn find_vdso(stack: *const u64) -> u64 {
     loop {
         match word(index) {
             0 => return 0,
-            AT_SYSINFO_EHDR => return word(index + 1),
+            found if found == kind => return word(index + 1),
             _ => index += 2,
         }
     }

@@ -4,9 +4,11 @@ use crate::cpu;
 use crate::free_blocks::Class;
 use crate::sync::RawFutexLock;
 use core::alloc::Layout;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use talc::TalcLock;
-use talc::source::Manual;
+use talc::base::{Talc, binning::Binning};
+use talc::source::Source;
 
 /// Bytes that stay for calls that are under way, and for those that give memory back, when guests get no more.
 const RESERVE: u64 = 192 << 20;
@@ -15,7 +17,7 @@ const SLACK: u64 = 1 << 20;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
-    talc: TalcLock::new(Manual),
+    talc: TalcLock::new(Unused { start: 0, end: 0 }),
     used: AtomicU64::new(0),
     peak: AtomicU64::new(0),
     mark: AtomicU64::new(u64::MAX),
@@ -23,13 +25,38 @@ static HEAP: Heap = Heap {
 };
 
 struct Heap {
-    talc: TalcLock<RawFutexLock, Manual>,
+    talc: TalcLock<RawFutexLock, Unused>,
     /// Changed under Talc's lock. What threads keep for themselves counts.
     used: AtomicU64,
     peak: AtomicU64,
     /// With more than so many bytes in use memory is short.
     mark: AtomicU64,
     short: Flag,
+}
+
+/// What the heap takes at a time: as much as the host maps at one fault. Talc writes to the end of a free block whenever it takes
+/// from its beginning, and a last page far from the others costs each process a fault and a page table.
+const STEP: usize = 64 << 10;
+
+/// The arena memory above the heap. It begins where the heap ends.
+#[derive(Debug)]
+struct Unused {
+    start: usize,
+    end: usize,
+}
+
+// SAFETY: no allocation is made in here, and the parent's lock is not touched.
+unsafe impl Source for Unused {
+    fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
+        let Unused { start, end } = talc.source;
+        let old = NonNull::new(start as *mut u8).ok_or(())?;
+        // Talc's own words and the alignment come on top.
+        let wanted = layout.size().checked_add(layout.align() + STEP).ok_or(())?;
+        let grown = start.checked_add(wanted.next_multiple_of(STEP)).ok_or(())?.min(end);
+        // SAFETY: the heap ends at `start`, and nothing else uses what is up to `end`.
+        talc.source.start = unsafe { talc.extend(old, grown as *mut u8) }.as_ptr() as usize;
+        if talc.source.start == start { Err(()) } else { Ok(()) }
+    }
 }
 
 /// Read by every call and hardly ever written: it shares no cache line with the counters.
@@ -159,8 +186,12 @@ unsafe impl core::alloc::GlobalAlloc for Heap {
 /// # Safety
 /// `[start, end)` is arena memory that nothing else uses. Once, at boot.
 pub(crate) unsafe fn init(start: u64, end: u64) {
+    let mut talc = HEAP.talc.lock();
+    let first = ((start + 1).next_multiple_of(STEP as u64) + STEP as u64).min(end);
     // SAFETY: by the caller's promise.
-    unsafe { HEAP.talc.lock().claim(start as *mut u8, (end - start) as usize) };
+    let heap_end = unsafe { talc.claim(start as *mut u8, (first - start) as usize) };
+    talc.source = Unused { start: heap_end.map_or(0, |end| end.as_ptr() as usize), end: end as usize };
+    drop(talc);
     HEAP.mark.store((end - start).saturating_sub(RESERVE).max((end - start) / 2), Ordering::Relaxed);
 }
 

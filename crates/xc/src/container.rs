@@ -2,6 +2,7 @@
 
 use crate::args::{Command, Options};
 use crate::configure::{ARENA, configure, options_of};
+use crate::news::News;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
 use crate::usage::Usage;
@@ -11,10 +12,9 @@ use abi::config::{Config, Stdio};
 use abi::event::Event;
 use abi::stats::Stats;
 use anyhow::{Context as _, Result, bail};
+use rustix::event::Timespec;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Duration;
 use xkernel::broker::{Broker, Control, Export, Options as BrokerOptions};
 use xkernel::cgroup::Group;
 use xkernel::{loader, sandbox, sys};
@@ -33,6 +33,13 @@ enum End {
     Died,
     /// We cannot serve it.
     Failed(anyhow::Error),
+}
+
+/// What the supervisor's first thread waits for.
+enum Told {
+    End(End),
+    /// The container asks for something after a rest.
+    Awake,
 }
 
 /// A container that is no more.
@@ -129,43 +136,45 @@ fn supervise(
     counts: bool,
 ) -> Result<Ended> {
     let sandbox::Running { reaper, channels, events, arena } = running;
+    sys::share_heap();
     // Before any thread: the mask is inherited.
     forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
     if let Some(terminal) = &mut terminal {
         terminal.start(&events)?;
     }
-    let (sender, receiver) = mpsc::channel();
-    let from_broker = sender.clone();
+    let news = Arc::new(News::new().context("cannot make a descriptor: allow more (ulimit -n)")?);
+    let (from_broker, from_rest, from_waiter) = (Arc::clone(&news), Arc::clone(&news), Arc::clone(&news));
     let mut options = BrokerOptions::new(move |control| match control {
         Control::Log(text) => {
             terminal::print_error(&text);
         }
         Control::Exit { status, stats } => {
-            let _ = from_broker.send(End::Exit { status, stats });
+            from_broker.tell(Told::End(End::Exit { status, stats }));
         }
         Control::StartFailed { step, errno, what } => {
-            let _ = from_broker.send(End::StartFailed { step, errno, what });
+            from_broker.tell(Told::End(End::StartFailed { step, errno, what }));
         }
         Control::Quiesced { .. } => {}
     });
     options.arena = Some(arena);
+    options.awake = Box::new(move || from_rest.tell(Told::Awake));
     if memory_limit != 0 {
         options.memory_limit = memory_limit;
     }
     let broker = Arc::new(Broker::new(exports, options));
-    let from_channels = sender.clone();
+    let from_channels = Arc::clone(&news);
     let kept = Arc::clone(&broker);
     let server = thread("broker", move || {
         // Without a channel the container cannot even say that it ends.
         let end = broker.serve(channels).map_or_else(|error| End::Failed(error.into()), |()| End::Died);
-        let _ = from_channels.send(end);
+        from_channels.tell(Told::End(end));
         drop(broker);
     })?;
     let waiter = thread("waiter", move || {
         let _ = sys::reap(reaper);
-        let _ = sender.send(End::Died);
+        from_waiter.tell(Told::End(End::Died));
     })?;
-    let end = await_end(&receiver);
+    let end = await_end(&news, &kept, reaper);
     // While they are there.
     let usage = if counts { Usage::below(reaper) } else { Usage::default() };
     if !waiter.is_finished() {
@@ -180,16 +189,21 @@ fn supervise(
     Ok(Ended { end, broker: kept, usage })
 }
 
-/// Age of a container at which its supervisor has started everything, and gives back what it needed for that.
-const STARTED: Duration = Duration::from_secs(1);
+/// How long a container asks for nothing before its supervisor gives back what it does not need meanwhile, at least; twice as
+/// long at most.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
-fn await_end(receiver: &mpsc::Receiver<End>) -> End {
-    match receiver.recv_timeout(STARTED) {
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            sys::drop_clean_pages();
-            receiver.recv().unwrap_or(End::Died)
+fn await_end(news: &News<Told>, broker: &Broker, reaper: i32) -> End {
+    loop {
+        match news.wait(&QUIET) {
+            Some(Told::End(end)) => return end,
+            Some(Told::Awake) => {}
+            None if broker.rest() => {
+                sandbox::rest(reaper);
+                news.rest();
+            }
+            None => {}
         }
-        ended => ended.unwrap_or(End::Died),
     }
 }
 

@@ -24,6 +24,7 @@ mod image;
 mod machine;
 mod mounts;
 mod name;
+mod news;
 mod profile;
 mod report;
 mod size;

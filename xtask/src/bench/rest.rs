@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// After the program has said that it is ready, it and the runtime still do things.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long CPU time is watched.
 const WATCH: Duration = Duration::from_secs(10);
 /// CPU time of a tick of the clock that processes are accounted by.

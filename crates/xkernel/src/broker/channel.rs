@@ -180,6 +180,9 @@ impl Channels {
             let channel = usize::try_from(key).ok().and_then(|index| self.channels.get(index));
             if let Some(channel) = channel {
                 self.replace_waiting(broker, scope);
+                if broker.activity.note() {
+                    (broker.options.awake)();
+                }
                 self.advance(broker, channel, key, &mut buffer, &mut place);
                 self.waiting.fetch_add(1, Ordering::AcqRel);
             }

@@ -9,6 +9,7 @@
 //! answered; nobody else waits for it.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod attributes;
 mod bucket;
 mod change;
@@ -33,6 +34,7 @@ pub use export::Export;
 
 use crate::images::{self, Images};
 use abi::stats::Stats;
+use activity::Activity;
 use bucket::Bucket;
 use listing::Listings;
 use lock::Locks;
@@ -120,6 +122,8 @@ pub struct Options {
     pub requests_per_second: u32,
     /// The container's arena, in which it is told of changes on the host; `None` where it is not told.
     pub arena: Option<OwnedFd>,
+    /// Called on a broker thread with the request that ends a rest; must not block for long.
+    pub awake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Options {
@@ -131,6 +135,7 @@ impl Options {
             images: images::default_directory(),
             requests_per_second: 200_000,
             arena: None,
+            awake: Box::new(|| ()),
         }
     }
 }
@@ -147,6 +152,7 @@ impl fmt::Debug for Options {
 /// One container's broker, shared by its threads.
 #[derive(Debug)]
 pub struct Broker {
+    activity: Activity,
     exports: Vec<Export>,
     options: Options,
     bucket: Bucket,
@@ -161,6 +167,7 @@ impl Broker {
     /// Makes a broker over its exports; an export's number is its index.
     pub fn new(exports: Vec<Export>, mut options: Options) -> Self {
         Self {
+            activity: Activity::default(),
             watches: Watches::new(options.arena.take()),
             bucket: Bucket::new(options.requests_per_second),
             memories: Memories::new(options.memory_limit),
@@ -170,5 +177,10 @@ impl Broker {
             exports,
             options,
         }
+    }
+    /// Whether the container asked for nothing since the last call. Then it is at rest: [`Options::awake`] is called with the
+    /// next request.
+    pub fn rest(&self) -> bool {
+        self.activity.rest()
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
     match prepare(hand, supervisor) {
         Ok(runner) => {
-            // Little of the program is wanted from now on.
-            sys::drop_clean_pages();
+            // Without it the reaper keeps what it needed for the start.
+            let _ = sys::interrupt_on(super::REST);
             reap_all(runner, &events)
         }
         Err(error) => {
@@ -211,7 +211,10 @@ fn reap_all(runner: i32, events: &OwnedFd) -> ! {
                 }
             }
             Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                sys::rest_until_child_ends();
+                continue;
+            }
             Err(_) => sys::exit_now(0),
         }
         untold.tell(events);

@@ -4,7 +4,7 @@
 
 mod resident;
 
-pub use resident::drop_clean_pages;
+pub use resident::{rest_until_child_ends, rest_until_readable, share_heap};
 
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 use std::io;
@@ -280,6 +280,20 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
             deliver(signal);
         }
     })?;
+    Ok(())
+}
+
+/// From now on the signal interrupts what the process waits for, and does nothing else.
+///
+/// # Errors
+/// The host's errno.
+pub fn interrupt_on(signal: i32) -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: an all-zero sigaction is valid: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, at any time.
+    check(i64::from(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }))?;
     Ok(())
 }
 

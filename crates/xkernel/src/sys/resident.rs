@@ -2,18 +2,71 @@
 
 use std::ffi::c_int;
 use std::ops::Range;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 const PAGE: usize = 4096;
 
-/// Unmaps the pages of code and constants, which are as their files have them: the next use brings them back. Gives
-/// free memory of the heap back as well.
-pub fn drop_clean_pages() {
-    for range in clean_ranges() {
-        // SAFETY: nobody can write to the range, and no page of it differs from its file, which serves the next use.
-        unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
+/// Objects of a process have no more segments than this that are not writable; of others the pages stay.
+const MOST: usize = 16;
+
+/// All threads take memory from one heap, made small at a rest: each would have one of its own.
+pub fn share_heap() {
+    // SAFETY: sets a parameter of the C library's allocator.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives back what the process does not need while it waits until a descriptor can be read. May return early.
+pub fn rest_until_readable(fd: BorrowedFd<'_>) {
+    let mut wanted = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: poll writes to `wanted` alone.
+    unsafe { rest(libc::SYS_poll, [(&raw mut wanted) as usize, 1, usize::MAX, 0, 0]) };
+}
+
+/// The same until a child has ended, which is then still to be reaped. May return early.
+pub fn rest_until_child_ends() {
+    let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: without a place for it nothing is written.
+    unsafe { rest(libc::SYS_waitid, [libc::P_ALL as usize, 0, 0, flags.unsigned_abs() as usize, 0]) };
+}
+
+/// Gives free memory of the heap back, unmaps the pages of code and constants, which are as their files have them, and makes
+/// a host call that waits. The next use brings the pages back, sixteen at a time: so what runs in between lies in one place.
+///
+/// # Safety
+/// As the call.
+unsafe fn rest(number: libc::c_long, args: [usize; 5]) {
+    let call = |number: libc::c_long, [a, b, c, d, e]: [usize; 5]| [number.unsigned_abs() as usize, a, b, c, d, e];
+    let mut calls = [[0; 6]; MOST + 1];
+    let mut count = 0;
+    let dontneed = libc::MADV_DONTNEED.unsigned_abs() as usize;
+    for (slot, range) in calls.iter_mut().zip(clean_ranges()).take(MOST) {
+        *slot = call(libc::SYS_madvise, [range.start, range.len(), dontneed, 0, 0]);
+        count += 1;
     }
+    calls[count] = call(number, args);
     // SAFETY: releases memory that nobody has.
     unsafe { libc::malloc_trim(0) };
+    // SAFETY: one host call after the other, of so many rows of `calls`. Nobody can write to the ranges, and no page of them differs
+    // from its file, which serves the next use; the rest is the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "mov rax, [{row}]",
+            "mov rdi, [{row} + 8]",
+            "mov rsi, [{row} + 16]",
+            "mov rdx, [{row} + 24]",
+            "mov r10, [{row} + 32]",
+            "mov r8, [{row} + 40]",
+            "syscall",
+            "add {row}, 48",
+            "cmp {row}, {end}",
+            "jbe 2b",
+            row = inout(reg) calls.as_ptr() => _,
+            end = in(reg) &raw const calls[count],
+            out("rax") _, out("rdi") _, out("rsi") _, out("rdx") _, out("r10") _, out("r8") _, out("rcx") _, out("r11") _,
+            options(nostack),
+        )
+    }
 }
 
 /// Whole pages of the segments that are not writable, of the program and its libraries: nothing in them is relocated.
@@ -60,7 +113,8 @@ fn clean_range(base: usize, header: &libc::Elf64_Phdr) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE, clean_range, clean_ranges, drop_clean_pages};
+    use super::{PAGE, clean_range, clean_ranges, rest_until_readable};
+    use std::os::fd::AsFd as _;
 
     fn header(p_type: u32, p_flags: u32) -> libc::Elf64_Phdr {
         let (p_vaddr, p_memsz) = (0x1800, 0x2000);
@@ -88,15 +142,30 @@ mod tests {
 
     #[test]
     fn the_program_is_among_them() {
-        let code = drop_clean_pages as fn() as usize;
-        assert!(clean_ranges().iter().any(|range| range.contains(&(code / PAGE * PAGE))));
+        let code = super::share_heap as fn() as usize;
+        let ranges = clean_ranges();
+        assert!(ranges.iter().any(|range| range.contains(&(code / PAGE * PAGE))));
     }
 
     #[test]
     fn code_and_constants_come_back() {
         static CONSTANT: &str = "a constant";
         let before = format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _);
-        drop_clean_pages();
+        let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+        rustix::io::write(&writer, b"x").expect("write");
+        rest_until_readable(reader.as_fd());
         assert_eq!(before, format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _));
+    }
+
+    #[test]
+    fn a_rest_lasts_until_there_is_something() {
+        let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+        let other = std::thread::spawn(move || {
+            std::thread::yield_now();
+            rustix::io::write(&writer, b"x").map(|_| writer)
+        });
+        rest_until_readable(reader.as_fd());
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(1));
+        assert!(other.join().is_ok());
     }
 }
