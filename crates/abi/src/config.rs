@@ -104,6 +104,8 @@ pub enum MountSource {
     Tmpfs {
         /// Size limit in bytes, 0 for half of the memory.
         size: u64,
+        /// How many names its files may have, 0 for no limit of its own.
+        inodes: u64,
         /// Mode of its root.
         mode: u32,
     },

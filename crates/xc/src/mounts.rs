@@ -174,25 +174,28 @@ fn in_order(mut wanted: Vec<Vec<Mount>>) -> Result<Vec<Mount>> {
     }
 }
 
-/// `DIR[:size=SIZE,mode=OCTAL,ro,noexec,nosuid,nodev]`.
+/// `DIR[:size=SIZE,nr_inodes=COUNT,mode=OCTAL,ro,noexec,nosuid,nodev]`.
 fn tmpfs(text: &OsStr) -> Result<Mount> {
     let mut parts = text.as_bytes().splitn(2, |&b| b == b':');
     let target = target_of(parts.next().unwrap_or(&[]))?;
     let usual = MountFlags { no_set_id: true, no_devices: true, ..MountFlags::default() };
-    let (mut bytes, mut permissions, mut flags) = (0, 0o1777, usual);
+    let (mut bytes, mut inodes, mut permissions, mut flags) = (0, 0, 0o1777, usual);
     for option in parts.next().unwrap_or(&[]).split(|&b| b == b',').filter(|option| !option.is_empty()) {
         let option = str::from_utf8(option).context("an option is no text")?;
         match option.split_once('=') {
             None if set_flag(&mut flags, option) => {}
             Some(("size", value)) => bytes = size::parse(value).with_context(|| format!("{value} is no size"))?,
+            Some(("nr_inodes", value)) => {
+                inodes = size::parse(value).with_context(|| format!("{value} is no number"))?
+            }
             Some(("mode", value)) => {
                 let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
                 permissions = mode.with_context(|| format!("{value} is no mode"))?;
             }
-            _ => bail!("unknown option {option}; size=, mode=, ro, noexec, nosuid and nodev are known"),
+            _ => bail!("unknown option {option}; size=, nr_inodes=, mode=, ro, noexec, nosuid and nodev are known"),
         }
     }
-    Ok(Mount { target, source: MountSource::Tmpfs { size: bytes, mode: permissions }, flags })
+    Ok(Mount { target, source: MountSource::Tmpfs { size: bytes, inodes, mode: permissions }, flags })
 }
 
 fn writes_refused(read_only: bool) -> MountFlags {
@@ -257,10 +260,10 @@ mod tests {
     fn what_is_wrong_with_a_tmpfs_is_said() {
         let of = |text: &str| refusal(|_| tmpfs(OsStr::new(text)).map(|_| ()));
         assert!(of("a").contains("no absolute path"));
-        assert!(of("/a:size=x").contains("x is no size"));
+        assert!(of("/a:size=x").contains("x is no size") && of("/a:nr_inodes=x").contains("x is no number"));
         assert!(of("/a:mode=8").contains("8 is no mode") && of("/a:mode=17777").contains("17777"));
         assert!(of("/a:noxec").contains("unknown option noxec"));
-        assert_eq!(of("/a:size=1m,mode=700,rw"), "");
+        assert_eq!(of("/a:size=1m,nr_inodes=1k,mode=700,rw"), "");
     }
 
     #[test]

@@ -18,7 +18,8 @@ impl Budget {
         Budget { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
-    fn take(&self, bytes: u64) -> Result<()> {
+    /// Counts, here alone.
+    pub(super) fn take(&self, bytes: u64) -> Result<()> {
         let limit = self.limit.load(Ordering::Relaxed);
         let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
@@ -27,7 +28,8 @@ impl Budget {
         }
     }
 
-    fn give(&self, bytes: u64) {
+    /// Gives back what was counted here alone.
+    pub(super) fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -41,6 +43,17 @@ impl Budget {
     pub(super) fn uncharge(&self, bytes: u64) {
         self.give(bytes);
         uncharge_all(bytes);
+    }
+
+    /// A limit where 0 is none.
+    pub(super) fn optional(limit: u64) -> Budget {
+        Budget::new(if limit == 0 { u64::MAX } else { limit })
+    }
+
+    /// Limit and use, if there is a limit.
+    pub(super) fn own_sizes(&self) -> Option<(u64, u64)> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit != u64::MAX).then(|| (limit, self.used.load(Ordering::Relaxed)))
     }
 
     /// Limit and use, as statfs(2) shows them.

@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_known_child_is_one_that_was_looked_up() {
-        let dir = Dentry::root(tmpfs_root(0, 0o755).expect("a root"));
+        let dir = Dentry::root(tmpfs_root(0, 0, 0o755).expect("a root"));
         let node = NewNode { kind: NewKind::File, mode: 0o644, uid: 0, gid: 0 };
         dir.inode().create(b"f", &node).expect("a file");
         assert_eq!(dir.known_child(b"f").err(), Some(Errno::EAGAIN));

@@ -103,7 +103,7 @@ fn read_random(to: &mut Sink<'_>) -> Result<usize> {
 pub fn new_root() -> Result<Arc<dyn Inode>> {
     register_char_driver(MEM_MAJOR, Arc::new(MemDriver));
     crate::tty::register_drivers();
-    let root = super::init::tmpfs_root(0, 0o755)?;
+    let root = super::init::tmpfs_root(0, 0, 0o755)?;
     let make = |name: &str, kind: NewKind<'_>, mode: u32| {
         root.create(name.as_bytes(), &NewNode { kind, mode, uid: 0, gid: 0 }).map(|_| ())
     };

@@ -58,7 +58,7 @@ fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
     let (inode, source): (Arc<dyn Inode>, &[u8]) = match &wanted.source {
         MountSource::Host { export, overlay: false, watched } => (hostfs::open_export(*export, *watched)?, b"host"),
         MountSource::Host { export, overlay: true, watched } => (overlay_root(*export, *watched)?, b"overlay"),
-        MountSource::Tmpfs { size, mode } => (tmpfs_root(*size, *mode)?, b"tmpfs"),
+        MountSource::Tmpfs { size, inodes, mode } => (tmpfs_root(*size, *inodes, *mode)?, b"tmpfs"),
         MountSource::Proc => (procfs::new_root()?, b"proc"),
         MountSource::Sys => (sysfs::new_root()?, b"sysfs"),
         MountSource::Dev => (devfs::new_root()?, b"devtmpfs"),
@@ -74,14 +74,14 @@ fn overlay_root(export: u16, is_watched: bool) -> Result<Arc<dyn Inode>> {
     overlay::new_root(lower)
 }
 
-/// Root of an empty tmpfs. Its size is rounded up to pages; 0 is none.
+/// Root of an empty tmpfs. Its size is rounded up to pages; 0 is no limit.
 ///
 /// # Errors
 /// ENOSPC.
-pub fn tmpfs_root(size: u64, mode: u32) -> Result<Arc<dyn Inode>> {
+pub fn tmpfs_root(size: u64, inodes: u64, mode: u32) -> Result<Arc<dyn Inode>> {
     let node = NewNode { kind: NewKind::Directory, mode, uid: 0, gid: 0 };
     let size = size.checked_next_multiple_of(4096).unwrap_or(size);
-    Ok(TmpFs::new(size).new_inode(&node)?)
+    Ok(TmpFs::new(size, inodes).new_inode(&node)?)
 }
 
 /// Mounts; the place is made where it is not there.
@@ -130,7 +130,7 @@ fn make_mountpoint(dir: &Path, name: &[u8], kind: NewKind<'_>) -> Result<Path> {
     let _changing = dir.dentry.lock()?;
     let inode = match dir.mount.check_writable().and_then(|()| dir.inode().create(name, &node)) {
         Ok(inode) => inode,
-        Err(_) => TmpFs::new(0).new_inode(&node)? as Arc<dyn Inode>,
+        Err(_) => TmpFs::new(0, 0).new_inode(&node)? as Arc<dyn Inode>,
     };
     dir.dentry.add_child(name, inode).map(|dentry| dir.with_dentry(dentry))
 }

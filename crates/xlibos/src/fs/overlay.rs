@@ -64,7 +64,7 @@ impl FileSystem for OverlayFs {
 /// # Errors
 /// The lower directory's.
 pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
-    let fs = Arc::new(OverlayFs { upper: TmpFs::new(0) });
+    let fs = Arc::new(OverlayFs { upper: TmpFs::new(0, 0) });
     Ok(OverlayDir::over(&fs, lower))
 }
 

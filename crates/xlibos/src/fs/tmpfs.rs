@@ -29,21 +29,38 @@ pub struct TmpFs {
     dev: u64,
     name: &'static str,
     budget: Arc<Budget>,
+    /// Counts files, and of each its names but the first: nr_inodes of tmpfs(5).
+    inodes: Budget,
     next_ino: AtomicU64,
 }
 
 impl TmpFs {
-    /// An empty file system; `limit` in bytes, 0 for none of its own.
+    /// An empty file system; `limit` in bytes, `inodes` in names, 0 for no limit of its own.
     #[must_use]
-    pub fn new(limit: u64) -> Arc<TmpFs> {
-        TmpFs::named("tmpfs", new_anonymous_dev(), limit)
+    pub fn new(limit: u64, inodes: u64) -> Arc<TmpFs> {
+        TmpFs::made("tmpfs", new_anonymous_dev(), limit, inodes)
     }
 
     /// As [`TmpFs::new`], shown by another name and with a device number (the upper half of an overlay, /dev).
     #[must_use]
     pub fn named(name: &'static str, dev: u64, limit: u64) -> Arc<TmpFs> {
-        let budget = Arc::new(Budget::new(if limit == 0 { u64::MAX } else { limit }));
-        Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, next_ino: AtomicU64::new(1) })
+        TmpFs::made(name, dev, limit, 0)
+    }
+
+    fn made(name: &'static str, dev: u64, limit: u64, inodes: u64) -> Arc<TmpFs> {
+        let (budget, inodes) = (Arc::new(Budget::optional(limit)), Budget::optional(inodes));
+        Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, inodes, next_ino: AtomicU64::new(1) })
+    }
+
+    /// Counts a file or a further name.
+    fn charge_name(&self) -> Result<()> {
+        self.inodes.take(1)?;
+        budget::charge_all(INODE_COST).inspect_err(|_| self.inodes.give(1))
+    }
+
+    fn uncharge_names(&self, count: u64) {
+        self.inodes.give(count);
+        budget::uncharge_all(INODE_COST * count);
     }
 
     /// What its files may use.
@@ -65,9 +82,9 @@ impl TmpFs {
     /// ENOSPC.
     pub fn new_inode_sealed(&self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
         let fs = self.this.upgrade().ok_or(Errno::EIO)?;
-        budget::charge_all(INODE_COST)?;
+        self.charge_name()?;
         if let NewKind::Symlink(target) = node.kind {
-            self.budget.charge(target.len() as u64).inspect_err(|_| budget::uncharge_all(INODE_COST))?;
+            self.budget.charge(target.len() as u64).inspect_err(|_| self.uncharge_names(1))?;
         }
         let body = match node.kind {
             NewKind::File => Body::File(FileData::new(Arc::clone(&self.budget), seals)),
@@ -106,7 +123,10 @@ impl FileSystem for TmpFs {
         let limit = if limit == u64::MAX { 1 << 40 } else { limit };
         let (blocks, free) = (limit / 4096, limit.saturating_sub(used) / 4096);
         let (all_limit, all_used) = budget::sizes_of_all();
-        let (inodes, inodes_free) = (all_limit / INODE_COST, all_limit.saturating_sub(all_used) / INODE_COST);
+        let (inodes, inodes_free) = match self.inodes.own_sizes() {
+            Some((limit, used)) => (limit, limit.saturating_sub(used)),
+            None => (all_limit / INODE_COST, all_limit.saturating_sub(all_used) / INODE_COST),
+        };
         Ok(StatFs { kind: TMPFS_MAGIC, block: 4096, blocks, free, available: free, inodes, inodes_free })
     }
 }
@@ -145,7 +165,7 @@ impl Drop for TmpInode {
         let further_names = if self.kind == Kind::Directory { 0 } else { self.meta.get_mut().nlink.saturating_sub(1) };
         let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
         self.fs.budget.uncharge(target + xattrs);
-        budget::uncharge_all(INODE_COST * (1 + u64::from(further_names)));
+        self.fs.uncharge_names(1 + u64::from(further_names));
     }
 }
 
@@ -221,7 +241,7 @@ impl TmpInode {
         meta.nlink = meta.nlink.saturating_sub(1);
         meta.ctime = now();
         if meta.nlink > 0 {
-            budget::uncharge_all(INODE_COST);
+            self.fs.uncharge_names(1);
         }
     }
 
@@ -229,7 +249,7 @@ impl TmpInode {
     fn linked(&self) -> Result<()> {
         let mut meta = self.meta.lock();
         if meta.nlink > 0 {
-            budget::charge_all(INODE_COST)?;
+            self.fs.charge_name()?;
         }
         meta.nlink += 1;
         meta.ctime = now();

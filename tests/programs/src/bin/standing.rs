@@ -71,7 +71,7 @@ fn config() -> Config {
             mount("/", MountSource::Host { export: 0, overlay: true, watched: true }),
             mount("/proc", MountSource::Proc),
             mount("/dev", MountSource::Dev),
-            mount("/tmp", MountSource::Tmpfs { size: 0, mode: 0o1777 }),
+            mount("/tmp", MountSource::Tmpfs { size: 0, inodes: 0, mode: 0o1777 }),
             mount("/mnt", MountSource::Host { export: 1, overlay: true, watched: true }),
         ],
         stdio: [Stdio::Null, pipe, pipe],
