@@ -8,6 +8,7 @@ mod helper;
 mod ipc;
 mod kit;
 mod net;
+mod place;
 mod pty;
 mod report;
 mod runner;

@@ -28,19 +28,35 @@ pub(super) fn run(xc: &Path, filters: &[String], tally: &mut Tally) -> Result<()
     let listed = command::output(Command::new(&program).arg("--list").args(filters))?;
     let pending = std::fs::read_to_string(command::root().join(PENDING)).unwrap_or_default();
     let pending: BTreeSet<&str> = pending.lines().filter_map(|line| line.split('#').next()).map(str::trim).collect();
-    let mut seen = errnos::Seen::new();
+    let (mounts, mut seen) = (mounts()?, errnos::Seen::new());
     for (family, cases) in &families(&listed) {
         println!("conformance {family}, on the host");
         let found = outcomes(Command::new(&program).args(exactly(cases)), &mut errnos::Seen::new())?;
         tally_cases(cases, &found, &BTreeSet::new(), tally);
         println!("conformance {family}, in a container");
-        let inside = &mut Command::new(xc);
-        let found =
-            outcomes(inside.args(["do", "--"]).arg(&program).arg("--coverage").args(exactly(cases)), &mut seen)?;
+        let mut inside = Command::new(xc);
+        inside.arg("do").args(&mounts).arg("--").arg(&program).arg("--coverage").args(exactly(cases));
+        let found = outcomes(&mut inside, &mut seen)?;
         tally_cases(cases, &found, &pending, tally);
     }
     // An ordinary user skips what only root can bring about.
     if filters.is_empty() && setup::is_root()? { compare(xc, &seen, tally) } else { Ok(()) }
+}
+
+/// Options for the mounts that cases need and no guest can make: `tests/conformance/src/place.rs` says what is in them.
+fn mounts() -> Result<Vec<String>> {
+    let source = command::target_dir().join("conformance-mounts");
+    std::fs::create_dir_all(source.join("d")).with_context(|| format!("cannot make {}", source.display()))?;
+    std::fs::write(source.join("f"), "text").with_context(|| format!("cannot fill {}", source.display()))?;
+    let (source, place) = (source.display(), "/conformance");
+    let options = [
+        ["-v", &format!("{source}:{place}/read-only:ro")],
+        ["-v", &format!("{source}/f:{place}/busy")],
+        ["--tmpfs", &format!("{place}/small:size=16k,nr_inodes=8")],
+        ["--tmpfs", &format!("{place}/memory")],
+        ["-e", &format!("CONFORMANCE_MOUNTS={place}")],
+    ];
+    Ok(options.concat().into_iter().map(str::to_owned).collect())
 }
 
 /// Every errno that a call has to answer was answered in a container.

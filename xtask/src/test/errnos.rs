@@ -16,6 +16,27 @@ struct Call<'a> {
     todo: BTreeSet<&'a str>,
 }
 
+/// What is said of every call.
+#[derive(Default)]
+struct Everywhere<'a> {
+    excused: BTreeSet<&'a str>,
+    /// Calls and errnos of them that are not.
+    but: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Everywhere<'a> {
+    /// `ERRNO CALL…`.
+    fn but(&mut self, pairs: &'a str) {
+        let mut words = pairs.split_whitespace();
+        let errno = words.next().unwrap_or_default();
+        self.but.extend(words.map(|call| (call, errno)));
+    }
+
+    fn excuses(&self, call: &str, errno: &str) -> bool {
+        self.excused.contains(errno) && !self.but.contains(&(call, errno))
+    }
+}
+
 /// Reads `# open: ok, ENOENT` into `seen`; false for any other line.
 pub(super) fn note(line: &str, seen: &mut Seen) -> bool {
     let Some((call, answers)) = line.strip_prefix("# ").and_then(|rest| rest.split_once(": ")) else { return false };
@@ -40,8 +61,9 @@ pub(super) fn compare<'a>(
     let nothing = BTreeSet::new();
     for call in &calls {
         let answers = seen.get(call.name).unwrap_or(&nothing);
-        let excused =
-            |errno: &str| [&everywhere.excused, &call.excused, &call.todo].iter().any(|set| set.contains(errno));
+        let excused = |errno: &str| {
+            everywhere.excuses(call.name, errno) || [&call.excused, &call.todo].iter().any(|set| set.contains(errno))
+        };
         let due = call.wanted.iter().filter(|errno| !excused(errno) && !answers.contains(**errno));
         wrong.extend(due.map(|errno| format!("no case has {} answer {errno}", call.name)));
         let brought = call.excused.iter().filter(|errno| answers.contains(**errno));
@@ -51,15 +73,20 @@ pub(super) fn compare<'a>(
 }
 
 /// What is said of every call, and the calls.
-fn parse(list: &str) -> Result<(Call<'_>, Vec<Call<'_>>)> {
-    let mut everywhere = Call::default();
+fn parse(list: &str) -> Result<(Everywhere<'_>, Vec<Call<'_>>)> {
+    let (mut everywhere, mut all) = (Everywhere::default(), Call::default());
     let mut calls: Vec<Call<'_>> = Vec::new();
     for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match line.strip_prefix("    ") {
-            None => calls.extend(call(line)),
-            Some(rest) => exception(rest, calls.last_mut().unwrap_or(&mut everywhere))?,
+        match (line.strip_prefix("    "), calls.last_mut()) {
+            (None, _) => calls.extend(call(line)),
+            (Some(rest), Some(call)) => exception(rest, call)?,
+            (Some(rest), None) => match rest.strip_prefix("but ") {
+                Some(pairs) => everywhere.but(pairs),
+                None => exception(rest, &mut all)?,
+            },
         }
     }
+    everywhere.excused = all.excused;
     Ok((everywhere, calls))
 }
 
@@ -75,11 +102,13 @@ fn exception<'a>(rest: &'a str, call: &mut Call<'a>) -> Result<()> {
     let (names, into) = match (kind, names.split_once(": ")) {
         ("never", Some((names, _))) => (names, &mut call.excused),
         ("todo", None) => (names, &mut call.todo),
-        _ => bail!("errnos.txt: {rest:?} of {} is neither `never ERRNO…: why` nor `todo ERRNO…`", call.name),
+        _ => {
+            bail!("errnos.txt: {rest:?} of {} is neither `never ERRNO…: why` nor `todo ERRNO…`", call.name)
+        }
     };
     for name in names.split_whitespace() {
         if !call.name.is_empty() && !call.wanted.contains(name) {
-            bail!("errnos.txt: {name} is excused and not listed for {}", call.name);
+            bail!("errnos.txt: {name} is told of and not listed for {}", call.name);
         }
         into.insert(name);
     }
@@ -90,7 +119,7 @@ fn exception<'a>(rest: &'a str, call: &mut Call<'a>) -> Result<()> {
 mod tests {
     use super::*;
 
-    const LIST: &str = "# comment\n    never EIO: disks\nopen ok ENOENT EDQUOT EIO EINTR\n    never EDQUOT: no quotas\n    todo EINTR\nread ok EIO\n";
+    const LIST: &str = "# comment\n    never EIO: disks\n    but EIO read\nopen ok ENOENT EDQUOT EIO EINTR\n    never EDQUOT: no quotas\n    todo EINTR\nread ok EIO\n";
 
     fn seen(lines: &[&str]) -> Seen {
         let mut seen = Seen::new();
@@ -102,7 +131,15 @@ mod tests {
     fn what_no_case_brought_about_is_told() {
         let compared = compare(LIST, ["open", "write"].into_iter(), &seen(&["# open: ok, EPERM"]));
         let Ok((wrong, todo)) = compared else { panic!("not read") };
-        assert_eq!(wrong, ["write is not in the list", "no case has open answer ENOENT", "no case has read answer ok"]);
+        assert_eq!(
+            wrong,
+            [
+                "write is not in the list",
+                "no case has open answer ENOENT",
+                "no case has read answer EIO",
+                "no case has read answer ok",
+            ]
+        );
         assert_eq!(todo, 1);
     }
 
@@ -115,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_excuse_that_does_not_hold_is_told() {
-        let seen = seen(&["# open: ok, ENOENT, EDQUOT", "# read: ok"]);
+        let seen = seen(&["# open: ok, ENOENT, EDQUOT", "# read: ok, EIO"]);
         let Ok((wrong, _)) = compare(LIST, [].into_iter(), &seen) else { panic!("not read") };
         assert_eq!(wrong, ["open is excused of EDQUOT, which a case has it answer"]);
     }

@@ -1,5 +1,7 @@
 //! Changes of directories: mkdir(2), mknod(2), link(2), symlink(2), unlink(2), rmdir(2), rename(2).
 //!
+//! As in Linux, a read-only mount refuses removals and renames before any name is looked up, and new names after.
+//!
 //! A change holds the sleeping lock of each directory it touches; a rename between two takes `RENAMING` first, so that
 //! no cycle can arise, and then both in the order of their addresses.
 
@@ -85,13 +87,13 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
     if last.must_be_directory {
         return Err(Errno::ENOENT);
     }
+    dir.mount.check_writable()?;
     if !Arc::ptr_eq(&target.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }
     if target.inode().kind() == Kind::Directory {
         return Err(Errno::EPERM);
     }
-    dir.mount.check_writable()?;
     if dir.dentry.is_removed() {
         return Err(Errno::ENOENT);
     }
@@ -125,9 +127,9 @@ pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     if last.ending != Ending::Name {
         return Err(Errno::EISDIR);
     }
+    dir.mount.check_writable()?;
     let _changing = dir.dentry.lock()?;
     let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
-    dir.mount.check_writable()?;
     check_removable(dir, &child, creds)?;
     if child.is_directory() {
         return Err(Errno::EISDIR);
@@ -152,9 +154,9 @@ pub fn rmdir(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
         Ending::DotDot => return Err(Errno::ENOTEMPTY),
         Ending::Root => return Err(Errno::EBUSY),
     }
+    dir.mount.check_writable()?;
     let _changing = dir.dentry.lock()?;
     let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
-    dir.mount.check_writable()?;
     check_removable(dir, &child, creds)?;
     // Nobody may make a name in the directory while it goes.
     let _going = child.lock()?;
@@ -186,6 +188,7 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -
     if to.last.ending != Ending::Name {
         return Err(if mode == RenameMode::NoReplace { Errno::EEXIST } else { Errno::EBUSY });
     }
+    from.dir.mount.check_writable()?;
     let is_one_dir = Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry);
     let _renaming = (!is_one_dir).then(|| RENAMING.lock());
     let _changing = lock_both(&from.dir.dentry, &to.dir.dentry)?;
@@ -282,7 +285,6 @@ fn check_rename_access(
     target: Option<&Dentry>,
     creds: &Creds,
 ) -> Result<()> {
-    from.dir.mount.check_writable()?;
     if to.dir.dentry.is_removed() {
         return Err(Errno::ENOENT);
     }

@@ -347,9 +347,9 @@ pub trait Inode: Send + Sync + Any {
     /// Makes a node; the name does not exist.
     ///
     /// # Errors
-    /// EPERM, ENOSPC, EROFS, EEXIST.
-    fn create(&self, _name: &[u8], _node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        Err(Errno::EPERM)
+    /// EPERM, EACCES of a regular file; ENOSPC, EROFS, EEXIST.
+    fn create(&self, _name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        Err(if node.kind == NewKind::File { Errno::EACCES } else { Errno::EPERM })
     }
 
     /// Makes a regular file without a name: O_TMPFILE.
@@ -507,6 +507,11 @@ pub trait FileSystem: Send + Sync {
     /// EIO.
     fn stat_fs(&self) -> Result<StatFs>;
 
+    /// How long its files can be.
+    fn longest_file(&self) -> u64 {
+        i64::MAX.unsigned_abs()
+    }
+
     /// Writes what is not yet on disk.
     ///
     /// # Errors
@@ -525,7 +530,12 @@ pub struct Nodev {
     pub dev: u64,
     /// f_type: statfs(2).
     pub kind: u64,
+    /// How long its files can be.
+    pub longest: u64,
 }
+
+/// The longest file of a file system that does not say more: MAX_NON_LFS.
+pub const LONGEST_OF_32_BITS: u64 = i32::MAX as u64;
 
 impl FileSystem for Nodev {
     fn name(&self) -> &'static str {
@@ -538,6 +548,10 @@ impl FileSystem for Nodev {
 
     fn stat_fs(&self) -> Result<StatFs> {
         Ok(StatFs { kind: self.kind, block: 4096, ..StatFs::default() })
+    }
+
+    fn longest_file(&self) -> u64 {
+        self.longest
     }
 }
 

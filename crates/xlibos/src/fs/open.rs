@@ -188,11 +188,11 @@ fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
     }
     if flags.is_writable() || truncates {
         want |= access::WRITE;
-        if matches!(path.inode().kind(), Kind::File | Kind::Directory) {
-            path.mount.check_writable()?;
-        }
     }
     access::check(&**path.inode(), &creds, want)?;
+    if want & access::WRITE != 0 && matches!(path.inode().kind(), Kind::File | Kind::Directory) {
+        path.mount.check_writable()?;
+    }
     if flags.contains(OpenFlags::NOATIME) {
         access::check_owner(&path.inode().stat()?, &creds)?;
     }

@@ -15,7 +15,10 @@ mod sysvipc;
 mod text;
 
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Link, Nodev, Stat, now};
+use super::inode::{
+    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, LONGEST_OF_32_BITS, Link, NewNode, Nodev, Stat,
+    now,
+};
 use crate::process::{Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::format;
@@ -29,7 +32,7 @@ use subject::Who;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 const DEV: u64 = 0x16;
 
-static PROCFS: Nodev = Nodev { name: "proc", dev: DEV, kind: PROC_SUPER_MAGIC };
+static PROCFS: Nodev = Nodev { name: "proc", dev: DEV, kind: PROC_SUPER_MAGIC, longest: LONGEST_OF_32_BITS };
 
 struct ProcInode {
     node: Node,
@@ -139,6 +142,11 @@ impl Inode for ProcInode {
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         Ok(Arc::new(ProcInode { node: self.node.child(name)? }))
+    }
+
+    /// A name that is not there is not found here even by those who would make it.
+    fn create(&self, _name: &[u8], _node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        Err(Errno::ENOENT)
     }
 
     fn follow(&self) -> Result<Link> {

@@ -12,7 +12,7 @@ use core::any::Any;
 use machine::sync::Mutex;
 
 /// The file system of what has none.
-static PSEUDO: Nodev = Nodev { name: "pseudo", dev: ANONYMOUS_DEV, kind: 0x0904_1934 };
+static PSEUDO: Nodev = Nodev { name: "pseudo", dev: ANONYMOUS_DEV, kind: 0x0904_1934, longest: i64::MAX as u64 };
 
 /// The inode of an open file that has none.
 struct PseudoInode {

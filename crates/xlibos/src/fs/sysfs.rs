@@ -59,7 +59,7 @@ static FILES: &[(&str, Value)] = &[
     ("kernel/mm/transparent_hugepage/enabled", Value::Fixed("always madvise [never]")),
 ];
 
-static SYSFS: Nodev = Nodev { name: "sysfs", dev: DEV, kind: SYSFS_MAGIC };
+static SYSFS: Nodev = Nodev { name: "sysfs", dev: DEV, kind: SYSFS_MAGIC, longest: i64::MAX as u64 };
 
 /// A file, or a directory by the part of a path that leads to it.
 #[derive(Clone, Copy, Debug)]

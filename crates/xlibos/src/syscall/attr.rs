@@ -18,8 +18,8 @@ fn changeable(task: &Task, fd: Fd) -> Result<Path> {
     Ok(pseudo::path_of(&*task.file(fd)?))
 }
 
+/// Of a change for which the mount and the caller's rights were checked, in this order.
 fn apply(place: &Path, change: &Change) -> Result<()> {
-    place.mount.check_writable()?;
     place.inode().set_attributes(change)?;
     let found = if change.size.is_some() { inotify::mask::MODIFY } else { inotify::mask::ATTRIB };
     inotify::notify_place(place, found);
@@ -27,6 +27,7 @@ fn apply(place: &Path, change: &Change) -> Result<()> {
 }
 
 fn set_mode(task: &Task, place: &Path, mode: u32) -> Result<()> {
+    place.mount.check_writable()?;
     access::check_owner(&place.inode().stat()?, &task.creds())?;
     apply(place, &Change { mode: Some(mode & 0o7777), ..Change::default() })
 }
@@ -60,6 +61,7 @@ fn without_set_ids(stat: &Stat) -> Option<u32> {
 }
 
 fn set_owner(task: &Task, place: &Path, uid: u32, gid: u32) -> Result<()> {
+    place.mount.check_writable()?;
     let creds = task.creds();
     let stat = place.inode().stat()?;
     let (uid, gid) = (wanted(uid), wanted(gid));
@@ -164,6 +166,7 @@ fn set_times(creds: &Creds, times: Option<[i64; 4]>, find: impl FnOnce() -> Resu
     if atime.is_none() && mtime.is_none() {
         return Ok(());
     }
+    place.mount.check_writable()?;
     let is_owner = access::check_owner(&place.inode().stat()?, creds);
     if explicit {
         is_owner?;
@@ -173,16 +176,13 @@ fn set_times(creds: &Creds, times: Option<[i64; 4]>, find: impl FnOnce() -> Resu
     apply(&place, &Change { atime, mtime, ..Change::default() })
 }
 
-fn set_size(task: &Task, place: &Path, size: i64) -> Result<()> {
-    let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
-    match place.inode().kind() {
-        Kind::File => {
-            check_length(task, place, size)?;
-            apply(place, &Change { size: Some(size), ..Change::default() })
-        }
-        Kind::Directory => Err(Errno::EISDIR),
-        _ => Err(Errno::EINVAL),
-    }
+fn set_size(task: &Task, place: &Path, size: u64) -> Result<()> {
+    check_length(task, place, size)?;
+    apply(place, &Change { size: Some(size), ..Change::default() })
+}
+
+fn size_of(size: i64) -> Result<u64> {
+    u64::try_from(size).map_err(|_| Errno::EINVAL)
 }
 
 /// RLIMIT_FSIZE, where there is one.
@@ -191,18 +191,26 @@ fn check_length(task: &Task, place: &Path, size: u64) -> Result<()> {
 }
 
 pub(super) fn truncate(task: &Task, path: UserPath, size: i64) -> Result<()> {
+    let size = size_of(size)?;
     let place = resolve_at(task, AT_FDCWD, &path.read()?, 0)?;
+    match place.inode().kind() {
+        Kind::File => {}
+        Kind::Directory => return Err(Errno::EISDIR),
+        _ => return Err(Errno::EINVAL),
+    }
     access::check(&**place.inode(), &task.creds(), access::WRITE)?;
+    place.mount.check_writable()?;
     let _claim = text_busy::to_write(&**place.inode())?;
     set_size(task, &place, size)
 }
 
 pub(super) fn ftruncate(task: &Task, fd: Fd, size: i64) -> Result<()> {
-    let file = task.file(fd)?;
-    if !file.flags().is_writable() {
+    let (size, file) = (size_of(size)?, task.file(fd)?);
+    let place = pseudo::path_of(&file);
+    if !file.flags().is_writable() || place.inode().kind() != Kind::File {
         return Err(Errno::EINVAL);
     }
-    set_size(task, &pseudo::path_of(&file), size)
+    set_size(task, &place, size)
 }
 
 /// A hole leaves the size, and is not for zeros that are kept.

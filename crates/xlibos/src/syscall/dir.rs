@@ -4,6 +4,7 @@ use super::args::UserPath;
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
+use crate::fs::namei::PATH_MAX;
 use crate::fs::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Path, access, resolve, resolve_at, resolve_parent,
 };
@@ -20,6 +21,9 @@ pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
     }
     let mut path = cwd.display(&fs.root());
     path.push(0);
+    if path.len() > PATH_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
     if (path.len() as u64) > size {
         return Err(Errno::ERANGE);
     }

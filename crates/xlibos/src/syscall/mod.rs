@@ -18,6 +18,7 @@ mod ipc;
 mod kcmp;
 mod message;
 mod mm;
+mod mount;
 mod mqueue;
 mod open;
 mod pidfd;

@@ -132,8 +132,8 @@ pub(super) fn pwritev2(
 /// Copies between two regular files: copy_file_range(2).
 ///
 /// # Errors
-/// EBADF, EFAULT, EINVAL for flags, other files, or ranges of one file that overlap; EXDEV for the caller's standard
-/// streams; EISDIR, ENOSPC.
+/// EBADF, EFAULT, EINVAL for flags, other files, or ranges of one file that overlap; EXDEV between file systems and for
+/// the caller's standard streams; EOVERFLOW, EFBIG, EISDIR, ENOSPC.
 pub(super) fn copy_file_range(
     task: &Task,
     from: Fd,
@@ -149,8 +149,8 @@ pub(super) fn copy_file_range(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let len = len.min(i32::MAX as usize);
     check_copy((&from, source), (&to, target), len as u64)?;
+    let len = len.min(LONGEST_COPY);
     let total = copy_range((&from, source), (&to, target), len)?;
     finish_copy(&from, from_offset, source + total as u64)?;
     finish_copy(&to, to_offset, target + total as u64)?;
@@ -174,6 +174,9 @@ fn finish_copy(file: &File, offset: UserPtr<i64>, end: u64) -> Result<()> {
     }
 }
 
+/// What one call copies at most.
+const LONGEST_COPY: usize = i32::MAX as usize;
+
 /// What Linux checks before it copies.
 fn check_copy((from, source): (&File, u64), (to, target): (&File, u64), len: u64) -> Result<()> {
     let (one, other) = (pseudo::path_of(from), pseudo::path_of(to));
@@ -188,9 +191,14 @@ fn check_copy((from, source): (&File, u64), (to, target): (&File, u64), len: u64
         return Err(Errno::EBADF);
     }
     // The caller's own files share their offset with it; Linux says so of files that cannot be copied this way.
-    if !from.ops().is_seekable() || !to.ops().is_seekable() {
+    let is_one_place = one.inode().file_system().dev() == other.inode().file_system().dev();
+    if !from.ops().is_seekable() || !to.ops().is_seekable() || !is_one_place {
         return Err(Errno::EXDEV);
     }
+    if [source, target].iter().any(|start| start.checked_add(len).is_none()) {
+        return Err(Errno::EOVERFLOW);
+    }
+    let len = len.min(LONGEST_COPY as u64);
     let overlap = source < target.saturating_add(len) && target < source.saturating_add(len);
     if overlap && one.inode().id() == other.inode().id() { Err(Errno::EINVAL) } else { Ok(()) }
 }
@@ -258,12 +266,20 @@ fn sendfile_start(from: &File, offset: UserPtr<i64>) -> Result<Option<u64>> {
     u64::try_from(offset.read()?).map(Some).map_err(|_| Errno::EINVAL)
 }
 
+/// How many of the bytes wanted neither file is too short for, whatever it holds.
+fn fitting(from: &File, to: &File, start: u64, count: u64) -> Result<u64> {
+    let longest = |file: &File| file.path().map_or(u64::MAX, |path| path.inode().file_system().longest_file());
+    let left = longest(from).min(longest(to)).saturating_sub(start);
+    if left == 0 && count > 0 { Err(Errno::EOVERFLOW) } else { Ok(count.min(left)) }
+}
+
 pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> Result<usize> {
     let (from, to) = (task.file(input)?, task.file(out)?);
     let mut at = sendfile_start(&from, offset)?;
     if to.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
+    let count = fitting(&from, &to, at.unwrap_or_else(|| from.current_position()), count)?;
     let mut total = 0;
     let mut buffer = alloc::vec![0; 64 * 1024];
     while (total as u64) < count {

@@ -177,9 +177,9 @@ syscalls! {
     162 sync() -> () = super::sync::sync, Full;
     163 acct() -> () = super::system::privileged, Partial("always EPERM");
     164 settimeofday(time: UserPtr<[i64; 2]>, zone: UserPtr<u64>) -> () = super::time::settimeofday, Partial("always EPERM");
-    165 mount() -> () = super::system::privileged, Partial("always EPERM");
-    166 umount2() -> () = super::system::privileged, Partial("always EPERM");
-    167 swapon() -> () = super::system::privileged, Partial("always EPERM");
+    165 mount(source: u64, target: UserPath, kind: u64, flags: u64, data: u64) -> () = super::mount::mount, Partial("never permitted");
+    166 umount2(target: UserPath, flags: u32) -> () = super::mount::umount2, Partial("never permitted");
+    167 swapon(path: UserPath, flags: u32) -> () = super::mount::swapon, Partial("never permitted");
     168 swapoff() -> () = super::system::privileged, Partial("always EPERM");
     169 reboot() -> () = super::system::privileged, Partial("always EPERM");
     170 sethostname(name: u64, len: i32) -> () = super::system::sethostname, Full;
@@ -191,7 +191,7 @@ syscalls! {
     176 delete_module() -> () = super::system::privileged, Partial("always EPERM");
     177 get_kernel_syms() Absent;
     178 query_module() Absent;
-    179 quotactl() -> () = super::system::privileged, Partial("always EPERM");
+    179 quotactl(command: u32, device: UserPath, id: u32, addr: u64) -> () = super::mount::quotactl, Partial("no block devices");
     180 nfsservctl() Absent;
     181 getpmsg() Absent;
     182 putpmsg() Absent;

@@ -126,6 +126,10 @@ fn list(task: &Task, place: &Path, buffer: u64, size: u64) -> Result<usize> {
         let shown = names.split_inclusive(|byte| *byte == 0).filter(|name| !name.starts_with(b"trusted."));
         names = shown.flatten().copied().collect();
     }
+    // A list that is longer than any buffer counts for cannot be had.
+    if names.len() > SIZE_MAX && size >= SIZE_MAX as u64 {
+        return Err(Errno::E2BIG);
+    }
     answer(&names, buffer, size)
 }
 

@@ -3,7 +3,8 @@
 use super::devices::{PTMX, PTS_MAJOR};
 use super::{Tty, find, numbers};
 use crate::fs::inode::{
-    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, Nodev, PERMISSIONS, Stat, make_dev, now,
+    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, LONGEST_OF_32_BITS, Nodev, PERMISSIONS, Stat,
+    make_dev, now,
 };
 use crate::{Errno, Result};
 use alloc::string::ToString as _;
@@ -16,7 +17,7 @@ const DEV: u64 = 0x17;
 const ROOT_INO: u64 = 1;
 const PTMX_INO: u64 = 2;
 
-static DEVPTS: Nodev = Nodev { name: "devpts", dev: DEV, kind: DEVPTS_SUPER_MAGIC };
+static DEVPTS: Nodev = Nodev { name: "devpts", dev: DEV, kind: DEVPTS_SUPER_MAGIC, longest: LONGEST_OF_32_BITS };
 
 enum Node {
     Root,

@@ -376,6 +376,68 @@ cases! { attr;
             Ok(())
         })?;
     }
+    fn xattrs_by_link_and_descriptor() {
+        let fd = file(c"f", b"")?;
+        supported(sys!(lsetxattr, c"f", c"user.a", b"1", 1, 0))?;
+        let list = |call: fn(i32, &mut [u8]) -> Result<i64>| -> Result<String> {
+            let mut names = [0u8; 256];
+            let len = crate::kit::size(call(fd, &mut names)?);
+            Ok(String::from_utf8_lossy(&names[..len]).into_owned())
+        };
+        assert!(list(|_, to| sys!(llistxattr, c"f", to, 256))?.contains("user.a\0"));
+        sys!(lremovexattr, c"f", c"user.a")?;
+        sys!(fsetxattr, fd, c"user.b", b"1", 1, 0)?;
+        assert!(list(|fd, to| sys!(flistxattr, fd, to, 256))?.contains("user.b\0"));
+        sys!(fremovexattr, fd, c"user.b")?;
+        assert!(!list(|fd, to| sys!(flistxattr, fd, to, 256))?.contains("user."));
+    }
+    fn xattrs_of_what_is_no_plain_file() {
+        sys!(mknod, c"p", c::S_IFIFO | 0o600, 0)?;
+        close(file(c"f", b"")?)?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
+        assert_errno(sys!(fsetxattr, open(c"p", c::O_RDWR, 0)?, c"user.a", b"1", 1, 0), c::EPERM);
+        assert_errno(sys!(setxattr, c"p", c"user.a", b"1", 1, 0), c::EPERM);
+    }
+    fn xattrs_without_room() {
+        let fd = file(c"f", b"")?;
+        supported(sys!(setxattr, c"f", c"user.a", b"1", 1, 0))?;
+        let large = vec![0u8; 60_000];
+        type Set = fn(i32, &core::ffi::CStr, &[u8]) -> Result<i64>;
+        let set: [Set; 3] = [
+            |_, name, value| sys!(setxattr, c"f", name, value, value.len(), 0),
+            |_, name, value| sys!(lsetxattr, c"f", name, value, value.len(), 0),
+            |fd, name, value| sys!(fsetxattr, fd, name, value, value.len(), 0),
+        ];
+        for set in set {
+            let refused = (0..100).find_map(|i| set(fd, crate::kit::name(&format!("user.{i}")).as_c_str(), &large).err());
+            assert_eq!(refused, Some(Errno(c::ENOSPC)));
+        }
+        assert_eq!(sys!(getxattr, c"f", c"user.a", 0, 0)?, 1);
+    }
+    fn more_xattrs_than_a_list_holds() {
+        crate::place::Place::Memory.enter()?;
+        let fd = file(c"xattrs", b"")?;
+        for i in 0..300 {
+            let name = crate::kit::name(&format!("user.{i}.{}", "x".repeat(240)));
+            supported(sys!(setxattr, c"xattrs", name.as_c_str(), b"", 0, 0))?;
+        }
+        let mut list = vec![0u8; 1 << 17];
+        for len in [1usize << 16, 1 << 17] {
+            assert_errno(sys!(listxattr, c"xattrs", &mut list[..], len), c::E2BIG);
+            assert_errno(sys!(llistxattr, c"xattrs", &mut list[..], len), c::E2BIG);
+            assert_errno(sys!(flistxattr, fd, &mut list[..], len), c::E2BIG);
+        }
+        assert_errno(sys!(listxattr, c"xattrs", &mut list[..], 65535), c::ERANGE);
+        assert!(sys!(listxattr, c"xattrs", 0, 0)? > 65536);
+        sys!(unlink, c"xattrs")?;
+    }
+    fn times_below_a_directory() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        let dir = open(c"d", c::O_RDONLY, 0)?;
+        sys!(futimesat, dir, c"f", &[10i64, 1, 20, 2])?;
+        assert_eq!((stat(c"d/f")?.st_mtime, stat(c"d/f")?.st_mtime_nsec), (20, 2000));
+    }
 }
 
 /// Skips where the file system keeps no attributes of users.

@@ -496,6 +496,53 @@ cases! { dir;
         assert_errno(sys!(symlinkat, c"", -100, c"l"), c::ENOENT);
         assert_errno(sys!(statx, -100, c"f", c::AT_STATX_FORCE_SYNC | c::AT_STATX_DONT_SYNC, 0, memory::pages(1)?), c::EINVAL);
     }
+    fn a_working_directory_too_deep_for_a_path() {
+        let long = "x".repeat(255);
+        for _ in 0..17 {
+            sys!(mkdir, name(&long).as_c_str(), 0o755)?;
+            sys!(chdir, name(&long).as_c_str())?;
+        }
+        let mut room = [0u8; 8192];
+        assert_errno(sys!(getcwd, &mut room, room.len()), c::ENAMETOOLONG);
+        for _ in 0..3 {
+            sys!(chdir, c"..")?;
+        }
+        assert!(sys!(getcwd, &mut room, room.len())? > 3000);
+    }
+    fn places_that_take_no_names() {
+        for (made, plain) in [(c"/dev/pts/n", c::EACCES), (c"/sys/n", c::EACCES)] {
+            for result in [
+                sys!(mkdir, made, 0o700),
+                sys!(mkdirat, c::AT_FDCWD, made, 0o700),
+                sys!(symlink, c"x", made),
+                sys!(symlinkat, c"x", c::AT_FDCWD, made),
+                sys!(mknod, made, c::S_IFIFO | 0o600, 0),
+            ] {
+                assert_errno(result, c::EPERM);
+            }
+            assert_errno(open(made, c::O_CREAT | c::O_WRONLY, 0o600), plain);
+            assert_errno(sys!(mknod, made, c::S_IFREG | 0o600, 0), plain);
+        }
+        for made in [c"/proc/n", c"/proc/self/n", c"/proc/self/fd/n"] {
+            for result in [
+                sys!(mkdir, made, 0o700),
+                sys!(symlink, c"x", made),
+                sys!(mknod, made, c::S_IFREG | 0o600, 0),
+                sys!(creat, made, 0o600),
+            ] {
+                assert_errno(result, c::ENOENT);
+            }
+        }
+    }
+    fn names_relative_to_descriptors() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        let dir = open(c"d", c::O_RDONLY, 0)?;
+        sys!(renameat, dir, c"f", c::AT_FDCWD, c"g")?;
+        sys!(symlinkat, c"../g", dir, c"l")?;
+        sys!(faccessat, dir, c"l", c::R_OK)?;
+        assert_errno(stat(c"d/f").map(drop), c::ENOENT);
+    }
 }
 
 struct Entry {

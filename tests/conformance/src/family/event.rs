@@ -202,6 +202,12 @@ cases! { event;
         assert_errno(read(fd, 8), c::EINVAL);
         assert_eq!(events(fd)?, [(c::IN_DELETE, "g".to_owned())]);
     }
+    fn inotify_init_makes_an_instance() {
+        let fd = int(sys!(inotify_init)?);
+        sys!(inotify_add_watch, fd, c".", c::IN_CREATE)?;
+        close(file(c"f", b"")?)?;
+        assert_eq!(events(fd)?, [(c::IN_CREATE, "f".to_owned())]);
+    }
     fn inotify_waits_and_is_interrupted() {
         let fd = watch(c".", c::IN_CREATE)?;
         assert_interrupted(|| read(fd, 4096))?;

@@ -146,6 +146,8 @@ cases! { exec;
         crate::kit::read(ends[0], 99)?;
         assert_errno(open(c"prog", c::O_WRONLY, 0), c::ETXTBSY);
         assert_errno(sys!(truncate, c"prog", 0), c::ETXTBSY);
+        assert_errno(sys!(creat, c"prog", 0o755), c::ETXTBSY);
+        assert_errno(sys!(openat, c::AT_FDCWD, c"prog", c::O_RDWR, 0), c::ETXTBSY);
         sys!(unlink, c"prog")?;
         one.end()?;
     }

@@ -397,6 +397,33 @@ cases! { fd;
         assert_errno(sys!(tee, ends[0], ends[1], 1, 0), c::EINVAL);
         assert_errno(sys!(vmsplice, ends[1], &[crate::kit::vector(b"x")], 1, 1 << 20), c::EINVAL);
     }
+    fn copies_between_file_systems_and_beyond_all_files() {
+        let (from, to) = (file(c"f", b"hello")?, file(c"g", b"")?);
+        let other = int(sys!(memfd_create, c"m", 0)?);
+        assert_errno(sys!(copy_file_range, from, &mut 0u64, other, &mut 0u64, 1, 0), c::EXDEV);
+        assert_errno(sys!(copy_file_range, other, &mut 0u64, to, &mut 0u64, 1, 0), c::EXDEV);
+        assert_errno(sys!(copy_file_range, from, &mut 2u64, to, &mut 0u64, u64::MAX, 0), c::EOVERFLOW);
+        assert_errno(sys!(copy_file_range, from, &mut 0u64, to, &mut 2u64, u64::MAX, 0), c::EOVERFLOW);
+        // Files of /proc have less than 2 GiB.
+        let version = open(c"/proc/version", c::O_RDONLY, 0)?;
+        let end = i64::from(i32::MAX);
+        assert_errno(sys!(sendfile, to, version, &mut end.clone(), 1), c::EOVERFLOW);
+        assert_eq!(sys!(sendfile, to, version, &mut (end - 1), 1)?, 0);
+        assert_eq!(fstat(to)?.st_size, 0);
+    }
+    fn record_lock_wait_is_restarted() {
+        let fd = file(c"f", b"abc")?;
+        let (held, release) = (Gate::new()?, Gate::new()?);
+        let holder = child(|| {
+            lock(fd, c::F_SETLK, c::F_WRLCK, 0, 0)?;
+            held.open()?;
+            release.pass()?;
+            Ok(lock(fd, c::F_SETLK, c::F_UNLCK, 0, 0).map(drop)?)
+        })?;
+        held.pass()?;
+        restarted(|| lock(fd, c::F_SETLKW, c::F_WRLCK, 0, 0).map(drop), || release.open().unwrap_or(()))??;
+        holder.succeeds()?;
+    }
 }
 
 /// One operation on a record lock.

@@ -1,6 +1,6 @@
 //! open, read, write and their variants, on regular files.
 
-use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, open, or_skip, pipe, read, size, stat, text, vector, vector_mut, write};
+use crate::kit::{as_nobody, assert_errno, assert_interrupted, cases, close, file, fstat, int, open, or_skip, pipe, read, restarted, size, stat, text, vector, vector_mut, write};
 use crate::sys::{self, memory, sys};
 use libc as c;
 
@@ -449,5 +449,75 @@ cases! { file;
         assert_errno(sys!(fallocate, fd, 0, i64::MAX - 1, 4096), c::EFBIG);
         assert_errno(sys!(pwrite64, fd, b"x", 1, i64::MAX), c::EINVAL);
         assert_eq!(fstat(fd)?.st_size, 0);
+    }
+    fn new_files_and_what_lies_in_their_way() {
+        close(file(c"f", b"")?)?;
+        let openat = |path: &core::ffi::CStr, flags: i32| sys!(openat, c::AT_FDCWD, path, flags, 0o600);
+        assert_errno(openat(c"f", c::O_CREAT | c::O_EXCL), c::EEXIST);
+        assert_errno(openat(c".", c::O_WRONLY), c::EISDIR);
+        assert_errno(openat(c".", c::O_TMPFILE | c::O_RDONLY), c::EINVAL);
+        for place in [c"/proc", c"/dev/pts"] {
+            assert_errno(open(place, c::O_TMPFILE | c::O_RDWR, 0o600), c::EOPNOTSUPP);
+            assert_errno(openat(place, c::O_TMPFILE | c::O_RDWR), c::EOPNOTSUPP);
+        }
+        close(crate::net::unix_listener(b"s")?)?;
+        sys!(mknod, c"p", c::S_IFIFO | 0o600, 0)?;
+        assert_errno(sys!(creat, c"s", 0o600), c::ENXIO);
+        assert_errno(openat(c"p", c::O_WRONLY | c::O_NONBLOCK), c::ENXIO);
+        as_nobody(|| {
+            assert_errno(openat(c"f", c::O_RDONLY | c::O_NOATIME), c::EPERM);
+            Ok(())
+        })?;
+    }
+    fn sealed_files_are_not_cut() {
+        let fd = int(sys!(memfd_create, c"m", c::MFD_ALLOW_SEALING)?);
+        write(fd, b"abc")?;
+        sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_SHRINK)?;
+        let path = crate::kit::name(&format!("/proc/self/fd/{fd}"));
+        for result in [
+            sys!(creat, path.as_c_str(), 0o600),
+            sys!(open, path.as_c_str(), c::O_TRUNC | c::O_WRONLY, 0),
+            sys!(openat, c::AT_FDCWD, path.as_c_str(), c::O_TRUNC | c::O_WRONLY, 0),
+            sys!(truncate, path.as_c_str(), 0),
+            sys!(ftruncate, fd, 0),
+        ] {
+            assert_errno(result, c::EPERM);
+        }
+        assert_eq!(fstat(fd)?.st_size, 3);
+    }
+    fn opening_a_fifo_by_any_call_is_interrupted_and_restarted() {
+        sys!(mknod, c"p", c::S_IFIFO | 0o600, 0)?;
+        for open_to_write in [|| sys!(creat, c"p", 0o600), || sys!(openat, c::AT_FDCWD, c"p", c::O_WRONLY, 0), || sys!(openat2, c::AT_FDCWD, c"p", &[u64::from(c::O_WRONLY.cast_unsigned()), 0, 0], 24)] {
+            assert_interrupted(open_to_write)?;
+            let fd = restarted(open_to_write, || { let _ = open(c"p", c::O_RDONLY, 0).and_then(close); })??;
+            close(int(fd))?;
+        }
+    }
+    fn sizes_beyond_the_limit() {
+        let (fd, from) = (file(c"f", b"")?, file(c"g", b"hello")?);
+        sys::signal::ignore(c::SIGXFSZ)?;
+        sys!(setrlimit, c::RLIMIT_FSIZE, &[100u64, 100])?;
+        for result in [
+            sys!(pwrite64, fd, b"x", 1, 100),
+            sys!(pwritev, fd, &[vector(b"x")], 1, 100, 0),
+            sys!(truncate, c"f", 101),
+            sys!(ftruncate, fd, 101),
+            sys!(fallocate, fd, 0, 100, 1),
+            sys!(copy_file_range, from, 0, fd, &mut 100u64, 5, 0),
+        ] {
+            assert_errno(result, c::EFBIG);
+        }
+        assert_eq!(sys!(copy_file_range, from, &mut 0u64, fd, &mut 97u64, 5, 0)?, 3);
+    }
+    fn memory_that_is_not_there_cannot_be_written() {
+        let fd = open(c"/proc/self/mem", c::O_RDWR, 0)?;
+        assert_errno(sys!(pwrite64, fd, b"x", 1, memory::hole()?), c::EIO);
+        assert_errno(sys!(pread64, fd, &mut [0u8; 1], 1, memory::hole()?), c::EIO);
+    }
+    fn writing_back_and_reading_ahead() {
+        let fd = file(c"f", b"abc")?;
+        sys!(sync)?;
+        sys!(syncfs, fd)?;
+        sys!(readahead, fd, 0, 3)?;
     }
 }

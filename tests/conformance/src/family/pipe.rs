@@ -1,10 +1,15 @@
 //! Pipes and FIFOs, and the calls that move data through them.
 
-use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, file, fstat, int, open, pipe, read, read_all, restarted, size, text, vector, write};
-use crate::sys::{Result, memory, signal, sys};
+use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, file, fstat, int, open, pestered, pipe, read, read_all, restarted, size, text, vector, vector_mut, write};
+use crate::sys::{Errno, Result, memory, signal, sys};
 use libc as c;
 
 const ATOMIC: usize = 4096;
+
+/// A call that waits.
+type Attempt<'a> = &'a dyn Fn() -> Result<i64>;
+/// What lets it go on.
+type Finish<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
 cases! { pipe;
     fn bytes_come_out_in_order() {
@@ -149,7 +154,7 @@ cases! { pipe;
     fn interrupted_write_reports_what_it_wrote() {
         let ends = pipe(0)?;
         let data = vec![0u8; 200_000];
-        let done = crate::kit::pestered(0, || sys!(write, ends[1], &data[..], data.len()))??;
+        let done = pestered(0, || sys!(write, ends[1], &data[..], data.len()))??;
         assert_eq!(done, 65536);
     }
     fn ignored_signal_does_not_interrupt() {
@@ -283,6 +288,39 @@ cases! { pipe;
         done.pass()?;
         waiter.succeeds()?;
     }
+    fn moves_that_wait_are_interrupted_and_restarted() {
+        let (empty, full) = (pipe(0)?, pipe(0)?);
+        fill(full[1])?;
+        let from = file(c"f", b"hello")?;
+        let byte = |fd| sys!(write, fd, b"x", 1).map(drop);
+        let drain = |fd| read(fd, 1 << 20).map(drop);
+        let moves: [(&str, Attempt<'_>, Finish<'_>); 10] = [
+            ("splice, empty", &|| sys!(splice, empty[0], 0, file(c"g", b"")?, 0, 9, 0), &|| byte(empty[1])),
+            ("splice, full", &|| sys!(splice, from, &mut 0u64, full[1], 0, 1, 0), &|| drain(full[0])),
+            ("tee, empty", &|| sys!(tee, empty[0], pipe(0)?[1], 9, 0), &|| byte(empty[1])),
+            ("vmsplice, full", &|| sys!(vmsplice, full[1], &[vector(b"x")], 1, 0), &|| drain(full[0])),
+            ("sendfile, full", &|| sys!(sendfile, full[1], from, &mut 0u64, 1), &|| drain(full[0])),
+            ("writev, full", &|| sys!(writev, full[1], &[vector(b"x")], 1), &|| drain(full[0])),
+            ("pwritev2, full", &|| sys!(pwritev2, full[1], &[vector(b"x")], 1, -1, -1, 0), &|| drain(full[0])),
+            ("readv, empty", &|| sys!(readv, empty[0], &[vector_mut(&mut [0; 9])], 1), &|| byte(empty[1])),
+            ("preadv2, empty", &|| sys!(preadv2, empty[0], &[vector_mut(&mut [0; 9])], 1, -1, -1, 0), &|| byte(empty[1])),
+            ("vmsplice, empty", &|| sys!(vmsplice, empty[0], &[vector_mut(&mut [0; 9])], 1, 0), &|| byte(empty[1])),
+        ];
+        for (name, attempt, finish) in moves {
+            drain_now(full[0])?;
+            fill(full[1])?;
+            drain_now(empty[0])?;
+            assert_eq!(pestered(0, attempt)?.err(), Some(Errno(c::EINTR)), "{name}");
+            let moved = restarted(attempt, || finish().unwrap_or(()))?;
+            assert_eq!(moved, Ok(1), "{name}");
+        }
+    }
+    fn moves_that_would_wait() {
+        let ends = pipe(0)?;
+        fill(ends[1])?;
+        assert_errno(sys!(vmsplice, ends[1], &[vector(b"x")], 1, c::SPLICE_F_NONBLOCK), c::EAGAIN);
+        assert_errno(sys!(splice, file(c"f", b"hello")?, 0, ends[1], 0, 1, c::SPLICE_F_NONBLOCK), c::EAGAIN);
+    }
 }
 
 /// Writes until the pipe is full; its mode is as before afterwards.
@@ -295,4 +333,12 @@ fn fill(fd: i32) -> Result<usize> {
     }
     sys!(fcntl, fd, c::F_SETFL, flags)?;
     Ok(total)
+}
+
+/// Takes out what is there.
+fn drain_now(fd: i32) -> Result<()> {
+    let flags = int(sys!(fcntl, fd, c::F_GETFL)?);
+    sys!(fcntl, fd, c::F_SETFL, flags | c::O_NONBLOCK)?;
+    while read(fd, 65536).is_ok_and(|bytes| !bytes.is_empty()) {}
+    sys!(fcntl, fd, c::F_SETFL, flags).map(drop)
 }
