@@ -201,6 +201,8 @@ int main(int count, char **words) {
     const char *value;
     int is_list = 0, is_child = 0;
     signal(SIGPIPE, SIG_IGN);
+    // What files hold is seldom all zeros.
+    memset(buffer, 'w', sizeof buffer);
     if (count < 2) return fprintf(stderr, "workload: no service is named; --list names them\n"), 2;
     words = options(words + 1);
     if (takes_flag(&words, "--child", &is_child)) return 0;

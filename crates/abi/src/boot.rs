@@ -13,11 +13,12 @@
 //!        + 4096           .data, .bss                    | the arena: one sealed memfd, MAP_SHARED
 //!        heap_start       heap                           | at the same address everywhere
 //!        threads_start    thread areas                  /
+//! arena's end             windows: pages of host files, each process's own
 //! ```
 
 /// Lowest base of the LibOS.
 pub const BASE_MIN: u64 = 0x7e80_0000_0000;
-/// The LibOS, arena included, ends below this address; the host's own mappings lie above.
+/// The LibOS, arena and windows included, ends below this address; the host's own mappings lie above.
 pub const BASE_MAX: u64 = 0x7ee0_0000_0000;
 /// Alignment of the base.
 pub const BASE_ALIGN: u64 = 0x20_0000;
@@ -30,6 +31,10 @@ pub const THREAD_AREA: u64 = 0x1_0000;
 pub const THREAD_COUNT: u64 = 4096;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
+/// Bytes of a window: so much of a file, from its start, can be read in it.
+pub const WINDOW_LEN: u64 = 0x4_0000;
+/// How many windows a process has, behind the arena.
+pub const WINDOW_COUNT: u64 = 64;
 
 /// Descriptor of the arena memfd in a fresh runner.
 pub const ARENA_FD: i32 = 3;

@@ -99,6 +99,8 @@ pub enum MountSource {
         overlay: bool,
         /// The host tells of all changes there: no other machine makes any.
         watched: bool,
+        /// Mappings of its files show what reads of them would.
+        mappable: bool,
     },
     /// An empty file system in memory.
     Tmpfs {

@@ -100,7 +100,9 @@ extern "C" fn start(stack: *const u64) -> ! {
     let boot = boot_block();
     TEXT_START.store(boot.text_start, Ordering::Relaxed);
     TEXT_END.store(boot.text_end, Ordering::Relaxed);
-    cpu::set_libos_range(boot.base, boot.arena_start + boot.arena_len);
+    let windows = boot.arena_start + boot.arena_len;
+    cpu::set_libos_range(boot.base, windows + abi::boot::WINDOW_COUNT * abi::boot::WINDOW_LEN);
+    crate::window::place(windows);
     cpu::set_areas(boot.threads_start, boot.thread_count);
     entry::AREAS_START.store(boot.threads_start, Ordering::Relaxed);
     entry::AREAS_END.store(boot.threads_start + boot.thread_count * abi::boot::THREAD_AREA, Ordering::Relaxed);

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 #[cfg(target_os = "none")]
-use crate::entry::{guest_compare_exchange, guest_copy};
+use crate::entry::guest_compare_exchange;
+#[cfg(target_os = "none")]
+pub(crate) use crate::entry::guest_copy;
 
 /// Copies between guest and kernel memory; returns how many bytes were not copied.
 ///

@@ -15,25 +15,46 @@ pub type RawFd = i32;
 
 /// A handle that closes itself.
 #[derive(Debug)]
-pub struct HostFd(RawFd);
+pub struct HostFd {
+    fd: RawFd,
+    identity: AtomicU64,
+}
 
 impl HostFd {
     /// Takes ownership of a descriptor.
     #[must_use]
     pub fn from_raw(fd: RawFd) -> HostFd {
-        HostFd(fd)
+        HostFd { fd, identity: AtomicU64::new(0) }
     }
 
     /// The number, for host calls.
     #[must_use]
     pub fn raw(&self) -> RawFd {
-        self.0
+        self.fd
+    }
+
+    /// A number, not 0, that no other handle of the container ever has.
+    #[inline]
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        match self.identity.load(Ordering::Relaxed) {
+            0 => self.take_identity(),
+            known => known,
+        }
+    }
+
+    #[cold]
+    fn take_identity(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
+        let taken = self.identity.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed);
+        taken.map_or_else(|known| known, |_| fresh)
     }
 }
 
 impl Drop for HostFd {
     fn drop(&mut self) {
-        close(self.0);
+        close(self.fd);
     }
 }
 
@@ -373,7 +394,7 @@ fn control_fd(control: &[u64; 8], len: u64) -> Option<HostFd> {
         return None;
     }
     let low = u32::try_from(control[2] & 0xffff_ffff).ok()?;
-    Some(HostFd(low.cast_signed()))
+    Some(HostFd::from_raw(low.cast_signed()))
 }
 
 /// Accepts a connection of a listener (nonblocking).
@@ -383,7 +404,7 @@ fn control_fd(control: &[u64; 8], len: u64) -> Option<HostFd> {
 pub fn accept(fd: RawFd) -> Result<HostFd> {
     // SAFETY: no address is asked for; only descriptors are touched. Flags: SOCK_CLOEXEC | SOCK_NONBLOCK.
     let ret = unsafe { raw_sleeping(nr::ACCEPT4, [fd_arg(fd), 0, 0, 0x8_0800, 0, 0]) };
-    check(ret).map(|fd| HostFd(i32::try_from(fd).unwrap_or(-1)))
+    check(ret).map(|fd| HostFd::from_raw(i32::try_from(fd).unwrap_or(-1)))
 }
 
 /// What fstat says of a handle (x86-64 `struct stat`).

@@ -22,6 +22,7 @@ pub mod name_map;
 pub mod owned;
 pub mod process;
 pub mod sync;
+pub mod window;
 pub mod xstate;
 
 #[cfg(target_os = "none")]

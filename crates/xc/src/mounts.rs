@@ -103,8 +103,9 @@ impl Mounts {
     }
 
     fn host(&self, export: u16, overlay: bool) -> MountSource {
-        let watched = self.exports.get(usize::from(export)).is_some_and(Export::is_watched);
-        MountSource::Host { export, overlay, watched }
+        let of_export = self.exports.get(usize::from(export));
+        let (watched, mappable) = of_export.map_or((false, false), |e| (e.is_watched(), e.is_mappable()));
+        MountSource::Host { export, overlay, watched, mappable }
     }
 
     fn export(&mut self, path: &Path, read_only: bool) -> Result<u16> {

@@ -3,7 +3,10 @@
 //! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
 
 use crate::filter::{self, FilterError};
-use abi::boot::{ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA, THREAD_COUNT};
+use abi::boot::{
+    ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA, THREAD_COUNT, WINDOW_COUNT,
+    WINDOW_LEN,
+};
 use abi::config::Config;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, SealFlags};
@@ -212,7 +215,8 @@ pub fn printable(text: &[u8]) -> String {
 /// A random base. LibOS text and relro lie within one 4 GiB window, as the filter compares 32-bit
 /// halves.
 fn choose_base(arena_len: u64, draw: &[u8]) -> Result<u64, LoadError> {
-    let room = (BASE_MAX - BASE_MIN).checked_sub(ARENA_OFFSET).and_then(|room| room.checked_sub(arena_len));
+    let beside = ARENA_OFFSET + WINDOW_COUNT * WINDOW_LEN;
+    let room = (BASE_MAX - BASE_MIN - beside).checked_sub(arena_len);
     let fits = arena_len.is_multiple_of(BASE_ALIGN) && arena_len > THREAD_COUNT * THREAD_AREA;
     let (Some(room), true) = (room, fits) else {
         return Err(LoadError::ArenaSize(arena_len));

@@ -184,6 +184,15 @@ impl<'a> Sink<'a> {
         Ok(written)
     }
 
+    /// The guest buffer that is left, where it is one.
+    #[must_use]
+    pub fn one_guest_buffer(&self) -> Option<IoVec> {
+        match &self.target {
+            Target::Guest(cursor) if cursor.rest.is_empty() => Some(cursor.current),
+            Target::Guest(_) | Target::Kernel(_) => None,
+        }
+    }
+
     /// The guest buffers that are left, for a host call that fills them; None for a kernel buffer.
     #[must_use]
     pub fn guest_buffers(&self) -> Option<Vec<IoVec>> {

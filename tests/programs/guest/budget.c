@@ -19,6 +19,15 @@ static int stat_(void) {
     return stat("/usr/bin/env", &s) == 0;
 }
 static int pipe_(void) { return write(ends[1], buffer, 512) == 512 && read(ends[0], buffer, 512) == 512; }
+static int pread_(void) {
+    static int fd = -1;
+    if (fd < 0) fd = open("/usr/bin/env", O_RDONLY);
+    return pread(fd, buffer, 512, 4096) == 512;
+}
+static int open_read_close(void) {
+    int fd = open("/usr/bin/env", O_RDONLY);
+    return pread(fd, buffer, 512, 4096) == 512 && close(fd) == 0;
+}
 static int open_stat_close(void) {
     struct stat s;
     int fd = open("/usr/bin/env", O_RDONLY);
@@ -35,8 +44,8 @@ int main(int count, char **words) {
     static const struct {
         const char *name;
         int (*run)(void);
-    } things[] = {{"getpid", getpid_}, {"kill", kill_0},       {"stat", stat_},
-                  {"pipe", pipe_},     {"open", open_stat_close}, {"fork", fork_wait}};
+    } things[] = {{"getpid", getpid_}, {"kill", kill_0},           {"stat", stat_},     {"pipe", pipe_},
+                  {"pread", pread_},   {"open", open_stat_close}, {"fork", fork_wait}, {"open-read", open_read_close}};
     if (count != 3 || pipe(ends)) return 2;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
         if (strcmp(words[1], things[i].name)) continue;

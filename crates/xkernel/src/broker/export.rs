@@ -47,6 +47,9 @@ const UNWATCHED: [u64; 14] = [
     0x786f_4256, // vboxsf
 ];
 
+/// Magic number of overlayfs: the first write to a file puts a copy in its place, which mappings do not show.
+const OVERLAYFS: u64 = 0x794c_7630;
+
 /// Magic number of tmpfs.
 const TMPFS: u64 = 0x0102_1994;
 
@@ -63,6 +66,7 @@ pub struct Export {
     read_only: bool,
     is_directory: bool,
     is_watched: bool,
+    is_mappable: bool,
 }
 
 impl Export {
@@ -85,14 +89,22 @@ impl Export {
         if let Some(filesystem) = forbidden(&root).map_err(failed)? {
             return Err(BrokerError::Forbidden { path: path.into(), filesystem });
         }
-        let is_watched = !UNWATCHED.contains(&magic_of(&root).map_err(failed)?);
-        Ok(Self { root, read_only, is_directory, is_watched })
+        let magic = magic_of(&root).map_err(failed)?;
+        let is_watched = !UNWATCHED.contains(&magic);
+        let is_mappable = is_watched && magic != OVERLAYFS;
+        Ok(Self { root, read_only, is_directory, is_watched, is_mappable })
     }
 
     /// Whether the host tells of all changes below.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.is_watched
+    }
+
+    /// Whether a mapping of a file below shows what a read would.
+    #[must_use]
+    pub fn is_mappable(&self) -> bool {
+        self.is_mappable
     }
 
     /// Fails with `EROFS` where nothing may be written.

@@ -29,8 +29,7 @@ pub struct HostFs {
     this: Weak<HostFs>,
     pub(super) export: u16,
     dev: u64,
-    /// The host tells of all changes.
-    is_watched: bool,
+    pub(super) trust: Trust,
     /// Counts the changes that the container makes itself: an answer from before one says nothing of it.
     pub(super) own_changes: AtomicU64,
     pub(super) eagerness: Eagerness,
@@ -38,6 +37,15 @@ pub struct HostFs {
     pub(super) looks_behind: Eagerness,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
+}
+
+/// What the supervisor knows of an export.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// The host tells of all changes.
+    pub is_watched: bool,
+    /// Mappings of files show what reads would.
+    pub is_mappable: bool,
 }
 
 /// A file of an export.
@@ -68,11 +76,11 @@ struct Place {
     is_removed: bool,
 }
 
-/// The root of an export; `is_watched` says that the host tells of all changes there.
+/// The root of an export.
 ///
 /// # Errors
 /// The broker's.
-pub fn open_export(export: u16, is_watched: bool) -> Result<Arc<HostInode>> {
+pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
     let own_changes = AtomicU64::new(0);
     let since = Moment::now(&own_changes);
     let reply = broker::request(&Request::Walk { export, from: b"", path: b"" })?.0;
@@ -84,13 +92,13 @@ pub fn open_export(export: u16, is_watched: bool) -> Result<Arc<HostInode>> {
         this: this.clone(),
         export,
         dev: node.attributes.device,
-        is_watched,
+        trust,
         own_changes,
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
         linked: Mutex::new(HashMap::new()),
     });
-    let generation = Word::of(node.attributes.inode, !is_watched).generation();
+    let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
     Ok(HostInode::make(&fs, None, b"", &node, if since.is_quiet() { generation } else { OUTDATED }))
 }
 
@@ -169,8 +177,8 @@ impl HostInode {
         let word = match parent {
             // Nobody has asked for anything in the directory, so the supervisor does not watch it.
             Some(_) if kind == Kind::Directory => Word::of(node.attributes.inode, true),
-            Some(parent) => parent.names_word().timed(!fs.is_watched || node.attributes.links > 1),
-            None => Word::of(node.attributes.inode, !fs.is_watched),
+            Some(parent) => parent.names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
+            None => Word::of(node.attributes.inode, !fs.trust.is_watched),
         };
         Arc::new_cyclic(|this| HostInode {
             fs: Arc::clone(fs),
@@ -271,7 +279,7 @@ impl HostInode {
 
     /// The change word of the directory's names.
     pub(super) fn names_word(&self) -> Word {
-        Word::of(self.id.ino, !self.fs.is_watched)
+        Word::of(self.id.ino, !self.fs.trust.is_watched)
     }
 
     /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
@@ -279,7 +287,7 @@ impl HostInode {
         if self.kind == Kind::Directory {
             return self.names_word();
         }
-        self.word.load().timed(!self.fs.is_watched || attributes.links > 1)
+        self.word.load().timed(!self.fs.trust.is_watched || attributes.links > 1)
     }
 
     /// What a handle said. It does not say for how long that holds.

@@ -2,6 +2,7 @@
 
 use super::budget;
 use super::dentry::Dentry;
+use super::hostfs::Trust;
 use super::inode::{Inode, Kind, NewKind, NewNode};
 use super::mount::{self, Mount};
 use super::namei::{Follow, Resolve, Walk};
@@ -56,22 +57,21 @@ fn attach_terminals(dev: &Arc<Mount>) -> Result<()> {
 
 fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
     let (inode, source): (Arc<dyn Inode>, &[u8]) = match &wanted.source {
-        MountSource::Host { export, overlay: false, watched } => (hostfs::open_export(*export, *watched)?, b"host"),
-        MountSource::Host { export, overlay: true, watched } => (overlay_root(*export, *watched)?, b"overlay"),
+        MountSource::Host { export, overlay, watched, mappable } => {
+            let trust = Trust { is_watched: *watched, is_mappable: *mappable };
+            let root = hostfs::open_export(*export, trust)?;
+            if *overlay && root.kind() == Kind::Directory {
+                (overlay::new_root(root)?, b"overlay")
+            } else {
+                (root, if *overlay { b"overlay" } else { b"host" })
+            }
+        }
         MountSource::Tmpfs { size, inodes, mode } => (tmpfs_root(*size, *inodes, *mode)?, b"tmpfs"),
         MountSource::Proc => (procfs::new_root()?, b"proc"),
         MountSource::Sys => (sysfs::new_root()?, b"sysfs"),
         MountSource::Dev => (devfs::new_root()?, b"devtmpfs"),
     };
     Ok(Mount::new(Dentry::root(inode), wanted.flags, source))
-}
-
-fn overlay_root(export: u16, is_watched: bool) -> Result<Arc<dyn Inode>> {
-    let lower = hostfs::open_export(export, is_watched)?;
-    if lower.kind() != Kind::Directory {
-        return Ok(lower);
-    }
-    overlay::new_root(lower)
 }
 
 /// Root of an empty tmpfs. Its size is rounded up to pages; 0 is no limit.

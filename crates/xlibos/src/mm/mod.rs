@@ -18,6 +18,7 @@ mod place;
 mod remap;
 mod space;
 mod vma;
+mod windows;
 
 pub(crate) use change::Locking;
 pub use info::Info;

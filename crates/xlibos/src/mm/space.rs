@@ -2,6 +2,7 @@
 
 use super::info::Info;
 use super::vma::{Totals, Vma, VmaFlags, VmaTree};
+use super::windows::Windows;
 use super::{PAGE, charge, place};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Mm {
     info: Mutex<Info>,
     /// Guest code whose instructions moved, if any does: see [`super::image`].
     pub(super) images: Mutex<Vec<super::image::Placed>>,
+    /// Host files that the process reads in its own memory.
+    pub(crate) windows: Windows,
 }
 
 /// Holds the address space still: no mapping changes.
@@ -106,7 +109,8 @@ impl Mm {
 
     fn with(state: State, info: Info, images: Vec<super::image::Placed>) -> Arc<Mm> {
         let charged = AtomicU64::new(0);
-        Arc::new(Mm { state: PrivateMutex::new(state), charged, info: Mutex::new(info), images: Mutex::new(images) })
+        let (state, windows) = (PrivateMutex::new(state), Windows::new());
+        Arc::new(Mm { state, charged, info: Mutex::new(info), images: Mutex::new(images), windows })
     }
 
     /// Holds the address space still, for fork's clone.
@@ -186,6 +190,7 @@ impl Mm {
             state.tree.clear()
         };
         drop(removed);
+        self.windows.clear();
         self.images.lock().clear();
     }
 

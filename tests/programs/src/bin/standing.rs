@@ -68,11 +68,11 @@ fn config() -> Config {
         nice: 0,
         limits: Vec::new(),
         mounts: vec![
-            mount("/", MountSource::Host { export: 0, overlay: true, watched: true }),
+            mount("/", MountSource::Host { export: 0, overlay: true, watched: true, mappable: true }),
             mount("/proc", MountSource::Proc),
             mount("/dev", MountSource::Dev),
             mount("/tmp", MountSource::Tmpfs { size: 0, inodes: 0, mode: 0o1777 }),
-            mount("/mnt", MountSource::Host { export: 1, overlay: true, watched: true }),
+            mount("/mnt", MountSource::Host { export: 1, overlay: true, watched: true, mappable: true }),
         ],
         stdio: [Stdio::Null, pipe, pipe],
         terminal: None,
