@@ -38,8 +38,6 @@ pub fn kill_process(task: &Task, signal: i32) {
 pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
-    let cpu_ns = crate::time::clock::thread_cpu_ns(task).unwrap_or(0);
-    process.ended_cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
     drop_files(task);
@@ -54,6 +52,11 @@ pub fn exit_thread(task: &'static Task) -> ! {
     // memory is the process's own as long as it has this thread.
     release_memory_words(task);
     let is_last = process.remove_task(task) == 0;
+    if is_last {
+        // The host's clock of the process has the threads that ended before.
+        let cpu_ns = crate::time::clock::process_cpu_ns(&process).unwrap_or(0);
+        process.ended_cpu_ns.store(cpu_ns, Ordering::Relaxed);
+    }
     process.events.wake(Events::all());
     if !is_last {
         drop(process);

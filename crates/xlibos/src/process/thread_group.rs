@@ -107,7 +107,7 @@ pub struct Process {
     pub was_threaded: AtomicBool,
     /// CPU time that its host process had used for others before.
     pub cpu_base_ns: AtomicU64,
-    /// CPU time of ended threads.
+    /// CPU time at the end of the last thread.
     pub ended_cpu_ns: AtomicU64,
     /// CPU time of children that were waited for.
     pub children_cpu_ns: AtomicU64,

@@ -141,6 +141,22 @@ cases! { process;
         sys!(getrusage, c::RUSAGE_CHILDREN, &mut children)?;
         assert!(used(&children) >= used(&usage));
     }
+    fn wait4_counts_threads_that_ended_before() {
+        let worker = child(|| {
+            let busy = || {
+                let end = crate::kit::now(c::CLOCK_THREAD_CPUTIME_ID)? + 20_000_000;
+                crate::kit::until(|| crate::kit::now(c::CLOCK_THREAD_CPUTIME_ID).is_ok_and(|t| t > end));
+                Ok(())
+            };
+            let ended: Result<()> = std::thread::spawn(busy).join().unwrap_or(Ok(()));
+            ended?;
+            Ok(())
+        })?;
+        let mut usage: c::rusage = sys::zeroed();
+        sys!(wait4, worker.pid, 0, 0, &mut usage)?;
+        let used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1_000_000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+        assert!((15_000..1_000_000).contains(&used), "{used} us");
+    }
     fn waitid_tells_how_it_ended() {
         let exited = child(|| process::exit(7))?;
         let mut info: c::siginfo_t = sys::zeroed();
