@@ -2,6 +2,7 @@
 //! process runs only while somebody waits.
 
 use super::file::{File, FileOps};
+use crate::time::Setting;
 use crate::time::timer::{Timer, TimerTarget};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WaitQueue};
@@ -11,15 +12,6 @@ use alloc::vec::Vec;
 use core::any::Any;
 use machine::clock;
 use machine::sync::Mutex;
-
-/// A setting: time until the first expiry (0: none), and between later ones (0: none), in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Setting {
-    /// it_value.
-    pub first_ns: u64,
-    /// it_interval.
-    pub interval_ns: u64,
-}
 
 #[derive(Debug, Default)]
 struct State {
@@ -173,7 +165,8 @@ impl FileOps for TimerFile {
 
 #[cfg(test)]
 mod tests {
-    use super::{Setting, State, TimerFile};
+    use super::{State, TimerFile};
+    use crate::time::Setting;
 
     #[test]
     fn intervals_are_counted() {

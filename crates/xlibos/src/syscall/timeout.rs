@@ -1,5 +1,6 @@
 //! Timeouts of calls that wait: from what the guest gives to an absolute deadline, over restarts.
 
+use crate::time::Setting;
 use crate::wait::Deadline;
 use crate::{Errno, Result, Task};
 use machine::clock::monotonic_ns;
@@ -36,6 +37,21 @@ pub fn timespec_ns([sec, nsec]: [i64; 2]) -> Result<u64> {
 #[must_use]
 pub fn to_timespec(ns: u64) -> [i64; 2] {
     [i64::try_from(ns / NSEC).unwrap_or(i64::MAX), i64::try_from(ns % NSEC).unwrap_or(0)]
+}
+
+/// What a struct itimerspec sets: interval and first expiry.
+///
+/// # Errors
+/// EINVAL.
+pub fn itimerspec([a, b, c, d]: [i64; 4]) -> Result<Setting> {
+    Ok(Setting { first_ns: timespec_ns([c, d])?, interval_ns: timespec_ns([a, b])? })
+}
+
+/// A setting as struct itimerspec has it.
+#[must_use]
+pub fn to_itimerspec(setting: Setting) -> [i64; 4] {
+    let ([a, b], [c, d]) = (to_timespec(setting.interval_ns), to_timespec(setting.first_ns));
+    [a, b, c, d]
 }
 
 /// Milliseconds, negative for ever, as nanoseconds.

@@ -1,9 +1,10 @@
 //! Timers that send signals: timer_create(2), setitimer(2), alarm(2).
 
-use super::timeout::{timespec_ns, to_timespec};
+use super::timeout::{itimerspec, timespec_ns, to_itimerspec, to_timespec};
 use crate::process::Task;
 use crate::process::limits::SIGPENDING;
-use crate::time::alarm::{Alarm, Interval, Notify, Setting, posix_signal};
+use crate::time::Setting;
+use crate::time::alarm::{Alarm, Interval, Notify, posix_signal};
 use crate::time::clock::Clock;
 use crate::{Errno, Result};
 use alloc::sync::Arc;
@@ -83,12 +84,6 @@ fn find(task: &Task, id: i32) -> Result<Arc<Alarm>> {
     task.process.alarms.get(id).ok_or(Errno::EINVAL)
 }
 
-/// Interval and first expiry, as struct itimerspec has them.
-fn encode(setting: Setting) -> [i64; 4] {
-    let ([a, b], [c, d]) = (to_timespec(setting.interval_ns), to_timespec(setting.first_ns));
-    [a, b, c, d]
-}
-
 /// Sets a timer: timer_settime(2).
 ///
 /// # Errors
@@ -101,10 +96,9 @@ pub(super) fn timer_settime(
     old: UserPtr<[i64; 4]>,
 ) -> Result<()> {
     const TIMER_ABSTIME: u32 = 1;
-    let [a, b, c, d] = new.non_null().ok_or(Errno::EINVAL)?.read()?;
-    let setting = Setting { first_ns: timespec_ns([c, d])?, interval_ns: timespec_ns([a, b])? };
+    let setting = itimerspec(new.non_null().ok_or(Errno::EINVAL)?.read()?)?;
     let before = find(task, id)?.set(setting, flags & TIMER_ABSTIME != 0);
-    old.write_optional(&encode(before))
+    old.write_optional(&to_itimerspec(before))
 }
 
 /// What is left of a timer: timer_gettime(2).
@@ -112,7 +106,7 @@ pub(super) fn timer_settime(
 /// # Errors
 /// EINVAL, EFAULT.
 pub(super) fn timer_gettime(task: &Task, id: i32, to: UserPtr<[i64; 4]>) -> Result<()> {
-    to.write(&encode(find(task, id)?.setting()))
+    to.write(&to_itimerspec(find(task, id)?.setting()))
 }
 
 /// Expiries that the last signal stands for beside its own: timer_getoverrun(2).

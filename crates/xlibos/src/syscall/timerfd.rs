@@ -1,9 +1,9 @@
 //! Timers as files: timerfd_create(2), timerfd_settime(2), timerfd_gettime(2).
 
 use super::event::install;
-use super::timeout::{timespec_ns, to_timespec};
+use super::timeout::{itimerspec, to_itimerspec};
 use crate::fs::fd_table::Fd;
-use crate::fs::timerfd::{Setting, TimerFile};
+use crate::fs::timerfd::TimerFile;
 use crate::fs::{File, OpenFlags};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -36,12 +36,6 @@ fn with_timer<T>(task: &Task, fd: Fd, then: impl FnOnce(&TimerFile) -> T) -> Res
     file.downcast::<TimerFile>().map(then).ok_or(Errno::EINVAL)
 }
 
-/// Interval and first expiry, as `struct itimerspec` has them.
-fn encode(setting: Setting) -> [i64; 4] {
-    let ([a, b], [c, d]) = (to_timespec(setting.interval_ns), to_timespec(setting.first_ns));
-    [a, b, c, d]
-}
-
 /// Sets a timer: timerfd_settime(2).
 ///
 /// # Errors
@@ -53,13 +47,13 @@ pub(super) fn timerfd_settime(
     new: UserPtr<[i64; 4]>,
     old: UserPtr<[i64; 4]>,
 ) -> Result<()> {
-    let [a, b, c, d] = new.read()?;
+    let new = new.read()?;
     if flags & !(ABSOLUTE | CANCEL_ON_SET) != 0 {
         return Err(Errno::EINVAL);
     }
-    let setting = Setting { first_ns: timespec_ns([c, d])?, interval_ns: timespec_ns([a, b])? };
+    let setting = itimerspec(new)?;
     let before = with_timer(task, fd, |timer| timer.set(setting, flags & ABSOLUTE != 0))?;
-    old.write_optional(&encode(before))
+    old.write_optional(&to_itimerspec(before))
 }
 
 /// What is left of a timer: timerfd_gettime(2).
@@ -68,5 +62,5 @@ pub(super) fn timerfd_settime(
 /// EBADF, EINVAL, EFAULT.
 pub(super) fn timerfd_gettime(task: &Task, fd: Fd, at: UserPtr<[i64; 4]>) -> Result<()> {
     let setting = with_timer(task, fd, TimerFile::setting)?;
-    at.write(&encode(setting))
+    at.write(&to_itimerspec(setting))
 }

@@ -2,6 +2,7 @@
 //!
 //! Locks: a process's table, then a timer's state, then the queue of [`super::timer`]. Signals are sent without any.
 
+use super::Setting;
 use super::clock::{Clock, wait_ns};
 use super::timer::{Timer, TimerTarget};
 use crate::process::limits;
@@ -21,15 +22,6 @@ pub enum Notify {
     Process(Weak<Process>),
     /// One thread: SIGEV_THREAD_ID.
     Thread(Weak<Task>),
-}
-
-/// What is left, and the interval, in nanoseconds; 0 is off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Setting {
-    /// Until the next expiry.
-    pub first_ns: u64,
-    /// Between expiries.
-    pub interval_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -337,7 +329,8 @@ pub fn posix_signal(signal: i32, id: Pid, value: u64) -> SigInfo {
 
 #[cfg(test)]
 mod tests {
-    use super::{Alarm, Notify, Setting, posix_signal};
+    use super::{Alarm, Notify, posix_signal};
+    use crate::time::Setting;
     use crate::time::clock::Clock;
     use crate::time::timer::TimerTarget;
 
