@@ -71,6 +71,8 @@ pub(crate) mod nr {
     pub const RECVMSG: u64 = 47;
     #[cfg(target_os = "none")]
     pub const SIGALTSTACK: u64 = 131;
+    #[cfg(target_os = "none")]
+    pub const CLONE: u64 = 56;
     pub const EXIT: u64 = 60;
     pub const FUTEX: u64 = 202;
     #[cfg(target_os = "none")]

@@ -39,6 +39,7 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     if kind == Kind::Thread {
         area.pid.store(crate::cpu::current().pid(), Ordering::Relaxed);
     }
+    crate::cpu::count_host_call(crate::host::nr::CLONE);
     // SAFETY: the area is unused, so its stack is free; the child runs on it alone.
     let ret = unsafe { crate::entry::host_clone(flags, area) };
     let tid = u32::try_from(crate::host::check(ret)?).unwrap_or(0);

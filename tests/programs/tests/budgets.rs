@@ -69,6 +69,20 @@ fn what_is_known_is_not_asked_again() {
     }
 }
 
+#[test]
+fn a_fork_is_counted_as_a_clone_and_an_exit() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = program(directory.path());
+    let count = |forks: u64, call: &str| {
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "--"]).arg(&program).args(["fork", &forks.to_string()]);
+        report_of(command)["hostCalls"][call].as_u64().unwrap_or(0)
+    };
+    assert_eq!(count(10 + MORE, "clone") - count(10, "clone"), MORE);
+    // Some wait for another program; what the last ones did is not told.
+    assert!((MORE / 2..=10 + MORE).contains(&count(10 + MORE, "exit")));
+}
+
 /// Page faults of so many forks, the rest of the program included.
 fn faults(program: &Path, forks: u64) -> u64 {
     let run = || {
