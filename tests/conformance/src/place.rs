@@ -10,7 +10,7 @@ const VARIABLE: &str = "CONFORMANCE_MOUNTS";
 /// A mount.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
-    /// Read-only: a file `f`, a directory `d`.
+    /// Read-only: a file `f`, a directory `d`, a FIFO `p`.
     ReadOnly,
     /// Of 16 KiB, and 8 files with its root; empty.
     Small,
@@ -62,6 +62,7 @@ impl Place {
                 let path = at.to_string_lossy();
                 close(file(name(&format!("{path}/f")).as_c_str(), b"text")?)?;
                 sys!(mkdir, name(&format!("{path}/d")).as_c_str(), 0o755)?;
+                sys!(mknod, name(&format!("{path}/p")).as_c_str(), libc::S_IFIFO | 0o644, 0)?;
                 mount(0, at, 0, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, 0)
             }
             Self::Small => tmpfs(c"size=16k,nr_inodes=8"),

@@ -48,6 +48,10 @@ fn mounts() -> Result<Vec<String>> {
     let source = command::target_dir().join("conformance-mounts");
     std::fs::create_dir_all(source.join("d")).with_context(|| format!("cannot make {}", source.display()))?;
     std::fs::write(source.join("f"), "text").with_context(|| format!("cannot fill {}", source.display()))?;
+    let fifo = source.join("p");
+    if !fifo.exists() {
+        command::run(Command::new("mkfifo").arg(&fifo))?;
+    }
     let (source, place) = (source.display(), "/conformance");
     let options = [
         ["-v", &format!("{source}:{place}/read-only:ro")],

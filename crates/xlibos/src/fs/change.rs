@@ -46,6 +46,10 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
         return Err(Errno::ENOENT);
     }
     access::check(&**dir.inode(), creds, MODIFY)?;
+    if matches!(node.kind, NewKind::CharDevice(_) | NewKind::BlockDevice(_)) {
+        // CAP_MKNOD, which no container has.
+        return Err(Errno::EPERM);
+    }
     let inode = dir.inode().create(name, node)?;
     let dentry = dir.dentry.add_child(name, inode)?;
     inotify::notify(dir.inode().id(), mask::CREATE | inotify::directory_bit(dentry.inode()), name);
@@ -91,13 +95,13 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
     if !Arc::ptr_eq(&target.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }
-    if target.inode().kind() == Kind::Directory {
-        return Err(Errno::EPERM);
-    }
     if dir.dentry.is_removed() {
         return Err(Errno::ENOENT);
     }
     access::check(&**dir.inode(), creds, MODIFY)?;
+    if target.inode().kind() == Kind::Directory {
+        return Err(Errno::EPERM);
+    }
     dir.inode().link(&last.name, target.inode())?;
     dir.dentry.add_child(&last.name, Arc::clone(target.inode()))?;
     inotify::notify_place(target, mask::ATTRIB);
@@ -113,10 +117,35 @@ fn check_sticky(dir: &Stat, child: &dyn Inode, creds: &Creds) -> Result<()> {
     if child.permissions()?.uid == creds.fsuid { Ok(()) } else { Err(Errno::EPERM) }
 }
 
-fn check_removable(dir: &Path, child: &Dentry, creds: &Creds) -> Result<()> {
+/// What a call takes away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Directory,
+    NoDirectory,
+    Any,
+}
+
+impl Wanted {
+    /// What a rename of `moved` replaces.
+    fn as_target(moved: &Dentry, mode: RenameMode) -> Wanted {
+        match mode {
+            RenameMode::Exchange => Wanted::Any,
+            _ if moved.is_directory() => Wanted::Directory,
+            _ => Wanted::NoDirectory,
+        }
+    }
+}
+
+/// Whether a name may go: rights first, then what it is, then whether it is in use.
+fn check_removable(dir: &Path, child: &Dentry, wanted: Wanted, creds: &Creds) -> Result<()> {
     access::check(&**dir.inode(), creds, MODIFY)?;
     check_sticky(&dir.inode().permissions()?, &**child.inode(), creds)?;
-    if child.is_mountpoint() { Err(Errno::EBUSY) } else { Ok(()) }
+    match (wanted, child.is_directory()) {
+        (Wanted::Directory, false) => Err(Errno::ENOTDIR),
+        (Wanted::NoDirectory, true) => Err(Errno::EISDIR),
+        _ if child.is_mountpoint() => Err(Errno::EBUSY),
+        _ => Ok(()),
+    }
 }
 
 /// unlink(2).
@@ -130,13 +159,10 @@ pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     dir.mount.check_writable()?;
     let _changing = dir.dentry.lock()?;
     let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
-    check_removable(dir, &child, creds)?;
-    if child.is_directory() {
-        return Err(Errno::EISDIR);
-    }
     if last.must_be_directory {
-        return Err(Errno::ENOTDIR);
+        return Err(if child.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR });
     }
+    check_removable(dir, &child, Wanted::NoDirectory, creds)?;
     dir.inode().unlink(&last.name)?;
     dir.dentry.remove_child(&child)?;
     notify_removed(dir, &child, &last.name);
@@ -157,7 +183,7 @@ pub fn rmdir(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     dir.mount.check_writable()?;
     let _changing = dir.dentry.lock()?;
     let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
-    check_removable(dir, &child, creds)?;
+    check_removable(dir, &child, Wanted::Directory, creds)?;
     // Nobody may make a name in the directory while it goes.
     let _going = child.lock()?;
     dir.inode().rmdir(&last.name)?;
@@ -198,7 +224,7 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -
         return if mode == RenameMode::NoReplace { Err(Errno::EEXIST) } else { Ok(()) };
     }
     check_rename(from, to, &moved, target.as_ref(), mode)?;
-    check_rename_access(from, to, &moved, target.as_deref(), creds)?;
+    check_rename_access(from, to, (&moved, target.as_deref()), mode, creds)?;
     let same_file = target.as_ref().is_some_and(|t| t.inode().id() == moved.inode().id());
     if same_file && mode == RenameMode::Replace {
         return Ok(());
@@ -261,36 +287,31 @@ fn check_rename(
         (None, RenameMode::Exchange) => return Err(Errno::ENOENT),
         _ => {}
     }
+    if !moved.is_directory() && (from.last.must_be_directory || to.last.must_be_directory) {
+        return Err(Errno::ENOTDIR);
+    }
     if to.dir.dentry.is_below(moved) {
         return Err(Errno::EINVAL);
     }
     if target.is_some_and(|target| from.dir.dentry.is_below(target)) {
         return Err(if mode == RenameMode::Exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
     }
-    if !moved.is_directory() && (from.last.must_be_directory || to.last.must_be_directory) {
-        return Err(Errno::ENOTDIR);
-    }
-    match target {
-        Some(target) if mode == RenameMode::Replace && moved.is_directory() != target.is_directory() => {
-            Err(if target.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR })
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn check_rename_access(
     from: &Side<'_>,
     to: &Side<'_>,
-    moved: &Dentry,
-    target: Option<&Dentry>,
+    (moved, target): (&Dentry, Option<&Dentry>),
+    mode: RenameMode,
     creds: &Creds,
 ) -> Result<()> {
     if to.dir.dentry.is_removed() {
         return Err(Errno::ENOENT);
     }
-    check_removable(from.dir, moved, creds)?;
+    check_removable(from.dir, moved, Wanted::Any, creds)?;
     match target {
-        Some(target) => check_removable(to.dir, target, creds)?,
+        Some(target) => check_removable(to.dir, target, Wanted::as_target(moved, mode), creds)?,
         None => access::check(&**to.dir.inode(), creds, MODIFY)?,
     }
     if moved.is_directory() && !Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry) {

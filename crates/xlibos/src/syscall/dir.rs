@@ -86,12 +86,14 @@ pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result
     mknodat(task, AT_FDCWD, path, mode, rdev)
 }
 
-pub(super) fn mknodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32, _rdev: u64) -> Result<()> {
+pub(super) fn mknodat(task: &Task, dirfd: Fd, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
     let kind = match mode & 0o170_000 {
         0o010_000 => NewKind::Fifo,
         0o140_000 => NewKind::Socket,
         0 | 0o100_000 => NewKind::File,
-        0o020_000 | 0o040_000 | 0o060_000 => return Err(Errno::EPERM),
+        0o020_000 => NewKind::CharDevice(rdev),
+        0o060_000 => NewKind::BlockDevice(rdev),
+        0o040_000 => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     };
     make(task, dirfd, path, kind, mode & 0o7777)

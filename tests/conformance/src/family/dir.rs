@@ -543,6 +543,28 @@ cases! { dir;
         sys!(faccessat, dir, c"l", c::R_OK)?;
         assert_errno(stat(c"d/f").map(drop), c::ENOENT);
     }
+    fn rights_come_before_what_a_name_is() {
+        sys!(mkdir, c"d", 0o755)?;
+        sys!(mkdir, c"d/e", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        as_nobody(|| {
+            sys!(mkdir, c"dir", 0o755)?;
+            close(file(c"plain", b"")?)?;
+            for result in [
+                sys!(rename, c"plain", c"d/e"),
+                sys!(rename, c"dir", c"d/f"),
+                sys!(unlink, c"d/e"),
+                sys!(rmdir, c"d/f"),
+                sys!(link, c"dir", c"d/x"),
+                sys!(mknod, c"d/x", c::S_IFBLK | 0o600, 0x103),
+            ] {
+                assert_errno(result, c::EACCES);
+            }
+            assert_errno(sys!(mknod, c"plain", c::S_IFCHR | 0o600, 0x103), c::EEXIST);
+            assert_errno(sys!(mknod, c"none", c::S_IFCHR | 0o600, 0x103), c::EPERM);
+            Ok(())
+        })?;
+    }
 }
 
 struct Entry {

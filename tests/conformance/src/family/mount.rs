@@ -19,6 +19,7 @@ const CHANGES: Calls<i32> = &[
     ("mkdirat", |_| sys!(mkdirat, CWD, c"n", 0o700)),
     ("mknod", |_| sys!(mknod, c"n", c::S_IFREG | 0o600, 0)),
     ("mknodat", |_| sys!(mknodat, CWD, c"n", c::S_IFIFO | 0o600, 0)),
+    ("mknod of a device", |_| sys!(mknod, c"n", c::S_IFCHR | 0o600, 0x103)),
     ("symlink", |_| sys!(symlink, c"x", c"n")),
     ("symlinkat", |_| sys!(symlinkat, c"x", CWD, c"n")),
     ("link", |_| sys!(link, c"f", c"n")),
@@ -117,6 +118,8 @@ cases! { mount;
         answer(USES, (), c::EROFS);
         answer(NAMES, (), c::EEXIST);
         open(c"f", c::O_RDONLY | c::O_CREAT, 0o600)?;
+        // What is written to a FIFO changes no file.
+        sys!(access, c"p", c::W_OK)?;
         assert_errno(sys!(truncate, c"d", 0), c::EISDIR);
         let socket = int(sys!(socket, c::AF_UNIX, c::SOCK_STREAM, 0)?);
         assert_errno(sys!(bind, socket, b"\x01\0n\0", 4), c::EROFS);
@@ -171,6 +174,8 @@ cases! { mount;
         ] {
             assert_errno(result, c::EBUSY);
         }
+        assert_errno(sys!(rmdir, path), c::ENOTDIR);
+        assert_errno(sys!(unlink, c"/proc"), c::EISDIR);
         crate::kit::stat(path)?;
     }
     fn mount_looks_at_its_arguments_first() {

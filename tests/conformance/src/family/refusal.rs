@@ -58,6 +58,7 @@ const PATHS: Calls<usize> = &[
     ("utimensat", |p| sys!(utimensat, CWD, p, 0, 0)),
     ("mknod", |p| sys!(mknod, p, c::S_IFREG | 0o600, 0)),
     ("mknodat", |p| sys!(mknodat, CWD, p, c::S_IFREG | 0o600, 0)),
+    ("mknod of a device", |p| sys!(mknod, p, c::S_IFCHR | 0o600, 0x103)),
     ("statfs", |p| sys!(statfs, p, room())),
     ("setxattr", |p| sys!(setxattr, p, c"user.a", b"1", 1, 0)),
     ("lsetxattr", |p| sys!(lsetxattr, p, c"user.a", b"1", 1, 0)),
