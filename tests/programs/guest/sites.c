@@ -253,6 +253,28 @@ static void mapped_and_unmapped(void) {
     check("a library that is mapped and unmapped leaves nothing", same);
 }
 
+// Text that grows where it is shows what the file has behind it.
+static int find_text(struct dl_phdr_info *info, size_t size, void *data) {
+    (void)size;
+    if (!strstr(info->dlpi_name, "libc.so")) return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) *(ElfW(Phdr) *)data = info->dlpi_phdr[i];
+    return 1;
+}
+static void grown_text(void) {
+    ElfW(Phdr) text;
+    dl_iterate_phdr(find_text, &text);
+    int fd = open(c_library.name, O_RDONLY);
+    char *whole = mmap(NULL, c_library.span, PROT_READ, MAP_PRIVATE, fd, 0), *at = whole + text.p_vaddr, page[4096];
+    size_t len = (text.p_memsz + 4095) & ~4095ul;
+    int good = mmap(at, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, text.p_offset) == at;
+    good = good && munmap(at + len, 4096) == 0 && mremap(at, len, len + 4096, 0) == at;
+    good = good && pread(fd, page, sizeof page, text.p_offset + len) == sizeof page && !memcmp(page, at + len, sizeof page);
+    munmap(whole, c_library.span);
+    close(fd);
+    check("text that grows is the file's", good);
+}
+
 static void second_library(void) {
     void *library = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
     pid_t (*other)(void) = library ? (pid_t (*)(void))dlsym(library, "getppid") : NULL;
@@ -273,6 +295,7 @@ int main(void) {
     processor();
     libraries();
     mapped_and_unmapped();
+    grown_text();
     second_library();
     check("text is where maps say", in_maps((uint64_t)tier1_site) && in_maps((uint64_t)&dlopen));
     return 0;

@@ -118,9 +118,11 @@ impl State {
         if place::check_fixed(r.addr, r.new_len).is_err() || !self.tree.is_free(vma.end..end) {
             return false;
         }
-        if host::mremap(r.addr, r.old_len, r.new_len, 0, 0).is_err() {
+        // An image has no more than its file's text.
+        if self.unpatch(&(r.addr..vma.end)).is_err() || host::mremap(r.addr, r.old_len, r.new_len, 0, 0).is_err() {
             return false;
         }
+        let Some(vma) = self.tree.find(r.addr).cloned() else { return false };
         let grown = Vma { end, ..vma.clone() };
         self.tree.insert(grown.clipped(&(vma.end..end)));
         self.note_peak();
