@@ -74,27 +74,37 @@ pub fn on_syscall(cpu: &'static Cpu) {
 }
 
 /// A call came by a trap: a file of the container's own that traps often gets a patched image, under the running
-/// program. Processes whose threads cannot be stopped soon, or that share their memory, get theirs later.
+/// program, and an object that the program loaded itself. Processes whose threads cannot be stopped soon, or that share their memory, get theirs later.
 #[cold]
 fn note_trap(cpu: &Cpu, task: &Task) {
     let back = cpu.frame().rip;
     let mm = task.mm();
-    let Some((file, _)) = mm.file_at(back.wrapping_sub(1)) else { return };
-    if !file.ops().note_trap() {
-        return;
-    }
-    let Some(image) = mm.image_to_adopt(&file, back) else { return };
-    if standstill::alone(task, || mm.adopt_image(&file, &image, back)).is_some() {
+    let file = mm.file_at(back.wrapping_sub(1)).map(|(file, _)| file);
+    let is_worth_image = file.as_ref().is_none_or(|file| file.ops().note_trap());
+    let Some(traps) = mm.note_trap().filter(|_| is_worth_image) else { return };
+    let done = match file {
+        Some(file) => {
+            let Some(image) = mm.image_to_adopt(&file, back) else { return };
+            standstill::alone(task, || mm.adopt_image(&file, &image, back))
+        }
+        None if mm.may_patch_live(back, traps) => standstill::alone(task, || mm.patch_live(back)),
+        None => None,
+    };
+    if done.is_some() {
         go_on_in_image(cpu, task);
     }
 }
 
-/// The text that the thread returns to may have an image since it entered: instructions have moved.
+/// The text that the thread returns to may have an image, or another one, since it entered: instructions have moved.
 fn go_on_in_image(cpu: &Cpu, task: &Task) {
     let frame = *cpu.frame();
-    let rip = task.mm().resume_pc(frame.rip);
+    let mm = task.mm();
+    let original = mm.original_pc(frame.rip);
+    let rip = mm.resume_pc(original);
     if rip != frame.rip {
-        cpu.set_frame(&TrapFrame { rip, ..frame });
+        // A stub's address may stand where the hardware leaves the return address.
+        let rcx = if frame.rcx == frame.rip { original } else { frame.rcx };
+        cpu.set_frame(&TrapFrame { rip, rcx, ..frame });
     }
 }
 

@@ -119,6 +119,23 @@ fn code_that_a_program_makes_runs_as_it_is_at_the_time() {
 }
 
 #[test]
+fn an_object_that_a_program_loads_itself_comes_to_jump() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("live.c", directory.path());
+    let alone = ["-O2", "-fcf-protection=none", "-nostdlib", "-static-pie", "-Wl,-e,run", "-Wl,--eh-frame-hdr"];
+    let object = compile("object.c", &alone, directory.path());
+    let words = [program.to_str().expect("name"), "loaded", object.to_str().expect("name")];
+    let on_host = run(programs::on_host(&words)).stdout;
+    let expected = String::from_utf8_lossy(&on_host).into_owned();
+    assert!(expected.contains("its place is free") && !expected.contains("FAIL"), "on the host: {expected}");
+    let (output, report) = report(&words);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+    // Most traps are those of code that is rewritten again and again.
+    let count = |key: &str| report[key].as_u64().unwrap_or(0);
+    assert!(count("jumps") > 2 * count("traps"), "{report}");
+}
+
+#[test]
 fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     let directory = tempfile::tempdir().expect("directory");
     let program = build_static("handlers.cc", directory.path());

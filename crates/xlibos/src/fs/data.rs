@@ -101,6 +101,13 @@ impl Memory {
     }
 }
 
+/// The patched image of `len` bytes that `write` puts into a memfd. Asks the broker: no lock is held.
+pub(crate) fn image_of_memory(len: u64, write: impl FnOnce(&HostFd) -> Result<()>) -> Option<Arc<Image>> {
+    let memory = Memory::make(len).ok()?;
+    write(&memory.handle).ok()?;
+    crate::mm::image::of_memory(memory.id)
+}
+
 fn new_page() -> Result<Page> {
     let mut page = Vec::new();
     page.try_reserve_exact(PAGE_LEN).map_err(|_| Errno::ENOSPC)?;
@@ -141,11 +148,9 @@ impl FileData {
         }
     }
 
-    /// A call of its text trapped. Returns whether the process should look for a patched image: at the first that is
-    /// worth one, and ever more rarely for processes that have none yet.
+    /// A call of its text trapped. Returns whether it is worth a patched image.
     pub(super) fn note_trap(&self) -> bool {
-        let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        traps >= WORTH_IMAGE && traps.is_power_of_two()
+        self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= WORTH_IMAGE
     }
 
     fn is_worth_image(&self) -> bool {

@@ -157,7 +157,7 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
-    /// A call of its text trapped. Returns whether the process should look for a patched image now.
+    /// A call of its text trapped. Returns whether it is worth a patched image.
     fn note_trap(&self) -> bool {
         false
     }

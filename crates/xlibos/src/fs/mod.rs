@@ -61,6 +61,7 @@ pub fn memory_used() -> u64 {
     budget::used_by_all()
 }
 
+pub(crate) use data::image_of_memory;
 pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OpenFlags};

@@ -70,6 +70,9 @@ impl Mm {
             let mut state = self.state();
             let covered = state.tree.is_covered(range.clone());
             state.tree.overlapping(range.clone()).try_for_each(|vma| check(vma, advice))?;
+            if !matches!(advice, Advice::Record(..) | Advice::Host) {
+                state.bring_back(&range)?;
+            }
             if !matches!(advice, Advice::Record(..)) {
                 for run in state.tree.runs(range.clone()) {
                     host::madvise(run.start, run.end - run.start, number)?;

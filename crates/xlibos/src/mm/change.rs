@@ -74,6 +74,8 @@ impl State {
             if prot.contains(Prot::WRITE) {
                 // Who writes text finds it as the file has it.
                 self.unpatch(&done)?;
+            } else if prot != Prot::READ | Prot::EXEC {
+                self.bring_back(&done)?;
             }
             if self.tree.overlapping(done.clone()).any(|vma| vma.prot != prot) {
                 host::mprotect(done.start, done.end - done.start, prot.bits())?;

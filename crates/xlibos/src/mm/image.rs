@@ -40,6 +40,8 @@ pub struct Image {
 pub(super) struct Placed {
     /// What is added to its virtual addresses.
     bias: u64,
+    /// The object's addresses.
+    span: Range<u64>,
     image: Arc<Image>,
     /// Slot page and stubs.
     area: Range<u64>,
@@ -190,15 +192,25 @@ impl Image {
     fn span(&self) -> Range<u64> {
         self.layout.base_vaddr..self.layout.base_vaddr.saturating_add(self.layout.span)
     }
+
+    /// Virtual addresses of its text.
+    pub(super) fn text_ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        self.layout.text.iter().map(|text| text.vaddr..text.vaddr.saturating_add(text.len))
+    }
+
+    /// Where a virtual address of its text lies in it.
+    pub(super) fn offset_of(&self, vaddr: u64) -> Option<u64> {
+        let text = self.layout.text.iter().find(|text| vaddr.wrapping_sub(text.vaddr) < text.len)?;
+        Some(text.offset + (vaddr - text.vaddr))
+    }
+
+    /// What is mapped of it.
+    pub(super) fn handle(&self) -> &HostFd {
+        &self.handle
+    }
 }
 
 impl Placed {
-    /// The object's addresses.
-    fn span(&self) -> Range<u64> {
-        let span = self.image.span();
-        span.start.wrapping_add(self.bias)..span.end.wrapping_add(self.bias)
-    }
-
     /// Parts of a mapping of the object's file that the image replaces.
     fn parts(&self, addr: u64, offset: u64, len: u64) -> impl Iterator<Item = (Range<u64>, u64)> {
         self.image.layout.text.iter().filter_map(move |text| part(text, self.bias, addr, offset, len))
@@ -252,7 +264,10 @@ impl Mm {
 
     /// As [`Mm::place_image`], for an object that starts at `start`.
     pub(super) fn place_locked(&self, state: &mut State, image: &Arc<Image>, start: u64) {
-        if let Some(placed) = state.place_image(image, start.wrapping_sub(image.layout.base_vaddr)) {
+        let bias = start.wrapping_sub(image.layout.base_vaddr);
+        let span = image.span();
+        let span = span.start.wrapping_add(bias)..span.end.wrapping_add(bias);
+        if let Some(placed) = state.place_image(image, bias, span) {
             self.images.lock().push(placed);
         }
     }
@@ -275,6 +290,12 @@ impl Mm {
             state.tree.update(part, mark_patched);
         }
         Ok(())
+    }
+
+    /// A call trapped. Returns how many did, where it is time to look for a patched image: ever more rarely.
+    pub fn note_trap(&self) -> Option<u32> {
+        let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        traps.is_power_of_two().then_some(traps)
     }
 
     /// The image that text of a file, mapped without one, could have. May ask the broker: no lock is held.
@@ -301,7 +322,7 @@ impl Mm {
     pub(super) fn forget_images(&self, state: &mut State, removed: &[Vma]) {
         let touches = |span: &Range<u64>| removed.iter().any(|vma| vma.start < span.end && span.start < vma.end);
         self.images.lock().retain(|placed| {
-            let span = placed.span();
+            let span = placed.span.clone();
             let is_gone = touches(&span) && state.tree.overlapping(span).next().is_none();
             if is_gone {
                 let _ = host::munmap(placed.area.start, placed.area.end - placed.area.start);
@@ -309,6 +330,9 @@ impl Mm {
             }
             !is_gone
         });
+        if !removed.is_empty() {
+            state.forget_aside();
+        }
     }
 
     /// The original place of a moved instruction; other addresses stay. A guest never sees a stub.
@@ -323,7 +347,8 @@ impl Mm {
     pub fn resume_pc(&self, pc: u64) -> u64 {
         let copy = {
             let images = self.images.lock();
-            let placed = images.iter().find(|placed| placed.span().contains(&pc));
+            // An object that was loaded by the program may have had another before.
+            let placed = images.iter().rev().find(|placed| placed.span.contains(&pc));
             placed.and_then(|placed| placed.resume(pc))
         };
         // The text may have been written since.
@@ -415,7 +440,7 @@ impl State {
         (is_file && !vma.is_shared() && vma.prot == Prot::READ | Prot::EXEC).then(|| vma.clone())
     }
 
-    fn place_image(&mut self, image: &Arc<Image>, bias: u64) -> Option<Placed> {
+    pub(super) fn place_image(&mut self, image: &Arc<Image>, bias: u64, span: Range<u64>) -> Option<Placed> {
         let area = image.area();
         let area = area.start.wrapping_add(bias)..area.end.wrapping_add(bias);
         if area.start >= area.end || !self.tree.is_free(area.clone()) {
@@ -436,11 +461,12 @@ impl State {
             return None;
         }
         self.tree.keep(area.clone());
-        Some(Placed { bias, image: Arc::clone(image), area })
+        Some(Placed { bias, span, image: Arc::clone(image), area })
     }
 
     /// Maps the file itself again where its image was: the text is about to move away from its stubs, or to be written.
     pub(super) fn unpatch(&mut self, range: &Range<u64>) -> Result<()> {
+        self.bring_back(range)?;
         let parts: Vec<Vma> = self.tree.overlapping(range.clone()).filter(|vma| vma.is_patched()).cloned().collect();
         for vma in parts {
             let vma = vma.clipped(range);

@@ -13,6 +13,7 @@ mod advise;
 mod brk;
 mod change;
 mod info;
+mod live;
 mod map;
 mod place;
 mod remap;

@@ -8,7 +8,7 @@ use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::host;
 use machine::sync::{Mutex, MutexGuard, PrivateMutex, PrivateMutexGuard};
 
@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) default_flags: VmaFlags,
     /// Largest number of mapped bytes so far.
     pub(super) peak: u64,
+    /// Pages of text that an image stands for.
+    pub(super) aside: Vec<super::live::Aside>,
 }
 
 /// Holds the state; what it grew or shrank by is charged at the end.
@@ -72,6 +74,8 @@ pub struct Mm {
     pub(super) images: Mutex<Vec<super::image::Placed>>,
     /// Host files that the process reads in its own memory.
     pub(crate) windows: Windows,
+    /// Calls that trapped.
+    pub(super) traps: AtomicU32,
 }
 
 /// Holds the address space still: no mapping changes.
@@ -101,6 +105,7 @@ impl Mm {
                 base: place::random_base(),
                 default_flags: VmaFlags::empty(),
                 peak: 0,
+                aside: Vec::new(),
             },
             Info::default(),
             Vec::new(),
@@ -110,7 +115,8 @@ impl Mm {
     fn with(state: State, info: Info, images: Vec<super::image::Placed>) -> Arc<Mm> {
         let charged = AtomicU64::new(0);
         let (state, windows) = (PrivateMutex::new(state), Windows::new());
-        Arc::new(Mm { state, charged, info: Mutex::new(info), images: Mutex::new(images), windows })
+        let (info, images, traps) = (Mutex::new(info), Mutex::new(images), AtomicU32::new(0));
+        Arc::new(Mm { state, charged, info, images, windows, traps })
     }
 
     /// Holds the address space still, for fork's clone.
@@ -163,6 +169,7 @@ impl Mm {
             base: old.base,
             default_flags: VmaFlags::empty(),
             peak,
+            aside: old.aside.clone(),
         };
         let info = self.info.lock().clone();
         let images = self.images.lock().clone();
@@ -187,6 +194,7 @@ impl Mm {
             kept.filter(|kept| kept.start >= libos.end).for_each(unmap_on_host);
             state.brk_start = 0;
             state.brk = 0;
+            state.aside.clear();
             state.tree.clear()
         };
         drop(removed);

@@ -39,6 +39,8 @@ bitflags::bitflags! {
         const WIPEONFORK = 32;
         /// MADV_DONTDUMP.
         const DONTDUMP = 64;
+        /// A patched image lies in its place: see [`super::live`].
+        const PATCHED = 128;
     }
 }
 
@@ -177,7 +179,7 @@ impl Vma {
     /// Whether the host's memory is that of the file's patched image.
     #[must_use]
     pub fn is_patched(&self) -> bool {
-        matches!(self.backing, Backing::File { form: Form::Image, .. })
+        matches!(self.backing, Backing::File { form: Form::Image, .. }) || self.flags.contains(VmaFlags::PATCHED)
     }
 
     /// The part within a range, which it must touch.
