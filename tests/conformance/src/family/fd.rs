@@ -424,6 +424,16 @@ cases! { fd;
         restarted(|| lock(fd, c::F_SETLKW, c::F_WRLCK, 0, 0).map(drop), || release.open().unwrap_or(()))??;
         holder.succeeds()?;
     }
+    fn a_wait_for_an_open_file_lock_is_interrupted_and_restarted() {
+        let fd = file(c"f", b"abc")?;
+        let other = open(c"f", c::O_RDWR, 0)?;
+        lock(fd, c::F_OFD_SETLK, c::F_WRLCK, 0, 0)?;
+        assert_interrupted(|| lock(other, c::F_OFD_SETLKW, c::F_WRLCK, 0, 0).map(drop))?;
+        restarted(
+            || lock(other, c::F_OFD_SETLKW, c::F_WRLCK, 0, 0).map(drop),
+            || { let _ = lock(fd, c::F_OFD_SETLK, c::F_UNLCK, 0, 0); },
+        )??;
+    }
 }
 
 /// One operation on a record lock.
