@@ -3,22 +3,25 @@
 //!
 //! The entry has rdx = return address, eax and ecx as the instruction takes them, rbx free, and keeps the flags. Upper
 //! halves of rax and rcx are free as well, since the instruction clears them: both inputs travel packed in rbx.
-//! A leaf is executed once a container and kept, unless it differs by core. Invariant: entries below
-//! [`TABLE`]'s count with a set `is_valid` are complete and never change.
+//! A leaf is executed once a container and kept; one that differs by core once a core, whose number the host tells in a
+//! segment's limit (as its own vDSO reads it). Invariant: entries below [`TABLE`]'s count with a set `is_valid` are complete and never
+//! change.
 
 use crate::cpu::Cpu;
 use crate::entry::{AREAS_END, AREAS_START, check_area};
 use core::arch::global_asm;
+use core::arch::x86_64::CpuidResult;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Most answers that are kept.
-const ENTRIES: usize = 96;
+const ENTRIES: usize = 256;
 
 /// One answer.
 #[repr(C)]
 struct Entry {
-    /// Leaf, and the subleaf with its bytes reversed in the upper half.
+    /// Leaf, and the subleaf with its bytes reversed in the upper half; of a leaf that differs by core the subleaf's last byte alone,
+    /// and the core in the three below.
     key: AtomicU64,
     eax: AtomicU32,
     ebx: AtomicU32,
@@ -88,11 +91,15 @@ const SUBLEAVES: u32 = 1 << 4
     | 1 << 0x1f;
 /// Leaves below 32 that differ by core: APIC ids, kind of core.
 const BY_CORE: u32 = 1 << 1 | 1 << 0xb | 1 << 0x1a | 1 << 0x1f;
+/// Linux's segment whose limit is the number of the core, with that of its node above.
+const CORE_SEGMENT: u32 = 0x7b;
+/// Bits of a key in which the core is.
+const CORE: u64 = 0x00ff_ffff << 32;
 
 global_asm!(
     r"
     .global xlibos_cpuid_entry, xlibos_cpuid_saved, xlibos_cpuid_ask
-    .global xlibos_cpuid_bad_gs, xlibos_cpuid_interrupted, xlibos_cpuid_end
+    .global xlibos_cpuid_plain, xlibos_cpuid_bad_gs, xlibos_cpuid_interrupted, xlibos_cpuid_end
     .balign 64
 xlibos_cpuid_entry:
     // rbx = ecx with its bytes reversed in the upper half, eax in the lower.
@@ -113,13 +120,26 @@ xlibos_cpuid_saved:
     mov ecx, ebx
     cmp ecx, 32
     jae 1f
-    mov eax, {by_core}
-    bt eax, ecx
-    jc xlibos_cpuid_ask
     mov eax, {subleaves}
     bt eax, ecx
-    jc 2f
-    jmp 3f
+    jc 9f
+    mov ebx, ebx
+9:
+    mov eax, {by_core}
+    bt eax, ecx
+    jnc 2f
+    mov rax, rbx
+    shr rax, 32
+    and eax, 0x00ffffff
+    jnz xlibos_cpuid_plain
+    mov eax, {core_segment}
+    lsl eax, eax
+    jnz xlibos_cpuid_plain
+    cmp eax, 0x00ffffff
+    ja xlibos_cpuid_plain
+    shl rax, 32
+    or rbx, rax
+    jmp 2f
 1:
     cmp ecx, 0x8000001d
     jae 4f
@@ -130,7 +150,7 @@ xlibos_cpuid_saved:
     jmp 2f
 4:
     cmp ecx, 0x8000001d
-    jne xlibos_cpuid_ask
+    jne xlibos_cpuid_plain
 2:
     mov rdx, [rip + {table}]
     cmp rdx, {entries}
@@ -159,8 +179,10 @@ xlibos_cpuid_saved:
     mov ecx, [rcx + 16]
     jmp gs:[{ret}]
 
-// Three places that trap on purpose: the handler does what is left.
+// Places that trap on purpose: the handler does what is left.
 xlibos_cpuid_ask:
+    ud2
+xlibos_cpuid_plain:
     ud2
 xlibos_cpuid_bad_gs:
     ud2
@@ -174,6 +196,7 @@ xlibos_cpuid_end:
     ret = const offset_of!(Cpu, cpuid_return),
     flags = const offset_of!(Cpu, cpuid_flags),
     by_core = const BY_CORE,
+    core_segment = const CORE_SEGMENT,
     subleaves = const SUBLEAVES,
     table = sym TABLE,
     entries = const ENTRIES,
@@ -183,6 +206,7 @@ unsafe extern "C" {
     fn xlibos_cpuid_entry();
     fn xlibos_cpuid_saved();
     fn xlibos_cpuid_ask();
+    fn xlibos_cpuid_plain();
     fn xlibos_cpuid_bad_gs();
     fn xlibos_cpuid_interrupted();
     fn xlibos_cpuid_end();
@@ -214,7 +238,8 @@ pub(crate) struct Registers<'a> {
 
 /// Does what the entry left to a trap.
 pub(crate) fn on_trap(cpu: &Cpu, at: Registers<'_>) -> Trap {
-    let (back, flags) = if *at.rip == address(xlibos_cpuid_ask) {
+    let is_kept = *at.rip == address(xlibos_cpuid_ask);
+    let (back, flags) = if is_kept || *at.rip == address(xlibos_cpuid_plain) {
         (cpu.cpuid_return.get(), cpu.cpuid_flags.get())
     } else if *at.rip == address(xlibos_cpuid_bad_gs) {
         (*at.rdx, *at.rax)
@@ -224,12 +249,7 @@ pub(crate) fn on_trap(cpu: &Cpu, at: Registers<'_>) -> Trap {
     } else {
         return Trap::None;
     };
-    let key = *at.rbx;
-    let leaf = key as u32;
-    let answer = core::arch::x86_64::__cpuid_count(leaf, ((key >> 32) as u32).swap_bytes());
-    if !differs_by_core(leaf) {
-        keep(key, &answer);
-    }
+    let answer = if is_kept { ask_and_keep(*at.rbx) } else { ask(*at.rbx) };
     *at.rax = answer.eax.into();
     *at.rbx = answer.ebx.into();
     *at.rcx = answer.ecx.into();
@@ -260,12 +280,44 @@ pub(crate) fn on_interrupt(cpu: &Cpu, rip: u64, rdx: &mut u64) -> bool {
     true
 }
 
-fn differs_by_core(leaf: u32) -> bool {
-    leaf > 0x8000_001d || leaf < 32 && BY_CORE & 1 << leaf != 0
+/// Executes the instruction for a key without a core.
+fn ask(key: u64) -> CpuidResult {
+    core::arch::x86_64::__cpuid_count(key as u32, ((key >> 32) as u32).swap_bytes())
+}
+
+fn ask_and_keep(key: u64) -> CpuidResult {
+    let leaf = key as u32;
+    if leaf >= 32 || BY_CORE & 1 << leaf == 0 {
+        let answer = ask(key);
+        keep(key, &answer);
+        return answer;
+    }
+    // The thread may be moved at any time: what two looks on one core agree in is that core's.
+    let plain = key & !CORE;
+    let (before, first) = (core_number(), ask(plain));
+    let (between, second) = (core_number(), ask(plain));
+    if before.is_some() && before == between && before == core_number() && first == second {
+        keep(plain | u64::from(before.unwrap_or(0)) << 32, &second);
+    }
+    second
+}
+
+/// The core that runs this, as the entry reads it.
+fn core_number() -> Option<u32> {
+    let (limit, is_valid): (u32, u8);
+    // SAFETY: reads a segment's limit, or nothing.
+    unsafe {
+        core::arch::asm!(
+            "lsl {limit:e}, {segment:e}", "setz {valid}",
+            limit = out(reg) limit, segment = in(reg) CORE_SEGMENT, valid = out(reg_byte) is_valid,
+            options(nomem, nostack),
+        )
+    };
+    (is_valid != 0 && u64::from(limit) <= CORE >> 32).then_some(limit)
 }
 
 /// Keeps an answer, where there is room.
-fn keep(key: u64, answer: &core::arch::x86_64::CpuidResult) {
+fn keep(key: u64, answer: &CpuidResult) {
     let index = TABLE.used.fetch_add(1, Ordering::Relaxed);
     let Some(entry) = usize::try_from(index).ok().and_then(|index| TABLE.entries.get(index)) else {
         TABLE.used.store(ENTRIES as u64, Ordering::Relaxed);
