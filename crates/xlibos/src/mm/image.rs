@@ -320,6 +320,9 @@ impl Mm {
 
     /// Forgets images of whose object nothing is mapped any more. `removed` is what was just unmapped.
     pub(super) fn forget_images(&self, state: &mut State, removed: &[Vma]) {
+        if removed.is_empty() {
+            return;
+        }
         let touches = |span: &Range<u64>| removed.iter().any(|vma| vma.start < span.end && span.start < vma.end);
         self.images.lock().retain(|placed| {
             let span = placed.span.clone();

@@ -7,6 +7,7 @@ use super::{PAGE, page_align};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use machine::host;
 use machine::sync::Mutex;
 
@@ -33,6 +34,8 @@ pub(super) const HOST_FIXED_NOREPLACE: u32 = 0x10_0000;
 /// Pages that the host keeps for itself (its vDSO, the runner's first stack), found when a mapping met one.
 /// All processes of the container come from one runner, so they are the same in each.
 static HOST_PAGES: Mutex<Vec<Range<u64>>> = Mutex::new(Vec::new());
+/// None of them lies below: nearly all mappings do, and need no lock that the whole container shares.
+static HOST_PAGES_START: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// How far around a page that the host keeps is left alone.
 const NEIGHBOURHOOD: u64 = 0x1_0000;
@@ -65,6 +68,9 @@ pub(super) fn check_fixed(addr: u64, len: u64) -> Result<()> {
 
 /// The pages of the host that a range touches.
 fn touches_host_pages(range: &Range<u64>) -> Option<Range<u64>> {
+    if range.end <= HOST_PAGES_START.load(Ordering::Relaxed) {
+        return None;
+    }
     let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
     HOST_PAGES.lock().iter().find(|pages| overlaps(pages)).cloned()
 }
@@ -72,7 +78,9 @@ fn touches_host_pages(range: &Range<u64>) -> Option<Range<u64>> {
 /// Keeps the pages around an address of the host's for the host.
 pub fn reserve_host_page(addr: u64) {
     let start = (addr & !(NEIGHBOURHOOD - 1)).saturating_sub(NEIGHBOURHOOD);
-    HOST_PAGES.lock().push(start..start + 3 * NEIGHBOURHOOD);
+    let mut pages = HOST_PAGES.lock();
+    pages.push(start..start + 3 * NEIGHBOURHOOD);
+    HOST_PAGES_START.fetch_min(start, Ordering::Relaxed);
 }
 
 impl State {
@@ -165,4 +173,24 @@ fn find_obstacle(addr: u64, len: u64) -> u64 {
 pub(super) fn reserve(addr: u64, len: u64) -> Result<u64> {
     let flags = HOST_PRIVATE | HOST_ANONYMOUS | HOST_NORESERVE | HOST_FIXED_NOREPLACE;
     host::mmap(addr, len, 0, flags, -1, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NEIGHBOURHOOD, PAGE, check_fixed, reserve_host_page};
+    use crate::Errno;
+
+    #[test]
+    fn pages_that_the_host_keeps_are_refused_and_others_below_and_above_are_not() {
+        const KEPT: u64 = 0x7fff_4000_0000;
+        reserve_host_page(KEPT);
+        assert_eq!(check_fixed(KEPT, PAGE), Err(Errno::ENOMEM));
+        assert_eq!(check_fixed(KEPT - NEIGHBOURHOOD - PAGE, 2 * PAGE), Err(Errno::ENOMEM));
+        assert_eq!(check_fixed(KEPT - NEIGHBOURHOOD - PAGE, PAGE), Ok(()));
+        assert_eq!(check_fixed(KEPT + 2 * NEIGHBOURHOOD, PAGE), Ok(()));
+        // Another one below.
+        reserve_host_page(KEPT - 8 * NEIGHBOURHOOD);
+        assert_eq!(check_fixed(KEPT - 8 * NEIGHBOURHOOD, PAGE), Err(Errno::ENOMEM));
+        assert_eq!(check_fixed(KEPT, PAGE), Err(Errno::ENOMEM));
+    }
 }

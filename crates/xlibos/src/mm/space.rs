@@ -253,6 +253,10 @@ impl State {
         if machine::heap::is_short() && self.tree.is_inside_one(&range) {
             return Err(Errno::ENOMEM);
         }
+        if self.tree.is_one(&range) {
+            host::munmap(range.start, range.end - range.start)?;
+            return Ok(self.tree.remove(range));
+        }
         for run in self.tree.runs(range.clone()) {
             host::munmap(run.start, run.end - run.start)?;
         }

@@ -422,6 +422,12 @@ impl VmaTree {
         self.overlapping(range.clone()).next().is_some_and(|vma| vma.start < range.start && range.end < vma.end)
     }
 
+    /// Whether a range is a mapping: most that are unmapped are.
+    #[must_use]
+    pub fn is_one(&self, range: &Range<u64>) -> bool {
+        self.map.get(&range.start).is_some_and(|vma| vma.end == range.end)
+    }
+
     /// Puts a mapping where nothing is.
     pub fn insert(&mut self, vma: Vma) {
         self.totals.add(&vma);
@@ -444,9 +450,10 @@ impl VmaTree {
         removed
     }
 
-    /// Takes a mapping out that a range is: most are.
     fn remove_whole(&mut self, range: &Range<u64>) -> Option<Vma> {
-        self.map.get(&range.start).filter(|vma| vma.end == range.end)?;
+        if !self.is_one(range) {
+            return None;
+        }
         let whole = self.map.remove(&range.start)?;
         self.totals.subtract(&whole);
         Some(whole)
