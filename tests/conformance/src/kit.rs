@@ -266,6 +266,12 @@ impl Child {
         Ok(())
     }
 
+    /// Whether it sleeps, by /proc.
+    pub(crate) fn sleeps(&self) -> bool {
+        let stat = text(&name(&format!("/proc/{}/stat", self.pid))).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    }
+
     /// kill(2).
     pub(crate) fn kill(&self, signal: i32) -> Result<()> {
         sys!(kill, self.pid, signal).map(drop)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,22 +13,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static int data[2], full[2], pair[2], listener, locked, epoll_fd;
+static int data[2], full[2], pair[2], crowded[2], more[2], listener, busy, locked, epoll_fd;
+static int messages, many_messages, semaphores, counter, timer, names, terminal, its_line;
+static mqd_t queue, full_queue;
 static struct sockaddr_in address;
+static struct sockaddr_un busy_address = {AF_UNIX, "sleeps-socket"};
+static struct message { long type; char text[8]; } message = {1, "message"};
 static struct shared {
     unsigned word, stop;
     unsigned long turns;
 } *shared;
-static char fifo[] = "sleeps-fifo";
+static char fifo[] = "sleeps-fifo", made[] = "sleeps-made", lock_file[] = "sleeps-locked";
 static char byte;
 static sigset_t user;
 
@@ -105,6 +120,71 @@ static long way_calls(void) {
     return 1;
 }
 
+static long way_msgrcv(void) { return msgrcv(messages, &message, sizeof message.text, 0, 0); }
+static long way_msgsnd(void) { return msgsnd(many_messages, &message, sizeof message.text, 0); }
+static struct sembuf take = {0, -1, 0};
+static long way_semop(void) { return semop(semaphores, &take, 1); }
+static long way_semtimedop(void) {
+    struct timespec hour = {3600, 0};
+    return semtimedop(semaphores, &take, 1, &hour);
+}
+static long way_mq_receive(void) {
+    char text[8];
+    return mq_receive(queue, text, sizeof text, NULL);
+}
+static long way_mq_send(void) {
+    struct timespec until = {4000000000, 0};
+    return mq_timedsend(full_queue, "late", 4, 0, &until);
+}
+static long way_connect(void) {
+    return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&busy_address, sizeof busy_address);
+}
+static long way_send(void) { return send(crowded[1], &byte, 1, 0); }
+static long way_flock(void) { return flock(open(lock_file, O_RDWR), LOCK_EX); }
+static long way_eventfd(void) {
+    eventfd_t value;
+    return eventfd_read(counter, &value) ? -1 : (long)value;
+}
+static long way_timerfd(void) {
+    eventfd_t times;
+    return read(timer, &times, 8);
+}
+static long way_signalfd(void) {
+    struct signalfd_siginfo info;
+    return read(signalfd(-1, &user, 0), &info, sizeof info) == sizeof info && info.ssi_signo == SIGUSR2;
+}
+static long way_inotify(void) {
+    char events[4096];
+    return read(names, events, sizeof events) > 0;
+}
+static long way_tty(void) {
+    char text[9];
+    return read(its_line, text, sizeof text);
+}
+static long way_futex_waitv(void) {
+    struct futex_waitv one = {0, (unsigned long)&shared->word, FUTEX_32, 0};
+    return syscall(SYS_futex_waitv, &one, 1, 0, NULL, 0);
+}
+static long way_splice(void) {
+    int to[2];
+    return pipe(to) ? -1 : splice(more[0], NULL, to[1], NULL, 1, 0);
+}
+static long way_tee(void) {
+    int to[2];
+    return pipe(to) ? -1 : tee(more[0], to[1], 1, 0);
+}
+static long way_epoll_pwait2(void) {
+    struct epoll_event event;
+    struct timespec hour = {3600, 0};
+    return epoll_pwait2(epoll_fd, &event, 1, &hour, NULL);
+}
+static long way_waitid(void) {
+    siginfo_t info;
+    pid_t child = fork();
+    if (child == 0) _exit(read(data[0], &byte, 1) + 6);
+    return waitid(P_PID, child, &info, WEXITED) ? -1 : info.si_status;
+}
+
 static const struct {
     const char *name;
     long (*run)(void);
@@ -114,13 +194,54 @@ static const struct {
             {"recv", way_recv},           {"lock", way_lock},       {"open", way_open},
             {"wait", way_wait},           {"vfork", way_vfork},     {"join", way_join},
             {"pause", way_pause},         {"sigwait", way_sigwait}, {"nanosleep", way_nanosleep},
-            {"compute", way_compute},     {"calls", way_calls}};
+            {"compute", way_compute},     {"calls", way_calls},   {"msgrcv", way_msgrcv},
+            {"msgsnd", way_msgsnd},       {"semop", way_semop},   {"semtimedop", way_semtimedop},
+            {"mq_receive", way_mq_receive}, {"mq_send", way_mq_send}, {"connect", way_connect},
+            {"send", way_send},           {"flock", way_flock},   {"eventfd", way_eventfd},
+            {"timerfd", way_timerfd},     {"signalfd", way_signalfd}, {"inotify", way_inotify},
+            {"tty", way_tty},             {"waitv", way_futex_waitv}, {"splice", way_splice},
+            {"tee", way_tee},             {"pwait2", way_epoll_pwait2}, {"waitid", way_waitid}};
 enum { COUNT = sizeof ways / sizeof *ways };
 
 static void check(int fine, const char *what) {
     if (fine) return;
     perror(what);
     exit(2);
+}
+
+// Objects of IPC, with names of this process's where they need some.
+static void prepare_ipc(void) {
+    char name[32];
+    struct mq_attr attributes = {.mq_maxmsg = 1, .mq_msgsize = 8};
+    messages = msgget(IPC_PRIVATE, 0600);
+    many_messages = msgget(IPC_PRIVATE, 0600);
+    semaphores = semget(IPC_PRIVATE, 1, 0600);
+    check(messages >= 0 && many_messages >= 0 && semaphores >= 0, "System V objects");
+    while (msgsnd(many_messages, &message, sizeof message.text, IPC_NOWAIT) == 0) {}
+    snprintf(name, sizeof name, "/sleeps-%d", getpid());
+    queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
+    check(queue >= 0 && !mq_unlink(name), "queue");
+    full_queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
+    check(full_queue >= 0 && !mq_unlink(name) && !mq_send(full_queue, "first", 5, 0), "full queue");
+}
+
+static void prepare_descriptors(void) {
+    unlink(busy_address.sun_path);
+    unlink(made);
+    busy = socket(AF_UNIX, SOCK_STREAM, 0);
+    check(!bind(busy, (void *)&busy_address, sizeof busy_address) && !listen(busy, 0), "busy listener");
+    check(!connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&busy_address, sizeof busy_address), "first client");
+    check(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, crowded) && !pipe(more), "crowded");
+    while (send(crowded[1], &byte, 1, MSG_DONTWAIT) == 1) {}
+    check(!flock(locked, LOCK_EX), "flock");
+    counter = eventfd(0, 0);
+    timer = timerfd_create(CLOCK_MONOTONIC, 0);
+    names = inotify_init();
+    check(counter >= 0 && timer >= 0 && inotify_add_watch(names, ".", IN_CREATE) > 0, "events");
+    terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    check(!grantpt(terminal) && !unlockpt(terminal), "terminal");
+    its_line = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    check(its_line >= 0, "its line");
 }
 
 static void prepare(void) {
@@ -139,7 +260,7 @@ static void prepare(void) {
     check(!getsockname(listener, (void *)&address, &len), "getsockname");
     unlink(fifo);
     check(!mkfifo(fifo, 0600), "mkfifo");
-    locked = open("sleeps-locked", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    locked = open(lock_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
     check(!fcntl(locked, F_SETLK, &all), "lock");
     epoll_fd = epoll_create1(0);
     check(!epoll_ctl(epoll_fd, EPOLL_CTL_ADD, data[0], &in), "epoll");
@@ -147,6 +268,8 @@ static void prepare(void) {
     sigemptyset(&user);
     sigaddset(&user, SIGUSR2);
     sigprocmask(SIG_BLOCK, &user, NULL);
+    prepare_ipc();
+    prepare_descriptors();
 }
 
 // All that lasts; what must find its sleeper asleep (futex, signals) is repeated until it has.
@@ -155,11 +278,20 @@ static void wake(void) {
     struct flock none = {.l_type = F_UNLCK};
     check(!fcntl(locked, F_SETLK, &none), "unlock");
     check(write(data[1], "123456789", 9) == 9 && send(pair[1], "x", 1, 0) == 1, "data");
+    check(write(more[1], "ab", 2) == 2 && !flock(locked, LOCK_UN), "more");
+    while (recv(crowded[0], &byte, 1, MSG_DONTWAIT) == 1) {}
     int client = socket(AF_INET, SOCK_STREAM, 0);
     check(!connect(client, (void *)&address, sizeof address), "connect");
     check(open(fifo, O_WRONLY) >= 0, "fifo");
     char page[8192];
     check(read(full[0], page, sizeof page) > 0, "drain");
+    struct sembuf two = {0, 2, 0};
+    check(!msgsnd(messages, &message, sizeof message.text, 0) && !semop(semaphores, &two, 1), "System V");
+    check(msgrcv(many_messages, &message, sizeof message.text, 0, 0) >= 0, "room");
+    check(!mq_send(queue, "message", 7, 0) && mq_receive(full_queue, page, sizeof page, NULL) == 5, "queues");
+    check(accept(busy, NULL, NULL) >= 0 && !eventfd_write(counter, 5) && write(terminal, "x\n", 2) == 2, "events");
+    struct itimerspec soon = {.it_value = {0, 1}};
+    check(!timerfd_settime(timer, 0, &soon, NULL) && open(made, O_WRONLY | O_CREAT, 0600) >= 0, "timer and file");
 }
 
 int main(void) {
@@ -170,6 +302,8 @@ int main(void) {
     for (int i = 0; i < COUNT; i++) {
         check(!pipe(results[i]), "pipe");
         if ((pids[i] = fork()) == 0) {
+            // None goes on without whoever wakes it.
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             errno = 0;
             long ret = ways[i].run();
             dprintf(results[i][1], "%s: %ld %s\n", ways[i].name, ret, errno ? strerrorname_np(errno) : "-");
@@ -183,11 +317,12 @@ int main(void) {
         struct pollfd result = {results[i][0], POLLIN, 0};
         do {
             if (ways[i].run == way_pause) kill(pids[i], SIGUSR1);
-            if (ways[i].run == way_sigwait) kill(pids[i], SIGUSR2);
+            if (ways[i].run == way_sigwait || ways[i].run == way_signalfd) kill(pids[i], SIGUSR2);
             syscall(SYS_futex, &shared->word, FUTEX_WAKE, 9, NULL, NULL, 0);
         } while (poll(&result, 1, 20) == 0);
         ssize_t len = read(results[i][0], line[i], sizeof line[i]);
         check(len > 0 && write(1, line[i], len) == len && waitpid(pids[i], NULL, 0) == pids[i], ways[i].name);
     }
-    return unlink(fifo) || unlink("sleeps-locked");
+    check(!msgctl(messages, IPC_RMID, NULL) && !msgctl(many_messages, IPC_RMID, NULL), "messages");
+    return semctl(semaphores, 0, IPC_RMID) || unlink(fifo) || unlink(lock_file) || unlink(made) || unlink(busy_address.sun_path);
 }

@@ -39,7 +39,7 @@ fn stops_from_the_host_change_no_sleep() {
         host
     });
     let expected = String::from_utf8(expected.stdout).unwrap();
-    assert_eq!(expected.lines().count(), 21, "{expected}");
+    assert_eq!(expected.lines().count(), 40, "{expected}");
 
     let mut command = Command::new(xc());
     command.args(["do", "--"]).arg(&program).current_dir(directory.path());

@@ -173,6 +173,13 @@ impl Epoll {
         Ok(())
     }
 
+    /// The `nth` of the files that were added by a descriptor.
+    pub fn target(&self, fd: i32, nth: u32) -> Option<Arc<File>> {
+        let items = self.items.lock();
+        let mut found = items.iter().filter(|(key, _)| key.1 == fd);
+        found.nth(usize::try_from(nth).ok()?).and_then(|(_, item)| item.file())
+    }
+
     /// The file of an item ended.
     pub(super) fn forget(&self, key: Key) {
         let item = self.items.lock().remove(&key);
@@ -184,14 +191,20 @@ impl Epoll {
     /// # Errors
     /// INTERRUPTED; what `emit` answered for the first.
     pub fn wait(&self, max: usize, deadline: Deadline, mut emit: impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
-        if deadline == Some(1) {
-            return self.collect(max, &mut emit);
+        let count = if deadline == Some(1) {
+            self.collect(max, &mut emit)?
+        } else {
+            let found = wait_exclusive(&self.shared.queue, deadline, || match self.collect(max, &mut emit) {
+                Ok(0) => None,
+                other => Some(other),
+            })?;
+            found.unwrap_or(Ok(0))?
+        };
+        // Who sleeps has looked at the list before us, and counts since before that. While we waited we were in the queue ourselves.
+        if count > 0 && self.shared.queue.has_waiters() && self.shared.has_ready() {
+            self.shared.queue.wake_one(READABLE);
         }
-        let found = wait_exclusive(&self.shared.queue, deadline, || match self.collect(max, &mut emit) {
-            Ok(0) => None,
-            other => Some(other),
-        })?;
-        found.unwrap_or(Ok(0))
+        Ok(count)
     }
 
     fn collect(&self, max: usize, emit: &mut impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
@@ -207,10 +220,6 @@ impl Epoll {
                 return if count == 0 { Err(errno) } else { Ok(count) };
             }
             count += 1;
-        }
-        // Who sleeps has looked at the list before us, and counts since before that.
-        if count > 0 && self.shared.queue.has_waiters() && self.shared.has_ready() {
-            self.shared.queue.wake_one(READABLE);
         }
         Ok(count)
     }

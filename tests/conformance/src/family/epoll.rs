@@ -1,6 +1,6 @@
 //! epoll.
 
-use crate::kit::{assert_errno, assert_never_restarted, cases, child, close, file, int, now, open, or_skip, pid, pipe, read, socket_pair, write};
+use crate::kit::{Child, assert_errno, assert_never_restarted, cases, child, close, file, int, now, open, or_skip, pid, pipe, read, socket_pair, until, write};
 use crate::sys::{self, Result, memory, signal, sys};
 use libc as c;
 
@@ -139,6 +139,20 @@ cases! { epoll;
         assert_eq!(wait(ep, -1)?, [(IN, 1)]);
         writer.succeeds()?;
     }
+    fn what_lasts_wakes_all_who_wait() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN, 1)?;
+        let waiters = (0..3).map(|_| {
+            child(|| {
+                assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+                Ok(())
+            })
+        });
+        let waiters = waiters.collect::<Result<Vec<Child>>>()?;
+        until(|| waiters.iter().all(Child::sleeps));
+        write(ends[1], b"x")?;
+        waiters.iter().try_for_each(Child::succeeds)?;
+    }
     fn added_while_another_thread_waits() {
         let (ep, ends) = (create()?, pipe(0)?);
         write(ends[1], b"x")?;
@@ -168,6 +182,7 @@ cases! { epoll;
         assert_errno(sys!(epoll_pwait, ep, &mut events, 1, -1, &0u64, 8), c::EINTR);
         assert_eq!(signal::count(c::SIGUSR1), 1);
         assert_errno(sys!(epoll_pwait, ep, &mut events, 1, -1, &0u64, 4), c::EINVAL);
+        assert_eq!(sys!(epoll_pwait, ep, &mut events, 1, 0, &0u64, 8)?, 0);
     }
     fn pwait2_has_a_fine_timeout() {
         let (ep, begin) = (create()?, now(c::CLOCK_MONOTONIC)?);
