@@ -37,6 +37,7 @@ pub mod msg {
     pub const ERRQUEUE: u32 = 0x2000;
     pub const NOSIGNAL: u32 = 0x4000;
     pub const WAITFORONE: u32 = 0x1_0000;
+    pub const FASTOPEN: u32 = 0x2000_0000;
     pub const CMSG_CLOEXEC: u32 = 0x4000_0000;
 }
 

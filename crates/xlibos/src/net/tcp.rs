@@ -122,8 +122,21 @@ impl TcpSocket {
             return self.state.lock().local.ok_or(Errno::EADDRNOTAVAIL);
         };
         let local = if bound.ip().is_unspecified() { SocketAddr::new(source, bound.port()) } else { bound };
+        // Those who share the port are told apart by their peers.
+        if PORTS.find(local.ip(), local.port(), false).iter().any(|other| other.goes_between(local, to)) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
         self.state.lock().local = Some(local);
         Ok(local)
+    }
+
+    fn goes_between(&self, local: SocketAddr, to: SocketAddr) -> bool {
+        let state = self.state.lock();
+        let peer = match &state.role {
+            Role::Connecting(peer) | Role::Connected { peer, .. } => *peer,
+            Role::Idle | Role::Listening { .. } => return false,
+        };
+        state.local == Some(local) && peer == to
     }
 
     /// Takes a client in, or notes that it waits.
@@ -151,20 +164,23 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The backlog has room: a client that waits comes in.
+    /// The backlog has room: the first client that waits still comes in.
     fn admit_waiting(&self) {
-        let next = match &mut self.state.lock().role {
-            Role::Listening { waiting, .. } => waiting.pop_front(),
-            _ => None,
-        };
-        let Some(client) = next.and_then(|client| client.upgrade()) else { return };
-        let (to, local) = {
-            let state = client.state.lock();
-            let Role::Connecting(to) = state.role else { return };
-            (to, state.local)
-        };
-        if let Some(local) = local {
-            let _ = self.admit(&client, local, to);
+        loop {
+            let next = match &mut self.state.lock().role {
+                Role::Listening { waiting, .. } => waiting.pop_front(),
+                _ => None,
+            };
+            let Some(client) = next else { return };
+            let Some(client) = client.upgrade() else { continue };
+            let wanted = {
+                let state = client.state.lock();
+                if let Role::Connecting(to) = state.role { state.local.map(|local| (local, to)) } else { None }
+            };
+            if let Some((local, to)) = wanted {
+                let _ = self.admit(&client, local, to);
+                return;
+            }
         }
     }
 
@@ -176,8 +192,9 @@ impl TcpSocket {
 
     /// Waits until a connect is decided.
     fn wait_connected(&self) -> Result<()> {
-        let limit = self.options.timeout(false);
-        let decided = wait_at_most(&[&self.queue], limit, || match &mut self.state.lock().role {
+        let (limit, patience) = (self.options.timeout(false), self.patience_ns());
+        let at_most = limit.unwrap_or(patience).min(patience);
+        let decided = wait_at_most(&[&self.queue], Some(at_most), || match &mut self.state.lock().role {
             Role::Connecting(_) => None,
             Role::Connected { is_told, .. } => {
                 *is_told = true;
@@ -186,8 +203,34 @@ impl TcpSocket {
             _ => Some(Err(self.options.take_error().unwrap_or(Errno::ECONNREFUSED))),
         });
         match decided {
+            Ok(None) if limit.is_none_or(|limit| limit > patience) => self.give_up(),
             Ok(decided) => decided.unwrap_or(Err(Errno::EINPROGRESS)),
             undecided => end_of_wait(undecided, limit.is_some()),
+        }
+    }
+
+    /// How long a connect goes on unanswered: TCP_USER_TIMEOUT, or TCP_SYNCNT attempts, the first of a second and each twice as long.
+    fn patience_ns(&self) -> u64 {
+        const SYNCNT: u32 = 7;
+        const USER_TIMEOUT: u32 = 18;
+        const SECOND: u64 = 1_000_000_000;
+        let number = |option| u32::try_from(self.numbers.number(TCP, option)).unwrap_or(0);
+        match number(USER_TIMEOUT) {
+            0 => 1_u64.checked_shl(number(SYNCNT) + 1).map_or(u64::MAX, |seconds| (seconds - 1).saturating_mul(SECOND)),
+            ms => SECOND.max(u64::from(ms) * 1_000_000),
+        }
+    }
+
+    fn give_up(&self) -> Result<()> {
+        match &mut self.state.lock().role {
+            Role::Connected { is_told, .. } => {
+                *is_told = true;
+                Ok(())
+            }
+            role => {
+                *role = Role::Idle;
+                Err(Errno::ETIMEDOUT)
+            }
         }
     }
 
@@ -433,6 +476,10 @@ impl Socket for TcpSocket {
     fn send(&self, _task: Option<&Task>, message: &mut Outgoing<'_, '_>) -> Result<usize> {
         if let Some(errno) = self.options.take_error() {
             return Err(errno);
+        }
+        // As where net.ipv4.tcp_fastopen is 0.
+        if message.flags & msg::FASTOPEN != 0 {
+            return Err(Errno::EOPNOTSUPP);
         }
         let Some(connection) = self.connection() else {
             let is_connecting = matches!(self.state.lock().role, Role::Connecting(_));
