@@ -4,8 +4,9 @@ use super::table::{self, Object, Permissions, READ, Table, WRITE, Wanted, second
 use crate::fs::file::{File, OpenFlags};
 use crate::fs::inode::Change;
 use crate::fs::memfd;
-use crate::mm::{Backing, MapRequest, PAGE};
+use crate::mm::{Backing, MapRequest, PAGE, check_lock};
 use crate::process::Pid;
+use crate::process::creds::CAP_IPC_LOCK;
 use crate::{Errno, Result, Task};
 use alloc::format;
 use alloc::sync::{Arc, Weak};
@@ -19,6 +20,8 @@ const EXEC: u32 = 0o10_0000;
 const HUGETLB: u32 = 0o4000;
 /// In the mode of a segment that goes with its last attachment.
 const DEST: u32 = 0o1000;
+/// In the mode of one that SHM_LOCK was asked for.
+const LOCKED: u32 = 0o2000;
 const MAP_SHARED: u32 = 1;
 const MAP_FIXED: u32 = 0x10;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
@@ -45,12 +48,15 @@ pub struct Segment {
     /// What keeps it while nobody is attached; None once it was removed.
     kept: Mutex<Option<Files>>,
     times: Mutex<Times>,
+    /// The user whom SHM_LOCK counts against.
+    locked_by: Mutex<Option<u32>>,
 }
 
 impl Segment {
     fn new(task: &Task, want: Wanted, size: u64) -> Result<Segment> {
+        // There is no huge page, for whom may ask for some.
         if want.flags & HUGETLB != 0 {
-            return Err(Errno::ENOMEM);
+            return Err(if task.creds().has(CAP_IPC_LOCK) { Errno::ENOMEM } else { Errno::EPERM });
         }
         let name = format!("/SYSV{:08x} (deleted)", want.key);
         let writable = memfd::create_named(&task.creds(), name.as_bytes())?;
@@ -65,6 +71,7 @@ impl Segment {
             files: files.each_ref().map(Arc::downgrade),
             kept: Mutex::new(Some(files)),
             times: Mutex::new(Times { changed: seconds(), ..Times::default() }),
+            locked_by: Mutex::new(None),
         })
     }
 
@@ -94,7 +101,7 @@ fn find(id: i32) -> Result<Arc<Object<Segment>>> {
 /// The segment of a key: shmget(2).
 ///
 /// # Errors
-/// EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM.
+/// EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM, EPERM.
 pub fn get(task: &Task, want: Wanted, size: u64) -> Result<i32> {
     sweep();
     let fits = |segment: &Segment| size <= segment.size;
@@ -200,12 +207,41 @@ pub fn set_owner(task: &Task, id: i32, uid: u32, gid: u32, mode: u32) -> Result<
     Ok(())
 }
 
-/// SHM_LOCK, SHM_UNLOCK: noted nowhere, the host may swap.
+/// SHM_LOCK: counted, and the host may swap.
+///
+/// # Errors
+/// EINVAL, EPERM, ENOMEM beyond what the user may lock.
+pub fn lock(task: &Task, id: i32) -> Result<()> {
+    let object = lockable(task, id)?;
+    if object.body.locked_by.lock().is_some() {
+        return Ok(());
+    }
+    let user = task.creds().uid;
+    let segments = SEGMENTS.lock().collect();
+    let own = segments.iter().filter(|other| *other.body.locked_by.lock() == Some(user));
+    check_lock(own.map(|other| other.body.size).fold(object.body.size, u64::saturating_add))?;
+    *object.body.locked_by.lock() = Some(user);
+    object.change_mode(|mode| mode | LOCKED);
+    Ok(())
+}
+
+/// SHM_UNLOCK.
 ///
 /// # Errors
 /// EINVAL, EPERM.
-pub fn lock(task: &Task, id: i32) -> Result<()> {
-    find(id)?.check_owner(task)
+pub fn unlock(task: &Task, id: i32) -> Result<()> {
+    let object = lockable(task, id)?;
+    *object.body.locked_by.lock() = None;
+    object.change_mode(|mode| mode & !LOCKED);
+    Ok(())
+}
+
+fn lockable(task: &Task, id: i32) -> Result<Arc<Object<Segment>>> {
+    let object = find(id)?;
+    if !task.creds().has(CAP_IPC_LOCK) {
+        object.check_owner(task)?;
+    }
+    Ok(object)
 }
 
 /// IPC_STAT, as `struct shmid64_ds`.

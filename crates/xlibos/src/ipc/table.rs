@@ -114,6 +114,12 @@ impl<T> Object<T> {
         permissions.mode = permissions.mode & !0o777 | mode & 0o777;
     }
 
+    /// Changes its flags.
+    pub fn change_mode(&self, change: impl FnOnce(u32) -> u32) {
+        let mut permissions = self.permissions.lock();
+        permissions.mode = change(permissions.mode);
+    }
+
     /// Takes the key away and marks it: a segment that lives on while it is attached.
     pub fn mark_removed(&self, flag: u32) {
         let mut permissions = self.permissions.lock();

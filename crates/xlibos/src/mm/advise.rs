@@ -1,7 +1,7 @@
 //! Advice: madvise(2), and what mincore(2) and msync(2) ask of the tree.
 
 use super::space::Mm;
-use super::vma::{Vma, VmaFlags};
+use super::vma::{Backing, Prot, Vma, VmaFlags};
 use super::{is_aligned, page_align, remap};
 use crate::{Errno, Result};
 use alloc::vec::Vec;
@@ -121,7 +121,8 @@ fn check(vma: &Vma, advice: Advice) -> Result<()> {
         Advice::Empty => locked,
         Advice::Free => locked || !vma.is_anonymous(),
         Advice::Flag(VmaFlags::WIPEONFORK, true) => !vma.is_anonymous(),
-        Advice::Remove if !vma.is_shared() || locked => true,
+        Advice::Remove if locked || !matches!(vma.backing, Backing::File { .. } | Backing::SharedZero { .. }) => true,
+        Advice::Remove if !vma.is_shared() || !vma.max_prot.contains(Prot::WRITE) => return Err(Errno::EACCES),
         // No file system here punches holes for it.
         Advice::Remove => return Err(Errno::EOPNOTSUPP),
         Advice::Host | Advice::Flag(..) | Advice::Record(..) => false,

@@ -148,6 +148,8 @@ impl Mm {
         let mut state = self.state();
         if current == Some(Locking::Lock) {
             check_lock(state.tree.totals().mapped)?;
+        } else if future == Locking::Lock {
+            check_lock(0)?;
         }
         if let Some(locking) = current {
             state.tree.update(0..u64::MAX, |vma| vma.flags.set(VmaFlags::LOCKED, locking == Locking::Lock));
@@ -157,8 +159,13 @@ impl Mm {
     }
 }
 
-fn check_lock(bytes: u64) -> Result<()> {
-    if may_lock(bytes) {
+/// Whether the caller may have so many bytes locked.
+///
+/// # Errors
+/// EPERM without any allowance, ENOMEM beyond it.
+pub(crate) fn check_lock(bytes: u64) -> Result<()> {
+    // Who may lock nothing may not even ask.
+    if may_lock(bytes.max(1)) {
         return Ok(());
     }
     let none = super::space::limit(super::space::LIMIT_MEMLOCK) == 0;

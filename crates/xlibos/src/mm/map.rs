@@ -7,6 +7,7 @@ use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
 use super::{PAGE, charge, page_align};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing};
+use crate::process::creds::CAP_IPC_LOCK;
 use crate::uio::Sink;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -50,8 +51,6 @@ const LEGACY: u32 = 0xf
 
 /// vm.max_map_count; the host, too, has no more.
 const MAX_MAPPINGS: usize = 65_530;
-
-const CAP_IPC_LOCK: u32 = 14;
 
 /// A mapping that is asked for.
 #[derive(Clone, Debug)]

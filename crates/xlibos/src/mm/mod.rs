@@ -21,7 +21,7 @@ mod space;
 mod vma;
 mod windows;
 
-pub(crate) use change::Locking;
+pub(crate) use change::{Locking, check_lock};
 pub use info::Info;
 pub use map::MapRequest;
 pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};

@@ -64,6 +64,9 @@ fn u64_at(bytes: &[u8], at: usize) -> Result<u64> {
     Ok(u64::from_le_bytes(raw))
 }
 
+/// Bytes of the file's header.
+pub const HEADER: usize = 64;
+
 /// Whether the first bytes are an ELF file's.
 #[must_use]
 pub fn is_elf(head: &[u8]) -> bool {
@@ -112,6 +115,7 @@ pub fn parse(head: &[u8], headers: &[u8]) -> Result<Elf> {
         let (file_len, mem_len) = (u64_at(raw, 32)?, u64_at(raw, 40)?);
         match kind {
             PT_LOAD => elf.segments.push(check_segment(Segment { flags, offset, vaddr, file_len, mem_len })?),
+            PT_INTERP if elf.interp.is_some() => {}
             PT_INTERP if file_len > 1 && file_len <= 4096 => elf.interp = Some((offset, file_len)),
             PT_INTERP => return Err(Errno::ENOEXEC),
             PT_GNU_STACK => elf.exec_stack = flags & 1 != 0,

@@ -5,6 +5,7 @@
 
 use super::creds::SetIds;
 use super::elf::{self, Elf, HEAD};
+use super::fork;
 use super::task::{Start, Task};
 use crate::fs::File;
 use crate::fs::fd_table::{Fd, OnExec};
@@ -56,6 +57,12 @@ pub struct Plan {
 /// # Errors
 /// Those of execve(2).
 pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Result<Plan> {
+    // Since Linux 3.1, so that setuid(2) need not fail where nobody looks.
+    let was_over_limit = core::mem::take(&mut task.settings.lock().is_over_limit);
+    if was_over_limit && fork::is_over_limit(task, task.creds().uid) {
+        task.settings.lock().is_over_limit = true;
+        return Err(Errno::EAGAIN);
+    }
     let filename = filename_of(dirfd, path);
     let name = comm_of(path);
     let mut argv = argv;
@@ -161,11 +168,17 @@ fn open_interpreter(task: &Task, file: &File, elf: &Elf) -> Result<Option<(Arc<F
     let Some((at, len)) = elf.interp else { return Ok(None) };
     let mut path = vec![0; usize::try_from(len).map_err(|_| Errno::ENOEXEC)?];
     let mut sink = Sink::kernel(&mut path);
-    if (file.ops().read(file, &mut sink, at)? as u64) < len || path.pop() != Some(0) {
+    if (file.ops().read(file, &mut sink, at)? as u64) < len {
+        return Err(Errno::EIO);
+    }
+    if path.pop() != Some(0) {
         return Err(Errno::ENOEXEC);
     }
     let interpreter = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &path, 0)?;
     let head = read_head(&interpreter)?;
+    if head.len() < elf::HEADER {
+        return Err(Errno::EIO);
+    }
     // Linux, too, lets an interpreter be written while programs run with it.
     interpreter.release_claim();
     let parsed = read_elf(&interpreter, &head).map_err(|_| Errno::from_raw(80))?;

@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const NEWNS = 0x2_0000;
         /// CLONE_NEWUSER.
         const NEWUSER = 0x1000_0000;
+        /// CLONE_NEWPID.
+        const NEWPID = 0x2000_0000;
         /// CLONE_SYSVSEM.
         const SYSVSEM = 0x4_0000;
         /// CLONE_SETTLS.
@@ -116,6 +118,9 @@ fn check_flags(flags: CloneFlags) -> Result<()> {
     if (thread && !sighand) || (sighand && !vm) {
         return Err(Errno::EINVAL);
     }
+    if thread && flags.intersects(CloneFlags::NEWPID | CloneFlags::NEWUSER) {
+        return Err(Errno::EINVAL);
+    }
     if sighand && flags.contains(CloneFlags::CLEAR_SIGHAND) {
         return Err(Errno::EINVAL);
     }
@@ -131,8 +136,16 @@ fn check_count(task: &Task) -> Result<()> {
     if creds.uid == 0 || creds.has(CAP_SYS_RESOURCE) || creds.has(CAP_SYS_ADMIN) {
         return Ok(());
     }
-    let limit = task.process.limits.get(limits::NPROC).map_or(limits::INFINITY, |limit| limit.current);
-    if tree::has_fewer_tasks(creds.uid, limit) { Ok(()) } else { Err(Errno::EAGAIN) }
+    if tree::has_fewer_tasks(creds.uid, count_limit(task)) { Ok(()) } else { Err(Errno::EAGAIN) }
+}
+
+/// Whether a user has more tasks than the task's RLIMIT_NPROC.
+pub fn is_over_limit(task: &Task, uid: u32) -> bool {
+    !tree::has_fewer_tasks(uid, count_limit(task).saturating_add(1))
+}
+
+fn count_limit(task: &Task) -> u64 {
+    task.process.limits.get(limits::NPROC).map_or(limits::INFINITY, |limit| limit.current)
 }
 
 fn shared_files(task: &Task) -> Arc<FdTable> {

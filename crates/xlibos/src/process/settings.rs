@@ -40,6 +40,8 @@ pub struct Settings {
     pub secure_bits: u32,
     /// personality(2).
     pub personality: u32,
+    /// It took a user's identity who has more processes than RLIMIT_NPROC: its next program is refused.
+    pub is_over_limit: bool,
     /// rseq(2).
     pub rseq: Option<Rseq>,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             no_new_privs: false,
             secure_bits: 0,
             personality: 0,
+            is_over_limit: false,
             rseq: None,
         }
     }
@@ -69,6 +72,7 @@ impl Settings {
     pub fn for_child(&self, kind: Kind) -> Settings {
         let mut child = self.clone();
         child.default_timer_slack_ns = self.timer_slack_ns;
+        child.is_over_limit = false;
         // The host forgets the registration wherever memory is shared with the parent.
         if kind != Kind::Fork {
             child.rseq = None;

@@ -1,6 +1,7 @@
 //! Identity: credentials(7), capabilities(7). Of the calling thread, as in the kernel; libc tells the others.
 
 use crate::process::creds::{ALL_CAPABILITIES, CAP_SETGID, CAP_SETUID, Creds};
+use crate::process::fork;
 use crate::{Errno, Result, Task};
 use core::sync::atomic::Ordering;
 use machine::guest::{self, UserPtr};
@@ -64,6 +65,11 @@ pub(super) fn getresgid(task: &Task, real: UserPtr<u32>, effective: UserPtr<u32>
 fn change_users(task: &Task, old: &Creds, mut new: Creds) {
     if task.settings.lock().secure_bits & NO_SETUID_FIXUP == 0 {
         fix_capabilities(task, old, &mut new);
+    }
+    if new.uid != old.uid {
+        // As on Linux, before this one counts.
+        let is_over = new.uid != 0 && fork::is_over_limit(task, new.uid);
+        task.settings.lock().is_over_limit = is_over;
     }
     commit(task, old, new);
 }

@@ -56,7 +56,7 @@ pub(super) fn lock(task: &Task, lock: Lock, until: FutexArg) -> Result<u64> {
 /// Takes the lock if nobody has it: FUTEX_TRYLOCK_PI.
 ///
 /// # Errors
-/// EAGAIN, EDEADLK, EFAULT.
+/// EAGAIN, EDEADLK, ESRCH where the owner is gone, EFAULT.
 pub(super) fn try_lock(task: &Task, word: u64) -> Result<u64> {
     let own = task.tid().cast_unsigned();
     loop {
@@ -64,12 +64,17 @@ pub(super) fn try_lock(task: &Task, word: u64) -> Result<u64> {
         match seen & OWNER {
             0 => {}
             owner if owner == own => return Err(Errno::EDEADLK),
+            owner if is_gone(owner) => return Err(Errno::ESRCH),
             _ => return Err(Errno::EAGAIN),
         }
         if guest::compare_exchange(word, seen, seen | own)? == seen {
             return Ok(0);
         }
     }
+}
+
+fn is_gone(owner: u32) -> bool {
+    tree::task(owner.cast_signed()).is_none_or(|other| other.ended.load(Ordering::SeqCst))
 }
 
 /// One who has slept says that there are others: it does not know, and the flag costs a call only.
@@ -88,7 +93,7 @@ fn attempt(task: &Task, word: u64, has_slept: bool) -> Result<Attempt> {
         if owner == own {
             return Err(Errno::EDEADLK);
         }
-        if tree::task(owner.cast_signed()).is_none_or(|other| other.ended.load(Ordering::SeqCst)) {
+        if is_gone(owner) {
             return Err(Errno::ESRCH);
         }
         if seen & WAITERS != 0 || guest::compare_exchange(word, seen, seen | WAITERS)? == seen {

@@ -34,7 +34,7 @@ fn read_owner(at: u64) -> Result<Owner> {
 /// The shared memory segment of a key: shmget(2).
 ///
 /// # Errors
-/// EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM.
+/// EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM, EPERM.
 pub(super) fn shmget(task: &Task, key: i32, size: u64, flags: u32) -> Result<i32> {
     shm::get(task, Wanted { key, flags }, size)
 }
@@ -58,7 +58,7 @@ pub(super) fn shmdt(task: &Task, addr: u64) -> Result<()> {
 /// Asks about a segment, changes or removes it: shmctl(2).
 ///
 /// # Errors
-/// EINVAL, EACCES, EPERM, EFAULT.
+/// EINVAL, EACCES, EPERM, EFAULT, ENOMEM.
 pub(super) fn shmctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<()> {
     const SHM_LOCK: u32 = 11;
     const SHM_UNLOCK: u32 = 12;
@@ -69,7 +69,8 @@ pub(super) fn shmctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<
             shm::set_owner(task, id, uid, gid, mode)
         }
         IPC_STAT => guest::write_value(buffer, &shm::status(task, id)?),
-        SHM_LOCK | SHM_UNLOCK => shm::lock(task, id),
+        SHM_LOCK => shm::lock(task, id),
+        SHM_UNLOCK => shm::unlock(task, id),
         _ => Err(Errno::EINVAL),
     }
 }

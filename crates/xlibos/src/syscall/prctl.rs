@@ -64,7 +64,7 @@ fn privileges(task: &Task, option: u32, arguments: Arguments) -> Result<u64> {
 
 /// Options whose setting is always the same here.
 fn fixed(option: u32, arguments: Arguments) -> Result<u64> {
-    let a = arguments[0];
+    let [a, b, c, d] = arguments;
     match option {
         // PR_GET_TIMING, PR_SET_TIMING: statistical only.
         13 => Ok(0),
@@ -78,9 +78,36 @@ fn fixed(option: u32, arguments: Arguments) -> Result<u64> {
         34 if arguments == [0; 4] => Ok(2),
         // PR_GET_THP_DISABLE.
         42 if arguments == [0; 4] => Ok(0),
+        52 if [b, c, d] == [0; 3] => speculation(a),
+        53 if [c, d] == [0; 2] => set_speculation(a, b),
         // PR_SET_MM, PR_SET_IO_FLUSHER.
         35 | 57 => Err(Errno::EPERM),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// PR_SPEC_ENABLE, PR_SPEC_DISABLE, PR_SPEC_FORCE_DISABLE.
+const SPECULATE: u64 = 2;
+const SPECULATE_NOT: u64 = 4;
+const SPECULATE_NEVER: u64 = 8;
+
+/// PR_GET_SPECULATION_CTRL: the host decides of store bypass and indirect branches, and nobody flushes caches for a thread.
+fn speculation(what: u64) -> Result<u64> {
+    match what {
+        0 | 1 => Ok(SPECULATE),
+        2 => Ok(SPECULATE_NEVER),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// PR_SET_SPECULATION_CTRL: nothing can be changed.
+fn set_speculation(what: u64, value: u64) -> Result<u64> {
+    match (what, value) {
+        (0, _) => Err(Errno::ENXIO),
+        (1, SPECULATE) => Ok(0),
+        (1, SPECULATE_NOT | SPECULATE_NEVER) | (2, _) => Err(Errno::EPERM),
+        (1, _) => Err(Errno::ERANGE),
+        _ => Err(Errno::ENODEV),
     }
 }
 

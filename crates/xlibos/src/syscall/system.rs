@@ -132,15 +132,26 @@ pub(super) fn getcpu(task: &Task, cpu: UserPtr<u32>, node: UserPtr<u32>) -> Resu
     node.write_optional(&its_node)
 }
 
-/// The kernel's log: syslog(2), as for a caller without CAP_SYSLOG where dmesg_restrict is set.
+/// The level of access to ports: iopl(2). It stays 0.
 ///
 /// # Errors
 /// EINVAL, EPERM.
-pub(super) fn syslog(_task: &Task, action: u32, buffer: u64, len: i32) -> Result<u64> {
-    if action > 10 || matches!(action, 2..=4) && (buffer == 0 || len < 0) {
-        return Err(Errno::EINVAL);
+pub(super) fn iopl(_task: &Task, level: u32) -> Result<()> {
+    match level {
+        0 => Ok(()),
+        1..=3 => Err(Errno::EPERM),
+        _ => Err(Errno::EINVAL),
     }
-    Err(Errno::EPERM)
+}
+
+/// Access to single ports: ioperm(2). There is none that could be taken away.
+///
+/// # Errors
+/// EINVAL, EPERM.
+pub(super) fn ioperm(_task: &Task, from: u64, count: u64, on: i32) -> Result<()> {
+    const PORTS: u64 = 65_536;
+    from.checked_add(count).filter(|end| *end > from && *end <= PORTS).ok_or(Errno::EINVAL)?;
+    if on == 0 { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// A call that needs a privilege over the machine, which no container has.

@@ -115,7 +115,7 @@ syscalls! {
     100 times(to: UserPtr<[u64; 4]>) -> u64 = super::usage::times, Partial("all CPU time is user time");
     101 ptrace() Absent;
     102 getuid() -> u32 = super::creds::getuid, Full;
-    103 syslog(action: u32, buffer: u64, len: i32) -> u64 = super::system::syslog, Partial("always EPERM: no log");
+    103 syslog() -> () = super::system::privileged, Partial("always EPERM: no log");
     104 getgid() -> u32 = super::creds::getgid, Full;
     105 setuid(uid: u32) -> () = super::creds::setuid, Full;
     106 setgid(gid: u32) -> () = super::creds::setgid, Full;
@@ -184,8 +184,8 @@ syscalls! {
     169 reboot() -> () = super::system::privileged, Partial("always EPERM");
     170 sethostname(name: u64, len: i32) -> () = super::system::sethostname, Full;
     171 setdomainname(name: u64, len: i32) -> () = super::system::setdomainname, Full;
-    172 iopl() -> () = super::system::privileged, Partial("always EPERM");
-    173 ioperm() -> () = super::system::privileged, Partial("always EPERM");
+    172 iopl(level: u32) -> () = super::system::iopl, Partial("gives no level but 0");
+    173 ioperm(from: u64, count: u64, on: i32) -> () = super::system::ioperm, Partial("gives no port");
     174 create_module() Absent;
     175 init_module() -> () = super::system::privileged, Partial("always EPERM");
     176 delete_module() -> () = super::system::privileged, Partial("always EPERM");
@@ -324,7 +324,7 @@ syscalls! {
     309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Full;
     310 process_vm_readv(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_readv, Full;
     311 process_vm_writev(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_writev, Full;
-    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Partial("no KCMP_IO, KCMP_SYSVSEM, KCMP_EPOLL_TFD");
+    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Partial("no KCMP_IO, KCMP_SYSVSEM");
     313 finit_module() -> () = super::system::privileged, Partial("always EPERM");
     314 sched_setattr(tid: i32, from: u64, flags: u32) -> () = super::sched::sched_setattr, Partial("kept; no deadline policy");
     315 sched_getattr(tid: i32, to: u64, size: u32, flags: u32) -> () = super::sched::sched_getattr, Full;

@@ -126,6 +126,13 @@ cases! { event;
         assert_eq!(ready(fd, c::POLLIN)?, c::POLLIN);
         assert_eq!(read(fd, 128)?.len(), 128);
     }
+    fn signalfd_of_the_first_call() {
+        let fd = int(sys!(signalfd, -1, &signal::bit(c::SIGUSR1), 8)?);
+        signal::mask(c::SIG_BLOCK, signal::bit(c::SIGUSR1))?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!(int(sys!(signalfd, fd, &signal::bit(c::SIGUSR1), 8)?), fd);
+        assert_eq!(read(fd, 256)?.len(), 128);
+    }
     fn signalfd_errors() {
         assert_errno(signalfd(0, 1), c::EINVAL);
         assert_errno(sys!(signalfd4, -1, &0u64, 4, 0), c::EINVAL);

@@ -167,6 +167,35 @@ cases! { exec;
         no_headers[56..58].fill(0);
         assert_errno(exec(&no_headers), c::ENOEXEC);
     }
+    fn interpreters_that_are_none() {
+        close(file(c"short", b"too short")?)?;
+        close(file(c"text", &[b'x'; 100])?)?;
+        let mut other_machine = std::fs::read("/proc/self/exe").unwrap_or_default()[..4096].to_vec();
+        other_machine[18] = 183;
+        close(file(c"other", &other_machine)?)?;
+        for path in [c"short", c"text", c"other"] {
+            sys!(chmod, path, 0o755)?;
+        }
+        sys!(mkdir, c"d", 0o755)?;
+        let exec = |interpreters: &[(&[u8], u64)]| -> Result<i64> {
+            let _ = sys!(unlink, c"bad");
+            close(file(c"bad", &elf(interpreters))?)?;
+            sys!(chmod, c"bad", 0o755)?;
+            sys!(execve, c"bad", &helper_args(&["pid"]).pointers[..], 0)
+        };
+        assert_errno(exec(&[(b"none\0", 0)]), c::ENOENT);
+        assert_errno(exec(&[(b"text/x\0", 0)]), c::ENOTDIR);
+        assert_errno(exec(&[(b"d\0", 0)]), c::EACCES);
+        assert_errno(exec(&[(b"short\0", 0)]), c::EIO);
+        assert_errno(exec(&[(b"text\0", 0)]), c::ELIBBAD);
+        assert_errno(exec(&[(b"other\0", 0)]), c::ELIBBAD);
+        // Beyond the file's end, without its end, or too short.
+        assert_errno(exec(&[(b"text\0", 1 << 20)]), c::EIO);
+        assert_errno(exec(&[(b"text", 0)]), c::ENOEXEC);
+        assert_errno(exec(&[(b"\0", 0)]), c::ENOEXEC);
+        // Linux takes the first.
+        assert_errno(exec(&[(b"text\0", 0), (b"none\0", 0)]), c::ELIBBAD);
+    }
     fn script_runs_its_interpreter() {
         script(c"s", "#!{} --script\n")?;
         assert_eq!(run_file(c"s", &["x", "y z"], || Ok(()))?, "--script|s|--helper|x|y z");
@@ -286,6 +315,25 @@ fn run_in(path: &CStr, args: &[&str], env: &[&str], prepare: impl FnOnce() -> Ca
 }
 
 /// A copy of this program, by calls that a young kernel has.
+/// A program that is its headers, and where its interpreters' paths are, so much further.
+fn elf(interpreters: &[(&[u8], u64)]) -> Vec<u8> {
+    let count = interpreters.len() + 1;
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0".to_vec();
+    // Entry, headers of the program and of sections, flags; sizes and counts.
+    bytes.extend([0u64, 64, 0].iter().flat_map(|word| word.to_ne_bytes()));
+    let counts = [0, 0, 64, 56, count, 0, 0, 0].map(|word| u16::try_from(word).unwrap_or(0));
+    bytes.extend(counts.iter().flat_map(|word| word.to_ne_bytes()));
+    let segment = |kind: u64, at: u64, len: u64| [kind | 4 << 32, at, at, at, len, len, 1].map(u64::to_ne_bytes).concat();
+    let mut at = 64 + 56 * count as u64;
+    bytes.extend(segment(1, 0, at));
+    for (path, further) in interpreters {
+        bytes.extend(segment(3, at + further, path.len() as u64));
+        at += path.len() as u64;
+    }
+    interpreters.iter().for_each(|(path, _)| bytes.extend(*path));
+    bytes
+}
+
 fn copy_self(path: &CStr) -> Result<()> {
     let (from, to) = (open(SELF, c::O_RDONLY, 0)?, open(path, c::O_CREAT | c::O_WRONLY, 0o755)?);
     loop {

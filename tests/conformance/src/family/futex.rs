@@ -244,6 +244,13 @@ cases! { futex;
             assert_errno(result, c::ETIMEDOUT);
         });
     }
+    fn priority_inheritance_lock_of_nobody() {
+        // A number that no thread has.
+        let word = AtomicU32::new(c::FUTEX_TID_MASK);
+        assert_errno(sys!(futex, &word, LOCK_PI, 0, 0), c::ESRCH);
+        assert_errno(sys!(futex, &word, c::FUTEX_TRYLOCK_PI | c::FUTEX_PRIVATE_FLAG, 0, 0), c::ESRCH);
+        assert_errno(sys!(futex, &word, UNLOCK_PI, 0, 0), c::EPERM);
+    }
     fn robust_list_marks_locks_of_the_dead() {
         let page = memory::pages(1)?;
         let (head, node, word) = (page, page + 64, page + 128);

@@ -28,7 +28,7 @@ families! {
     file dir attr fd pipe process exec signal fault futex mm poll epoll event time unix_socket unix_message inet
     tty jobs cred
     sched proc sysv pidfd mqueue inspect
-    refusal pointer mount reach sleep
+    refusal pointer mount system capacity reach spawn sleep
 }
 
 /// All cases, family by family.

@@ -167,6 +167,7 @@ cases! { poll;
         assert_eq!(signal::count(c::SIGUSR1), 1);
         assert_eq!(sys!(pselect6, 0, 0, 0, 0, &ms(1), 0)?, 0);
         assert_errno(sys!(pselect6, 0, 0, 0, 0, 0, &[(&raw const empty).addr(), 4]), c::EINVAL);
+        assert_errno(sys!(pselect6, 900, &mut set(&[899]), 0, 0, 0, 0), c::EBADF);
     }
     fn many_descriptors_one_ready() {
         let pipes = (0..200).map(|_| pipe(0)).collect::<Result<Vec<_>>>()?;

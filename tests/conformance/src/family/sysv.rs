@@ -167,6 +167,22 @@ cases! { sysv;
         other.succeeds()?;
         assert_errno(set.operate(&[(0, 1, 0)]), c::EINVAL);
     }
+    fn timed_operations_go_on_end_and_are_removed() {
+        let set = Semaphores::new(1)?;
+        let id = set.0;
+        let timed = move |change: u16| sys!(semtimedop, id, &[0u16, change, 0], 1, &ms(3_600_000));
+        timed(1)?;
+        timed(u16::MAX)?;
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(move || timed(u16::MAX));
+            crate::kit::until(|| set.control(0, GETNCNT, 0) == Ok(1));
+            set.control(0, c::IPC_RMID, 0)?;
+            let Ok(result) = waiter.join() else { panic!("the thread failed") };
+            assert_errno(result, c::EIDRM);
+            Ok::<(), Fail>(())
+        })?;
+        assert_errno(timed(1), c::EINVAL);
+    }
     fn semaphore_waits_end() {
         let set = Semaphores::new(1)?;
         assert_never_restarted(|| set.operate(&[(0, -1, 0)]))?;

@@ -53,7 +53,9 @@ pub(crate) fn clone(flags: c_int, body: Body, argument: usize, places: Places) -
             pointer(places.child_tid),
         )
     };
-    if pid == -1 { Err(last_errno()) } else { Ok(pid) }
+    let result = if pid == -1 { Err(last_errno()) } else { Ok(pid) };
+    super::coverage::note(libc::SYS_clone, result.map(i64::from));
+    result
 }
 
 /// vfork(2), with a child that stores `value` at `place` and exits with `status`; returns its pid.
