@@ -22,6 +22,13 @@ pub(crate) const EXIT_CALL: u32 = 0;
 /// All registers are restored (after an interrupt, a fault, sigreturn, exec).
 pub(crate) const EXIT_FULL: u32 = 1;
 
+/// The call came by a trap.
+pub(crate) const TRAPPED: u32 = 1;
+/// The guest runs in single steps.
+pub(crate) const STEPPED: u32 = 2;
+/// The processor's flag for that.
+pub(crate) const TRAP_FLAG: u64 = 0x100;
+
 /// Why a thread entered other than by a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +58,8 @@ pub struct Cpu {
     pub(crate) pending: AtomicU32,
     /// `EXIT_CALL` or [`EXIT_FULL`].
     pub(crate) exit_kind: Cell<u32>,
-    /// Whether the call came by a trap.
-    pub(crate) trapped: Cell<u32>,
+    /// How a host signal took part in the call's entry: [`TRAPPED`], [`STEPPED`].
+    pub(crate) signalled: Cell<u32>,
     /// Whether the guest set GS itself.
     pub(crate) gs_foreign: Cell<u32>,
     /// The guest's GS base.
@@ -379,7 +386,7 @@ impl Cpu {
             stack_top: Cell::new(0),
             pending: AtomicU32::new(0),
             exit_kind: Cell::new(0),
-            trapped: Cell::new(0),
+            signalled: Cell::new(0),
             gs_foreign: Cell::new(0),
             guest_gs: Cell::new(0),
             cpuid_return: Cell::new(0),
@@ -608,7 +615,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.pending.store(0, Ordering::Relaxed);
     cpu.exit_kind.set(EXIT_FULL);
-    cpu.trapped.set(0);
+    cpu.signalled.set(0);
     cpu.gs_foreign.set(0);
     cpu.guest_gs.set(0);
     cpu.pid.store(0, Ordering::Relaxed);
@@ -655,7 +662,7 @@ impl Cpu {
     pub fn count_call(&self, host_calls_before: u64) {
         let mut counts = self.counts.get();
         counts.calls += 1;
-        counts.traps += u64::from(self.trapped.replace(0) != 0);
+        counts.traps += u64::from(self.signalled.replace(0) & TRAPPED);
         counts.without_host_call += u64::from(self.host_call_total.get() == host_calls_before);
         self.counts.set(counts);
     }
@@ -663,7 +670,25 @@ impl Cpu {
     /// Whether the call that is being served came by a trap.
     #[must_use]
     pub fn is_trapped(&self) -> bool {
-        self.trapped.get() != 0
+        self.signalled.get() & TRAPPED != 0
+    }
+
+    /// Whether a host signal took part in the entry of the call that is being served.
+    #[must_use]
+    #[inline]
+    pub fn is_signalled(&self) -> bool {
+        self.signalled.get() != 0
+    }
+
+    /// A guest that runs in single steps goes on so: its flag was taken away on the way in.
+    pub fn keep_steps(&self) {
+        let signalled = self.signalled.get();
+        if signalled & STEPPED != 0 {
+            self.signalled.set(signalled & !STEPPED);
+            let frame = *self.frame();
+            let (rflags, r11) = (frame.rflags | TRAP_FLAG, frame.r11 | TRAP_FLAG);
+            self.set_frame(&TrapFrame { rflags, r11, ..frame });
+        }
     }
 
     /// The counts since the last time.

@@ -2,7 +2,7 @@
 //! jump to the call entry, an interrupt or a fault in guest code becomes an event with the registers saved.
 //! Invariant: the thread area is found from the signal stack, never from GS, which a guest may have changed.
 
-use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL};
+use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL, STEPPED, TRAP_FLAG, TRAPPED};
 use crate::host::{nr, raw};
 use crate::stack::{self, SIGNAL_STACK_LEN};
 use crate::{SigContext, TrapFrame, cpuid, entry};
@@ -157,11 +157,20 @@ fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut SigContext, in_lib
         context.rax = (-38_i64).cast_unsigned();
         return;
     }
-    cpu.trapped.set(1);
+    cpu.signalled.set(TRAPPED);
     context.rax = u64::from(info.syscall.cast_unsigned());
     context.rcx = context.rip;
     context.r11 = context.rflags;
     context.rip = entry::syscall_entry_address();
+    hide_steps(cpu, context);
+}
+
+/// The LibOS does not run in single steps; the guest goes on so afterwards.
+fn hide_steps(cpu: &Cpu, context: &mut SigContext) {
+    if context.rflags & TRAP_FLAG != 0 {
+        context.rflags &= !TRAP_FLAG;
+        cpu.signalled.set(cpu.signalled.get() | STEPPED);
+    }
 }
 
 fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
@@ -193,6 +202,11 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
     };
     if !in_libos {
         send_event(cpu, context, fault);
+    } else if signal == SIGTRAP && context.rflags & TRAP_FLAG != 0 {
+        // The guest steps into the LibOS; through the entry for `cpuid`, which keeps the flags, it steps on.
+        if context.rip == entry::syscall_entry_address() {
+            hide_steps(cpu, context);
+        }
     } else if entry::is_bad_gs(context.rip) {
         context.rip = entry::syscall_entry_address();
     } else if let Some(rip) = entry::fault_fixup(context.rip) {

@@ -8,7 +8,7 @@ use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
 use crate::process::thread_group::{Links, Parts as ProcessParts};
 use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, standstill, tree, visit};
-use crate::signal::{SigInfo, TaskSignals, deliver, send};
+use crate::signal::{SIGTRAP, SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
 use crate::{Errno, Result};
@@ -65,17 +65,25 @@ pub fn config() -> Option<Arc<Config>> {
 pub fn on_syscall(cpu: &'static Cpu) {
     let Some(task) = cpu.task::<Task>() else { return };
     let before = cpu.host_call_total();
-    if cpu.is_trapped() {
-        note_trap(cpu, task);
+    if cpu.is_signalled() {
+        note_signal(cpu, task);
     }
     dispatch(cpu, task);
     machine::epoch::settle();
     cpu.count_call(before);
 }
 
+/// A host signal took part in the entry.
+#[cold]
+fn note_signal(cpu: &Cpu, task: &Task) {
+    cpu.keep_steps();
+    if cpu.is_trapped() {
+        note_trap(cpu, task);
+    }
+}
+
 /// A call came by a trap: a file of the container's own that traps often gets a patched image, under the running
 /// program, and an object that the program loaded itself. Processes whose threads cannot be stopped soon, or that share their memory, get theirs later.
-#[cold]
 fn note_trap(cpu: &Cpu, task: &Task) {
     let back = cpu.frame().rip;
     let mm = task.mm();
@@ -174,12 +182,19 @@ fn interrupted(cpu: &Cpu, task: &Task, class: Restart) {
     cpu.mark_pending();
 }
 
+/// `si_code` of a single step.
+const TRAP_TRACE: i32 = 2;
+
 /// A guest thread was interrupted, or faulted, in its own code.
 pub fn on_event(cpu: &'static Cpu) {
     let Some(task) = cpu.task::<Task>() else { return };
     let fault = cpu.fault();
     if fault.signal != 0 {
         if crate::mm::fault::handle(task, &fault) {
+            return;
+        }
+        // The guest steps through a stub, of which it sees whole instructions of its own alone.
+        if (fault.signal, fault.code) == (SIGTRAP, TRAP_TRACE) && task.mm().is_amid_moved(cpu.frame().rip) {
             return;
         }
         // An address of code is the guest's own, not that of a copy in a stub.

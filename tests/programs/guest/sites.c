@@ -109,6 +109,33 @@ static void sleeping_read(int flags, const char *name) {
     close(data[1]);
 }
 
+// Single steps lead through a call, jump or not, and on.
+static volatile int steps_before, steps_behind, steps_elsewhere;
+static char *volatile stepped_site;
+static void step(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    char *rip = (char *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    Dl_info found;
+    if (!dladdr(rip, &found)) steps_elsewhere++;
+    if (rip > stepped_site + 2 && rip < stepped_site + 24) steps_behind++;
+    if (rip <= stepped_site && rip > stepped_site - 64) steps_before++;
+}
+#define FLAGS(operation) asm volatile("sub $128, %%rsp\npushfq\n" operation ", (%%rsp)\npopfq\nadd $128, %%rsp" ::: "memory", "cc")
+static long call_site(char *site, long number);
+static void single_steps(const char *name, void (*f)(struct seen *, long), char *site) {
+    struct sigaction action = {.sa_sigaction = step, .sa_flags = SA_SIGINFO};
+    sigaction(SIGTRAP, &action, NULL);
+    struct seen seen = {0};
+    long straight = 0;
+    stepped_site = site;
+    steps_before = steps_behind = steps_elsewhere = 0;
+    FLAGS("orq $0x100");
+    if (f) f(&seen, SYS_getpid);
+    else straight = call_site(site, SYS_getppid);
+    FLAGS("andq $~0x100");
+    check(name, (f ? seen.result == (uint64_t)getpid() && steps_before > 1 : straight == getppid()) && steps_behind > 2 && !steps_elsewhere);
+}
+
 static int in_maps(uint64_t address) {
     FILE *maps = fopen("/proc/self/maps", "r");
     char line[512];
@@ -319,6 +346,10 @@ int main(void) {
     registers("tier 3", tier3, tier3_site);
     check("a jump straight at each site", call_site(tier1_site, SYS_getppid) == getppid() &&
           call_site(tier2_site, SYS_getppid) == getppid() && call_site(tier3_site, SYS_getppid) == getppid());
+    single_steps("single steps through tier 1", tier1, tier1_site);
+    single_steps("single steps through tier 2", tier2, tier2_site);
+    single_steps("single steps through tier 3", tier3, tier3_site);
+    single_steps("single steps through the instruction itself", NULL, tier1_site);
     forks();
     sleeping_read(SA_RESTART, "a read asleep at its site begins again");
     sleeping_read(0, "a read asleep at its site is interrupted");

@@ -217,6 +217,11 @@ impl Placed {
     }
 
     fn original(&self, pc: u64) -> Option<u64> {
+        self.moved_at(pc).map(|(_, original)| original)
+    }
+
+    /// The piece of a stub at an address: where it starts, and what it stands for.
+    fn moved_at(&self, pc: u64) -> Option<(u64, u64)> {
         if !self.area.contains(&pc) {
             return None;
         }
@@ -224,7 +229,7 @@ impl Placed {
         let moved = &self.image.layout.moved;
         let index = moved.partition_point(|moved| moved.start <= at).checked_sub(1)?;
         let moved = moved.get(index).filter(|moved| at < moved.end)?;
-        Some(moved.original.wrapping_add(self.bias))
+        Some((moved.start.wrapping_add(self.bias), moved.original.wrapping_add(self.bias)))
     }
 
     fn resume(&self, pc: u64) -> Option<u64> {
@@ -343,6 +348,13 @@ impl Mm {
     pub fn original_pc(&self, pc: u64) -> u64 {
         let images = self.images.lock();
         images.iter().find_map(|placed| placed.original(pc)).unwrap_or(pc)
+    }
+
+    /// Whether `pc` lies in a stub, behind the beginning of what stands for one instruction.
+    #[must_use]
+    pub fn is_amid_moved(&self, pc: u64) -> bool {
+        let images = self.images.lock();
+        images.iter().find_map(|placed| placed.moved_at(pc)).is_some_and(|(start, _)| start != pc)
     }
 
     /// Where a guest goes on that wants to run at `pc`: its copy, if the instruction there was moved.
