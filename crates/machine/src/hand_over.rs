@@ -6,6 +6,9 @@
 //! to run them on one processor. They part as soon as one of them goes on working after it woke the other, and at the next look of
 //! the keeper (the service process) when they have not handed over for a while: then each may run where the host likes.
 //!
+//! A thread that makes one process after the other and waits for each is such a pair too, with a partner that is new every time: it is
+//! tied by itself, and its children inherit that from the host, without a call.
+//!
 //! The counters are hints: they are read without order, and a wrong one costs time alone. Where the host runs a thread is changed
 //! with [`TIES`] locked.
 
@@ -28,6 +31,10 @@ const LOOK_NS: u64 = 10_000_000;
 const KEEPS: u32 = 4;
 /// Who asks the broker this soon after its last answer asks in quick succession.
 const ASKS_SOON_NS: u64 = 100_000;
+/// Who waits for a child this soon after making it had nothing else to do, and gains from it where the child is no older than this at
+/// its end.
+const WAITS_SOON_NS: u64 = 100_000;
+const SHORT_LIFE_NS: u64 = 3_000_000;
 /// Looks that a tie has to last for the pair to be trusted again as at first.
 const LASTING: u32 = 10;
 
@@ -59,6 +66,64 @@ pub(crate) struct HandOver {
     /// When the broker answered last, and how often it was asked in quick succession.
     answered_at: Cell<u64>,
     asked: Cell<u32>,
+    family: Family,
+}
+
+/// What a thread knows of the processes that it makes.
+#[derive(Debug)]
+#[repr(C)]
+struct Family {
+    /// How many since it last waited for one, when it began to make the last one, and when it could go on; 0 where it never did.
+    made: Cell<u32>,
+    begun_at: Cell<u64>,
+    made_at: Cell<u64>,
+    /// Whether it waits for its only one, with nothing done meanwhile.
+    waits: Cell<bool>,
+    /// How often it did in turn.
+    waited: Cell<u32>,
+}
+
+impl Family {
+    #[cfg(not(target_os = "none"))]
+    const fn new() -> Family {
+        Family {
+            made: Cell::new(0),
+            begun_at: Cell::new(0),
+            made_at: Cell::new(0),
+            waits: Cell::new(false),
+            waited: Cell::new(0),
+        }
+    }
+
+    #[cfg(target_os = "none")]
+    fn reset(&self) {
+        self.made.set(0);
+        self.waited.set(0);
+    }
+
+    /// The thread makes a process. Answers whether it will most likely do nothing but wait for it.
+    #[cfg(any(test, target_os = "none"))]
+    fn makes(&self, now: u64, needed: u32) -> bool {
+        let others = self.made.replace(self.made.get().saturating_add(1));
+        if others > 0 {
+            self.waited.set(0);
+        }
+        self.begun_at.set(now);
+        self.made_at.set(now);
+        self.waited.get() >= needed
+    }
+
+    fn waits(&self, now: u64) {
+        self.waits.set(self.made.get() == 1 && now.saturating_sub(self.made_at.get()) < WAITS_SOON_NS);
+    }
+
+    /// One has ended, and the thread knows. Answers whether it was as with those before.
+    fn ended(&self, now: u64) -> bool {
+        self.made.set(0);
+        let is_alike = self.waits.take() && now.saturating_sub(self.begun_at.get()) < SHORT_LIFE_NS;
+        self.waited.set(if is_alike { self.waited.get().saturating_add(1) } else { 0 });
+        is_alike
+    }
 }
 
 impl HandOver {
@@ -80,6 +145,7 @@ impl HandOver {
             strikes: AtomicU32::new(0),
             answered_at: Cell::new(0),
             asked: Cell::new(0),
+            family: Family::new(),
         }
     }
 
@@ -94,6 +160,7 @@ impl HandOver {
         self.is_tied.store(false, Relaxed);
         self.is_confined.store(false, Relaxed);
         self.answered_at.set(0);
+        self.family.reset();
     }
 
     /// The thread sleeps now, `soon` or not after it woke another, which has begun to run or not. Answers whether it
@@ -135,6 +202,13 @@ impl HandOver {
         self.strikes.store(0, Relaxed);
         self.handed_over.store(KEEPS, Relaxed);
         self.lasted.store(0, Relaxed);
+    }
+
+    /// The thread at `address` runs where its maker does, for whom it is what asks the broker is: nobody else's partner.
+    fn inherits(&self, maker: &HandOver, address: u64) {
+        self.tied_to.store(maker.tied_to.load(Relaxed), Relaxed);
+        self.partner.store(address, Relaxed);
+        self.tied();
     }
 
     /// Whether the tie may last until the next look.
@@ -347,15 +421,66 @@ fn untie(cpu: &Cpu) {
     }
 }
 
-/// A host thread that the caller makes inherits where the caller may run, but no tie.
+/// A host thread that the caller makes inherits where the caller may run, but no tie, unless it is a process that the caller will
+/// wait for.
 #[cfg(target_os = "none")]
-pub(crate) fn inherit(child: &Cpu) {
-    let mine = &cpu::current().hand_over;
-    if mine.is_tied.load(Relaxed) {
-        let _ties = TIES.lock();
-        untie(cpu::current());
+pub(crate) fn inherit(child: &Cpu, is_process: bool) {
+    let own = cpu::current();
+    let (mine, its) = (&own.hand_over, &child.hand_over);
+    let waits = is_process && mine.family.makes(crate::clock::monotonic_ns(), mine.needed.load(Relaxed));
+    its.is_confined.store(mine.is_confined.load(Relaxed), Relaxed);
+    if waits && !mine.is_tied.load(Relaxed) && !mine.is_confined.load(Relaxed) {
+        mine.partner.store(address(own), Relaxed);
+        tie(own, None);
     }
-    child.hand_over.is_confined.store(mine.is_confined.load(Relaxed), Relaxed);
+    if !mine.is_tied.load(Relaxed) {
+        return;
+    }
+    if waits && !is_pair(own) {
+        its.inherits(mine, address(child));
+        return;
+    }
+    let _ties = TIES.lock();
+    untie(own);
+}
+
+/// The caller goes on after it has slept for the start of its child (vfork).
+pub fn resumes() {
+    cpu::current().hand_over.family.made_at.set(crate::clock::monotonic_ns());
+}
+
+/// The caller is about to wait for a child, or to look whether one has ended.
+pub fn waits_for_child() {
+    let own = cpu::current();
+    own.hand_over.family.waits(crate::clock::monotonic_ns());
+}
+
+/// It has one that ended.
+pub fn child_has_ended() {
+    let mine = &cpu::current().hand_over;
+    if mine.family.ended(crate::clock::monotonic_ns()) {
+        mine.handed_over.fetch_add(1, Relaxed);
+    }
+}
+
+/// The program of the caller goes on in another host process, where the caller would have run.
+pub fn passes_on_to(other: &Cpu) {
+    let own = cpu::current();
+    let (mine, its) = (&own.hand_over, &other.hand_over);
+    let is_tied = mine.is_tied.load(Relaxed) && !is_pair(own);
+    if !is_tied && !its.is_tied.load(Relaxed) {
+        return;
+    }
+    let _ties = TIES.lock();
+    if !is_tied {
+        untie(other);
+    } else if its.is_tied.load(Relaxed) && its.tied_to.load(Relaxed) == mine.tied_to.load(Relaxed) {
+        its.inherits(mine, address(other));
+    } else {
+        its.partner.store(address(other), Relaxed);
+        // Where the host refuses, it runs as it did.
+        let _ = tie_to(other, mine.tied_to.load(Relaxed));
+    }
 }
 
 /// Has the host run a thread on these of its processors alone; None for all that the container was given.
@@ -398,7 +523,7 @@ pub fn look(now: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, HandOver, STRIKES};
+    use super::{FEW, Family, HandOver, SHORT_LIFE_NS, STRIKES, WAITS_SOON_NS};
 
     const OTHER: u64 = 64;
     const THIRD: u64 = 128;
@@ -460,5 +585,36 @@ mod tests {
         assert!(!of.is_ready_for(OTHER));
         (0..FEW).for_each(|_| assert!(!of.slept(OTHER, true, false)));
         assert!(of.is_ready_for(OTHER));
+    }
+
+    /// A thread that made so many processes in turn and waited for each.
+    fn parent(children: u32) -> Family {
+        let of = Family::new();
+        for _ in 0..children {
+            of.makes(0, FEW);
+            of.waits(1);
+            of.ended(2);
+        }
+        of
+    }
+
+    #[test]
+    fn who_waited_for_each_child_will_wait_for_the_next() {
+        assert!(!parent(FEW - 1).makes(0, FEW));
+        assert!(parent(FEW).makes(0, FEW));
+    }
+
+    #[test]
+    fn who_makes_two_at_once_or_works_meanwhile_begins_anew() {
+        let two = parent(FEW);
+        assert!(two.makes(0, FEW) && !two.makes(0, FEW));
+        two.waits(1);
+        assert!(!two.ended(2));
+        for (waits, ends) in [(WAITS_SOON_NS, WAITS_SOON_NS), (1, SHORT_LIFE_NS)] {
+            let of = parent(FEW);
+            assert!(of.makes(0, FEW));
+            of.waits(waits);
+            assert!(!of.ended(ends) && !of.makes(ends, FEW), "{waits} {ends}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
         Kind::Fork => abi::hostcall::CLONE_FORK_FLAGS,
         Kind::Vfork => abi::hostcall::CLONE_VFORK_FLAGS,
     };
-    crate::hand_over::inherit(area);
+    crate::hand_over::inherit(area, kind != Kind::Thread);
     area.start_fs.set(fs_base);
     area.exit_kind.set(crate::cpu::EXIT_FULL);
     area.memory.set(match kind {

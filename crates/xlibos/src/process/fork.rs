@@ -282,6 +282,7 @@ pub fn vfork_child_has_gone(task: &Task) -> bool {
         }
     }
     task.vfork_child.store(0, Ordering::Relaxed);
+    machine::hand_over::resumes();
     true
 }
 

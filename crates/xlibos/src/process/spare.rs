@@ -111,6 +111,7 @@ pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
         spare.set_task(Arc::clone(task));
         spare
     };
+    machine::hand_over::passes_on_to(spare);
     machine::sync::unpark(spare);
     Ok(())
 }

@@ -132,10 +132,16 @@ pub fn wait(task: &Task, which: Which, options: Options) -> Result<Option<Found>
         Ok(None) => None,
         other => Some(other),
     };
-    if options.contains(Options::NOHANG) {
-        return find(process, which, options);
+    let found = if options.contains(Options::NOHANG) {
+        find(process, which, options)?
+    } else {
+        machine::hand_over::waits_for_child();
+        wait_until(&[&process.child_events], None, look)?.unwrap_or(Ok(None))?
+    };
+    if found.is_some_and(|found| matches!(found.change, Change::Ended(_))) {
+        machine::hand_over::child_has_ended();
     }
-    wait_until(&[&process.child_events], None, look)?.unwrap_or(Ok(None))
+    Ok(found)
 }
 
 fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option<Found>> {
