@@ -206,7 +206,10 @@ impl Cpu {
     /// Makes the thread do its pending work before it returns to guest code or sleeps, and wakes it if it
     /// sleeps or runs guest code.
     pub fn kick(&self) {
-        self.pending.store(1, Ordering::SeqCst);
+        if self.pending.swap(1, Ordering::SeqCst) != 0 {
+            // It was told, and has not begun to look: one host signal after the other would keep it from that.
+            return;
+        }
         if self.ready.load(Ordering::Acquire) != 0 && !is_current(self) {
             let (pid, tid) = (self.pid(), self.tid());
             if tid != 0 {
