@@ -195,24 +195,36 @@ pub(super) fn renameat2(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new:
 /// Longest listing that one call gives.
 const LONGEST: u64 = 256 * 1024;
 
-/// Appends a `struct linux_dirent64`; false where it does not fit.
-fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>) -> bool {
+/// Which of its two forms a directory's entry has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `struct linux_dirent`: the kind is the last byte, behind the name and its zeros.
+    Old,
+    /// `struct linux_dirent64`: the kind comes before the name.
+    New,
+}
+
+/// Appends an entry; false where it does not fit.
+fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>, form: Form) -> bool {
+    // Inode, next position, length and kind; the name ends with a zero.
     let len = (19 + entry.name.len() + 1).next_multiple_of(8);
-    if out.len() + len > limit {
+    let end = out.len() + len;
+    if end > limit {
         return false;
     }
-    let end = out.len() + len;
-    let mut head = [0; 19];
-    let (ino, rest) = head.split_at_mut(8);
-    let (next, rest) = rest.split_at_mut(8);
-    let (length, kind) = rest.split_at_mut(2);
-    ino.copy_from_slice(&entry.ino.to_le_bytes());
-    next.copy_from_slice(&entry.next.to_le_bytes());
-    length.copy_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
-    kind.fill(entry.kind.entry_type());
-    out.extend_from_slice(&head);
+    let kind = entry.kind.entry_type();
+    out.extend_from_slice(&entry.ino.to_le_bytes());
+    out.extend_from_slice(&entry.next.to_le_bytes());
+    out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
+    if form == Form::New {
+        out.push(kind);
+    }
     out.extend_from_slice(entry.name);
     out.resize(end, 0);
+    if form == Form::Old {
+        out.pop();
+        out.push(kind);
+    }
     true
 }
 
@@ -227,8 +239,24 @@ fn dot_entry(place: &Path, root: &Path, position: u64) -> DirEntry<'static> {
     DirEntry { name, ino, kind: Kind::Directory, next: position + 1 }
 }
 
-/// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
+/// Lists a directory: getdents(2), in the form that has no kind of its own.
+///
+/// # Errors
+/// EBADF, ENOTDIR, ENOENT where it was removed, EINVAL where the next name does not fit, EFAULT; the file system's.
+pub(super) fn getdents(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<usize> {
+    list(task, fd, (buffer, size), Form::Old)
+}
+
+/// Lists a directory: getdents64(2).
+///
+/// # Errors
+/// As [`getdents`].
 pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<usize> {
+    list(task, fd, (buffer, size), Form::New)
+}
+
+/// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
+fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<usize> {
     let file = task.file(fd)?;
     let place = file.path().cloned().ok_or(Errno::ENOTDIR)?;
     let inode = place.inode();
@@ -244,12 +272,12 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
     let mut full = false;
     while position < 2 && !full {
         let dots = dot_entry(&place, &task.root(), position);
-        full = !put_entry(&mut out, limit, &dots);
+        full = !put_entry(&mut out, limit, &dots, form);
         position += u64::from(!full);
     }
     if !full {
         inode.read_dir(position - 2, &mut |entry| {
-            full = !put_entry(&mut out, limit, &DirEntry { next: entry.next + 2, ..*entry });
+            full = !put_entry(&mut out, limit, &DirEntry { next: entry.next + 2, ..*entry }, form);
             if !full {
                 position = entry.next + 2;
             }

@@ -90,7 +90,7 @@ syscalls! {
     75 fdatasync(fd: Fd) -> () = super::rw::fsync, Full;
     76 truncate(path: UserPath, size: i64) -> () = super::attr::truncate, Full;
     77 ftruncate(fd: Fd, size: i64) -> () = super::attr::ftruncate, Full;
-    78 getdents() Absent;
+    78 getdents(fd: Fd, buffer: u64, size: u32) -> usize = super::dir::getdents, Full;
     79 getcwd(buffer: u64, size: u64) -> usize = super::dir::getcwd, Full;
     80 chdir(path: UserPath) -> () = super::dir::chdir, Full;
     81 fchdir(fd: Fd) -> () = super::dir::fchdir, Full;

@@ -322,6 +322,34 @@ cases! { dir;
         assert_errno(sys!(getdents64, file(c"f", b"")?, &mut buffer, 512), c::ENOTDIR);
         assert_errno(sys!(getdents64, 899, &mut buffer, 512), c::EBADF);
     }
+    fn getdents_of_old_lists_the_same() {
+        sys!(mkdir, c"d", 0o755)?;
+        sys!(symlink, c"x", c"d/link")?;
+        for i in 0..20 {
+            close(file(&name(&format!("d/{}", "n".repeat(i + 1))), b"")?)?;
+        }
+        let (new, old) = (open(c"d", c::O_RDONLY, 0)?, open(c"d", c::O_RDONLY, 0)?);
+        loop {
+            let mut buffer = [0u8; 300];
+            let (some, len) = (entries(new, 300)?, size(sys!(getdents, old, &mut buffer, 300)?));
+            let some_old = records(&buffer[..len], 18);
+            assert_eq!(some_old.len(), some.len());
+            for (old, new) in some_old.iter().zip(&some) {
+                assert_eq!((&old.name, old.ino, old.last), (&new.name, new.ino, new.kind));
+            }
+            if some.is_empty() {
+                break;
+            }
+        }
+        assert_errno(sys!(getdents, open(c"d", c::O_RDONLY, 0)?, &mut [0u8; 8], 8), c::EINVAL);
+        assert_errno(sys!(getdents, open(c"d", c::O_RDONLY, 0)?, memory::hole()?, 512), c::EFAULT);
+        assert_errno(sys!(getdents, file(c"f", b"")?, &mut [0u8; 512], 512), c::ENOTDIR);
+        assert_errno(sys!(getdents, 899, &mut [0u8; 512], 512), c::EBADF);
+        sys!(mkdir, c"gone", 0o755)?;
+        let gone = open(c"gone", c::O_RDONLY, 0)?;
+        sys!(rmdir, c"gone")?;
+        assert_errno(sys!(getdents, gone, &mut [0u8; 512], 512), c::ENOENT);
+    }
     fn getdents_while_removing_finds_all() {
         sys!(mkdir, c"d", 0o755)?;
         for i in 0..200 {
@@ -571,25 +599,32 @@ struct Entry {
     name: String,
     ino: u64,
     kind: u8,
+    /// Of the record: where the old form has the kind.
+    last: u8,
 }
-
 
 /// One getdents64.
 fn entries(fd: i32, limit: usize) -> Result<Vec<Entry>> {
     let mut buffer = vec![0u8; limit];
     let len = size(sys!(getdents64, fd, &mut buffer[..], limit)?);
+    Ok(records(&buffer[..len], 19))
+}
+
+/// Entries whose names begin at `name_at`.
+fn records(bytes: &[u8], name_at: usize) -> Vec<Entry> {
     let (mut at, mut found) = (0, Vec::new());
-    while at < len {
-        let record = usize::from(u16::from_le_bytes([buffer[at + 16], buffer[at + 17]]));
-        let text = buffer[at + 19..at + record].split(|b| *b == 0).next().unwrap_or_default();
+    while at < bytes.len() {
+        let record = usize::from(u16::from_le_bytes([bytes[at + 16], bytes[at + 17]]));
+        let text = bytes[at + name_at..at + record].split(|b| *b == 0).next().unwrap_or_default();
         found.push(Entry {
             name: String::from_utf8_lossy(text).into_owned(),
-            ino: sys::read_plain(&buffer[at..]),
-            kind: buffer[at + 18],
+            ino: sys::read_plain(&bytes[at..]),
+            kind: bytes[at + 18],
+            last: bytes[at + record - 1],
         });
         at += record;
     }
-    Ok(found)
+    found
 }
 
 fn list(path: &CStr, limit: usize) -> Result<Vec<Entry>> {
