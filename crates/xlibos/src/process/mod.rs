@@ -22,6 +22,7 @@ pub mod tree;
 pub mod usage;
 pub mod visit;
 pub mod wait;
+pub mod yields;
 
 pub use task::{Pid, Task};
 pub use thread_group::Process;

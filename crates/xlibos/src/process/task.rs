@@ -1,6 +1,7 @@
 //! A task: one guest thread.
 
 use super::creds::Creds;
+use super::yields::Yields;
 use crate::Errno;
 use crate::fs::context::FsContext;
 use crate::fs::fd_table::Fd;
@@ -50,6 +51,8 @@ pub struct Task {
     restart_deadline: AtomicU64,
     /// Bytes that an interrupted call has done, with which it ends where a handler runs; 0 for none.
     restart_progress: AtomicUsize,
+    /// sched_yield(2).
+    pub yields: Yields,
     /// The child, or thread, that it is making: until the host has made it.
     pub making: Mutex<Option<Arc<Task>>>,
     /// The vfork child whose end, or exec, the thread waits for before it returns; 0 for none.
@@ -116,6 +119,7 @@ impl Task {
             robust_list: AtomicU64::new(0),
             restart_deadline: AtomicU64::new(0),
             restart_progress: AtomicUsize::new(0),
+            yields: Yields::default(),
             making: Mutex::new(None),
             vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),

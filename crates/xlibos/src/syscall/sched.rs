@@ -24,9 +24,12 @@ const RESET_ON_FORK: u32 = 0x4000_0000;
 const LIMIT_NICE: usize = 13;
 const LIMIT_RTPRIO: usize = 14;
 
-/// Lets others run: sched_yield(2). The host has no such call for us; it preempts by itself.
-pub(super) fn sched_yield(_task: &Task) -> Result<()> {
-    core::hint::spin_loop();
+/// Lets others run: sched_yield(2), see [`crate::process::yields`].
+pub(super) fn sched_yield(task: &Task) -> Result<()> {
+    if task.yields.note(machine::clock::monotonic_ns()) {
+        // A notification or an interrupt ends it early, and is looked at on the way out.
+        let _ = machine::sync::park(Some(machine::clock::monotonic_ns()));
+    }
     Ok(())
 }
 

@@ -36,7 +36,7 @@ syscalls! {
     21 access(path: UserPath, mode: u32) -> () = super::stat::access, Full;
     22 pipe(fds: UserPtr<[i32; 2]>) -> () = super::pipe::pipe, Full;
     23 select(count: i32, readable: u64, writable: u64, except: u64, timeout: UserPtr<[i64; 2]>) -> usize = super::poll::select, Full, Restart::NoHandler;
-    24 sched_yield() -> () = super::sched::sched_yield, Partial("does not give the processor away");
+    24 sched_yield() -> () = super::sched::sched_yield, Partial("gives the processor away once the thread has done nothing else for 20 µs");
     25 mremap(addr: u64, old_len: u64, new_len: u64, flags: u32, new_addr: u64) -> u64 = super::mm::mremap, Full;
     26 msync(addr: u64, len: u64, flags: u32) -> () = super::mm::msync, Full;
     27 mincore(addr: u64, len: u64, vector: u64) -> () = super::mm::mincore, Partial("every mapped page is said to be in memory");

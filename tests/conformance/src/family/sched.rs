@@ -2,6 +2,7 @@
 
 use crate::kit::{as_nobody, assert_errno, cases, child, file, int, need_root, or_skip, pid, pipe, tid};
 use crate::sys::{self, Result, memory, process, signal, sys};
+use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 cases! { sched;
@@ -18,8 +19,7 @@ cases! { sched;
         let len = sys!(sched_getaffinity, 0, 128, &mut all)?;
         assert!(len > 0 && len % 8 == 0);
         let first = all.iter().position(|w| *w != 0).unwrap_or(0);
-        let mut one = [0u64; 16];
-        one[first] = 1 << all[first].trailing_zeros();
+        let one = first_processor()?;
         sys!(sched_setaffinity, 0, 128, &one)?;
         let mut now = [0u64; 16];
         sys!(sched_getaffinity, tid()?, 128, &mut now)?;
@@ -190,6 +190,29 @@ cases! { sched;
         sys!(membarrier, 8, 0)?;
         assert_errno(sys!(membarrier, 1 << 30, 0), c::EINVAL);
         assert_errno(sys!(membarrier, 0, 1), c::EINVAL);
+    }
+    fn who_yields_lets_the_other_one_run() {
+        /// Turns of each, and yields that a turn may take: with a slice of the processor for each they are tens of thousands.
+        const TURNS: u64 = 200;
+        const FEW: u64 = 5000;
+        let words = memory::map(memory::PAGE, memory::RW, c::MAP_SHARED | c::MAP_ANONYMOUS, -1)?;
+        sys!(sched_setaffinity, 0, 128, &first_processor()?)?;
+        let turn = memory::atomic64(words);
+        let play = move |own: u64| {
+            let mut yields = 0;
+            for _ in 0..TURNS {
+                while turn.load(SeqCst) % 2 != own {
+                    sys!(sched_yield)?;
+                    yields += 1;
+                }
+                turn.fetch_add(1, SeqCst);
+            }
+            Ok::<u64, sys::Errno>(yields)
+        };
+        let other = child(move || Ok(play(1).map(drop)?))?;
+        let yields = play(0)?;
+        other.succeeds()?;
+        assert!(yields < TURNS * FEW, "{yields} yields");
     }
     fn restartable_sequences() {
         let page = memory::pages(1)?;
@@ -393,4 +416,13 @@ cases! { sched;
             Ok(())
         })?;
     }
+}
+
+/// A mask of the first processor that we may use.
+fn first_processor() -> Result<[u64; 16]> {
+    let (mut all, mut one) = ([0u64; 16], [0u64; 16]);
+    sys!(sched_getaffinity, 0, 128, &mut all)?;
+    let first = all.iter().position(|w| *w != 0).unwrap_or(0);
+    one[first] = 1 << all[first].trailing_zeros();
+    Ok(one)
 }
