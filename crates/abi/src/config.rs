@@ -23,6 +23,8 @@ pub struct Config {
     pub groups: Vec<u32>,
     /// File mode creation mask.
     pub umask: u32,
+    /// The first process is an init: it gets those signals alone that it has handlers for.
+    pub is_init: bool,
     /// Nice value of the first process.
     pub nice: i32,
     /// Resource limits of the first process by RLIMIT_ number, soft and hard; those that are left out are the usual ones.

@@ -415,6 +415,10 @@ fn part(own: &Cpu) {
 /// With [`TIES`] locked.
 fn untie(cpu: &Cpu) {
     cpu.hand_over.streak.store(0, Relaxed);
+    if cpu.tid() == 0 && cpu.in_use.load(Relaxed) {
+        // The host is making it, with the tie that it inherits: the next look unties it.
+        return;
+    }
     if cpu.hand_over.is_tied.swap(false, Relaxed) {
         // It may have ended meanwhile.
         let _ = crate::host::run_on(cpu.tid(), &crate::host::processors());
@@ -436,12 +440,12 @@ pub(crate) fn inherit(child: &Cpu, is_process: bool) {
     if !mine.is_tied.load(Relaxed) {
         return;
     }
-    if waits && !is_pair(own) {
-        its.inherits(mine, address(child));
-        return;
-    }
     let _ties = TIES.lock();
-    untie(own);
+    if !waits || is_pair(own) {
+        untie(own);
+    } else if mine.is_tied.load(Relaxed) {
+        its.inherits(mine, address(child));
+    }
 }
 
 /// The caller goes on after it has slept for the start of its child (vfork).
@@ -467,12 +471,11 @@ pub fn child_has_ended() {
 pub fn passes_on_to(other: &Cpu) {
     let own = cpu::current();
     let (mine, its) = (&own.hand_over, &other.hand_over);
-    let is_tied = mine.is_tied.load(Relaxed) && !is_pair(own);
-    if !is_tied && !its.is_tied.load(Relaxed) {
+    if !mine.is_tied.load(Relaxed) && !its.is_tied.load(Relaxed) {
         return;
     }
     let _ties = TIES.lock();
-    if !is_tied {
+    if !mine.is_tied.load(Relaxed) || is_pair(own) {
         untie(other);
     } else if its.is_tied.load(Relaxed) && its.tied_to.load(Relaxed) == mine.tied_to.load(Relaxed) {
         its.inherits(mine, address(other));
@@ -516,6 +519,9 @@ pub fn look(now: u64) -> Option<u64> {
             cpu.hand_over.distrust();
         }
         untie(cpu);
+        if cpu.hand_over.is_tied.load(Relaxed) {
+            *next_look = Some(now + LOOK_NS);
+        }
     }
     spread();
     *next_look

@@ -523,8 +523,12 @@ pub fn has_processor(mask: &[u64], number: u32) -> bool {
 /// Has the host run a thread of the container on these processors alone.
 ///
 /// # Errors
-/// ESRCH where it has ended, EINVAL where the container was given none of them.
+/// ESRCH where it has ended or has no id yet, EINVAL where the container was given none of them.
 pub fn run_on(tid: u32, mask: &[u64; MASK_WORDS]) -> Result<()> {
+    if tid == 0 {
+        // The host would take the caller.
+        return Err(Errno::ESRCH);
+    }
     #[cfg(target_os = "none")]
     {
         let args = [u64::from(tid), size_of_val(mask) as u64, mask.as_ptr() as u64, 0, 0, 0];

@@ -64,6 +64,8 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         gid: user.gid,
         groups: user.groups,
         umask: if rootfs.is_none() { umask() } else { PODMAN_UMASK },
+        // What `xc do` runs is a program like others of this machine.
+        is_init: rootfs.is_some(),
         nice: rustix::process::getpriority_process(None).unwrap_or(0),
         limits: if rootfs.is_none() { limits() } else { Vec::new() },
         mounts: mounts.list,

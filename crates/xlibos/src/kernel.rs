@@ -20,7 +20,7 @@ use abi::stats::OUTSIDE_CALLS;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::TrapFrame;
 use machine::cpu::Cpu;
 use machine::host::Wait;
@@ -57,6 +57,13 @@ fn is_traced() -> bool {
 #[must_use]
 pub fn config() -> Option<Arc<Config>> {
     GLOBAL.lock().config.clone()
+}
+
+static HAS_INIT: AtomicBool = AtomicBool::new(true);
+
+/// Whether the first process is an init, which gets those signals alone that it has handlers for.
+pub fn has_init() -> bool {
+    HAS_INIT.load(Ordering::Relaxed)
 }
 
 // ---------------------------------------------------------------- entries
@@ -292,6 +299,7 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
         global.config = Some(Arc::clone(&config));
         global.service = Some(machine::cpu::current());
     }
+    HAS_INIT.store(config.is_init, Ordering::Relaxed);
     let flags = if config.stats { COUNT } else { 0 } | if config.strace { TRACE } else { 0 };
     COUNTING.store(flags, Ordering::Relaxed);
     crate::syscall::system::set_hostname(config.hostname.as_bytes());

@@ -64,8 +64,32 @@ fn what_is_no_program_is_126_or_127_and_named() {
 
 #[test]
 fn a_program_killed_by_a_signal_is_128_plus_its_number() {
-    // The first process of a pid namespace ignores what it has no handler for, so a child dies.
     assert_eq!(status_and_error(&["bash", "-c", "sh -c 'kill -9 $$'; exit $?"]).0, Some(137));
+    // What `xc do` runs is no init.
+    for (script, status) in [("kill -TERM $$; echo alive >&2", 143), ("kill -9 $$; echo alive >&2", 137)] {
+        assert_eq!(status_and_error(&["sh", "-c", script]), (Some(status), String::new()));
+    }
+    assert_eq!(status_and_error(&["perl", "-e", "alarm 1; sleep"]), (Some(142), String::new()));
+    assert_eq!(
+        status_and_error(&["perl", "-e", "pipe R, W; close R; syswrite W, 1; exit 3"]),
+        (Some(141), String::new())
+    );
+}
+
+#[test]
+fn the_first_program_of_a_root_is_an_init() {
+    let mut command = Command::new(xc());
+    command.args([
+        "run",
+        "--rootfs",
+        &programs::debian("root"),
+        "--read-only",
+        "--",
+        "sh",
+        "-c",
+        "kill -TERM $$; exit 3",
+    ]);
+    assert_eq!(run(command).status.code(), Some(3));
 }
 
 #[test]

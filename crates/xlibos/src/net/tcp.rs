@@ -145,15 +145,17 @@ impl TcpSocket {
         let capacity = self.options.receive_buffer.load(Ordering::Relaxed);
         let (mine, theirs) = Connection::pair(Framing::Bytes, capacity, &client.queue, &server.queue);
         server.state.lock().role = Role::Connected { connection: Arc::new(theirs), peer: local, is_told: true };
+        // Before it can be found in the row of those that wait.
+        client.state.lock().role = Role::Connecting(to);
         {
             let mut state = self.state.lock();
             let Role::Listening { backlog, pending, waiting } = &mut state.role else {
+                drop(state);
+                client.state.lock().role = Role::Idle;
                 return Err(Errno::ECONNREFUSED);
             };
             if pending.len() > *backlog {
                 waiting.push_back(Arc::downgrade(client));
-                drop(state);
-                client.state.lock().role = Role::Connecting(to);
                 return Ok(());
             }
             pending.push_back(server);
@@ -167,9 +169,11 @@ impl TcpSocket {
     /// The backlog has room: the first client that waits still comes in.
     fn admit_waiting(&self) {
         loop {
-            let next = match &mut self.state.lock().role {
-                Role::Listening { waiting, .. } => waiting.pop_front(),
-                _ => None,
+            let (own, next) = {
+                let mut state = self.state.lock();
+                let Role::Listening { waiting, .. } = &mut state.role else { return };
+                let next = waiting.pop_front();
+                (state.local, next)
             };
             let Some(client) = next else { return };
             let Some(client) = client.upgrade() else { continue };
@@ -177,8 +181,14 @@ impl TcpSocket {
                 let state = client.state.lock();
                 if let Role::Connecting(to) = state.role { state.local.map(|local| (local, to)) } else { None }
             };
-            if let Some((local, to)) = wanted {
-                let _ = self.admit(&client, local, to);
+            // It may have given up and wait for another by now.
+            let is_ours = |to: SocketAddr| {
+                own.is_some_and(|own| own.port() == to.port() && (own.ip().is_unspecified() || own.ip() == to.ip()))
+            };
+            if let Some((local, to)) = wanted.filter(|(_, to)| is_ours(*to)) {
+                if let Err(errno) = self.admit(&client, local, to) {
+                    client.fail_connect(errno);
+                }
                 return;
             }
         }

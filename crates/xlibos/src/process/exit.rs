@@ -157,7 +157,15 @@ fn end_process(process: &Arc<Process>) {
     let (orphans, groups) = {
         let mut tree = tree::lock();
         let orphans = tree.reparent_children(process);
-        (orphans, Vec::from([process.links_of_other().0]))
+        // It may have been what linked its own group, or those of its children, to the session.
+        let own = process.links_of_other();
+        let others =
+            orphans.iter().map(|child| child.links_of_other()).filter(|(pgid, sid)| *pgid != own.0 && *sid == own.1);
+        let mut groups: Vec<_> = others.map(|(pgid, _)| pgid).collect();
+        groups.extend(tree.links_to_session(process.parent(), own).then_some(own.0));
+        groups.sort_unstable();
+        groups.dedup();
+        (orphans, groups)
     };
     for child in &orphans {
         tell_orphan(child);
@@ -199,13 +207,13 @@ fn end_session(process: &Arc<Process>) {
     }
 }
 
-/// Stopped groups that became orphaned are hung up and continued.
+/// Stopped groups that become orphaned with the end of a process are hung up and continued.
 fn hang_up_orphaned_groups(groups: &[super::task::Pid], ended: &Arc<Process>) {
     for &pgid in groups {
         let members: Vec<_> =
             tree::collect_group(pgid).into_iter().filter(|p| p.pid != ended.pid && !p.is_zombie()).collect();
         let stopped = members.iter().any(|p| p.is_stopped());
-        if stopped && tree::lock().is_orphaned(pgid) {
+        if stopped && tree::lock().is_orphaned_without(pgid, Some(ended.pid)) {
             for member in &members {
                 send_process(member, SigInfo::kernel(SIGHUP));
                 send_process(member, SigInfo::kernel(SIGCONT));

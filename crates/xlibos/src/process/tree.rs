@@ -166,14 +166,22 @@ impl Tree {
     /// Whether a group has no member whose parent is in another group of the same session.
     #[must_use]
     pub fn is_orphaned(&self, pgid: Pid) -> bool {
+        self.is_orphaned_without(pgid, None)
+    }
+
+    /// The same, were it not for a member.
+    #[must_use]
+    pub fn is_orphaned_without(&self, pgid: Pid, ended: Option<Pid>) -> bool {
         !self.processes.values().any(|p| {
-            let links = p.links();
-            if links.pgid != pgid || p.is_zombie() {
-                return false;
-            }
-            let Some(parent) = self.processes.get(&p.parent()) else { return false };
-            let parent_links = parent.links_of_other();
-            parent_links.0 != pgid && parent_links.1 == links.session.sid
+            let own = p.links_of_other();
+            own.0 == pgid && !p.is_zombie() && Some(p.pid) != ended && self.links_to_session(p.parent(), own)
         })
+    }
+
+    /// Whether a process is in another group of the same session, by which that group is no orphan.
+    #[must_use]
+    pub fn links_to_session(&self, parent: Pid, (pgid, sid): (Pid, Pid)) -> bool {
+        let links = self.processes.get(&parent).map(|parent| parent.links_of_other());
+        links.is_some_and(|links| links.0 != pgid && links.1 == sid)
     }
 }

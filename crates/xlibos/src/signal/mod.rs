@@ -513,11 +513,10 @@ impl TaskSignals {
 pub fn with_mask<T>(task: &Task, mask: Option<SigSet>, call: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
     let Some(mask) = mask else { return call() };
     task.signals.set_temporary_mask(mask);
-    // The new mask's own mark would end every sleep: what is deliverable is looked at right here.
-    if !task.must_exit() {
-        machine::cpu::current().clear_pending();
-    }
-    let result = if deliver::has_deliverable(task) { Err(crate::Errno::INTERRUPTED) } else { call() };
+    // The new mask's own mark would end every sleep: what there is to do is looked at right here.
+    machine::cpu::current().clear_pending();
+    let result =
+        if task.must_exit() || deliver::has_deliverable(task) { Err(crate::Errno::INTERRUPTED) } else { call() };
     if !matches!(result, Err(crate::Errno::INTERRUPTED)) {
         task.signals.restore_mask();
     }

@@ -82,8 +82,8 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
     if actions.catches(signal) || process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {
         return true;
     }
-    let first = process.pid == 1;
-    if first && actions.get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
+    let is_init = process.pid == 1 && crate::kernel::has_init();
+    if is_init && actions.get(signal).handler == 0 && !matches!(default_action(signal), Default_::Core) {
         // The container's init gets only what it has handlers for, but for SIGKILL and stops from outside;
         // those come through `from_outside`.
         return process.takes_outside_signal(signal);

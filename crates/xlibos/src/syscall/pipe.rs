@@ -171,10 +171,10 @@ fn wait_with_bytes(target: &Pipe) -> Result<()> {
     let has_room = || (target.room() > 0 || target.has_no_readers()).then_some(());
     while let Err(errno) = wait_until(&[target.write_queue()], None, has_room) {
         let Some(task) = Task::current() else { return Err(errno) };
+        machine::cpu::current().clear_pending();
         if task.must_exit() || has_deliverable(task) {
             return Err(errno);
         }
-        machine::cpu::current().clear_pending();
         crate::quiesce::stand(task);
     }
     Ok(())

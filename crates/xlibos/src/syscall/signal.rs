@@ -107,9 +107,12 @@ pub(super) fn rt_sigtimedwait(
     task.signals.set_temporary_mask(task.signals.mask().without(wanted));
     machine::cpu::current().clear_pending();
     let queue = WaitQueue::new();
-    let waited = with_kept_deadline(task, timeout_ns, |deadline| {
-        wait_until(&[&queue], deadline, || deliver::take(task, wanted))
-    });
+    let look = || match deliver::take(task, wanted) {
+        // What came before the mark was cleared would not end the sleep.
+        None if task.must_exit() || deliver::has_deliverable(task) => Some(Err(Errno::INTERRUPTED)),
+        found => found.map(Ok),
+    };
+    let waited = with_kept_deadline(task, timeout_ns, |deadline| wait_until(&[&queue], deadline, look)?.transpose());
     task.signals.restore_mask();
     let found = waited?.ok_or(Errno::EAGAIN)?;
     if !info.is_null() {

@@ -50,6 +50,37 @@ cases! { jobs;
             Ok(())
         })?.succeeds()?;
     }
+    fn stopped_members_of_an_orphaned_group_outlive_the_others() {
+        child(|| {
+            sys!(setsid)?;
+            let stopped = child(|| sys!(kill, pid()?, c::SIGSTOP).map(drop).map_err(Into::into))?;
+            let mut status = 0i32;
+            sys!(wait4, stopped.pid, &mut status, c::WUNTRACED, 0)?;
+            child(|| Ok(()))?.succeeds()?;
+            sys!(kill, stopped.pid, c::SIGCONT)?;
+            stopped.succeeds()
+        })?.succeeds()?;
+    }
+    fn stopped_groups_are_hung_up_where_a_parent_was_their_link() {
+        child(|| {
+            sys!(setsid)?;
+            let [reader, writer] = pipe(0)?;
+            child(|| {
+                let job = child(|| {
+                    sys!(setpgid, 0, 0)?;
+                    sys!(kill, pid()?, c::SIGSTOP)?;
+                    loop { sys!(pause).ok(); }
+                })?;
+                let mut status = 0i32;
+                sys!(wait4, job.pid, &mut status, c::WUNTRACED, 0)?;
+                Ok(())
+            })?.succeeds()?;
+            // It ends with the last writer.
+            close(writer)?;
+            assert_eq!(read(reader, 1)?, b"");
+            Ok(())
+        })?.succeeds()?;
+    }
     fn interrupt_and_quit_characters() {
         for (byte, number) in [(3u8, c::SIGINT), (0x1c, c::SIGQUIT)] {
             let pty = Pty::new()?;

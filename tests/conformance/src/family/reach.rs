@@ -86,6 +86,17 @@ cases! { reach;
         sys!(poll, &mut c::pollfd { fd: next, events: c::POLLOUT, revents: 0 }, 1, -1)?;
         sys!(connect, next, &to, 16)?;
     }
+    fn who_waits_elsewhere_by_now_is_not_let_in() {
+        let (first, second) = (full_listener()?, full_listener()?);
+        let client = int(sys!(socket, c::AF_INET, c::SOCK_STREAM | c::SOCK_NONBLOCK, 0)?);
+        assert_errno(sys!(connect, client, &local(port(first)?), 16), c::EINPROGRESS);
+        sys!(connect, client, &[0u8; 16], 16)?;
+        assert_errno(sys!(connect, client, &local(port(second)?), 16), c::EINPROGRESS);
+        sys!(accept, first, 0, 0)?;
+        assert_errno(sys!(getpeername, client, &mut [0u8; 16], &mut 16i32), c::ENOTCONN);
+        sys!(fcntl, first, c::F_SETFL, c::O_NONBLOCK)?;
+        assert_errno(sys!(accept, first, 0, 0), c::EAGAIN);
+    }
     fn data_with_the_first_packet() {
         let client = int(sys!(socket, c::AF_INET, c::SOCK_STREAM | c::SOCK_NONBLOCK, 0)?);
         let to = local(port(full_listener()?)?);

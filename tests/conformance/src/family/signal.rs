@@ -7,6 +7,24 @@ use libc as c;
 use signal::{LAST, bit};
 
 cases! { signal;
+    fn a_kill_reaches_who_waits_for_another_signal() {
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+        for round in 0..1000u32 {
+            let up = Gate::new()?;
+            let waits = child(|| {
+                up.open()?;
+                loop {
+                    sys!(rt_sigtimedwait, &bit(c::SIGUSR1), 0, 0, 8).ok();
+                }
+            })?;
+            up.pass()?;
+            sys!(kill, waits.pid, c::SIGUSR1)?;
+            // At another moment of its way back into the wait each time.
+            (0..round % 50 * 200).for_each(|_| core::hint::spin_loop());
+            sys!(kill, waits.pid, c::SIGKILL)?;
+            waits.dies_of(c::SIGKILL)?;
+        }
+    }
     fn handler_runs_before_kill_returns() {
         signal::record(c::SIGUSR1, 0)?;
         sys!(kill, pid()?, c::SIGUSR1)?;

@@ -65,6 +65,7 @@ fn config() -> Config {
         gid: 0,
         groups: Vec::new(),
         umask: 0o022,
+        is_init: true,
         nice: 0,
         limits: Vec::new(),
         mounts: vec![
