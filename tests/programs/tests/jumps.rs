@@ -136,6 +136,22 @@ fn an_object_that_a_program_loads_itself_comes_to_jump() {
 }
 
 #[test]
+fn texts_without_a_file_are_what_they_were_beside_others_in_children_and_in_part() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = build_static("texts.c", directory.path());
+    // Its headers lie in the segment that is executed.
+    let alone = ["-O2", "-nostdlib", "-static-pie", "-Wl,-e,run", "-Wl,--eh-frame-hdr", "-Wl,-z,noseparate-code"];
+    let object = compile("object.c", &alone, directory.path());
+    let words = [program.to_str().expect("name"), object.to_str().expect("name")];
+    let on_host = run(programs::on_host(&words)).stdout;
+    let expected = String::from_utf8_lossy(&on_host).into_owned();
+    assert!(expected.contains("all of it moved") && !expected.contains("FAIL"), "on the host: {expected}");
+    let (output, report) = report(&words);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+    assert!(report["jumps"].as_u64().is_some_and(|jumps| jumps > 10_000), "{report}");
+}
+
+#[test]
 fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     let directory = tempfile::tempdir().expect("directory");
     let program = build_static("handlers.cc", directory.path());

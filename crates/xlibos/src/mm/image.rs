@@ -338,9 +338,6 @@ impl Mm {
             }
             !is_gone
         });
-        if !removed.is_empty() {
-            state.forget_aside();
-        }
     }
 
     /// The original place of a moved instruction; other addresses stay. A guest never sees a stub.

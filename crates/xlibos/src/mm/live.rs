@@ -79,9 +79,10 @@ impl Mm {
     }
 }
 
-/// Text that no file is behind, and nobody can write.
+/// Text that no file is behind, nobody can write, and a forked child has as it is.
 fn is_live_text(vma: &Vma) -> bool {
-    vma.prot == TEXT && !vma.is_shared() && matches!(vma.backing, Backing::Zero) && !vma.is_patched()
+    let other = VmaFlags::SHARED | VmaFlags::PATCHED | VmaFlags::DONTFORK | VmaFlags::WIPEONFORK;
+    vma.prot == TEXT && matches!(vma.backing, Backing::Zero) && !vma.flags.intersects(other)
 }
 
 impl State {
@@ -136,37 +137,22 @@ impl State {
         Ok(())
     }
 
-    /// Puts the own pages of such text back into their place: in one step, for threads may run in it.
+    /// Puts the own pages of all text that a range touches back into their place: in one step, for threads may run in it, and
+    /// whole, for the host takes what comes back in pieces for several mappings.
     ///
     /// # Errors
     /// ENOMEM where the host has too many mappings.
     pub(super) fn bring_back(&mut self, range: &Range<u64>) -> Result<()> {
-        if self.aside.is_empty() {
-            return Ok(());
-        }
-        let is_patched = |vma: &&Vma| vma.flags.contains(VmaFlags::PATCHED);
-        let parts: Vec<Vma> = self.tree.overlapping(range.clone()).filter(is_patched).cloned().collect();
-        for part in parts.iter().map(|vma| vma.clipped(range)) {
-            // One that was given up may have been in the same place before.
-            let own = self.aside.iter().rev().find(|aside| aside.text.contains(&part.start)).ok_or(Errno::EFAULT)?;
-            let from = own.kept.start + (part.start - own.text.start);
-            host::mremap(from, part.len(), part.len(), MAYMOVE | FIXED, part.start)?;
-            self.tree.update(part.start..part.end, |vma| vma.flags -= VmaFlags::PATCHED);
+        let touches = |aside: &Aside| aside.text.start < range.end && range.start < aside.text.end;
+        while let Some(at) = self.aside.iter().position(touches) {
+            let Some(Aside { text, kept }) = self.aside.get(at).cloned() else { break };
+            let len = text.end - text.start;
+            host::mremap(kept.start, len, len, MAYMOVE | FIXED, text.start)?;
+            self.aside.swap_remove(at);
+            self.tree.unkeep(&kept);
+            self.tree.update(text, |vma| vma.flags -= VmaFlags::PATCHED);
         }
         Ok(())
-    }
-
-    /// Gives up pages whose text is no more.
-    pub(super) fn forget_aside(&mut self) {
-        let tree = &mut self.tree;
-        self.aside.retain(|aside| {
-            let is_used = tree.overlapping(aside.text.clone()).any(|vma| vma.flags.contains(VmaFlags::PATCHED));
-            if !is_used {
-                let _ = host::munmap(aside.kept.start, aside.kept.end - aside.kept.start);
-                tree.unkeep(&aside.kept);
-            }
-            is_used
-        });
     }
 }
 

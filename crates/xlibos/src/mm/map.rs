@@ -142,6 +142,7 @@ impl Mm {
             Placement::Fixed => {
                 let addr = plan.wish.addr;
                 state.check_not_kept(&(addr..addr + plan.len))?;
+                state.bring_back(&(addr..addr + plan.len))?;
                 let patched = self.text_handle(plan, addr);
                 plan.map_on_host(addr, HOST_FIXED, patched)?;
                 is_patched = patched.is_some();

@@ -76,6 +76,8 @@ pub(super) fn refill(vma: &Vma, range: &Range<u64>) -> Result<()> {
 
 impl State {
     fn remap(&mut self, r: &Remap, after: &mut After) -> Result<u64> {
+        // What is patched is a mapping of its own here, and not for the guest.
+        self.bring_back(&(r.addr..r.addr.saturating_add(r.old_len)))?;
         let vma = self.tree.find(r.addr).cloned().ok_or(Errno::EFAULT)?;
         if r.flags & (FIXED | DONTUNMAP) != 0 {
             return self.remap_to(r, &vma, after);

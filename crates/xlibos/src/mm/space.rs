@@ -253,6 +253,7 @@ impl State {
         if machine::heap::is_short() && self.tree.is_inside_one(&range) {
             return Err(Errno::ENOMEM);
         }
+        self.bring_back(&range)?;
         if self.tree.is_one(&range) {
             host::munmap(range.start, range.end - range.start)?;
             return Ok(self.tree.remove(range));
