@@ -7,23 +7,24 @@ use libc as c;
 use signal::{LAST, bit};
 
 cases! { signal;
-    fn a_kill_reaches_who_waits_for_another_signal() {
+    fn others_reach_who_waits_for_one_signal() {
+        /// At each moment of the way back into the wait, many times.
+        const ROUNDS: usize = 20_000;
+        let handled = memory::atomic64(memory::map(memory::PAGE, memory::RW, c::MAP_SHARED | c::MAP_ANONYMOUS, -1)?);
+        HANDLED.store(core::ptr::from_ref(handled).addr(), SeqCst);
         signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
-        for round in 0..1000u32 {
-            let up = Gate::new()?;
-            let waits = child(|| {
-                up.open()?;
-                loop {
-                    sys!(rt_sigtimedwait, &bit(c::SIGUSR1), 0, 0, 8).ok();
-                }
-            })?;
-            up.pass()?;
+        signal::handle(c::SIGUSR2, counts_in_shared_memory, 0)?;
+        let waits = child(|| loop {
+            sys!(rt_sigtimedwait, &bit(c::SIGUSR1), 0, 0, 8).ok();
+        })?;
+        for round in 0..ROUNDS {
             sys!(kill, waits.pid, c::SIGUSR1)?;
-            // At another moment of its way back into the wait each time.
-            (0..round % 50 * 200).for_each(|_| core::hint::spin_loop());
-            sys!(kill, waits.pid, c::SIGKILL)?;
-            waits.dies_of(c::SIGKILL)?;
+            (0..round % 512).for_each(|_| core::hint::spin_loop());
+            sys!(kill, waits.pid, c::SIGUSR2)?;
+            until(|| usize::try_from(handled.load(SeqCst)) == Ok(round + 1));
         }
+        waits.kill(c::SIGKILL)?;
+        waits.dies_of(c::SIGKILL)?;
     }
     fn handler_runs_before_kill_returns() {
         signal::record(c::SIGUSR1, 0)?;
@@ -478,4 +479,11 @@ fn queue_info(number: i32, code: i32, value: u64) -> [u64; 16] {
     info[1] = u64::from(code.cast_unsigned());
     info[3] = value;
     info
+}
+
+/// Where a counter lies that processes share.
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn counts_in_shared_memory(_: i32) {
+    memory::atomic64(HANDLED.load(SeqCst)).fetch_add(1, SeqCst);
 }
