@@ -130,9 +130,24 @@ impl core::fmt::Debug for Cpu {
     }
 }
 
-/// Host calls with numbers of [`LOW`] and more that are counted, each by itself; the last slot has what is in no list.
-const HIGH: [u16; 15] = [56, 60, 131, 202, 203, 219, 228, 233, 234, 281, 288, 324, 327, 328, 334];
+/// Host calls with numbers below are counted in the slots of their numbers.
 const LOW: usize = 48;
+/// The others that are allowed, each with a slot by itself behind those; the last slot has what is not.
+const HIGH: [u16; COUNTED - LOW - 1] = high_calls();
+
+const fn high_calls() -> [u16; COUNTED - LOW - 1] {
+    let mut high = [u16::MAX; COUNTED - LOW - 1];
+    let (mut at, mut count) = (0, 0);
+    while at < abi::hostcall::HOST_CALLS.len() {
+        let number = abi::hostcall::HOST_CALLS[at].number;
+        if number >= LOW as u32 {
+            high[count] = number as u16;
+            count += 1;
+        }
+        at += 1;
+    }
+    high
+}
 
 /// Slot of a host call's counter.
 fn counter_slot(nr: u64) -> usize {

@@ -73,8 +73,9 @@ pub(crate) struct HandOver {
 #[derive(Debug)]
 #[repr(C)]
 struct Family {
-    /// How many since it last waited for one, when it began to make the last one, and when it could go on; 0 where it never did.
+    /// How many since it last waited for one.
     made: Cell<u32>,
+    /// When it began to make the last one, and when it could go on.
     begun_at: Cell<u64>,
     made_at: Cell<u64>,
     /// Whether it waits for its only one, with nothing done meanwhile.
@@ -453,10 +454,9 @@ pub fn resumes() {
     cpu::current().hand_over.family.made_at.set(crate::clock::monotonic_ns());
 }
 
-/// The caller is about to wait for a child, or to look whether one has ended.
+/// The caller is about to wait for a child.
 pub fn waits_for_child() {
-    let own = cpu::current();
-    own.hand_over.family.waits(crate::clock::monotonic_ns());
+    cpu::current().hand_over.family.waits(crate::clock::monotonic_ns());
 }
 
 /// It has one that ended.

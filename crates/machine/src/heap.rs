@@ -7,7 +7,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use talc::TalcLock;
-use talc::base::{Talc, binning::Binning};
+use talc::base::{CHUNK_UNIT, Talc, binning::Binning};
 use talc::source::Source;
 
 /// Bytes that stay for calls that are under way, and for those that give memory back, when guests get no more.
@@ -51,7 +51,7 @@ unsafe impl Source for Unused {
         let Unused { start, end } = talc.source;
         let old = NonNull::new(start as *mut u8).ok_or(())?;
         // Talc's own words and the alignment come on top.
-        let wanted = layout.size().checked_add(layout.align() + STEP).ok_or(())?;
+        let wanted = layout.size().checked_add(layout.align() + 2 * CHUNK_UNIT).ok_or(())?;
         let grown = start.checked_add(wanted.next_multiple_of(STEP)).ok_or(())?.min(end);
         // SAFETY: the heap ends at `start`, and nothing else uses what is up to `end`.
         talc.source.start = unsafe { talc.extend(old, grown as *mut u8) }.as_ptr() as usize;

@@ -178,6 +178,7 @@ impl Broker {
             options,
         }
     }
+
     /// Whether the container asked for nothing since the last call. Then it is at rest: [`Options::awake`] is called with the
     /// next request.
     pub fn rest(&self) -> bool {

@@ -12,7 +12,7 @@ use super::space::{Mm, State};
 use super::vma::{Backing, Prot, Vma, VmaFlags};
 use super::{PAGE, page_align};
 use crate::fs::image_of_memory;
-use crate::process::elf;
+use crate::process::elf::{self, HEADER, PHENT, PT_LOAD};
 use crate::{Errno, Result};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -28,9 +28,7 @@ const MOST_PIECES: usize = 32;
 const MOST_BYTES: u64 = 64 << 20;
 /// How far from the object its stubs may lie.
 const REACH: u64 = 1 << 30;
-const HEADER: usize = 64;
-const PROGRAM_HEADER: usize = 56;
-const PT_LOAD: u32 = 1;
+const PROGRAM_HEADER: usize = PHENT as usize;
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 const TEXT: Prot = Prot::READ.union(Prot::EXEC);
 

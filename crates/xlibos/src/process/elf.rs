@@ -3,7 +3,8 @@
 use crate::{Errno, Result};
 use alloc::vec::Vec;
 
-const PT_LOAD: u32 = 1;
+/// A segment that is mapped.
+pub const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const ET_EXEC: u16 = 2;

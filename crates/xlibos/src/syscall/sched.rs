@@ -26,9 +26,10 @@ const LIMIT_RTPRIO: usize = 14;
 
 /// Lets others run: sched_yield(2), see [`crate::process::yields`].
 pub(super) fn sched_yield(task: &Task) -> Result<()> {
-    if task.yields.note(machine::clock::monotonic_ns()) {
-        // A notification or an interrupt ends it early, and is looked at on the way out.
-        let _ = machine::sync::park(Some(machine::clock::monotonic_ns()));
+    let now = machine::clock::monotonic_ns();
+    if task.yields.note(now) {
+        // As short as can be: until now. A notification or an interrupt ends it early, and is looked at on the way out.
+        let _ = machine::sync::park(Some(now));
     }
     Ok(())
 }
