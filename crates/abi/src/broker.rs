@@ -450,7 +450,7 @@ pub struct Text {
     pub vaddr: u64,
 }
 
-/// A piece of a stub: virtual addresses.
+/// A piece of a stub, or a hole in the text through which a short jump leads to one: virtual addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// First address.

@@ -1,5 +1,6 @@
 //! What a plan says, and how program counters translate between text and stubs.
 
+use crate::select::JUMP_LEN;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, Range};
@@ -343,9 +344,20 @@ impl Plan {
         (pc < moved.stub_end).then_some(moved)
     }
 
-    /// The program counter to report for `pc`: the same outside stubs.
+    /// The holes between a site's short jump and its stub, each with the address that it stands for; in the order of
+    /// the sites.
+    pub fn hops(&self) -> impl Iterator<Item = (Range<u64>, u64)> {
+        self.patches.iter().filter_map(|patch| {
+            let &[_, distance] = &*patch.bytes else { return None };
+            let hole = patch.range().end.checked_add_signed(distance.cast_signed().into())?;
+            Some((hole..hole.checked_add(JUMP_LEN)?, patch.vaddr))
+        })
+    }
+
+    /// The program counter to report for `pc`: the same outside stubs and holes.
     pub fn original_pc(&self, pc: u64) -> u64 {
-        self.moved_at(pc).map_or(pc, |moved| moved.original)
+        let hop = || self.hops().find(|(hole, _)| hole.contains(&pc)).map_or(pc, |(_, site)| site);
+        self.moved_at(pc).map_or_else(hop, |moved| moved.original)
     }
 
     /// Where execution must go on for a guest that wants to run at `pc`: the instruction's copy if it has one

@@ -83,6 +83,9 @@ fn padding_nearby_takes_the_long_jump() {
     let hole = jump_target(&short, TEXT + 2);
     assert_eq!(hole, TEXT + 5);
     assert_eq!(jump_target(&patch_at(&plan, hole), hole), site.stub_start);
+    // Between the two jumps a thread is still at the site.
+    assert!((hole..hole + 5).all(|pc| plan.original_pc(pc) == TEXT + 2));
+    assert_eq!([hole - 1, hole + 5].map(|pc| plan.original_pc(pc)), [hole - 1, hole + 5]);
 }
 
 #[test]

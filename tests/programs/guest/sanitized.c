@@ -37,6 +37,9 @@ int main(int argc, char **argv) {
     memset(block, 'x', 10);
     if (!strcmp(fault, "overflow")) ((volatile char *)block)[10] = 1;
     free(block);
+    volatile int most = 0x7fffffff;
+    if (!strcmp(fault, "overflows")) return most + argc != 0;
+    if (!strcmp(fault, "nowhere")) *(volatile int *)(argc * 8ul) = 1;
     if (!strcmp(fault, "free")) return ((volatile char *)block)[3];
     return 0;
 }

@@ -166,6 +166,28 @@ fn handlers_of_a_static_program_return_by_a_jump_and_unwind() {
     assert_eq!(copied.stdout, [on_host.stdout.as_slice(), &on_host.stdout].concat(), "{copied:?}");
 }
 
+/// Each instruction of a stub, and the two jumps that lead to one of tier 2: with as many signals as meet the thread
+/// between those some times.
+#[test]
+fn handlers_unwind_out_of_what_they_interrupt_at_sites_of_each_tier() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = compile("unwinds.cc", &["-O2", "-pthread", "-fnon-call-exceptions"], directory.path());
+    let name = program.to_str().expect("name");
+    for tier in 1..=3 {
+        let number = tier.to_string();
+        let on_host = run(programs::on_host(&[name, &number, "300"])).stdout;
+        let expected = String::from_utf8_lossy(&on_host).into_owned();
+        assert!(expected.contains("many calls") && !expected.contains("FAIL"), "on the host: {expected}");
+        let (output, report) = report(&[name, &number, "12000"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "tier {tier}: {output:?}");
+        assert!(report["jumpsByTier"][tier - 1].as_u64().is_some_and(|jumps| jumps > 200_000), "{tier}: {report}");
+        // As text that comes to its image while it runs, and that has it from the start.
+        let script = "cp $0 /tmp/p; /tmp/p $1 300; /tmp/p $1 300";
+        let copied = run(programs::in_container(&["sh", "-c", script, name, &number]));
+        assert_eq!(String::from_utf8_lossy(&copied.stdout), expected.repeat(2), "tier {tier}: {copied:?}");
+    }
+}
+
 #[test]
 fn ninety_nine_of_a_hundred_calls_jump() {
     let build = "echo 'int main(){return 0;}' > /tmp/a.c && gcc -O2 /tmp/a.c -o /tmp/a && /tmp/a";

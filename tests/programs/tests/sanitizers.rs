@@ -14,8 +14,9 @@ fn build(directory: &Path, sanitizer: &str) -> String {
 fn findings(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let kind = |line: &str| {
-        let kinds = ["heap-buffer-overflow", "heap-use-after-free", "data race"];
-        kinds.iter().find(|kind| line.starts_with("SUMMARY") && line.contains(*kind)).map(|kind| (*kind).to_owned())
+        let kinds = ["heap-buffer-overflow", "heap-use-after-free", "data race", "SEGV", "signed integer overflow"];
+        let tells = line.starts_with("SUMMARY") || line.contains("runtime error");
+        kinds.iter().find(|kind| tells && line.contains(*kind)).map(|kind| (*kind).to_owned())
     };
     let place = |line: &str| {
         line.contains("sanitized.c:").then(|| line.split_once(" in ").map_or(line, |(_, place)| place).to_owned())
@@ -45,10 +46,15 @@ fn compare(sanitizer: &str, faults: &[&str]) {
 
 #[test]
 fn address_sanitizer_finds_what_it_finds_on_the_host() {
-    compare("address", &["", "overflow", "free"]);
+    compare("address", &["", "overflow", "free", "nowhere"]);
 }
 
 #[test]
 fn thread_sanitizer_finds_what_it_finds_on_the_host() {
-    compare("thread", &["", "race"]);
+    compare("thread", &["", "race", "nowhere"]);
+}
+
+#[test]
+fn undefined_behaviour_sanitizer_finds_what_it_finds_on_the_host() {
+    compare("undefined", &["", "overflows", "nowhere"]);
 }

@@ -112,6 +112,10 @@ fn layout(work: &Work) -> Option<Image> {
         original: moved.original,
         resumes: matches!(moved.kind, MovedKind::Copy | MovedKind::Enter),
     });
+    // Holes lie in the text, below all stubs.
+    let hops = plan.hops().map(|(hole, original)| Moved { start: hole.start, end: hole.end, original, resumes: false });
+    let mut hops: Vec<_> = hops.collect();
+    hops.sort_unstable_by_key(|hop| hop.start);
     let sites = plan.sites.iter().filter(|site| site.kind == Kind::Syscall && site.tier < 4);
     Some(Image {
         span: plan.span.end.checked_sub(plan.span.start)?,
@@ -121,7 +125,7 @@ fn layout(work: &Work) -> Option<Image> {
         stub_offset: plan.stub_file_offset,
         stub_len: u64::try_from(plan.stubs.len()).ok()?,
         text: work.text.iter().filter_map(|&range| patched_text(plan, range)).collect(),
-        moved: moved.collect(),
+        moved: hops.into_iter().chain(moved).collect(),
         sites: sites.map(|site| (site.vaddr, site.tier)).collect(),
     })
 }

@@ -14,7 +14,7 @@ use crate::fs::File;
 use crate::fs::broker;
 use crate::fs::file::MapObject;
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Reply, Request, Text};
+use abi::broker::{Attributes, Moved, Reply, Request, Text};
 use abi::stats::Patched;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -217,19 +217,28 @@ impl Placed {
     }
 
     fn original(&self, pc: u64) -> Option<u64> {
-        self.moved_at(pc).map(|(_, original)| original)
+        self.moved_at(pc).map(|(_, moved)| moved.original.wrapping_add(self.bias))
     }
 
-    /// The piece of a stub at an address: where it starts, and what it stands for.
-    fn moved_at(&self, pc: u64) -> Option<(u64, u64)> {
-        if !self.area.contains(&pc) {
+    /// The piece of a stub, or hole, at an address, with the piece before it.
+    fn moved_at(&self, pc: u64) -> Option<(Option<&Moved>, &Moved)> {
+        if !self.area.contains(&pc) && !self.span.contains(&pc) {
             return None;
         }
         let at = pc.wrapping_sub(self.bias);
         let moved = &self.image.layout.moved;
         let index = moved.partition_point(|moved| moved.start <= at).checked_sub(1)?;
-        let moved = moved.get(index).filter(|moved| at < moved.end)?;
-        Some((moved.start.wrapping_add(self.bias), moved.original.wrapping_add(self.bias)))
+        let found = moved.get(index).filter(|moved| at < moved.end)?;
+        Some((index.checked_sub(1).and_then(|before| moved.get(before)), found))
+    }
+
+    /// Whether single steps that lead to `pc` are none of the guest's: it lies behind the beginning of what stands for
+    /// an instruction, in a hole, or where a call has returned to and no more.
+    fn is_amid(&self, pc: u64) -> bool {
+        self.moved_at(pc).is_some_and(|(before, moved)| {
+            let is_returned = before.is_some_and(|before| !before.resumes && before.original == moved.original);
+            moved.start.wrapping_add(self.bias) != pc || self.span.contains(&pc) || is_returned
+        })
     }
 
     fn resume(&self, pc: u64) -> Option<u64> {
@@ -340,18 +349,25 @@ impl Mm {
         });
     }
 
-    /// The original place of a moved instruction; other addresses stay. A guest never sees a stub.
+    /// The original place of a moved instruction, and the site for the hole that its jump leads through; other
+    /// addresses stay. A guest never sees a stub.
     #[must_use]
     pub fn original_pc(&self, pc: u64) -> u64 {
-        let images = self.images.lock();
-        images.iter().find_map(|placed| placed.original(pc)).unwrap_or(pc)
+        let found = {
+            let images = self.images.lock();
+            images.iter().rev().find_map(|placed| Some((placed.original(pc)?, placed.span.contains(&pc))))
+        };
+        match found {
+            Some((original, is_hole)) if !is_hole || self.is_patched(pc) => original,
+            _ => pc,
+        }
     }
 
-    /// Whether `pc` lies in a stub, behind the beginning of what stands for one instruction.
+    /// Whether single steps that lead to `pc` are none of the guest's.
     #[must_use]
     pub fn is_amid_moved(&self, pc: u64) -> bool {
-        let images = self.images.lock();
-        images.iter().find_map(|placed| placed.moved_at(pc)).is_some_and(|(start, _)| start != pc)
+        let is_amid = self.images.lock().iter().any(|placed| placed.is_amid(pc));
+        is_amid && self.original_pc(pc) != pc
     }
 
     /// Where a guest goes on that wants to run at `pc`: its copy, if the instruction there was moved.
@@ -363,9 +379,12 @@ impl Mm {
             let placed = images.iter().rev().find(|placed| placed.span.contains(&pc));
             placed.and_then(|placed| placed.resume(pc))
         };
-        // The text may have been written since.
-        let is_patched = || self.state().tree.find(pc).is_some_and(Vma::is_patched);
-        copy.filter(|_| is_patched()).unwrap_or(pc)
+        copy.filter(|_| self.is_patched(pc)).unwrap_or(pc)
+    }
+
+    /// Whether text is the image's: it may have been written since.
+    fn is_patched(&self, pc: u64) -> bool {
+        self.state().tree.find(pc).is_some_and(Vma::is_patched)
     }
 
     /// Tier of the site whose call returns to `pc`.
