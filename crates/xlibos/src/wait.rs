@@ -45,11 +45,19 @@ pub const READABLE: Events = Events::IN.union(Events::RDNORM);
 /// Writable.
 pub const WRITABLE: Events = Events::OUT.union(Events::WRNORM);
 
+/// What does not pass when somebody takes what there is.
+const LASTING: Events = Events::ERR.union(Events::HUP);
+
 /// Something other than a sleeping thread that wants to know: an epoll item.
 pub trait Observer: Send + Sync {
     /// The object's state changed; `events` are those that may now hold. Called under the queue's lock: may
-    /// only note it and wake other queues.
-    fn notify(&self, events: Events);
+    /// only note it and wake other queues. Returns whether that woke somebody who will look.
+    fn notify(&self, events: Events) -> bool;
+
+    /// Whether it need not be told where another one of its kind woke somebody: EPOLLEXCLUSIVE.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
 }
 
 enum Waiter {
@@ -84,9 +92,9 @@ impl WaitQueue {
     }
 
     /// Tells every observer, wakes every sleeper that waits for a change, and one of those that
-    /// wait to take something for themselves alone ([`wait_exclusive`]).
-    pub fn wake_one(&self, events: Events) {
-        self.wake_some(events, 1);
+    /// wait to take something for themselves alone ([`wait_exclusive`]); whether there was one of those.
+    pub fn wake_one(&self, events: Events) -> bool {
+        self.wake_some(events, 1)
     }
 
     /// As [`WaitQueue::wake`], for who made the change by an atomic exchange, or below a lock and has released it: both are
@@ -98,19 +106,24 @@ impl WaitQueue {
         }
     }
 
-    fn wake_some(&self, events: Events, exclusive_left: usize) {
+    fn wake_some(&self, events: Events, exclusive: usize) -> bool {
         core::sync::atomic::fence(Ordering::SeqCst);
-        if self.count.load(Ordering::Relaxed) != 0 {
-            self.wake_waiters(events, exclusive_left);
-        }
+        self.count.load(Ordering::Relaxed) != 0 && self.wake_waiters(events, exclusive)
     }
 
-    fn wake_waiters(&self, events: Events, mut exclusive_left: usize) {
+    /// Whether one of at most so many exclusive sleepers was woken.
+    fn wake_waiters(&self, events: Events, exclusive: usize) -> bool {
         let mut sleeper = None;
+        let (mut exclusive_left, mut is_told) = (exclusive, false);
         let waiters = self.waiters.lock();
         for (_, waiter) in waiters.iter() {
             match waiter {
-                Waiter::Observer(observer) => observer.notify(events),
+                Waiter::Observer(observer) if is_told && observer.is_exclusive() => {}
+                Waiter::Observer(observer) => {
+                    // What lasts is for all of them.
+                    let is_for_one = observer.notify(events) && !events.intersects(LASTING);
+                    is_told |= is_for_one && observer.is_exclusive();
+                }
                 Waiter::Thread { exclusive: true, .. } if exclusive_left == 0 => {}
                 Waiter::Thread { cpu, exclusive } => {
                     exclusive_left -= usize::from(*exclusive);
@@ -121,6 +134,7 @@ impl WaitQueue {
         // Usually the only one: it finds the lock free.
         drop(waiters);
         sleeper.into_iter().for_each(machine::sync::unpark);
+        exclusive_left < exclusive
     }
 
     /// Adds an observer under a key of its own (an address, usually).

@@ -40,14 +40,19 @@ pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: u32) -> 
     Ok(NewNode { kind, mode, uid: creds.fsuid, gid })
 }
 
-/// Makes a node in a directory whose lock the caller holds, and where the name is absent.
-pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Dentry>> {
-    if dir.dentry.is_removed() {
+/// Whether a directory takes a name that it has not.
+fn may_make(dir: &Path, creds: &Creds) -> Result<()> {
+    if dir.dentry.is_removed() || !dir.inode().takes_names() {
         return Err(Errno::ENOENT);
     }
-    access::check(&**dir.inode(), creds, MODIFY)?;
-    if matches!(node.kind, NewKind::CharDevice(_) | NewKind::BlockDevice(_)) {
-        // CAP_MKNOD, which no container has.
+    access::check(&**dir.inode(), creds, MODIFY)
+}
+
+/// Makes a node in a directory whose lock the caller holds, and where the name is absent.
+pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Dentry>> {
+    may_make(dir, creds)?;
+    if matches!(node.kind, NewKind::CharDevice(1..) | NewKind::BlockDevice(_)) {
+        // CAP_MKNOD, which no container has. The device 0:0 of overlays, a name that is gone, needs none.
         return Err(Errno::EPERM);
     }
     let inode = dir.inode().create(name, node)?;
@@ -95,10 +100,7 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
     if !Arc::ptr_eq(&target.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }
-    if dir.dentry.is_removed() {
-        return Err(Errno::ENOENT);
-    }
-    access::check(&**dir.inode(), creds, MODIFY)?;
+    may_make(dir, creds)?;
     if target.inode().kind() == Kind::Directory {
         return Err(Errno::EPERM);
     }
@@ -220,15 +222,12 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -
     let _changing = lock_both(&from.dir.dentry, &to.dir.dentry)?;
     let moved = from.dir.dentry.child_locked(&from.last.name)?.ok_or(Errno::ENOENT)?;
     let target = to.dir.dentry.child_locked(&to.last.name)?;
-    if Some(&*moved as *const Dentry) == target.as_deref().map(core::ptr::from_ref) {
-        return if mode == RenameMode::NoReplace { Err(Errno::EEXIST) } else { Ok(()) };
-    }
     check_rename(from, to, &moved, target.as_ref(), mode)?;
-    check_rename_access(from, to, (&moved, target.as_deref()), mode, creds)?;
-    let same_file = target.as_ref().is_some_and(|t| t.inode().id() == moved.inode().id());
-    if same_file && mode == RenameMode::Replace {
+    if target.as_ref().is_some_and(|target| target.inode().id() == moved.inode().id()) {
+        // Two names of one file: nothing is done, and nobody's rights are asked for.
         return Ok(());
     }
+    check_rename_access(from, to, (&moved, target.as_deref()), mode, creds)?;
     from.dir.inode().rename(&from.last.name, to.dir.inode(), &to.last.name, mode)?;
     match (&target, mode) {
         (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, target)?,
@@ -306,7 +305,7 @@ fn check_rename_access(
     mode: RenameMode,
     creds: &Creds,
 ) -> Result<()> {
-    if to.dir.dentry.is_removed() {
+    if to.dir.dentry.is_removed() || target.is_none() && !to.dir.inode().takes_names() {
         return Err(Errno::ENOENT);
     }
     check_removable(from.dir, moved, Wanted::Any, creds)?;

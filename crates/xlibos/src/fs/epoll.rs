@@ -11,13 +11,14 @@ use super::file::{File, FileOps};
 use crate::wait::{Deadline, Events, READABLE, WaitQueue, wait_exclusive};
 use crate::{Errno, Result};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use machine::sync::Mutex;
 
 /// EPOLLEXCLUSIVE.
-const EXCLUSIVE: u32 = 1 << 28;
+pub(super) const EXCLUSIVE: u32 = 1 << 28;
 /// EPOLLWAKEUP: has no meaning here, and Linux drops it without CAP_BLOCK_SUSPEND.
 const WAKEUP: u32 = 1 << 29;
 /// EPOLLONESHOT.
@@ -257,6 +258,13 @@ impl FileOps for Epoll {
 
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[eventpoll]".to_vec()
+    }
+
+    /// One line an item.
+    fn describe_more(&self) -> Vec<u8> {
+        let items: Vec<_> = self.items.lock().iter().map(|(key, item)| (key.1, Arc::clone(item))).collect();
+        let line = |(fd, item): &(i32, Arc<Item>)| item.describe(*fd);
+        items.iter().filter_map(line).collect::<String>().into_bytes()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,9 +1,12 @@
 //! One file in an epoll, and what its items share with the epoll.
 
-use super::epoll::{EDGE, Epoll, Key, ONESHOT};
+use super::epoll::{EDGE, EXCLUSIVE, Epoll, Key, ONESHOT};
 use super::file::{CloseWatcher, File, FileOps};
+use super::inode::kernel_dev;
 use crate::wait::{Events, Observer, READABLE, WaitQueue};
 use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -119,6 +122,18 @@ impl Item {
         self.interest.store(interest | ALWAYS.bits(), Ordering::SeqCst);
     }
 
+    /// What /proc/PID/fdinfo says of it; None where its file has gone.
+    pub(super) fn describe(&self, fd: i32) -> Option<String> {
+        let file = self.file()?;
+        let (interest, data, position) = (self.interest(), self.data.load(Ordering::SeqCst), file.current_position());
+        let id = file.path().map(|path| path.inode().id());
+        let (ino, dev) = id.map_or_else(|| (file.ops().stat().map_or(0, |stat| stat.ino), 0), |id| (id.ino, id.dev));
+        let device = kernel_dev(dev);
+        Some(format!(
+            "tfd: {fd:8} events: {interest:8x} data: {data:16x}  pos:{position} ino:{ino:x} sdev:{device:x}\n"
+        ))
+    }
+
     /// Key under which the file's queue knows the item.
     fn observer_key(&self) -> u64 {
         core::ptr::from_ref(self).addr() as u64
@@ -207,13 +222,17 @@ impl Item {
 }
 
 impl Observer for Item {
-    fn notify(&self, events: Events) {
+    fn notify(&self, events: Events) -> bool {
         let wanted = self.wanted();
         if wanted.is_empty() || !events.intersects(wanted) || self.is_removed.load(Ordering::SeqCst) {
-            return;
+            return false;
         }
         self.enqueue();
-        self.shared.queue.wake_one(READABLE);
+        self.shared.queue.wake_one(READABLE)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.interest() & EXCLUSIVE != 0
     }
 }
 

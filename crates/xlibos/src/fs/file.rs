@@ -610,10 +610,10 @@ impl File {
     }
 
     fn check_offset_use(&self, allowed: bool) -> Result<()> {
-        if !allowed {
-            return Err(Errno::EBADF);
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE);
         }
-        if self.ops.is_seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
+        if allowed { Ok(()) } else { Err(Errno::EBADF) }
     }
 
     /// Repeats a transfer until it answers other than EAGAIN, unless it must not wait.

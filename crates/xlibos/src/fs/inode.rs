@@ -344,6 +344,12 @@ pub trait Inode: Send + Sync + Any {
         0
     }
 
+    /// Whether a name that is absent may come to be: where not, it is not found by those who would make it either,
+    /// whatever their rights.
+    fn takes_names(&self) -> bool {
+        true
+    }
+
     /// Makes a node; the name does not exist.
     ///
     /// # Errors
@@ -576,6 +582,13 @@ pub fn new_anonymous_ino() -> u64 {
 pub fn make_dev(major: u32, minor: u32) -> u64 {
     let (major, minor) = (u64::from(major), u64::from(minor));
     (minor & 0xff) | (major & 0xfff) << 8 | (minor & !0xff) << 12 | (major & !0xfff) << 32
+}
+
+/// A device's number as the kernel itself writes it, in /proc/PID/fdinfo: twenty bits of minor.
+#[must_use]
+pub fn kernel_dev(dev: u64) -> u32 {
+    let (major, minor) = split_dev(dev);
+    major << 20 | minor
 }
 
 /// Major and minor number of a device number.

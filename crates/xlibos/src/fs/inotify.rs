@@ -1,12 +1,14 @@
 //! Events of file systems: inotify(7). File systems call [`notify`]; where nothing is watched that costs one load.
 
 use super::file::{File, FileOps};
-use super::inode::{Inode, InodeId, Kind};
+use super::inode::{Inode, InodeId, Kind, kernel_dev};
 use super::path::Path;
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WaitQueue};
 use crate::{Errno, Result, Task};
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
@@ -179,6 +181,10 @@ impl Inotify {
         let ended = {
             let mut state = self.state.lock();
             let Some((watch, wanted)) = state.watch_of(id) else { return };
+            if wanted & found & mask::EXCL_UNLINK != 0 {
+                return;
+            }
+            let found = found & !mask::EXCL_UNLINK;
             let is_gone = found & mask::DELETE_SELF != 0;
             if wanted & found & mask::ALL != 0 {
                 state.push(Event { watch, mask: found, cookie, name: name.to_vec() });
@@ -226,7 +232,9 @@ pub fn notify_place(place: &Path, found: u32) {
     }
     let found = found | directory_bit(place.inode());
     if let Some(parent) = place.dentry.parent() {
-        notify(parent.inode().id(), found, &place.dentry.name());
+        // Not for who wants nothing more of a name that is gone.
+        let gone = if place.dentry.is_removed() { mask::EXCL_UNLINK } else { 0 };
+        notify(parent.inode().id(), found | gone, &place.dentry.name());
     }
     notify(place.inode().id(), found, b"");
 }
@@ -281,6 +289,16 @@ impl FileOps for Inotify {
 
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:inotify".to_vec()
+    }
+
+    /// One line a watch, the last one first.
+    fn describe_more(&self) -> Vec<u8> {
+        let state = self.state.lock();
+        let line = |(watch, (id, mask)): (&i32, &(InodeId, u32))| {
+            let device = kernel_dev(id.dev);
+            format!("inotify wd:{watch:x} ino:{:x} sdev:{device:x} mask:{mask:x} ignored_mask:0 \n", id.ino)
+        };
+        state.watches.iter().rev().map(line).collect::<String>().into_bytes()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -165,7 +165,10 @@ impl Held {
         self.records = kept;
     }
 
+    /// An owner's records stand together, by their starts, where its first one came: F_GETLK tells of the first that is
+    /// in the way.
     fn add(&mut self, wanted: Record) {
+        let group = self.records.iter().position(|record| record.owner == wanted.owner).unwrap_or(self.records.len());
         self.cut(wanted.owner, wanted.start, wanted.end);
         let mut whole = wanted;
         // Neighbours of the same kind become one record, as F_GETLK shows.
@@ -180,7 +183,9 @@ impl Held {
             }
             !joins
         });
-        self.records.push(whole);
+        let is_before = |record: &&Record| record.owner == whole.owner && record.start < whole.start;
+        let place = group.saturating_add(self.records.iter().filter(is_before).count());
+        self.records.insert(place.min(self.records.len()), whole);
     }
 }
 

@@ -162,9 +162,9 @@ impl Pipe {
     /// Returns the new one.
     ///
     /// # Errors
-    /// EINVAL for 0 or more than 2 GiB, EPERM beyond [`MAX_CAPACITY`], EBUSY where more is in the pipe.
+    /// EINVAL for more than 2 GiB, EPERM beyond [`MAX_CAPACITY`], EBUSY where more is in the pipe.
     pub fn set_capacity(&self, bytes: usize) -> Result<usize> {
-        if bytes == 0 || bytes > 1 << 31 {
+        if bytes > 1 << 31 {
             return Err(Errno::EINVAL);
         }
         let size = bytes.max(PIPE_BUF).next_power_of_two();

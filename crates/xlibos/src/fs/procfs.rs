@@ -16,8 +16,7 @@ mod text;
 
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{
-    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, LONGEST_OF_32_BITS, Link, NewNode, Nodev, Stat,
-    now,
+    Caching, Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, LONGEST_OF_32_BITS, Link, Nodev, Stat, now,
 };
 use crate::process::{Process, Task, tree};
 use crate::{Errno, Result};
@@ -144,9 +143,8 @@ impl Inode for ProcInode {
         Ok(Arc::new(ProcInode { node: self.node.child(name)? }))
     }
 
-    /// A name that is not there is not found here even by those who would make it.
-    fn create(&self, _name: &[u8], _node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        Err(Errno::ENOENT)
+    fn takes_names(&self) -> bool {
+        false
     }
 
     fn follow(&self) -> Result<Link> {

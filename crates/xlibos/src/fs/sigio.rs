@@ -108,7 +108,7 @@ impl SigIo {
 }
 
 impl Observer for SigIo {
-    fn notify(&self, events: Events) {
+    fn notify(&self, events: Events) -> bool {
         let is_async = self.is_async.load(Ordering::Relaxed);
         if is_async {
             self.events.fetch_or(events.bits(), Ordering::Relaxed);
@@ -121,6 +121,7 @@ impl Observer for SigIo {
         if is_async || is_urgent {
             self.timer.arm(Some(1));
         }
+        false
     }
 }
 

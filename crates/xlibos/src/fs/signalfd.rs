@@ -149,8 +149,9 @@ mod tests {
     struct Count(AtomicU32);
 
     impl Observer for Count {
-        fn notify(&self, _events: Events) {
+        fn notify(&self, _events: Events) -> bool {
             self.0.fetch_add(1, Ordering::SeqCst);
+            true
         }
     }
 

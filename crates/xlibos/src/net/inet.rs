@@ -7,11 +7,15 @@ use super::ports::{Binding, Claim, Ports};
 use super::socket::{Socket, Type, family};
 use super::tcp::TcpSocket;
 use super::udp::UdpSocket;
-use crate::{Errno, Result};
+use crate::process::creds::CAP_NET_BIND_SERVICE;
+use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use machine::guest;
+
+/// The first port that anybody may bind: /proc/sys/net/ipv4/ip_unprivileged_port_start.
+const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// Makes a TCP or UDP socket.
 ///
@@ -22,8 +26,8 @@ pub fn new_socket(own: u16, kind: Type, protocol: i32) -> Result<Arc<dyn Socket>
         (Type::Stream, 0 | 6) => TcpSocket::new(own),
         (Type::Datagram, 0 | 17) => UdpSocket::new(own),
         // No network whose packets could be had.
-        (Type::Raw, _) => return Err(Errno::EPERM),
-        (Type::Stream | Type::Datagram, _) => return Err(Errno::EPROTONOSUPPORT),
+        (Type::Raw, 1..) => return Err(Errno::EPERM),
+        (Type::Stream | Type::Datagram | Type::Raw, _) => return Err(Errno::EPROTONOSUPPORT),
         (Type::SeqPacket, _) => return Err(Errno::ESOCKTNOSUPPORT),
     })
 }
@@ -31,7 +35,7 @@ pub fn new_socket(own: u16, kind: Type, protocol: i32) -> Result<Arc<dyn Socket>
 /// Binds a socket of a family to an address. Returns the binding and the address with its port.
 ///
 /// # Errors
-/// EADDRNOTAVAIL for an address that is not the container's, EADDRINUSE.
+/// EADDRNOTAVAIL for an address that is not the container's, EACCES for a port of the privileged, EADDRINUSE.
 pub(super) fn bind<T>(
     ports: &Ports<T>,
     wanted: SocketAddr,
@@ -41,6 +45,10 @@ pub(super) fn bind<T>(
     let ip = wanted.ip();
     if !ip.is_unspecified() && !address::is_local(ip) {
         return Err(Errno::EADDRNOTAVAIL);
+    }
+    let may = |task: &Task| task.creds().has(CAP_NET_BIND_SERVICE);
+    if (1..FIRST_UNPRIVILEGED).contains(&wanted.port()) && !Task::current().is_some_and(may) {
+        return Err(Errno::EACCES);
     }
     let claim = Claim {
         ip,

@@ -56,6 +56,8 @@ pub const CAP_KILL: u32 = 5;
 pub const CAP_SETGID: u32 = 6;
 /// CAP_SETUID.
 pub const CAP_SETUID: u32 = 7;
+/// CAP_NET_BIND_SERVICE.
+pub const CAP_NET_BIND_SERVICE: u32 = 10;
 /// CAP_IPC_LOCK.
 pub const CAP_IPC_LOCK: u32 = 14;
 /// CAP_SYS_CHROOT.

@@ -66,6 +66,10 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
     let filename = filename_of(dirfd, path);
     let name = comm_of(path);
     let mut argv = argv;
+    if argv.is_empty() {
+        // Programs take for granted that they have a name.
+        argv.push(Vec::new());
+    }
     let mut file = crate::fs::open_for_exec(task, dirfd, path, flags)?;
     // A script's interpreter may be a script: each is named to its own interpreter.
     let mut script = filename.clone();
@@ -263,9 +267,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
 
 /// Signals, descriptors, name, credentials: what exec resets.
 fn reset_task(task: &Task, plan: &Plan) {
-    let files = task.files();
-    if Arc::strong_count(&files) > 2 {
-        task.set_files(files.copy());
+    if task.unshare_files() {
         task.own_files();
     }
     let files = task.files();

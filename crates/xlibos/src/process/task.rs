@@ -291,6 +291,17 @@ impl Task {
         self.files.leave();
     }
 
+    /// Gives the task a descriptor table of its own; whether it shared one.
+    pub fn unshare_files(&self) -> bool {
+        let files = self.files();
+        // The task's reference, and this one.
+        let is_shared = Arc::strong_count(&files) > 2;
+        if is_shared {
+            self.set_files(files.copy());
+        }
+        is_shared
+    }
+
     /// Replaces the descriptor table (unshare, exec, exit).
     pub fn set_files(&self, files: Arc<FdTable>) {
         let old = self.files.change(|held| core::mem::replace(held, files));

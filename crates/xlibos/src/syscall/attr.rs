@@ -26,10 +26,15 @@ fn apply(place: &Path, change: &Change) -> Result<()> {
     Ok(())
 }
 
+const SET_GID: u32 = 0o2000;
+
 fn set_mode(task: &Task, place: &Path, mode: u32) -> Result<()> {
     place.mount.check_writable()?;
-    access::check_owner(&place.inode().stat()?, &task.creds())?;
-    apply(place, &Change { mode: Some(mode & 0o7777), ..Change::default() })
+    let (stat, creds) = (place.inode().stat()?, task.creds());
+    access::check_owner(&stat, &creds)?;
+    // The owner alone cannot make others members of a group that is not his own.
+    let lost = if access::may_keep_set_gid(stat.gid, &creds) { 0 } else { SET_GID };
+    apply(place, &Change { mode: Some(mode & 0o7777 & !lost), ..Change::default() })
 }
 
 pub(super) fn chmod(task: &Task, path: UserPath, mode: u32) -> Result<()> {
@@ -52,7 +57,6 @@ fn wanted(id: u32) -> Option<u32> {
 /// The mode of a program after a change of its owner, where it had set-ID bits that count.
 fn without_set_ids(stat: &Stat) -> Option<u32> {
     const SET_UID: u32 = 0o4000;
-    const SET_GID: u32 = 0o2000;
     const GROUP_EXECUTE: u32 = 0o010;
     // Without group execution the bit means mandatory locks, and stays.
     let group = if stat.mode & GROUP_EXECUTE != 0 { SET_GID } else { 0 };

@@ -113,7 +113,7 @@ pub(super) fn close_range(task: &Task, first: u32, last: u32, flags: u32) -> Res
         return Err(Errno::EINVAL);
     }
     if flags & CLOSE_RANGE_UNSHARE != 0 {
-        task.set_files(task.files().copy());
+        task.unshare_files();
     }
     let (first, last) = (first as usize, last as usize);
     if flags & CLOSE_RANGE_CLOEXEC != 0 {

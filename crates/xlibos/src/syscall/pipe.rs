@@ -2,6 +2,7 @@
 
 use super::args::read_iovecs;
 use crate::fs::fd_table::{Fd, OnExec};
+use crate::fs::inode::Kind;
 use crate::fs::pipe::{Pipe, new_pair, pipe_of};
 use crate::fs::{File, OpenFlags};
 use crate::signal::deliver::has_deliverable;
@@ -83,6 +84,7 @@ pub(super) fn splice(
         (Some(source), None) => {
             at_offset(to_offset, |at| out_of_pipe(source, &to, at, len, wait && !from.is_nonblocking()))
         }
+        (None, Some(_)) if from.path().is_some_and(|path| path.inode().kind() == Kind::Directory) => Err(Errno::EINVAL),
         (None, Some(target)) => {
             at_offset(from_offset, |at| into_pipe(&from, at, target, len, wait && !to.is_nonblocking()))
         }

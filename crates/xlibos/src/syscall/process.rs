@@ -57,6 +57,35 @@ fn clone_with_pidfd(task: &Task, request: Request, address: u64) -> Result<Pid> 
     cloned
 }
 
+/// Gives the caller things of its own that it shares with others: unshare(2).
+///
+/// # Errors
+/// EINVAL for what threads of a process have in common, ENOSYS for namespaces.
+pub(super) fn unshare(task: &Task, flags: u64) -> Result<()> {
+    const NEWTIME: u64 = 0x80;
+    let namespaces = (CloneFlags::NAMESPACES | CloneFlags::NEWNS).bits() | NEWTIME;
+    let common = (CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM | CloneFlags::SYSVSEM).bits();
+    let own = CloneFlags::FS.bits() | CloneFlags::FILES.bits();
+    let has_threads = task.process.tasks().len() > 1;
+    if flags & !(namespaces | common | own) != 0 || has_threads && flags & (common | CloneFlags::NEWUSER.bits()) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if flags & namespaces != 0 {
+        return Err(Errno::ENOSYS);
+    }
+    if flags & CloneFlags::FILES.bits() != 0 {
+        task.unshare_files();
+    }
+    if flags & CloneFlags::FS.bits() != 0 {
+        task.set_fs(task.fs().copy());
+    }
+    if flags & CloneFlags::SYSVSEM.bits() != 0 {
+        // Adjustments are done where nobody else is left who would do them.
+        crate::ipc::sem::process_ended(task.process.pid);
+    }
+    Ok(())
+}
+
 /// `struct clone_args`, first version.
 const CLONE_ARGS_MIN: u64 = 64;
 

@@ -275,6 +275,9 @@ fn fitting(from: &File, to: &File, start: u64, count: u64) -> Result<u64> {
 
 pub(super) fn sendfile(task: &Task, out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> Result<usize> {
     let (from, to) = (task.file(input)?, task.file(out)?);
+    if !from.flags().is_readable() || !to.flags().is_writable() {
+        return Err(Errno::EBADF);
+    }
     let mut at = sendfile_start(&from, offset)?;
     if to.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);

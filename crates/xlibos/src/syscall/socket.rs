@@ -70,14 +70,17 @@ fn install(task: &Task, socket: Arc<dyn Socket>, flags: OpenFlags) -> Result<Fd>
 /// EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM for raw sockets, EMFILE.
 pub(super) fn socket(task: &Task, domain: u32, kind: u32, protocol: i32) -> Result<Fd> {
     let (kind, flags) = split_type(kind)?;
+    install(task, make_socket(domain, kind, protocol)?, flags)
+}
+
+fn make_socket(domain: u32, kind: Type, protocol: i32) -> Result<Arc<dyn Socket>> {
     let domain = u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?;
-    let socket: Arc<dyn Socket> = match domain {
+    Ok(match domain {
         family::UNIX => UnixSocket::new(kind, protocol)?,
         family::INET | family::INET6 => crate::net::inet::new_socket(domain, kind, protocol)?,
         family::NETLINK => crate::net::netlink::NetlinkSocket::new(kind, protocol)?,
         _ => return Err(Errno::EAFNOSUPPORT),
-    };
-    install(task, socket, flags)
+    })
 }
 
 /// Makes two sockets connected to each other: socketpair(2).
@@ -88,8 +91,8 @@ pub(super) fn socketpair(task: &Task, domain: u32, kind: u32, protocol: i32, fds
     let (kind, flags) = split_type(kind)?;
     match u16::try_from(domain) {
         Ok(family::UNIX) => {}
-        Ok(family::INET | family::INET6 | family::NETLINK) => return Err(Errno::EOPNOTSUPP),
-        _ => return Err(Errno::EAFNOSUPPORT),
+        // The family is asked only once there are two sockets of it.
+        _ => return make_socket(domain, kind, protocol).and(Err(Errno::EOPNOTSUPP)),
     }
     let (one, two) = UnixSocket::pair(kind, protocol, creds_of(task))?;
     let files = task.files();

@@ -284,7 +284,7 @@ syscalls! {
     269 faccessat(dirfd: Fd, path: UserPath, mode: u32) -> () = super::stat::faccessat, Full;
     270 pselect6(count: i32, readable: u64, writable: u64, except: u64, timeout: UserPtr<[i64; 2]>, mask: UserPtr<[u64; 2]>) -> usize = super::poll::pselect6, Full, Restart::NoHandler;
     271 ppoll(fds: u64, count: u32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, mask_size: usize) -> usize = super::poll::ppoll, Full, Restart::NoHandler;
-    272 unshare() Absent;
+    272 unshare(flags: u64) -> () = super::process::unshare, Partial("no namespaces; no CLONE_SYSVSEM beside other threads");
     273 set_robust_list(head: u64, len: u64) -> () = super::prctl::set_robust_list, Full;
     274 get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> () = super::prctl::get_robust_list, Full;
     275 splice(from: Fd, from_offset: UserPtr<u64>, to: Fd, to_offset: UserPtr<u64>, len: usize, flags: u32) -> usize = super::pipe::splice, Full;

@@ -5,6 +5,27 @@ use crate::sys::{self, Errno, Result, memory, sys};
 use libc as c;
 
 cases! { attr;
+    fn an_owner_outside_of_the_group_sets_no_group_bit() {
+        need_root()?;
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"f", b"")?)?;
+        for path in [c"d", c"f"] {
+            sys!(chown, path, 65534, 1234)?;
+        }
+        as_nobody(|| {
+            sys!(chmod, c"d", 0o3755)?;
+            assert_eq!(stat(c"d")?.st_mode & 0o7777, 0o1755);
+            sys!(fchmod, open(c"f", c::O_RDONLY, 0)?, 0o6750)?;
+            assert_eq!(stat(c"f")?.st_mode & 0o7777, 0o4750);
+            Ok(())
+        })?;
+        sys!(chown, c"d", 65534, 65534)?;
+        as_nobody(|| {
+            sys!(chmod, c"d", 0o2755)?;
+            assert_eq!(stat(c"d")?.st_mode & 0o7777, 0o2755);
+            Ok(())
+        })?;
+    }
     fn chmod_and_fchmod() {
         let fd = file(c"f", b"")?;
         sys!(chmod, c"f", 0o4751)?;

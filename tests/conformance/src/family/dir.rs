@@ -277,6 +277,40 @@ cases! { dir;
         sys!(rename, c"f", c"g")?;
         assert_eq!(stat(c"f")?.st_nlink, 2);
     }
+    fn rename_of_two_names_of_one_file_asks_for_no_rights() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/f", b"")?)?;
+        sys!(link, c"d/f", c"d/g")?;
+        sys!(chmod, c"d", 0o555)?;
+        let rename = |old: &CStr, new: &CStr, flags| sys!(renameat2, c::AT_FDCWD, old, c::AT_FDCWD, new, flags);
+        as_nobody(|| {
+            rename(c"d/f", c"d/g", 0)?;
+            rename(c"d/f", c"d/g", c::RENAME_EXCHANGE)?;
+            rename(c"d/f", c"d/f", 0)?;
+            assert_errno(rename(c"d/f", c"d/g", c::RENAME_NOREPLACE), c::EEXIST);
+            assert_errno(rename(c"d/f", c"d/f", c::RENAME_NOREPLACE), c::EEXIST);
+            assert_errno(rename(c"d/f/", c"d/f", 0), c::ENOTDIR);
+            assert_errno(rename(c"d/f", c"d/f/", 0), c::ENOTDIR);
+            assert_errno(rename(c"d/f", c"d/h", 0), c::EACCES);
+            Ok(())
+        })?;
+    }
+    fn the_device_of_names_that_are_gone_is_for_everybody() {
+        sys!(chmod, c".", 0o777)?;
+        as_nobody(|| {
+            sys!(mknod, c"gone", c::S_IFCHR | 0o600, 0)?;
+            sys!(mknodat, c::AT_FDCWD, c"too", c::S_IFCHR, 0)?;
+            let st = stat(c"gone")?;
+            assert_eq!((st.st_mode, st.st_rdev, st.st_size), (c::S_IFCHR | 0o600, 0, 0));
+            assert_errno(open(c"gone", c::O_RDONLY, 0), c::ENXIO);
+            assert_errno(sys!(mknod, c"gone", c::S_IFCHR | 0o600, 0), c::EEXIST);
+            assert_errno(sys!(mknod, c"block", c::S_IFBLK | 0o600, 0), c::EPERM);
+            sys!(rename, c"gone", c"too")?;
+            assert_errno(stat(c"gone").map(drop), c::ENOENT);
+            sys!(unlink, c"too")?;
+            Ok(())
+        })?;
+    }
     fn renameat2_noreplace() {
         close(file(c"a", b"1")?)?;
         close(file(c"b", b"2")?)?;

@@ -212,6 +212,62 @@ cases! { epoll;
         assert_eq!(wait(ep, -1)?, [(IN, 1)]);
         assert_errno(add(ep, ends[1], OUT | EXCLUSIVE | ONCE, 1), c::EINVAL);
     }
+    fn an_event_wakes_one_of_those_that_wait_for_it_alone() {
+        let (ends, log) = (pipe(0)?, pipe(0)?);
+        let mut waiters = Vec::new();
+        for _ in 0..4 {
+            waiters.push(child(|| {
+                let ep = create()?;
+                add(ep, ends[0], IN | EDGE | EXCLUSIVE, 1)?;
+                assert_eq!(wait(ep, -1)?, [(IN, 1)]);
+                write(log[1], b"w")?;
+                Ok(())
+            })?);
+        }
+        until(|| waiters.iter().all(Child::sleeps));
+        for _ in 0..4 {
+            write(ends[1], b"x")?;
+            assert_eq!(crate::kit::wait(-1, 0)?, 0);
+            assert_eq!(read(log[0], 99)?, b"w");
+        }
+    }
+    fn an_end_wakes_all_that_wait_alone() {
+        let ends = pipe(0)?;
+        let mut waiters = Vec::new();
+        for _ in 0..4 {
+            waiters.push(child(|| {
+                close(ends[1])?;
+                let ep = create()?;
+                add(ep, ends[0], IN | EXCLUSIVE, 1)?;
+                assert_eq!(wait(ep, -1)?, [(HUP, 1)]);
+                Ok(())
+            })?);
+        }
+        until(|| waiters.iter().all(Child::sleeps));
+        close(ends[1])?;
+        waiters.iter().try_for_each(Child::succeeds)?;
+    }
+    fn what_is_waited_for_is_in_fdinfo() {
+        let (ep, ends) = (create()?, pipe(0)?);
+        add(ep, ends[0], IN | EDGE, 0x77)?;
+        let info = crate::kit::text(&crate::kit::name(&format!("/proc/self/fdinfo/{ep}")))?;
+        let line = info.lines().find(|line| line.starts_with("tfd:")).unwrap_or_default();
+        let ino = crate::kit::fstat(ends[0])?.st_ino;
+        let start = format!("tfd: {:8} events: {:8x} data: {:16x}  pos:0 ino:{ino:x} sdev:", ends[0], IN | EDGE | HUP | 8, 0x77);
+        assert!(line.starts_with(&start), "{info}");
+    }
+    fn files_of_proc_that_can_be_waited_for() {
+        let ep = create()?;
+        for path in [c"/proc/mounts", c"/proc/self/mountinfo", c"/proc/uptime", c"/proc/sys/kernel/hostname", c"/proc/net/unix"] {
+            let fd = open(path, c::O_RDONLY, 0)?;
+            add(ep, fd, IN, 1)?;
+            assert_eq!(wait(ep, 0)?, [(IN, 1)]);
+            close(fd)?;
+        }
+        for path in [c"/proc/self/maps", c"/proc/self/status", c"/proc/self/stat", c"/proc", c"/proc/self/fd"] {
+            assert_errno(add(ep, open(path, c::O_RDONLY, 0)?, IN, 1), c::EPERM);
+        }
+    }
     fn survives_fork() {
         let (ep, ends) = (create()?, pipe(0)?);
         add(ep, ends[0], IN, 1)?;

@@ -185,6 +185,36 @@ cases! { event;
         let masks: Vec<u32> = events(fd)?.into_iter().map(|e| e.0).collect();
         assert_eq!(masks, [c::IN_ATTRIB, c::IN_DELETE_SELF, c::IN_IGNORED]);
     }
+    fn inotify_tells_no_more_of_names_that_are_gone() {
+        let file = file(c"f", b"x")?;
+        let all = watch(c".", c::IN_MODIFY)?;
+        let excluding = watch(c".", c::IN_MODIFY | c::IN_EXCL_UNLINK)?;
+        write(file, b"y")?;
+        sys!(unlink, c"f")?;
+        write(file, b"z")?;
+        let modified = (c::IN_MODIFY, "f".to_owned());
+        // Equal ones in a row are one.
+        assert_eq!(events(excluding)?, core::slice::from_ref(&modified));
+        write(file, b"z")?;
+        assert_eq!(events(all)?, [modified]);
+        sys!(fcntl, excluding, c::F_SETFL, c::O_NONBLOCK)?;
+        assert_errno(read(excluding, 4096), c::EAGAIN);
+    }
+    fn inotify_watches_are_lines_of_fdinfo() {
+        close(file(c"f", b"")?)?;
+        let fd = watch(c".", c::IN_MODIFY | c::IN_ONESHOT)?;
+        sys!(inotify_add_watch, fd, c"f", c::IN_OPEN | c::IN_EXCL_UNLINK)?;
+        let info = crate::kit::text(&crate::kit::name(&format!("/proc/self/fdinfo/{fd}")))?;
+        let device = |st: c::stat| c::major(st.st_dev) << 20 | c::minor(st.st_dev);
+        let line = |watch: u32, path, mask: u32| {
+            let st = crate::kit::stat(path)?;
+            Ok::<_, sys::Errno>(format!("inotify wd:{watch:x} ino:{:x} sdev:{:x} mask:{mask:x} ignored_mask:0 ", st.st_ino, device(st)))
+        };
+        let lines: Vec<_> = info.lines().filter(|line| line.starts_with("inotify")).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with(&line(2, c"f", c::IN_OPEN | c::IN_EXCL_UNLINK)?), "{info}");
+        assert!(lines[1].starts_with(&line(1, c".", c::IN_MODIFY | c::IN_ONESHOT)?), "{info}");
+    }
     fn inotify_watch_goes() {
         let fd = watch(c".", c::IN_CREATE)?;
         sys!(inotify_rm_watch, fd, 1)?;

@@ -8,6 +8,19 @@ use std::os::unix::ffi::OsStrExt as _;
 use libc as c;
 
 cases! { exec;
+    fn a_program_without_arguments_gets_an_empty_one() {
+        let (script, answer) = (pipe(0)?, pipe(0)?);
+        write(script[1], b"cat /proc/$$/cmdline")?;
+        close(script[1])?;
+        child(|| {
+            sys!(dup2, script[0], 0)?;
+            sys!(dup2, answer[1], 1)?;
+            sys!(execve, c"/bin/sh", 0, 0)?;
+            Ok(())
+        })?.exits(0)?;
+        close(answer[1])?;
+        assert_eq!(read_all(answer[0])?, b"\0");
+    }
     fn arguments_arrive() {
         assert_eq!(run(&["args", "one", "", "t w o", "ü"], &[], || Ok(()))?, "one||t w o|ü");
     }

@@ -111,6 +111,29 @@ cases! { fd;
         let found = lock(fd, c::F_GETLK, c::F_WRLCK, 0, 0)?;
         assert_eq!(i32::from(found.l_type), c::F_UNLCK);
     }
+    fn the_first_record_lock_in_the_way_is_told() {
+        let fd = file(c"f", b"")?;
+        // What F_GETLK says of ever more that is taken, changed and given back.
+        let steps = [
+            (c::F_RDLCK, 10, 5, (c::F_RDLCK, 10, 5)),
+            (c::F_WRLCK, 1, 5, (c::F_WRLCK, 1, 5)),
+            (c::F_WRLCK, 5, 6, (c::F_WRLCK, 1, 10)),
+            (c::F_RDLCK, 3, 2, (c::F_WRLCK, 1, 2)),
+            (c::F_UNLCK, 0, 5, (c::F_WRLCK, 5, 6)),
+            (c::F_RDLCK, 0, 1, (c::F_RDLCK, 0, 1)),
+            (c::F_UNLCK, 0, 9, (c::F_WRLCK, 9, 2)),
+            (c::F_WRLCK, 30, 0, (c::F_WRLCK, 9, 2)),
+            (c::F_UNLCK, 9, 2, (c::F_RDLCK, 11, 4)),
+        ];
+        for (kind, start, len, first) in steps {
+            lock(fd, c::F_SETLK, kind, start, len)?;
+            child(|| {
+                let found = lock(fd, c::F_GETLK, c::F_WRLCK, 0, 0)?;
+                assert_eq!((i32::from(found.l_type), found.l_start, found.l_len), first);
+                Ok(())
+            })?.succeeds()?;
+        }
+    }
     fn record_locks_go_at_any_close_and_are_not_inherited() {
         let fd = file(c"f", b"")?;
         lock(fd, c::F_SETLK, c::F_WRLCK, 0, 0)?;

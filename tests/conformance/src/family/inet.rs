@@ -66,6 +66,43 @@ cases! { inet;
         assert_eq!(sys!(fcntl, fd, c::F_GETFD)?, 1);
         assert_eq!(int(sys!(fcntl, fd, c::F_GETFL)?) & c::O_NONBLOCK, c::O_NONBLOCK);
     }
+    fn low_ports_are_for_the_privileged() {
+        let bind = |family: u8, kind, port: u16| {
+            let fd = int(sys!(socket, i32::from(family), kind, 0)?);
+            let mut address = [0u8; 28];
+            address[0] = family;
+            address[2..4].copy_from_slice(&port.to_be_bytes());
+            sys!(bind, fd, &address, 28).map(drop)
+        };
+        let low = [(2, c::SOCK_STREAM), (2, c::SOCK_DGRAM)];
+        let start = crate::kit::text(c"/proc/sys/net/ipv4/ip_unprivileged_port_start")?;
+        if start.trim() != "1024" {
+            return skip("all ports are for everybody");
+        }
+        as_nobody(|| {
+            for (family, kind) in low {
+                assert_errno(bind(family, kind, 1023), c::EACCES);
+                assert_errno(bind(family, kind, 1), c::EACCES);
+                bind(family, kind, 0)?;
+            }
+            Ok(())
+        })?;
+        bind(2, c::SOCK_STREAM, 1023)?;
+    }
+    fn protocols_that_are_none() {
+        let mut fds = [0i32; 2];
+        for (kind, protocol, errno) in [
+            (c::SOCK_RAW, 0, c::EPROTONOSUPPORT),
+            (c::SOCK_STREAM, c::IPPROTO_UDP, c::EPROTONOSUPPORT),
+            (c::SOCK_DGRAM, c::IPPROTO_TCP, c::EPROTONOSUPPORT),
+            (c::SOCK_STREAM, c::IPPROTO_ICMP, c::EPROTONOSUPPORT),
+        ] {
+            assert_errno(sys!(socket, c::AF_INET, kind, protocol), errno);
+            assert_errno(sys!(socketpair, c::AF_INET, kind, protocol, &mut fds), errno);
+        }
+        assert_errno(sys!(socketpair, c::AF_INET, c::SOCK_STREAM, c::IPPROTO_TCP, &mut fds), c::EOPNOTSUPP);
+        assert_errno(sys!(socketpair, c::AF_INET6, c::SOCK_DGRAM, 0, &mut fds), c::EOPNOTSUPP);
+    }
     fn bind_errors() {
         let server = Listener::new(1)?;
         assert_errno(bind(tcp()?, server.port), c::EADDRINUSE);

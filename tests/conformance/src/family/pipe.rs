@@ -12,6 +12,30 @@ type Attempt<'a> = &'a dyn Fn() -> Result<i64>;
 type Finish<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
 cases! { pipe;
+    fn a_pipe_has_no_offsets_at_either_end() {
+        let ends = pipe(0)?;
+        for end in ends {
+            for result in [
+                sys!(pread64, end, memory::pages(1)?, 1, 0),
+                sys!(pwrite64, end, b"x", 1, 0),
+                sys!(preadv, end, &[vector(b"x")], 1, 0, 0),
+                sys!(pwritev, end, &[vector(b"x")], 1, 0, 0),
+                sys!(pwritev2, end, &[vector(b"x")], 1, 0, 0, 0),
+            ] {
+                assert_errno(result, c::ESPIPE);
+            }
+        }
+    }
+    fn what_is_moved_is_of_files_that_can_be_read_and_written() {
+        let (ends, dir) = (pipe(c::O_NONBLOCK)?, open(c".", c::O_RDONLY, 0)?);
+        assert_errno(sys!(splice, dir, 0, ends[1], 0, 1, 0), c::EINVAL);
+        close(file(c"f", b"text")?)?;
+        let (source, sink) = (open(c"f", c::O_RDONLY, 0)?, open(c"g", c::O_WRONLY | c::O_CREAT, 0o600)?);
+        assert_errno(sys!(sendfile, source, source, 0, 4), c::EBADF);
+        assert_errno(sys!(sendfile, sink, sink, 0, 4), c::EBADF);
+        assert_errno(sys!(sendfile, ends[0], source, 0, 0), c::EBADF);
+        assert_eq!(sys!(sendfile, sink, source, 0, 4)?, 4);
+    }
     fn bytes_come_out_in_order() {
         let ends = pipe(0)?;
         write(ends[1], b"hello ")?;
@@ -184,6 +208,7 @@ cases! { pipe;
     fn capacity_can_be_changed() {
         let ends = pipe(c::O_NONBLOCK)?;
         assert_eq!(sys!(fcntl, ends[0], c::F_GETPIPE_SZ)?, 65536);
+        assert_eq!(sys!(fcntl, ends[0], c::F_SETPIPE_SZ, 0)?, 4096);
         assert_eq!(sys!(fcntl, ends[0], c::F_SETPIPE_SZ, 5000)?, 8192);
         assert_eq!(fill(ends[1])?, 8192);
         assert_errno(sys!(fcntl, ends[0], c::F_SETPIPE_SZ, 4096), c::EBUSY);

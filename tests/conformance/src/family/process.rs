@@ -1,12 +1,48 @@
 //! fork, clone, exit, wait, process groups and sessions.
 
-use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, int, need_root, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
+use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, file, int, need_root, open, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
 use crate::sys::{self, Result, memory, process, signal, sys};
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 cases! { process;
+    fn a_thread_gets_files_and_places_of_its_own() {
+        sys!(mkdir, c"d", 0o755)?;
+        let fd = file(c"f", b"")?;
+        std::thread::scope(|scope| {
+            let done = scope.spawn(|| {
+                sys!(unshare, c::CLONE_FS | c::CLONE_FILES)?;
+                sys!(chdir, c"d")?;
+                sys!(umask, 0o777)?;
+                close(fd)?;
+                open(c"/", c::O_RDONLY, 0)
+            });
+            assert!(matches!(done.join(), Ok(Ok(_))));
+        });
+        crate::kit::stat(c"d")?;
+        assert_eq!(crate::kit::fstat(fd)?.st_mode & c::S_IFMT, c::S_IFREG);
+        assert_ne!(sys!(umask, 0)?, 0o777);
+    }
+    fn what_threads_have_in_common_stays_so() {
+        child(|| {
+            sys!(unshare, 0)?;
+            sys!(unshare, c::CLONE_THREAD | c::CLONE_SIGHAND | c::CLONE_VM)?;
+            assert_errno(sys!(unshare, 1u64 << 40), c::EINVAL);
+            assert_errno(sys!(unshare, c::CLONE_VFORK), c::EINVAL);
+            // What is locked stays: nobody shares the table.
+            sys!(unshare, c::CLONE_FILES)?;
+            Ok(())
+        })?.succeeds()?;
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| {
+                for flags in [c::CLONE_THREAD, c::CLONE_SIGHAND, c::CLONE_VM, c::CLONE_NEWUSER] {
+                    assert_errno(sys!(unshare, flags), c::EINVAL);
+                }
+            });
+            assert!(beside.join().is_ok());
+        });
+    }
     fn fork_copies_memory() {
         let mut value = 1;
         child(|| {

@@ -14,6 +14,18 @@ const SETALL: i32 = 17;
 const WAIT_FOR_ZERO: i16 = 0;
 
 cases! { sysv;
+    fn adjustments_are_done_where_nobody_else_has_them() {
+        let set = Semaphores::new(1)?;
+        set.control(0, c::SETVAL, 5)?;
+        child(|| {
+            set.operate(&[(0, -2, c::SEM_UNDO)])?;
+            assert_eq!(set.control(0, c::GETVAL, 0)?, 3);
+            sys!(unshare, c::CLONE_SYSVSEM)?;
+            assert_eq!(set.control(0, c::GETVAL, 0)?, 5);
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(set.control(0, c::GETVAL, 0)?, 5);
+    }
     fn shared_memory_between_processes() {
         let segment = Segment::new(10_000)?;
         let addr = segment.attach(0)?;

@@ -8,6 +8,7 @@ use crate::mm::Mm;
 use crate::process::creds::CAP_SYS_RESOURCE;
 use crate::process::{Process, Task, visit};
 use crate::uio::{Sink, Source};
+use crate::wait::WaitQueue;
 use crate::{Errno, Result};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -99,6 +100,17 @@ impl FileOps for Text {
 
     fn is_seekable(&self) -> bool {
         true
+    }
+
+    /// What Linux can wait for goes into an epoll; nothing ever changes here, mounts neither.
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        static CHANGES: WaitQueue = WaitQueue::new();
+        let is_waitable = match self.node {
+            Node::Text(_, name) => matches!(name, "mounts" | "mountinfo"),
+            Node::Global(_) | Node::Setting(_) | Node::NetFile(..) | Node::IpcFile(_) => true,
+            _ => false,
+        };
+        (is_waitable && self.node.kind() == Kind::File).then_some(&CHANGES)
     }
 
     fn size(&self) -> Result<u64> {
