@@ -24,6 +24,7 @@ const TEST: &[&str] = &[
     "findutils",
     "g++",
     "gawk",
+    "gdb",
     "git",
     "golang-go",
     "grep",
@@ -40,6 +41,7 @@ const TEST: &[&str] = &[
     "python3",
     "sed",
     "sqlite3",
+    "strace",
     "tar",
     "vim-tiny",
     "xz-utils",
@@ -156,7 +158,8 @@ fn wished(wanted: &[&'static str]) -> Result<()> {
 
 fn apt_get(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet=2").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    // Another apt may be at work, as on a machine that updates itself.
+    command.args(["--quiet=2", "--option=DPkg::Lock::Timeout=600"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 

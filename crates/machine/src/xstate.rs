@@ -3,7 +3,9 @@
 //! only into signal frames, in the host's layout (Intel SDM volume 1, chapter 13).
 
 use crate::errno::Result;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// What the processor said; asked once, since a hypervisor answers in microseconds.
 static SIZE: AtomicU64 = AtomicU64::new(0);
@@ -89,6 +91,69 @@ pub fn load(addr: u64, mask: u64) -> Result<()> {
     // SAFETY: a fault is reported; only registers that the LibOS does not use change.
     let failed = unsafe { crate::entry::guest_xrstor(addr, mask) };
     if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }
+}
+
+/// 64 bytes where the processor wants them.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+struct Line([u8; 64]);
+
+/// An extended state apart from the registers, in standard form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Area(Vec<Line>);
+
+impl Area {
+    /// The live state.
+    #[cfg(target_os = "none")]
+    #[must_use]
+    pub fn of_thread() -> Area {
+        let lines = usize::try_from(size().div_ceil(64)).unwrap_or(0);
+        let area = Area(alloc::vec![Line([0; 64]); lines]);
+        // SAFETY: the memory is the area's own, aligned, as long as the processor said, and zero where XSAVE leaves it alone.
+        let _ = unsafe { crate::entry::guest_xsave(area.0.as_ptr() as u64, mask()) };
+        area
+    }
+
+    /// No state (build machine).
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub fn of_thread() -> Area {
+        Area::default()
+    }
+
+    /// Makes it the live state.
+    ///
+    /// # Errors
+    /// EINVAL for one that the processor refuses.
+    pub fn load(&self) -> Result<()> {
+        #[cfg(target_os = "none")]
+        {
+            if (self.0.len() as u64) < size().div_ceil(64) {
+                return Err(crate::Errno::EINVAL);
+            }
+            // SAFETY: a fault is reported; only registers that the LibOS does not use change.
+            let failed = unsafe { crate::entry::guest_xrstor(self.0.as_ptr() as u64, mask()) };
+            if failed != 0 {
+                return Err(crate::Errno::EINVAL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let bytes = self.0.as_bytes();
+        bytes.get(..usize::try_from(size()).unwrap_or(0)).unwrap_or(bytes)
+    }
+
+    /// Its bytes, to change.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = usize::try_from(size()).unwrap_or(0);
+        let bytes = self.0.as_mut_bytes();
+        let len = len.min(bytes.len());
+        bytes.split_at_mut(len).0
+    }
 }
 
 /// Sets the live state to what exec(2) starts with.

@@ -6,8 +6,8 @@
 use crate::fs::hostpoll::{self, HostReady};
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
-use crate::process::thread_group::{Links, Parts as ProcessParts};
-use crate::process::{Process, Task, creds::Creds, exec, exit, fork, spare, standstill, tree, visit};
+use crate::process::thread_group::{Links, Parts as ProcessParts, RunState};
+use crate::process::{Process, Task, creds::Creds, exec, exit, fork, ptrace, spare, standstill, tree, visit};
 use crate::signal::{SIGTRAP, SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
 use crate::wait::Events;
@@ -41,11 +41,29 @@ static GLOBAL: Mutex<Global> = Mutex::new(Global { config: None, service: None, 
 static COUNTING: AtomicU32 = AtomicU32::new(0);
 const COUNT: u32 = 1;
 const TRACE: u32 = 2;
+/// Counts the tracees of ptrace(2), above.
+const TRACEE: u32 = 4;
 
 /// Whether `--stats` counts.
 #[must_use]
 pub fn is_counting() -> bool {
     COUNTING.load(Ordering::Relaxed) & COUNT != 0
+}
+
+/// One more task is traced: calls are looked at as they begin.
+pub fn watch_calls() {
+    COUNTING.fetch_add(TRACEE, Ordering::SeqCst);
+}
+
+/// One less.
+pub fn unwatch_calls() {
+    COUNTING.fetch_sub(TRACEE, Ordering::SeqCst);
+}
+
+/// Whether any task is traced.
+#[must_use]
+pub fn watches_calls() -> bool {
+    COUNTING.load(Ordering::SeqCst) >= TRACEE
 }
 
 /// Whether `--strace` tells.
@@ -124,13 +142,35 @@ fn go_on_in_image(cpu: &Cpu, task: &Task) {
 }
 
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
+    let is_plain = COUNTING.load(Ordering::Relaxed) == 0 && !machine::heap::is_short();
+    if !is_plain {
+        return dispatch_watched(cpu, task);
+    }
     let frame = cpu.frame();
     let row = row_of(frame);
-    let is_plain = COUNTING.load(Ordering::Relaxed) == 0 && !machine::heap::is_short();
-    let result = if is_plain { serve(task, row, frame) } else { serve_watched(cpu, task, row) };
+    finish(cpu, task, row, serve(task, row, frame));
+}
+
+#[inline]
+fn finish(cpu: &'static Cpu, task: &'static Task, row: Option<&Row>, result: Result<u64>) {
     match result {
         Ok(value) => cpu.set_return(value),
         Err(errno) => fail_call(cpu, task, row, errno),
+    }
+}
+
+/// As [`dispatch`], with all who look on. Apart, so that other calls pay nothing.
+#[cold]
+#[inline(never)]
+fn dispatch_watched(cpu: &'static Cpu, task: &'static Task) {
+    let is_made = !task.trace.is_on() || ptrace::enter_call(task);
+    // The tracer may have put another call in its place.
+    let row = row_of(cpu.frame());
+    if is_made {
+        finish(cpu, task, row, serve_watched(cpu, task, row));
+    }
+    if task.trace.is_on() {
+        cpu.mark_pending();
     }
 }
 
@@ -147,14 +187,12 @@ fn serve(task: &Task, row: Option<&Row>, frame: &TrapFrame) -> Result<u64> {
     }
 }
 
-/// As [`serve`], counted and traced, or refused where memory is short. Apart, so that other calls pay nothing.
-#[cold]
-#[inline(never)]
+/// As [`serve`], counted and traced, or refused where memory is short.
 fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Row>) -> Result<u64> {
     // The call may replace the frame.
     let frame = *cpu.frame();
     let (number, arguments) = (frame.orig_rax, frame.arguments());
-    if COUNTING.load(Ordering::Relaxed) != 0 {
+    if is_counting() || is_traced() {
         stats::collect_host_calls(cpu, OUTSIDE_CALLS);
         stats::count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
         stats::count_site(cpu, task);
@@ -229,8 +267,15 @@ pub fn before_return(cpu: &'static Cpu) {
     if !fork::vfork_child_has_gone(task) {
         return;
     }
-    if task.process.is_stopped() {
-        task.process.sleep_while_stopped(task);
+    if task.trace.is_on() {
+        ptrace::before_return(task);
+    }
+    if let (RunState::Stopped(signal), true) = (task.process.run_state(), task.is_held()) {
+        if task.trace.is_on() {
+            ptrace::stop_with_group(task, signal);
+        } else {
+            task.process.sleep_while_stopped(task);
+        }
         return;
     }
     finish_call(cpu, task);
@@ -238,17 +283,16 @@ pub fn before_return(cpu: &'static Cpu) {
 
 /// Delivers signals, and lets a call that was interrupted go on or end.
 fn finish_call(cpu: &'static Cpu, task: &'static Task) {
-    let mut interrupted = task.take_interrupted();
     let done = task.kept_progress();
-    if done != 0 && interrupted.is_some() {
+    if done != 0 && task.interrupted().is_some() {
         // A handler finds the call ended by what it did.
         cpu.set_return(done as u64);
     }
-    let outcome = deliver::deliver_all(task, interrupted.filter(|_| done == 0));
+    let outcome = deliver::deliver_all(task, done);
     if task.must_exit() {
         exit::exit_thread(task);
     }
-    interrupted = task.take_interrupted().or(interrupted);
+    let interrupted = task.take_interrupted();
     let goes_on = match (outcome, interrupted) {
         (deliver::Outcome::Handler, _) => return task.forget_progress(),
         (_, None) => false,
@@ -256,6 +300,10 @@ fn finish_call(cpu: &'static Cpu, task: &'static Task) {
         // It was woken for something that is over: the call knows nothing of it.
         (deliver::Outcome::Nothing, Some(_)) => true,
     };
+    if let (true, true, Some(class)) = (goes_on, task.is_held(), interrupted) {
+        // After the stop.
+        return task.note_interrupted(class);
+    }
     task.signals.restore_mask();
     if goes_on {
         dispatch(cpu, task);

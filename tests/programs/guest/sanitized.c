@@ -35,8 +35,10 @@ int main(int argc, char **argv) {
     fflush(stdout);
     char *block = malloc(10);
     memset(block, 'x', 10);
+    if (!strcmp(fault, "leak")) block = malloc(11);
     if (!strcmp(fault, "overflow")) ((volatile char *)block)[10] = 1;
-    free(block);
+    if (strcmp(fault, "leak")) free(block);
+    else block = NULL;
     volatile int most = 0x7fffffff;
     if (!strcmp(fault, "overflows")) return most + argc != 0;
     if (!strcmp(fault, "nowhere")) *(volatile int *)(argc * 8ul) = 1;

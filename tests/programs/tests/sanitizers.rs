@@ -14,7 +14,8 @@ fn build(directory: &Path, sanitizer: &str) -> String {
 fn findings(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let kind = |line: &str| {
-        let kinds = ["heap-buffer-overflow", "heap-use-after-free", "data race", "SEGV", "signed integer overflow"];
+        let kinds =
+            ["heap-buffer-overflow", "heap-use-after-free", "data race", "SEGV", "signed integer overflow", "leaked"];
         let tells = line.starts_with("SUMMARY") || line.contains("runtime error");
         kinds.iter().find(|kind| tells && line.contains(*kind)).map(|kind| (*kind).to_owned())
     };
@@ -28,7 +29,7 @@ fn compare(sanitizer: &str, faults: &[&str]) {
     let directory = tempfile::tempdir().expect("directory");
     let program = build(directory.path(), sanitizer);
     for fault in faults {
-        let words = ["env", "ASAN_OPTIONS=detect_leaks=0", &program, fault];
+        let words = [&*program, fault];
         let host = run(on_host(&words));
         let guest = run(in_container(&words));
         assert_eq!(fault.is_empty(), host.status.success(), "on the host: {fault}: {host:?}");
@@ -46,7 +47,8 @@ fn compare(sanitizer: &str, faults: &[&str]) {
 
 #[test]
 fn address_sanitizer_finds_what_it_finds_on_the_host() {
-    compare("address", &["", "overflow", "free", "nowhere"]);
+    // Its search for leaks stops all threads, by ptrace(2).
+    compare("address", &["", "overflow", "free", "nowhere", "leak"]);
 }
 
 #[test]

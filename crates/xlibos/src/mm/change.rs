@@ -3,10 +3,10 @@
 use super::map::may_lock;
 use super::space::{Mm, State};
 use super::vma::{self, Backing, Prot, VmaFlags};
-use super::{is_aligned, page_align, place};
+use super::{PAGE, is_aligned, page_align, place};
 use crate::{Errno, Result};
 use core::ops::Range;
-use machine::host;
+use machine::{guest, host};
 
 /// PROT_SEM: no meaning on x86.
 const PROT_SEM: u32 = 8;
@@ -53,6 +53,46 @@ impl Mm {
         let mut state = self.state();
         let start = state.protect_start(addr, grows)?;
         state.protect(start..end, Prot::from_bits_truncate(bits))
+    }
+}
+
+impl Mm {
+    /// Writes to pages that the guest itself may not write, as a tracer does; returns how much. Pages that others share stay as
+    /// they are. While a page is written it cannot be executed: no other thread of the process may run.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn poke(&self, addr: u64, bytes: &[u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let at = addr.checked_add(done as u64).ok_or(Errno::EFAULT)?;
+            let room = usize::try_from(PAGE - at % PAGE).unwrap_or(0);
+            match self.poke_page(at, rest.get(..room).unwrap_or(rest)) {
+                Ok(count) => done += count,
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    fn poke_page(&self, addr: u64, bytes: &[u8]) -> Result<usize> {
+        let (prot, may_write) = {
+            let state = self.state();
+            let vma = state.tree.find(addr).ok_or(Errno::EFAULT)?;
+            (vma.prot, !vma.flags.contains(VmaFlags::SHARED))
+        };
+        if prot.contains(Prot::WRITE) {
+            return guest::write_some(addr, bytes);
+        }
+        if !may_write {
+            return Err(Errno::EFAULT);
+        }
+        let page = addr & !(PAGE - 1);
+        self.protect(page, PAGE, (Prot::READ | Prot::WRITE).bits())?;
+        let written = guest::write_some(addr, bytes);
+        self.protect(page, PAGE, prot.bits())?;
+        written
     }
 }
 
@@ -124,7 +164,7 @@ impl Mm {
     /// # Errors
     /// EPERM without any allowance, ENOMEM beyond it or for a hole, EINVAL.
     pub(crate) fn lock_range(&self, addr: u64, len: u64, locking: Locking) -> Result<()> {
-        let start = addr & !(super::PAGE - 1);
+        let start = addr & !(PAGE - 1);
         let len = page_align(len.wrapping_add(addr - start)).ok_or(Errno::EINVAL)?;
         let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
         let mut state = self.state();

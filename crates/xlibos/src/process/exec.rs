@@ -221,7 +221,9 @@ pub fn read_strings(array: u64, total: &mut usize) -> Result<Vec<Vec<u8>>> {
 /// # Errors
 /// Only while the old program can go on; later failures kill.
 pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
+    let old_tid = task.tid();
     super::threads::end_others(task)?;
+    task.trace.exec_tid.store(old_tid, Ordering::Relaxed);
     if task.process.borrows_memory.load(Ordering::SeqCst) {
         crate::kernel::exec_elsewhere(task, Box::new(plan));
     }
@@ -260,6 +262,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
             machine::xstate::reset();
             machine::cpu::current().set_frame(&frame);
             crate::stats::count_exec();
+            super::ptrace::program_loaded(task);
         }
         Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV),
     }

@@ -38,6 +38,7 @@ pub fn kill_process(task: &Task, signal: i32) {
 pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
+    super::ptrace::about_to_end(task);
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
     drop_files(task);
@@ -52,6 +53,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     // memory is the process's own as long as it has this thread.
     release_memory_words(task);
     let is_last = process.remove_task(task) == 0;
+    super::ptrace::thread_ended(task);
     if is_last {
         // The host's clock of the process has the threads that ended before.
         let cpu_ns = crate::time::clock::process_cpu_ns(&process).unwrap_or(0);
@@ -113,6 +115,7 @@ pub fn bury(task: &Arc<Task>) {
         tree.remove_task(task.tid());
         process.remove_task(task)
     };
+    super::ptrace::thread_ended(task);
     process.events.wake(Events::all());
     if left == 0 {
         end_process(&process);
@@ -172,6 +175,8 @@ fn end_process(process: &Arc<Process>) {
     }
     hang_up_orphaned_groups(&groups, process);
     process.set_zombie(status);
+    super::ptrace::tracer_ended(process);
+    super::ptrace::process_ended(process, status);
     if process.pid == 1 {
         crate::kernel::container_exit(status);
     }

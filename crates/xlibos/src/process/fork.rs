@@ -2,6 +2,7 @@
 
 use super::creds::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
 use super::limits;
+use super::ptrace;
 use super::task::{Parts, Start, Task};
 use super::thread_group::{self, Process};
 use super::tree;
@@ -96,6 +97,7 @@ pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) 
     let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
     let tid = child.tid();
     publish(&child.process).inspect_err(|_| undo(&child, kind, area))?;
+    let event = ptrace::follow(task, &child, flags, request.exit_signal);
     if flags.contains(CloneFlags::PARENT_SETTID) {
         // As Linux: the child is made all the same.
         let _ = guest::write_value(request.parent_tid, &tid);
@@ -104,6 +106,9 @@ pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) 
     if flags.contains(CloneFlags::VFORK) {
         task.vfork_child.store(child.process.pid, Ordering::Relaxed);
         machine::cpu::current().mark_pending();
+    }
+    if let Some(event) = event {
+        ptrace::event(task, event, u64::from(tid.unsigned_abs()));
     }
     Ok(tid)
 }
@@ -257,6 +262,9 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
 }
 
 fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
+    if let Some(tracer) = tree::process(child.trace.tracer()) {
+        tracer.stop_tracing(child, 0);
+    }
     let mut tree = tree::lock();
     tree.remove_task(child.tid());
     child.process.remove_task(child);
@@ -283,6 +291,7 @@ pub fn vfork_child_has_gone(task: &Task) -> bool {
     }
     task.vfork_child.store(0, Ordering::Relaxed);
     machine::hand_over::resumes();
+    ptrace::event(task, ptrace::Event::VforkDone, u64::from(pid.unsigned_abs()));
     true
 }
 

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod fork;
 pub mod inspect;
 pub mod limits;
+pub mod ptrace;
 pub mod robust;
 pub mod session;
 pub mod settings;

@@ -63,6 +63,8 @@ pub struct Task {
     pub ended: AtomicBool,
     /// CPU time that its host thread had used for others before.
     pub cpu_base_ns: AtomicU64,
+    /// ptrace(2).
+    pub trace: super::ptrace::Trace,
 }
 
 impl core::fmt::Debug for Task {
@@ -125,6 +127,7 @@ impl Task {
             must_exit: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             cpu_base_ns: AtomicU64::new(0),
+            trace: super::ptrace::Trace::default(),
         })
     }
 
@@ -163,6 +166,12 @@ impl Task {
     #[must_use]
     pub fn must_exit(&self) -> bool {
         self.must_exit.load(Ordering::SeqCst)
+    }
+
+    /// Whether its process is stopped, and the thread with it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.process.is_stopped() && !self.trace.passes_stop()
     }
 
     /// Notes that the call was interrupted.

@@ -127,6 +127,8 @@ pub struct Process {
     pub visits: super::visit::Visits,
     /// Where its threads stand while one of them changes what all run in.
     pub standstill: super::standstill::Standstill,
+    /// Whom it traces.
+    pub tracees: Mutex<Vec<super::ptrace::Tracee>>,
     /// It was waited for, and has no number any more.
     reaped: AtomicBool,
 }
@@ -192,6 +194,7 @@ impl Process {
             continues: AtomicU32::new(0),
             visits: super::visit::Visits::default(),
             standstill: super::standstill::Standstill::default(),
+            tracees: Mutex::default(),
             reaped: AtomicBool::new(false),
         })
     }
@@ -383,7 +386,7 @@ impl Process {
         self.continues.load(Ordering::SeqCst)
     }
 
-    /// Stops all its threads and tells the parent; the calling thread sleeps until SIGCONT or SIGKILL. A SIGCONT since
+    /// Stops all its threads and tells the parent; each thread sleeps before it returns to guest code. A SIGCONT since
     /// the signal was sent, or a SIGKILL that waits, cancels the stop.
     pub fn stop(self: &Arc<Self>, task: &Task, info: SigInfo) {
         {
@@ -402,7 +405,7 @@ impl Process {
             }
         }
         super::wait::notify_parent(self, super::wait::Change::Stopped(info.signal));
-        self.sleep_while_stopped(task);
+        machine::cpu::current().mark_pending();
     }
 
     /// Sleeps while the process is stopped. A kill ends the sleep; other signals stay pending until it continues, but the
@@ -434,7 +437,10 @@ impl Process {
             status.stop_unreported = false;
             status.continue_unreported = tell;
         }
-        self.tasks().iter().for_each(|task| task.cpu().kick());
+        for task in self.tasks() {
+            task.trace.process_resumed();
+            task.cpu().kick();
+        }
         self.events.wake(Events::all());
         if tell {
             super::wait::notify_parent(self, super::wait::Change::Continued);

@@ -41,6 +41,7 @@ fn take_leader_id(task: &Task) {
     if task.tid() == task.process.pid {
         return;
     }
+    super::ptrace::leader_replaced(&task.process);
     let mut tree = tree::lock();
     let Some(own) = tree.take_task(task.tid()) else { return };
     task.set_tid(task.process.pid);

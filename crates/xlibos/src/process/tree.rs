@@ -36,7 +36,7 @@ pub fn process(pid: Pid) -> Option<Arc<Process>> {
 /// A task by id.
 #[must_use]
 pub fn task(tid: Pid) -> Option<Arc<Task>> {
-    lock().tasks.get(&tid).cloned()
+    lock().task(tid)
 }
 
 /// All processes, by id.
@@ -68,6 +68,12 @@ impl Tree {
     #[must_use]
     pub fn process(&self, pid: Pid) -> Option<Arc<Process>> {
         self.processes.get(&pid).cloned()
+    }
+
+    /// A task by id.
+    #[must_use]
+    pub fn task(&self, tid: Pid) -> Option<Arc<Task>> {
+        self.tasks.get(&tid).cloned()
     }
 
     /// An unused id.

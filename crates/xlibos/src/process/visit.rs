@@ -23,6 +23,8 @@ const ROUND_NS: u64 = 50_000_000;
 enum Work {
     Read(usize),
     Write(Vec<u8>),
+    /// As a write, whatever the protection: see [`crate::mm::Mm::poke`].
+    Poke(Vec<u8>),
     /// Bytes that were read, or written and left.
     Done(Result<Vec<u8>>),
     Taken,
@@ -69,7 +71,7 @@ impl Visits {
 
 impl Visit {
     /// Runs in the process whose memory is wanted.
-    fn answer(&self) {
+    fn answer(&self, task: &Task) {
         let work = core::mem::replace(&mut *self.work.lock(), Work::Taken);
         let done = match work {
             Work::Read(len) => {
@@ -80,6 +82,10 @@ impl Visit {
                 })
             }
             Work::Write(mut bytes) => guest::write_some(self.address, &bytes).map(|count| {
+                bytes.truncate(count);
+                bytes
+            }),
+            Work::Poke(mut bytes) => poke(task, self.address, &bytes).map(|count| {
                 bytes.truncate(count);
                 bytes
             }),
@@ -104,7 +110,7 @@ impl Visit {
 /// Answers those who visit the calling thread's process.
 pub fn serve(task: &Task) {
     while let Some(visit) = task.process.visits.next() {
-        visit.answer();
+        visit.answer(task);
     }
 }
 
@@ -148,6 +154,27 @@ pub fn write(process: &Arc<Process>, address: u64, bytes: &[u8]) -> Result<usize
     }
     let part = bytes.get(..bytes.len().min(MOST)).unwrap_or(bytes);
     make(process, address, Work::Write(part.to_vec())).map(|bytes| bytes.len())
+}
+
+/// Writes a process's memory as a tracer does (ptrace(2), /proc/PID/mem): read-only pages of its own too.
+///
+/// # Errors
+/// As [`read`].
+pub fn write_forced(process: &Arc<Process>, address: u64, bytes: &[u8]) -> Result<usize> {
+    let part = bytes.get(..bytes.len().min(MOST)).unwrap_or(bytes);
+    match Task::current().filter(|_| is_own(process)) {
+        Some(task) => poke(task, address, part),
+        None => make(process, address, Work::Poke(part.to_vec())).map(|bytes| bytes.len()),
+    }
+}
+
+/// Text may not be executed while it is written: the process's other threads stand, where they can.
+fn poke(task: &Task, address: u64, bytes: &[u8]) -> Result<usize> {
+    if let Ok(count) = guest::write_some(address, bytes) {
+        return Ok(count);
+    }
+    let mm = task.mm();
+    super::standstill::alone(task, || mm.poke(address, bytes)).unwrap_or_else(|| mm.poke(address, bytes))
 }
 
 fn is_own(process: &Arc<Process>) -> bool {

@@ -1,5 +1,6 @@
 //! Waiting for children: wait4(2), waitid(2).
 
+use super::ptrace;
 use super::task::{Pid, Task};
 use super::thread_group::{Process, RunState};
 use super::tree;
@@ -20,10 +21,13 @@ pub enum Change {
     Stopped(i32),
     /// It goes on.
     Continued,
+    /// It stands for its tracer: signal, and event above.
+    Trapped(i32),
 }
 
 const CLD_EXITED: i32 = 1;
 const CLD_KILLED: i32 = 2;
+const CLD_TRAPPED: i32 = 4;
 const CLD_STOPPED: i32 = 5;
 const CLD_CONTINUED: i32 = 6;
 
@@ -33,7 +37,7 @@ impl Change {
     pub fn wait_status(self) -> i32 {
         match self {
             Change::Ended(status) => status,
-            Change::Stopped(signal) => signal << 8 | 0x7f,
+            Change::Stopped(code) | Change::Trapped(code) => code << 8 | 0x7f,
             Change::Continued => 0xffff,
         }
     }
@@ -46,6 +50,7 @@ impl Change {
             Change::Ended(status) => (CLD_KILLED, status & 0x7f),
             Change::Stopped(signal) => (CLD_STOPPED, signal),
             Change::Continued => (CLD_CONTINUED, SIGCONT),
+            Change::Trapped(code) => (CLD_TRAPPED, code),
         }
     }
 }
@@ -166,13 +171,26 @@ fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option
             }
             return Ok(Some(Found { pid: child.pid, change: Change::Ended(status), usage }));
         }
+        if tree.task(child.pid).is_some_and(|leader| leader.trace.tracer() == process.pid) {
+            continue;
+        }
         let stopped = options.contains(Options::STOPPED);
         let continued = options.contains(Options::CONTINUED);
         if let Some(change) = child.take_report(stopped, continued, keep) {
             return Ok(Some(Found { pid: child.pid, change, usage: Usage::default() }));
         }
     }
-    if any { Ok(None) } else { Err(Errno::ECHILD) }
+    let is_tracee_meant = |tracee: &Task| match which {
+        Which::Pid(tid) => tracee.tid() == tid,
+        _ => is_meant(&tracee.process, which, own_group),
+    };
+    let (wants_ended, keep) = (options.contains(Options::EXITED), options.contains(Options::NOWAIT));
+    match ptrace::find_report(process, is_tracee_meant, wants_ended, keep) {
+        Some(Some((pid, change))) => Ok(Some(Found { pid, change, usage: Usage::default() })),
+        Some(None) => Ok(None),
+        None if any => Ok(None),
+        None => Err(Errno::ECHILD),
+    }
 }
 
 fn is_meant(child: &Process, which: Which, own_group: Pid) -> bool {

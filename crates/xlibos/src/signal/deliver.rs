@@ -3,7 +3,7 @@
 use super::{
     Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_IGN, SIGSTOP, SigInfo, SigSet, default_action, frame,
 };
-use crate::process::{Task, exit};
+use crate::process::{Task, exit, ptrace};
 use crate::syscall::Restart;
 use machine::epoch::pin;
 use machine::{Errno, TrapFrame};
@@ -46,19 +46,23 @@ pub enum Outcome {
     Handler,
 }
 
-/// Handles every pending signal. `interrupted` is the class of a call that was interrupted.
-pub fn deliver_all(task: &Task, mut interrupted: Option<Restart>) -> Outcome {
+/// Handles every pending signal, until one stops the process. The first handler finds a call that was interrupted ended, or about
+/// to begin again; where it has `done` something it has ended by that.
+pub fn deliver_all(task: &Task, done: usize) -> Outcome {
     let mut outcome = Outcome::Nothing;
-    while let Some(info) = take(task, SigSet(u64::MAX).without(task.signals.mask())) {
+    while !task.is_held() {
+        let Some(info) = take(task, SigSet(u64::MAX).without(task.signals.mask())) else { break };
         if outcome == Outcome::Nothing {
             outcome = Outcome::NoHandler;
         }
+        let info = if task.trace.is_on() { ptrace::signal_stop(task, info) } else { Some(info) };
+        let Some(info) = info else { continue };
         let action = task.process.actions_at(&pin()).get(info.signal);
         match action.handler {
             SIG_IGN => {}
             0 => by_default(task, info),
             _ => {
-                run_handler(task, info, action, interrupted.take());
+                run_handler(task, info, action, task.take_interrupted().filter(|_| done == 0));
                 outcome = Outcome::Handler;
             }
         }
@@ -86,15 +90,7 @@ fn by_default(task: &Task, info: SigInfo) {
 /// Builds the handler's frame on the guest's stack and points the thread at the handler.
 fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<Restart>) {
     let cpu = machine::cpu::current();
-    let mut registers = *cpu.frame();
-    {
-        let pin = pin();
-        let mm = task.process.mm_at(&pin);
-        // A stub's address may stand where the hardware leaves the return address.
-        let is_behind_call = registers.rcx == registers.rip;
-        registers.rip = mm.original_pc(registers.rip);
-        registers.rcx = if is_behind_call { registers.rip } else { mm.original_pc(registers.rcx) };
-    }
+    let mut registers = as_guest_sees(task, cpu.frame());
     if let Some(class) = interrupted {
         finish_interrupted(&mut registers, class, action);
     }
@@ -113,6 +109,16 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<R
             exit::kill_process(task, super::SIGSEGV);
         }
     }
+}
+
+/// Registers of the calling thread, with the guest's own addresses in place of those of stubs.
+pub fn as_guest_sees(task: &Task, registers: &TrapFrame) -> TrapFrame {
+    let pin = pin();
+    let mm = task.process.mm_at(&pin);
+    let rip = mm.original_pc(registers.rip);
+    // A stub's address may stand where the hardware leaves the return address.
+    let rcx = if registers.rcx == registers.rip { rip } else { mm.original_pc(registers.rcx) };
+    TrapFrame { rip, rcx, ..*registers }
 }
 
 /// What the guest finds where the interrupted call was: EINTR, or the call again.

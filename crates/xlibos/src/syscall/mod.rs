@@ -26,6 +26,7 @@ mod pipe;
 mod poll;
 pub mod prctl;
 mod process;
+mod ptrace;
 mod rlimit;
 mod rw;
 pub mod sched;

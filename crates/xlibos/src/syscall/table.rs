@@ -113,7 +113,7 @@ syscalls! {
     98 getrusage(who: i32, to: UserPtr<[u64; 18]>) -> () = super::usage::getrusage, Partial("CPU time, all of it as user time; ru_maxrss is what was mapped at most");
     99 sysinfo(to: UserPtr<[u64; 14]>) -> () = super::system::sysinfo, Partial("no load averages; memory as configured");
     100 times(to: UserPtr<[u64; 4]>) -> u64 = super::usage::times, Partial("all CPU time is user time");
-    101 ptrace() Absent;
+    101 ptrace(request: u64, pid: Pid, addr: u64, data: u64) -> u64 = super::ptrace::ptrace, Partial("no debug registers, no PTRACE_SYSEMU, no seccomp filters to read; any thread of the tracer may ask");
     102 getuid() -> u32 = super::creds::getuid, Full;
     103 syslog() -> () = super::system::privileged, Partial("always EPERM: no log");
     104 getgid() -> u32 = super::creds::getgid, Full;

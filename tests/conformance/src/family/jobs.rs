@@ -1,8 +1,8 @@
 //! Job control: sessions, controlling terminals, foreground and background groups.
 
-use crate::kit::{Gate, assert_errno, cases, child, close, int, open, pid, pipe, read, until, wait, write};
+use crate::kit::{Gate, assert_errno, cases, child, close, int, name, open, pid, pipe, read, until, wait, write};
 use crate::pty::{Pty, foreground, job, set_foreground, size_of_window, slave_with};
-use crate::sys::{signal, sys};
+use crate::sys::{memory, signal, sys};
 use libc as c;
 
 cases! { jobs;
@@ -60,6 +60,22 @@ cases! { jobs;
             sys!(kill, stopped.pid, c::SIGCONT)?;
             stopped.succeeds()
         })?.succeeds()?;
+    }
+    fn stopped_process_takes_other_signals_when_it_goes_on() {
+        let word = memory::pages(1)?;
+        memory::poke(word, 4711u32);
+        let other = child(|| loop { sys!(pause).ok(); })?;
+        other.kill(c::SIGSTOP)?;
+        assert_eq!(wait(other.pid, c::WUNTRACED)?, c::SIGSTOP << 8 | 0x7f);
+        other.kill(c::SIGTERM)?;
+        // Its memory is there to read: it has not ended.
+        let fd = open(&name(&format!("/proc/{}/mem", other.pid)), c::O_RDONLY, 0)?;
+        let mut seen = 0u32;
+        sys!(pread64, fd, &mut seen, 4, word)?;
+        assert_eq!(seen, 4711);
+        assert_eq!(wait(other.pid, c::WNOHANG)?, 0);
+        other.kill(c::SIGCONT)?;
+        other.dies_of(c::SIGTERM)?;
     }
     fn stopped_groups_are_hung_up_where_a_parent_was_their_link() {
         child(|| {

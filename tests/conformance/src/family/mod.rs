@@ -27,7 +27,7 @@ macro_rules! families {
 families! {
     file dir attr fd pipe process exec signal fault futex mm poll epoll event time unix_socket unix_message inet
     tty jobs cred
-    sched proc sysv pidfd mqueue inspect
+    sched proc sysv pidfd mqueue inspect ptrace
     refusal pointer mount system capacity reach spawn sleep
 }
 

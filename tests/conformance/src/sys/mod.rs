@@ -121,6 +121,7 @@ plain! {
     libc::sockaddr_un libc::sockaddr_in libc::sockaddr_in6 libc::sockaddr_storage libc::shmid_ds
     libc::semid_ds libc::msqid_ds libc::epoll_event libc::pollfd libc::cpu_set_t libc::sigevent
     libc::msghdr libc::iovec libc::linger libc::timex libc::timezone libc::mmsghdr libc::seminfo
+    libc::user_regs_struct
     libc::clone_args libc::open_how libc::fd_set libc::stack_t
     u64 u32 i32 i64 u8 u16
 }

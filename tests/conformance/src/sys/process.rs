@@ -58,6 +58,28 @@ pub(crate) fn clone(flags: c_int, body: Body, argument: usize, places: Places) -
     result
 }
 
+/// Sends itself a signal that a tracer swallows, with a value in xmm15; returns what is there afterwards.
+///
+/// # Errors
+/// Those of kill.
+pub(crate) fn xmm_across_a_signal(signal: c_int, value: u64) -> Result<u64> {
+    let pid = i64::from(std::process::id());
+    let (result, after): (i64, u64);
+    // SAFETY: kill touches no memory; all registers are declared.
+    unsafe {
+        asm!(
+            "movq xmm15, {value}",
+            "syscall",
+            "movq {value}, xmm15",
+            value = inout(reg) value => after,
+            inlateout("rax") libc::SYS_kill => result,
+            in("rdi") pid, in("rsi") i64::from(signal),
+            out("rcx") _, out("r11") _, out("xmm15") _,
+        );
+    }
+    if result == 0 { Ok(after) } else { Err(Errno(i32::try_from(-result).unwrap_or(0))) }
+}
+
 /// vfork(2), with a child that stores `value` at `place` and exits with `status`; returns its pid.
 ///
 /// # Errors

@@ -179,7 +179,7 @@ impl FileOps for Memory {
         self.in_pieces(from.remaining(), |done, wanted| {
             let mut piece = alloc::vec![0; wanted];
             from.peek(&mut piece)?;
-            let count = visit::write(&self.process, offset.wrapping_add(done), &piece)?;
+            let count = visit::write_forced(&self.process, offset.wrapping_add(done), &piece)?;
             from.advance(count);
             Ok(count)
         })

@@ -95,6 +95,9 @@ impl Subject {
 
     /// Letter and word of its state.
     pub(super) fn state(&self) -> (char, &'static str) {
+        if self.task.as_ref().is_some_and(|task| task.trace.is_stopped()) {
+            return ('t', "tracing stop");
+        }
         match (self.process.run_state(), &self.task) {
             (RunState::Stopped(_), _) => ('T', "stopped"),
             (RunState::Zombie(_), _) | (_, None) => ('Z', "zombie"),

@@ -188,8 +188,9 @@ fn identity_lines(subject: &Subject) -> String {
     let (id, pid) = (subject.id, process.pid);
     let (pgid, sid) = process.links_of_other();
     let slots = subject.task.as_ref().map_or(0, |task| task.files().collect().len().next_multiple_of(64));
+    let tracer = subject.task.as_ref().map_or(0, |task| task.trace.tracer());
     let head = format!(
-        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{id}\nPPid:\t{}\nTracerPid:\t0\n",
+        "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{id}\nPPid:\t{}\nTracerPid:\t{tracer}\n",
         subject.comm(),
         process.parent(),
     );
