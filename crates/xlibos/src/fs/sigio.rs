@@ -144,8 +144,6 @@ fn tell(target: Target, signal: i32) {
         Target::None => {}
         Target::Thread(tid) => tree::task(tid).iter().for_each(|task: &Arc<Task>| send::send_task(task, info)),
         Target::Process(pid) => tree::process(pid).iter().for_each(|process| send::send_process(process, info)),
-        Target::Group(pgid) => {
-            tree::collect_group(pgid).iter().for_each(|process| send::send_process(process, info));
-        }
+        Target::Group(pgid) => send::send_group(pgid, info),
     }
 }

@@ -404,15 +404,29 @@ pub fn begin(task: &'static Task) {
     task.own_files();
     let start = task.start.lock().take();
     match start {
-        Some(Start::Return { set_tid }) if set_tid != 0 => {
-            // As Linux: a bad address is the child's own affair.
-            let _ = guest::write_value(set_tid, &task.tid());
+        Some(Start::Return { set_tid }) => {
+            if set_tid != 0 {
+                // As Linux: a bad address is the child's own affair.
+                let _ = guest::write_value(set_tid, &task.tid());
+            }
+            catch_up(task);
         }
         Some(Start::Exec(plan)) => {
             // Where the host refuses, it runs where the host likes.
             let _ = crate::syscall::sched::apply_mask(task);
             start_in_fresh_process(task, &plan);
         }
-        Some(Start::Return { .. }) | None => {}
+        None => {}
+    }
+}
+
+/// Who ended or stopped the process, or asked its threads to stand, may have looked for them before this one was there.
+fn catch_up(task: &Task) {
+    if task.process.exit_status().is_some() {
+        task.must_exit.store(true, Ordering::SeqCst);
+    }
+    let is_asked = super::standstill::is_asked(task) || crate::quiesce::is_asked();
+    if task.must_exit() || task.process.is_stopped() || is_asked {
+        machine::cpu::current().mark_pending();
     }
 }

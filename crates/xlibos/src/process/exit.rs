@@ -6,7 +6,7 @@ use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
 use crate::ipc::futex_set::{self, Scope};
-use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_process};
+use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_group, send_process};
 use crate::wait::Events;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -204,9 +204,7 @@ fn end_session(process: &Arc<Process>) {
         return;
     }
     if let Some(tty) = session.tty() {
-        for member in tree::collect_group(session.foreground()) {
-            send_process(&member, SigInfo::kernel(SIGHUP));
-        }
+        send_group(session.foreground(), SigInfo::kernel(SIGHUP));
         session.set_tty(None);
         tty.leave();
     }

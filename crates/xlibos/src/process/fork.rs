@@ -7,6 +7,7 @@ use super::task::{Parts, Start, Task};
 use super::thread_group::{self, Process};
 use super::tree;
 use crate::fs::FdTable;
+use crate::signal::deliver::has_deliverable;
 use crate::signal::{SIGCHLD, TaskSignals};
 use crate::wait::wait_until;
 use crate::{Errno, Result};
@@ -87,7 +88,7 @@ pub struct Request {
 /// Makes a thread or a process; returns its id. `publish` tells of it before it runs; where that fails it is not made.
 ///
 /// # Errors
-/// EINVAL for flags that exclude each other, EPERM for namespaces, EAGAIN, ENOMEM; INTERRUPTED; those of `publish`.
+/// EINVAL for flags that exclude each other, EPERM for namespaces, EAGAIN, ENOMEM; INTERRUPTED_UNTOLD; those of `publish`.
 pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) -> Result<()>) -> Result<i32> {
     let flags = request.flags;
     check_flags(flags)?;
@@ -179,6 +180,10 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
     }
     let name = *task.name.lock();
     let mut tree = tree::lock();
+    // A signal to several processes comes to parent and child, or to the parent before there is a child.
+    if !thread && has_deliverable(task) {
+        return Err(Errno::INTERRUPTED_UNTOLD);
+    }
     let tid = tree.allocate_pid()?;
     let process = if thread { Arc::clone(&task.process) } else { new_process(task, request, tid, kind)? };
     let child = Task::new(tid, Arc::clone(&process), area, parts, signals, name);

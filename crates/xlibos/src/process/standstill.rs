@@ -24,12 +24,16 @@ pub struct Standstill {
 /// Stands while another thread of the process works; a thread that must end does not. True where it stood. What is
 /// pending must be looked at afterwards.
 pub fn stand(task: &Task) -> bool {
-    let gate = &task.process.standstill.gate;
-    let is_asked = gate.is_closed();
+    let is_asked = is_asked(task);
     if is_asked {
-        gate.pass(|| task.must_exit());
+        task.process.standstill.gate.pass(|| task.must_exit());
     }
     is_asked
+}
+
+/// Whether the threads of a task's process are asked to stand.
+pub fn is_asked(task: &Task) -> bool {
+    task.process.standstill.gate.is_closed()
 }
 
 /// Does `work` while no other thread runs in the caller's memory. None where that did not come about.

@@ -4,6 +4,7 @@ use super::task::Task;
 use super::tree;
 use crate::wait::wait_until;
 use crate::{Errno, Result};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -24,8 +25,13 @@ pub fn end_others(task: &Task) -> Result<()> {
             other.cpu().kick();
         }
         drop(others);
-        let alone = || (process.thread_count() == 1).then_some(());
-        match wait_until(&[&process.events], None, alone) {
+        // Others may have made new ones before they ended.
+        let is_told = |other: &Arc<Task>| core::ptr::eq(&raw const **other, task) || other.must_exit();
+        let is_due = || {
+            let tasks = process.tasks();
+            (tasks.len() == 1 || !tasks.iter().all(is_told)).then_some(())
+        };
+        match wait_until(&[&process.events], None, is_due) {
             Ok(_) => {}
             Err(_) if task.must_exit() => return Err(Errno::EAGAIN),
             Err(_) => machine::cpu::current().clear_pending(),

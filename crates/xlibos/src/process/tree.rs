@@ -42,7 +42,7 @@ pub fn task(tid: Pid) -> Option<Arc<Task>> {
 /// All processes, by id.
 #[must_use]
 pub fn collect_processes() -> Vec<Arc<Process>> {
-    lock().processes.values().cloned().collect()
+    lock().collect(|_| true)
 }
 
 /// Whether a user has fewer tasks than that.
@@ -60,7 +60,7 @@ pub fn has_fewer_tasks(uid: u32, limit: u64) -> bool {
 /// Processes of a group.
 #[must_use]
 pub fn collect_group(pgid: Pid) -> Vec<Arc<Process>> {
-    lock().processes.values().filter(|p| p.links().pgid == pgid).cloned().collect()
+    lock().collect(|process| process.links_of_other().0 == pgid)
 }
 
 impl Tree {
@@ -74,6 +74,11 @@ impl Tree {
     #[must_use]
     pub fn task(&self, tid: Pid) -> Option<Arc<Task>> {
         self.tasks.get(&tid).cloned()
+    }
+
+    /// Processes that are meant, by id.
+    pub fn collect(&self, is_meant: impl Fn(&Process) -> bool) -> Vec<Arc<Process>> {
+        self.processes.values().filter(|process| is_meant(process)).cloned().collect()
     }
 
     /// An unused id.

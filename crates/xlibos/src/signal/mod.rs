@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::sync::Mutex;
-pub use send::{send_process, send_task};
+pub use send::{send_all, send_group, send_process, send_task};
 
 macro_rules! signals {
     ($($name:ident = $number:literal),* $(,)?) => {

@@ -1,8 +1,8 @@
 //! Sending: kill(2), tgkill(2), rt_sigqueueinfo(2), and what the kernel sends.
 
 use super::{Default_, SIGCONT, SIGKILL, STOPPING, SigInfo, SigSet, default_action};
-use crate::process::Task;
 use crate::process::thread_group::Process;
+use crate::process::{Pid, Task, tree};
 use alloc::sync::Arc;
 
 /// Sends a signal to a process: some thread that does not block it takes it.
@@ -22,6 +22,23 @@ pub fn send_process(process: &Arc<Process>, info: SigInfo) {
         task.cpu().kick();
     }
     process.signal_arrived(info.signal);
+}
+
+/// Sends a signal to all processes that are meant, to each by `send`; says whether there were any. The tree is locked, so no
+/// fork comes between, which would miss it: each child has it, or its maker before. But SIGCONT tells parents, which takes
+/// that lock, and is for those that stand still and make no children.
+pub fn send_all(signal: i32, is_meant: impl Fn(&Process) -> bool, send: impl FnMut(&Arc<Process>)) -> bool {
+    let tree = tree::lock();
+    let meant = tree.collect(is_meant);
+    let held = (signal != SIGCONT).then_some(tree);
+    meant.iter().for_each(send);
+    drop(held);
+    !meant.is_empty()
+}
+
+/// Sends a signal to every member of a group.
+pub fn send_group(pgid: Pid, info: SigInfo) {
+    send_all(info.signal, |process| process.links_of_other().0 == pgid, |process| send_process(process, info));
 }
 
 /// Sends a signal to one thread.

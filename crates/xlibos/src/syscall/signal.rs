@@ -6,12 +6,11 @@ use crate::process::limits::{INFINITY, SIGPENDING};
 use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{
     Action, AltStack, NSIG, SI_TKILL, SI_USER, SIGCONT, SIGRTMIN, SigInfo, SigSet, UNBLOCKABLE, deliver, frame,
-    send_process, send_task,
+    send_all, send_process, send_task,
 };
 use crate::wait::{WaitQueue, wait_until};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
 
 fn check_size(size: u64) -> Result<()> {
@@ -191,25 +190,22 @@ pub(super) fn kill(task: &Task, pid: Pid, signal: i32) -> Result<()> {
     if pid > 0 {
         return send_checked(task, &target_process(pid)?, info);
     }
-    let own_group = task.process.links_of_other().0;
-    let targets: Vec<Arc<Process>> = match pid {
-        0 => tree::collect_group(own_group),
-        -1 => {
-            let all = tree::collect_processes();
-            all.into_iter().filter(|p| p.pid > 1 && p.pid != task.process.pid).collect()
-        }
-        pid => tree::collect_group(pid.checked_neg().ok_or(Errno::ESRCH)?),
+    let group = match pid {
+        0 => Some(task.process.links_of_other().0),
+        -1 => None,
+        pid => Some(pid.checked_neg().ok_or(Errno::ESRCH)?),
     };
-    if targets.is_empty() {
-        return Err(Errno::ESRCH);
-    }
+    let is_meant = |process: &Process| match group {
+        Some(pgid) => process.links_of_other().0 == pgid,
+        None => process.pid > 1 && process.pid != task.process.pid,
+    };
     let mut result = Err(Errno::EPERM);
-    for target in targets {
-        if send_checked(task, &target, info).is_ok() {
+    let any = send_all(signal, is_meant, |target| {
+        if send_checked(task, target, info).is_ok() {
             result = Ok(());
         }
-    }
-    result
+    });
+    if any { result } else { Err(Errno::ESRCH) }
 }
 
 /// A process by its id or by a thread's.

@@ -4,7 +4,7 @@ use super::{State, Tty};
 use crate::process::creds::CAP_SYS_ADMIN;
 use crate::process::session::Session;
 use crate::process::{Pid, Process, Task, tree};
-use crate::signal::{SIGCONT, SIGHUP, SIGTTIN, SigInfo, send_process};
+use crate::signal::{SIGCONT, SIGHUP, SIGTTIN, SigInfo, send_all, send_process};
 use crate::{Errno, Result};
 use alloc::sync::{Arc, Weak};
 
@@ -19,7 +19,8 @@ fn send(process: &Arc<Process>, signal: i32, is_from_outside: bool) {
 /// Signals every member of a group.
 pub(super) fn signal_group(pgid: Pid, signal: i32, is_from_outside: bool) {
     if pgid != 0 {
-        tree::collect_group(pgid).iter().for_each(|process| send(process, signal, is_from_outside));
+        let is_member = |process: &Process| process.links_of_other().0 == pgid;
+        send_all(signal, is_member, |process| send(process, signal, is_from_outside));
     }
 }
 

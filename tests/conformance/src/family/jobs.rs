@@ -1,8 +1,11 @@
 //! Job control: sessions, controlling terminals, foreground and background groups.
 
-use crate::kit::{Gate, assert_errno, cases, child, close, int, name, open, pid, pipe, read, until, wait, write};
+use crate::kit::{
+    Gate, assert_errno, cases, child, close, int, name, open, pid, pipe, read, shared, text, until, wait, write,
+};
 use crate::pty::{Pty, foreground, job, set_foreground, size_of_window, slave_with};
 use crate::sys::{memory, signal, sys};
+use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 cases! { jobs;
@@ -80,20 +83,23 @@ cases! { jobs;
     fn stopped_groups_are_hung_up_where_a_parent_was_their_link() {
         child(|| {
             sys!(setsid)?;
-            let [reader, writer] = pipe(0)?;
+            let ([reader, writer], job_pid) = (pipe(0)?, &shared()?[0]);
             child(|| {
                 let job = child(|| {
                     sys!(setpgid, 0, 0)?;
                     sys!(kill, pid()?, c::SIGSTOP)?;
                     loop { sys!(pause).ok(); }
                 })?;
+                job_pid.store(job.pid.cast_unsigned(), SeqCst);
                 let mut status = 0i32;
                 sys!(wait4, job.pid, &mut status, c::WUNTRACED, 0)?;
                 Ok(())
             })?.succeeds()?;
-            // It ends with the last writer.
+            // It ends with the last writer: its files go first.
             close(writer)?;
             assert_eq!(read(reader, 1)?, b"");
+            let stat = name(&format!("/proc/{}/stat", job_pid.load(SeqCst)));
+            until(|| text(&stat).map_or(true, |stat| stat.contains(") Z ")));
             Ok(())
         })?.succeeds()?;
     }

@@ -1,6 +1,6 @@
 //! fork, clone, exit, wait, process groups and sessions.
 
-use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, file, int, need_root, open, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
+use crate::kit::{Gate, SELF, assert_errno, assert_interrupted, cases, child, close, file, helper_args, int, need_root, now, open, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
 use crate::sys::{self, Result, memory, process, signal, sys};
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::SeqCst;
@@ -165,8 +165,8 @@ cases! { process;
     }
     fn wait4_gives_the_usage_of_the_child() {
         let worker = child(|| {
-            let end = crate::kit::now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;
-            crate::kit::until(|| crate::kit::now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
+            let end = now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;
+            crate::kit::until(|| now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
             Ok(())
         })?;
         let mut usage: c::rusage = sys::zeroed();
@@ -180,8 +180,8 @@ cases! { process;
     fn wait4_counts_threads_that_ended_before() {
         let worker = child(|| {
             let busy = || {
-                let end = crate::kit::now(c::CLOCK_THREAD_CPUTIME_ID)? + 20_000_000;
-                crate::kit::until(|| crate::kit::now(c::CLOCK_THREAD_CPUTIME_ID).is_ok_and(|t| t > end));
+                let end = now(c::CLOCK_THREAD_CPUTIME_ID)? + 20_000_000;
+                crate::kit::until(|| now(c::CLOCK_THREAD_CPUTIME_ID).is_ok_and(|t| t > end));
                 Ok(())
             };
             let ended: Result<()> = std::thread::spawn(busy).join().unwrap_or(Ok(()));
@@ -310,11 +310,11 @@ cases! { process;
         })?.succeeds()?;
     }
     fn setpgid_of_a_child_after_exec_is_eacces() {
-        let (args, env) = (crate::kit::helper_args(&["wait"]), [0usize]);
+        let (args, env) = (helper_args(&["wait"]), [0usize]);
         let ends = pipe(0)?;
         let other = child(|| {
             sys!(dup2, ends[1], 1)?;
-            sys!(execve, crate::kit::SELF, &args.pointers[..], &env)?;
+            sys!(execve, SELF, &args.pointers[..], &env)?;
             Ok(())
         })?;
         assert_eq!(read(ends[0], 99)?, b"waiting\n");
@@ -340,8 +340,8 @@ cases! { process;
         assert_eq!(wait(pid, 0)?, 0x500);
     }
     fn vfork_and_exec() {
-        let (args, env) = (crate::kit::helper_args(&["status", "6"]), [core::ptr::null()]);
-        let pid = process::vfork_exec(crate::kit::SELF, &args.pointers, &env)?;
+        let (args, env) = (helper_args(&["status", "6"]), [core::ptr::null()]);
+        let pid = process::vfork_exec(SELF, &args.pointers, &env)?;
         assert_eq!(wait(pid, 0)?, 0x600);
         let pid = process::vfork_exec(c"/none", &args.pointers, &env)?;
         assert_eq!(wait(pid, 0)?, 127 << 8);
@@ -427,6 +427,50 @@ cases! { process;
         let Ok((Ok(process), Ok(thread))) = ids else { panic!("{ids:?}") };
         assert_eq!(int(process), me);
         assert_ne!(int(thread), me);
+    }
+    fn exit_group_ends_threads_that_are_being_made() {
+        for turn in 0..100 {
+            child(|| {
+                make_threads();
+                compute(turn % 20 * 100_000)?;
+                process::exit(3)
+            })?.exits(3)?;
+        }
+    }
+    fn exec_ends_threads_that_are_being_made() {
+        let args = helper_args(&["status", "15"]);
+        for turn in 0..100 {
+            child(|| {
+                make_threads();
+                compute(turn % 20 * 100_000)?;
+                Ok(sys!(execve, SELF, &args.pointers[..], 0).map(drop)?)
+            })?.exits(15)?;
+        }
+    }
+    fn a_signal_to_a_group_misses_no_child_that_is_being_made() {
+        for turn in 0..200 {
+            let ends = pipe(0)?;
+            let leader = child(|| {
+                sys!(setpgid, 0, 0)?;
+                write(ends[1], b"x")?;
+                loop {
+                    if process::fork()? == 0 {
+                        loop { sys!(pause).ok(); }
+                    }
+                }
+            })?;
+            close(ends[1])?;
+            assert_eq!(read(ends[0], 1)?, b"x");
+            compute(turn % 30 * 50_000)?;
+            sys!(kill, -leader.pid, c::SIGKILL)?;
+            leader.dies_of(c::SIGKILL)?;
+            // Whoever is left holds the other end.
+            let mut left = c::pollfd { fd: ends[0], events: c::POLLIN, revents: 0 };
+            let ended = sys!(poll, &mut left, 1, 5000)? == 1;
+            sys!(kill, -leader.pid, c::SIGKILL).ok();
+            assert!(ended, "a child lives on in turn {turn}");
+            close(ends[0])?;
+        }
     }
     fn exit_ends_one_thread_and_exit_group_all() {
         child(|| {
@@ -548,4 +592,22 @@ extern "C" fn opens_the_root(_: *mut c_void) -> i32 {
 
 extern "C" fn changes_umask(_: *mut c_void) -> i32 {
     sys!(umask, 0o055).map_or(1, |_| 0)
+}
+
+/// Another thread makes one after the other, which all sleep.
+fn make_threads() {
+    std::thread::spawn(|| {
+        for _ in 0..100 {
+            // Refused where the process is about to end.
+            std::thread::Builder::new().spawn(|| loop { sys!(pause).ok(); }).ok();
+        }
+        loop { sys!(pause).ok(); }
+    });
+}
+
+/// Computes for nanoseconds.
+fn compute(length: i64) -> Result<()> {
+    let end = now(c::CLOCK_MONOTONIC)? + length;
+    while now(c::CLOCK_MONOTONIC)? < end {}
+    Ok(())
 }
