@@ -67,7 +67,7 @@ pub fn watches_calls() -> bool {
 }
 
 /// Whether `--strace` tells.
-fn is_traced() -> bool {
+pub(crate) fn is_traced() -> bool {
     COUNTING.load(Ordering::Relaxed) & TRACE != 0
 }
 
@@ -205,7 +205,7 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
         stats::collect_host_calls(cpu, u16::try_from(number).unwrap_or(OUTSIDE_CALLS));
     }
     if let Some(line) = line {
-        crate::syscall::trace::leave(line, row, result);
+        crate::syscall::trace::leave(task, line, row, &arguments, result);
     }
     result
 }
@@ -491,8 +491,9 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     if is_traced() {
         // The call does not return, and its arguments lie in the memory that is given back.
         let (frame, row) = (old.frame(), row_of(old.frame()));
-        let line = crate::syscall::trace::enter(task, frame.orig_rax, row, &frame.arguments());
-        crate::syscall::trace::leave(line, row, Ok(0));
+        let arguments = frame.arguments();
+        let line = crate::syscall::trace::enter(task, frame.orig_rax, row, &arguments);
+        crate::syscall::trace::leave(task, line, row, &arguments, Ok(0));
     }
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@ use programs::caller::{Caller, callers, error_of, everyone_may};
 use programs::host::{Container, comes_true, descendants};
 use programs::{compile, in_container, on_host, run, xc};
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn status_and_error(words: &[&str]) -> (Option<i32>, String) {
     let output = run(in_container(words));
@@ -211,18 +211,33 @@ fn a_profile_that_is_killed_ends_the_container() {
 #[test]
 fn a_trace_is_a_line_each_as_strace_writes_them() {
     let mut command = Command::new(xc());
-    command.args(["do", "--strace", "--", "sh", "-c", "/bin/cat '/no such\n' 2>/dev/null; exec /bin/true x"]);
+    let script = "/bin/cat '/no such\n' 2>/dev/null; echo 'a\t1'; sh -c 'kill -USR1 $$'; exec /bin/true x";
+    command.args(["do", "--strace", "--", "sh", "-c", script]);
+    command.stdout(Stdio::null());
     command.env_remove("LD_LIBRARY_PATH");
     let error = error_of(&run(command));
     let lines: Vec<&str> = error.lines().collect();
-    let is_call = |line: &&str| line.starts_with("[pid ") && line.contains(") = ");
-    assert!(lines.iter().all(is_call), "{error}");
+    let is_call = |line: &str| line.contains(") = ");
+    let is_event = |line: &str| {
+        [("] --- SIG", "} ---"), ("] +++ ", " +++")]
+            .iter()
+            .any(|(begin, end)| line.contains(begin) && line.ends_with(end))
+    };
+    assert!(lines.iter().all(|line| line.starts_with("[pid ") && (is_call(line) || is_event(line))), "{error}");
     let expected = [
-        "[pid 1] openat(AT_FDCWD, \"/etc/ld.so.cache\", 0x80000, 000) = 3",
+        "[pid 1] openat(AT_FDCWD, \"/etc/ld.so.cache\", O_RDONLY|O_CLOEXEC) = 3",
+        "[pid 1] read(3, \"\\177ELF\\2\\1\\1\\3\\0",
+        "[pid 1] mmap(NULL, 8192, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x",
+        "] openat(AT_FDCWD, \"/dev/null\", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3",
+        "[pid 1] write(1, \"a\\t1\\n\", 4) = 4",
+        "[pid 3] --- SIGUSR1 {si_signo=SIGUSR1, si_code=SI_USER, si_pid=3, si_uid=",
+        "[pid 3] +++ killed by SIGUSR1 +++",
+        "[pid 1] --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=3, si_uid=",
+        "[pid 1] +++ exited with 0 +++",
         "[pid 2] execve(\"/bin/cat\", 0x",
         "[pid 1] execve(\"/bin/true\", 0x",
         "[pid 1] set_robust_list(0x",
-        "openat(AT_FDCWD, \"/no such\\n\", 0, 000) = -1 ENOENT",
+        "openat(AT_FDCWD, \"/no such\\n\", O_RDONLY) = -1 ENOENT (No such file or directory)",
         "[pid 1] exit_group(0) = ?",
     ];
     for part in expected {

@@ -39,6 +39,9 @@ pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
     super::ptrace::about_to_end(task);
+    if crate::kernel::is_traced() {
+        crate::syscall::trace::ended(task, process.exit_status().unwrap_or(0));
+    }
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
     drop_files(task);
