@@ -1,7 +1,8 @@
 //! A control group of the container's own, which bounds the memory of its processes: version 2, or the memory hierarchy of
 //! version 1, alone or beside it. Supervisor and reaper stay outside: what runs out of memory in it is the container's.
 //!
-//! The group goes with [`Group`], and, where the supervisor is killed, by a process that waits for that.
+//! The group goes with [`Group`], and, where the supervisor is killed, by a process that waits for that. Where that was killed
+//! too, the next container removes it.
 
 use crate::mountinfo::{self, Mount};
 use crate::sys::{self, Side};
@@ -16,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How long the kernel may take until it has let go of a group's last process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(2);
+/// What a group's name begins with; process and time of its maker follow.
+const PREFIX: &str = "xc-";
+/// Seconds in which a group may still be empty.
+const YOUTH_S: i64 = 60;
 
 /// Why there is no group.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +103,7 @@ impl Group {
     /// [`CgroupError`]: the host has none, or the caller may make none.
     pub fn create(bytes: u64) -> Result<Self, CgroupError> {
         let (mut group, at) = Self::planned()?;
+        remove_forgotten(&group.parent, now().tv_sec);
         // First, for we may be killed at any moment.
         let keeper =
             start_keeper(&group.parent, &group.name).map_err(step("start a process to remove a group", &at))?;
@@ -121,8 +127,9 @@ impl Group {
         let (own, at) = place()?;
         let parent = openat(CWD, &at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let parent = parent.map_err(step("open the group", &at))?;
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let name = format!("xc-{}-{}.{}", rustix::process::getpid().as_raw_nonzero(), time.tv_sec, time.tv_nsec);
+        let time = now();
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        let name = format!("{PREFIX}{pid}-{}.{}", time.tv_sec, time.tv_nsec);
         Ok((Self { parent, name, version: own.version, keeper: None }, at))
     }
 
@@ -188,13 +195,43 @@ fn remove(parent: BorrowedFd<'_>, name: &str) {
     }
 }
 
+fn now() -> rustix::time::Timespec {
+    rustix::time::clock_gettime(rustix::time::ClockId::Monotonic)
+}
+
+/// Groups whose supervisor and keeper were killed together. One with processes stays, and one that is still young, for these
+/// are about to join.
+fn remove_forgotten(parent: &OwnedFd, now_s: i64) {
+    let Ok(entries) = openat(parent, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(rustix::fs::Dir::new)
+    else {
+        return;
+    };
+    let is_old = |name: &str| made_at(name).is_some_and(|made_s| now_s - made_s > YOUTH_S);
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_ok_and(is_old) {
+            let _ = unlinkat(parent, entry.file_name(), AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// Second of CLOCK_MONOTONIC that a group's name tells; None for one of somebody else.
+fn made_at(name: &str) -> Option<i64> {
+    let (pid, time) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    let (seconds, nanoseconds) = time.split_once('.')?;
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    if is_number(pid) && is_number(nanoseconds) { seconds.parse().ok() } else { None }
+}
+
 /// A process that outlives the supervisor, and then removes the group.
 fn start_keeper(parent: &OwnedFd, name: &str) -> io::Result<i32> {
     let supervisor = sys::own_handle()?;
     match sys::fork_with(0)? {
         Side::Parent(keeper) => Ok(keeper),
         Side::Child => {
-            // Nothing of the caller's is kept: not its terminal, its directory nor what it has open.
+            // Nothing of the caller's is kept: not its terminal, its directory nor what it has open. Nor is the name: who kills
+            // all that is called xc would leave the group.
+            let _ = rustix::thread::set_name(c"cgroup-keeper");
             let _ = rustix::process::setsid();
             let _ = rustix::process::chdir("/");
             if let Ok([parent, supervisor]) = sys::keep_only([parent.as_fd(), supervisor.as_fd()]) {
@@ -295,6 +332,20 @@ mod tests {
         assert_eq!(second, own(Version::Two, "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/b/c"));
         assert_eq!(find("3:cpu,memory:/\n", SECOND), None);
         assert_eq!(find("", ""), None);
+    }
+
+    /// A directory stands for the group.
+    #[test]
+    fn old_empty_groups_of_ours_are_removed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let at = |name: &str| directory.path().join(name);
+        let names = ["xc-7-100.5", "xc-8-100.5/child", "xc-9-190.5", "xc-a-100.5", "xc-7-100", "other"];
+        names.iter().for_each(|name| std::fs::create_dir_all(at(name)).expect("group"));
+        std::fs::write(at("xc-1-1.1"), "").expect("file");
+        let parent = openat(CWD, directory.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).expect("parent");
+        remove_forgotten(&parent, 200);
+        assert!(!at(names[0]).exists());
+        assert!(names[1..].iter().all(|name| at(name).exists()) && at("xc-1-1.1").exists());
     }
 
     #[test]
