@@ -70,7 +70,7 @@ pub struct Options {
     /// Mount a directory or file of the host: SRC:DST[:ro].
     #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
     pub volume: Vec<OsString>,
-    /// Mount an empty file system in memory: DIR[:size=SIZE,mode=OCTAL,ro,noexec,nosuid,nodev].
+    /// Mount an empty file system in memory: DIR[:size=SIZE,nr_inodes=COUNT,mode=OCTAL,ro,noexec,nosuid,nodev].
     #[arg(long, value_name = "DIR[:OPTIONS]")]
     pub tmpfs: Vec<OsString>,
     /// Memory that processes may reserve and files in memory may take, together: 64m, 1g.

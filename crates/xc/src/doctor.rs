@@ -61,22 +61,19 @@ impl Check {
 /// Checks the host, starts a container, and prints a line each.
 ///
 /// # Errors
-/// None; the signature is the commands' common one.
+/// Standard output takes no more.
 pub fn run(options: &Doctor) -> Result<u8> {
     let mut checks = judge(&Facts::of_host());
     if can_look(&checks) {
         checks.push(start::check());
     }
     let can_run = can_run(&checks);
-    if options.json {
-        println!("{:#}", as_json(&checks));
+    crate::answer(&if options.json {
+        format!("{:#}", as_json(&checks))
     } else {
-        println!("{}", as_text(&checks).trim_end());
-        println!(
-            "{}",
-            if can_run { "Containers can run on this host." } else { "Containers cannot run on this host." }
-        );
-    }
+        let verdict = if can_run { "can" } else { "cannot" };
+        format!("{}\nContainers {verdict} run on this host.", as_text(&checks).trim_end())
+    })?;
     Ok(u8::from(!can_run))
 }
 

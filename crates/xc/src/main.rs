@@ -1,17 +1,11 @@
 //! `xc`: programs of this machine, or of a directory, in containers on a library OS.
 
-/// A line for a stream that the caller may have closed: what nobody reads is no failure. The library's macros panic there.
-macro_rules! line {
-    ($stream:expr, $($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!($stream, $($text)*);
-    }};
-}
-macro_rules! println {
-    ($($text:tt)*) => { line!(std::io::stdout(), $($text)*) };
-}
+/// A line for a stream that the caller may have closed: what nobody reads is no failure. The library's macro panics there.
 macro_rules! eprintln {
-    ($($text:tt)*) => { line!(std::io::stderr(), $($text)*) };
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
 }
 
 mod args;
@@ -33,8 +27,10 @@ mod terminal;
 mod usage;
 mod user;
 
+use anyhow::Context as _;
 use args::{Command, Options};
 use clap::Parser as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use xkernel::loader::LoadError;
 use xkernel::sandbox::SandboxError;
@@ -48,24 +44,38 @@ fn hint(error: &anyhow::Error) -> &'static str {
     if is_host { ": `xc doctor` says what this host lacks" } else { "" }
 }
 
-fn main() -> ExitCode {
+/// What a command answers, on standard output: a full disk is a failure, whoever reads no further is none.
+fn answer(text: &str) -> anyhow::Result<()> {
+    told(writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()))
+}
+
+fn told(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
+}
+
+fn run() -> anyhow::Result<u8> {
     let arguments = match args::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(error) if error.use_stderr() => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(OWN_FAILURE) } else { ExitCode::SUCCESS };
+            return Ok(OWN_FAILURE);
         }
+        // What was asked for.
+        Err(help) => return told(help.print()).map(|()| 0),
     };
-    let result = match &arguments.command {
+    match &arguments.command {
         Command::Do(Options { .. }) | Command::Run(_) => container::run(&arguments.command),
         Command::Doctor(options) => doctor::run(options),
         Command::Features => features::print(),
-        Command::Version => {
-            println!("xc {}", env!("CARGO_PKG_VERSION"));
-            Ok(0)
-        }
-    };
-    match result {
+        Command::Version => answer(&format!("xc {}", env!("CARGO_PKG_VERSION"))).map(|()| 0),
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("xc: {error:#}{}", hint(&error));

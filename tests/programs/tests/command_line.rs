@@ -209,6 +209,25 @@ fn a_profile_that_is_killed_ends_the_container() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_a_failure_unless_nobody_reads_it() {
+    for words in [&["features"][..], &["version"], &["doctor"], &["--help"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = run_to(words, full.into());
+        assert_eq!(output.status.code(), Some(125), "{words:?}");
+        assert!(error_of(&output).contains("standard output: No space left"), "{}", error_of(&output));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run_to(words, writer.into()).status.code(), Some(0), "{words:?}");
+    }
+}
+
+fn run_to(words: &[&str], stdout: Stdio) -> std::process::Output {
+    let mut command = Command::new(xc());
+    command.args(words).stdout(stdout);
+    run(command)
+}
+
+#[test]
 fn a_trace_is_a_line_each_as_strace_writes_them() {
     let mut command = Command::new(xc());
     let script = "/bin/cat '/no such\n' 2>/dev/null; echo 'a\t1'; sh -c 'kill -USR1 $$'; exec /bin/true x";
