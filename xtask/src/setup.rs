@@ -156,10 +156,11 @@ fn wished(wanted: &[&'static str]) -> Result<()> {
     Ok(())
 }
 
+/// It waits for another that is at work, as a fresh machine's own upgrades are.
 fn apt_get(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    // Another apt may be at work, as on a machine that updates itself.
-    command.args(["--quiet=2", "--option=DPkg::Lock::Timeout=600"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["--quiet=2", "--option=DPkg::Lock::Timeout=600"]).args(args);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
