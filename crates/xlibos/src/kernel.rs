@@ -292,6 +292,7 @@ fn finish_call(cpu: &'static Cpu, task: &'static Task) {
     if task.must_exit() {
         exit::exit_thread(task);
     }
+    send::pass_on(task);
     let interrupted = task.take_interrupted();
     let goes_on = match (outcome, interrupted) {
         (deliver::Outcome::Handler, _) => return task.forget_progress(),

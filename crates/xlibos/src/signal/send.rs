@@ -41,6 +41,17 @@ pub fn send_group(pgid: Pid, info: SigInfo) {
     send_all(info.signal, |process| process.links_of_other().0 == pgid, |process| send_process(process, info));
 }
 
+/// The calling thread was told of signals of its process that it blocks by now: a thread that does not is told.
+pub fn pass_on(task: &Task) {
+    let left = SigSet(task.process.pending.set().0 & task.signals.mask().0);
+    if left.is_empty() {
+        return;
+    }
+    let others = task.process.tasks();
+    let takes = |other: &&Arc<Task>| !left.without(other.signals.mask()).is_empty();
+    others.iter().filter(takes).for_each(|other| other.cpu().kick());
+}
+
 /// Sends a signal to one thread.
 pub fn send_task(task: &Task, info: SigInfo) {
     if !prepare(&task.process, info.signal) {

@@ -1,8 +1,8 @@
 //! Signals: actions, masks, queues, waits, alternate stacks.
 
-use crate::kit::{Gate, as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, int, ms, now, pid, pipe, read, tid, until, wait};
+use crate::kit::{Gate, as_nobody, assert_errno, assert_interrupted, assert_never_restarted, cases, child, int, ms, now, pid, pipe, read, shared, tid, until, wait};
 use crate::sys::{self, Result, memory, signal, sys};
-use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
 use libc as c;
 use signal::{LAST, bit};
 
@@ -25,6 +25,36 @@ cases! { signal;
         }
         waits.kill(c::SIGKILL)?;
         waits.dies_of(c::SIGKILL)?;
+    }
+    fn who_blocks_a_signal_leaves_it_to_another_thread() {
+        const ROUNDS: u32 = 2_000;
+        let (words, me) = (shared()?, pid()?);
+        let (round_word, handled) = (&words[0], &words[1]);
+        HANDLED.store(core::ptr::from_ref(handled).addr(), SeqCst);
+        signal::handle(c::SIGUSR1, counts_in_shared_word, 0)?;
+        let sender = child(|| {
+            for round in 1..=ROUNDS {
+                until(|| round_word.load(SeqCst) == round);
+                (0..round % 300).for_each(|_| core::hint::spin_loop());
+                sys!(kill, me, c::SIGUSR1)?;
+            }
+            Ok(())
+        })?;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // It takes signals at any time, and makes no call.
+            scope.spawn(|| while !done.load(SeqCst) { core::hint::spin_loop(); });
+            for round in 1..=ROUNDS {
+                signal::mask(c::SIG_UNBLOCK, bit(c::SIGUSR1))?;
+                round_word.store(round, SeqCst);
+                (0..round % 700).for_each(|_| core::hint::spin_loop());
+                signal::mask(c::SIG_BLOCK, bit(c::SIGUSR1))?;
+                until(|| handled.load(SeqCst) == round);
+            }
+            done.store(true, SeqCst);
+            Result::Ok(())
+        })?;
+        sender.succeeds()?;
     }
     fn handler_runs_before_kill_returns() {
         signal::record(c::SIGUSR1, 0)?;
@@ -483,6 +513,10 @@ fn queue_info(number: i32, code: i32, value: u64) -> [u64; 16] {
 
 /// Where a counter lies that processes share.
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn counts_in_shared_word(_: i32) {
+    memory::atomic(HANDLED.load(SeqCst)).fetch_add(1, SeqCst);
+}
 
 extern "C" fn counts_in_shared_memory(_: i32) {
     memory::atomic64(HANDLED.load(SeqCst)).fetch_add(1, SeqCst);
