@@ -56,12 +56,12 @@ pub struct Cpu {
     pub(crate) stack_top: Cell<u64>,
     /// Something is to be done before the thread returns to guest code; set by anyone.
     pub(crate) pending: AtomicU32,
+    /// Whether the guest set GS itself. Behind `pending`: the way out looks at both at once.
+    pub(crate) gs_foreign: Cell<u32>,
     /// `EXIT_CALL` or [`EXIT_FULL`].
     pub(crate) exit_kind: Cell<u32>,
     /// How a host signal took part in the call's entry: [`TRAPPED`], [`STEPPED`].
     pub(crate) signalled: Cell<u32>,
-    /// Whether the guest set GS itself.
-    pub(crate) gs_foreign: Cell<u32>,
     /// The guest's GS base.
     pub(crate) guest_gs: Cell<u64>,
     /// Where a `cpuid` that is being answered returns to, and the guest's flags meanwhile.
@@ -403,9 +403,9 @@ impl Cpu {
             this: Cell::new(0),
             stack_top: Cell::new(0),
             pending: AtomicU32::new(0),
+            gs_foreign: Cell::new(0),
             exit_kind: Cell::new(0),
             signalled: Cell::new(0),
-            gs_foreign: Cell::new(0),
             guest_gs: Cell::new(0),
             cpuid_return: Cell::new(0),
             cpuid_flags: Cell::new(0),
@@ -680,9 +680,17 @@ impl Cpu {
     pub fn count_call(&self, host_calls_before: u64) {
         let mut counts = self.counts.get();
         counts.calls += 1;
-        counts.traps += u64::from(self.signalled.replace(0) & TRAPPED);
+        counts.traps += u64::from(self.signalled.get() & TRAPPED);
         counts.without_host_call += u64::from(self.host_call_total.get() == host_calls_before);
         self.counts.set(counts);
+    }
+
+    /// The call ends: the next one's entry is looked at anew.
+    #[inline]
+    pub fn forget_signal(&self) {
+        if self.is_signalled() {
+            self.signalled.set(0);
+        }
     }
 
     /// Whether the call that is being served came by a trap.

@@ -4,11 +4,16 @@
 //! `syscall` takes them, and the return address in rcx. Nothing of the guest's stack is touched. Signal
 //! handlers ([`crate::trap`]) send a thread here too, by rewriting its context.
 //!
+//! Calls that never sleep, the leaves, are served with few registers saved: the others stay where they are, since their
+//! functions keep them as all do.
+//!
 //! Invariants: GS points at the thread's area while LibOS code runs; from `xlibos_exit_check` to
-//! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check.
+//! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
+//! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
 
 use crate::cpu::{Cpu, EXIT_CALL};
 use crate::frame::TrapFrame;
+use crate::leaf::LIMIT;
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -87,21 +92,27 @@ pub(crate) use check_area;
 
 global_asm!(
     r"
-    .macro SAVE_REGISTERS
-    mov [r11 + {rax}], rax
-    mov [r11 + {orig}], rax
+    .macro SAVE_ARGUMENTS
     mov [r11 + {rdi}], rdi
     mov [r11 + {rsi}], rsi
     mov [r11 + {rdx}], rdx
     mov [r11 + {r10}], r10
     mov [r11 + {r8}], r8
     mov [r11 + {r9}], r9
+    .endm
+    // What functions keep, and flags in rcx.
+    .macro SAVE_KEPT
     mov [r11 + {rbx}], rbx
     mov [r11 + {rbp}], rbp
     mov [r11 + {r12}], r12
     mov [r11 + {r13}], r13
     mov [r11 + {r14}], r14
     mov [r11 + {r15}], r15
+    pushfq
+    pop rcx
+    mov [r11 + {rflags}], rcx
+    mov [r11 + {r11}], rcx
+    mov dword ptr [r11 + {exit_kind}], {exit_call}
     .endm
     .macro LOAD_REGISTERS
     mov rax, [r11 + {rax}]
@@ -131,12 +142,56 @@ xlibos_syscall_entry:
     mov rsp, [r11 + {stack_top}]
     mov [r11 + {rip}], rcx
     mov [r11 + {rcx}], rcx
-    SAVE_REGISTERS
+    SAVE_ARGUMENTS
+    cmp rax, [rip + {leaf_limit}]
+    jae 2f
+    lea rcx, [rip + kernel_leaves]
+    mov rcx, [rcx + rax * 8]
+    test rcx, rcx
+    jz 2f
+    cld
+    mov rdi, r11
+    call rcx
+
+    .global xlibos_leaf_check
+xlibos_leaf_check:
+    cmp qword ptr gs:[{pending}], 0
+    jne xlibos_leaf_pending
     pushfq
-    pop rcx
-    mov [r11 + {rflags}], rcx
-    mov [r11 + {r11}], rcx
-    mov dword ptr [r11 + {exit_kind}], {exit_call}
+    pop r11
+    mov rdi, gs:[{rdi}]
+    mov rsi, gs:[{rsi}]
+    mov rdx, gs:[{rdx}]
+    mov r10, gs:[{r10}]
+    mov r8, gs:[{r8}]
+    mov r9, gs:[{r9}]
+    mov rcx, gs:[{rip}]
+    mov rsp, gs:[{rsp}]
+    jmp rcx
+    .global xlibos_leaf_end
+xlibos_leaf_end:
+
+    // The frame becomes what any call leaves.
+xlibos_leaf_pending:
+    mov r11, gs:[{this}]
+    mov [r11 + {rax}], rax
+    mov qword ptr [r11 + {orig}], -1
+    SAVE_KEPT
+    jmp xlibos_exit_check
+
+    // Handlers send calls here: GS is ours.
+    .global xlibos_trapped_entry
+xlibos_trapped_entry:
+    mov r11, gs:[{this}]
+    mov [r11 + {rsp}], rsp
+    mov rsp, [r11 + {stack_top}]
+    mov [r11 + {rip}], rcx
+    mov [r11 + {rcx}], rcx
+    SAVE_ARGUMENTS
+2:
+    mov [r11 + {rax}], rax
+    mov [r11 + {orig}], rax
+    SAVE_KEPT
     cld
     mov rdi, r11
     call {enter_call}
@@ -145,10 +200,9 @@ xlibos_syscall_entry:
 xlibos_exit_check:
     mov r11, gs:[{this}]
     mov rsp, [r11 + {stack_top}]
-    cmp dword ptr [r11 + {pending}], 0
-    jne xlibos_exit_pending
-    cmp dword ptr [r11 + {gs_foreign}], 0
-    jne xlibos_exit_gs
+    // Something is pending, or GS is the guest's own.
+    cmp qword ptr [r11 + {pending}], 0
+    jne xlibos_exit_seldom
 xlibos_exit_load:
     cmp dword ptr [r11 + {exit_kind}], {exit_call}
     jne xlibos_exit_full
@@ -157,7 +211,9 @@ xlibos_exit_load:
     mov rcx, [r11 + {rip}]
     mov r11, [r11 + {rflags}]
     jmp rcx
-xlibos_exit_gs:
+xlibos_exit_seldom:
+    cmp dword ptr [r11 + {pending}], 0
+    jne xlibos_exit_pending
     mov rax, [r11 + {guest_gs}]
     wrgsbase rax
     jmp xlibos_exit_load
@@ -280,8 +336,16 @@ xlibos_guest_copy:
     jae 3f
     .global xlibos_copy_words
 xlibos_copy_words:
+    // One word is what is copied most often.
+    cmp rdx, 8
+    jne 5f
+    mov rax, [rsi]
+    mov [rdi], rax
+    xor eax, eax
+    ret
 1:
     cmp rdx, 8
+5:
     jb 4f
     mov rax, [rsi]
     mov [rdi], rax
@@ -409,6 +473,7 @@ xlibos_initial_xstate:
     rip = const FRAME + offset_of!(TrapFrame, rip),
     rflags = const FRAME + offset_of!(TrapFrame, rflags),
     orig = const FRAME + offset_of!(TrapFrame, orig_rax),
+    leaf_limit = sym LIMIT,
     this = const offset_of!(Cpu, this),
     stack_top = const offset_of!(Cpu, stack_top),
     pending = const offset_of!(Cpu, pending),
@@ -452,6 +517,9 @@ unsafe extern "C" {
     pub(crate) fn reset_xstate(mask: u64);
 
     fn xlibos_syscall_entry();
+    fn xlibos_trapped_entry();
+    fn xlibos_leaf_check();
+    fn xlibos_leaf_end();
     fn xlibos_exit_check();
     fn xlibos_exit_end();
     fn xlibos_bad_gs();
@@ -484,6 +552,11 @@ pub(crate) fn syscall_entry_address() -> u64 {
     address(xlibos_syscall_entry)
 }
 
+/// Where handlers send a thread that makes a call, once GS is ours: no leaf is served as such.
+pub(crate) fn trapped_entry_address() -> u64 {
+    address(xlibos_trapped_entry)
+}
+
 /// Where handlers send a thread whose frame they saved.
 pub(crate) fn event_entry_address() -> u64 {
     address(xlibos_event_entry)
@@ -501,7 +574,15 @@ pub(crate) fn is_bad_gs(rip: u64) -> bool {
 
 /// Where a thread interrupted at `rip` on its way out must go instead.
 pub(crate) fn exit_restart(rip: u64) -> Option<u64> {
+    if is_leaf_exit(rip) {
+        return Some(address(xlibos_leaf_check));
+    }
     (address(xlibos_exit_check)..address(xlibos_exit_end)).contains(&rip).then(|| address(xlibos_exit_check))
+}
+
+/// Whether a thread at `rip` is on its way out of a leaf.
+pub(crate) fn is_leaf_exit(rip: u64) -> bool {
+    (address(xlibos_leaf_check)..address(xlibos_leaf_end)).contains(&rip)
 }
 
 /// Where a thread interrupted at `rip` right before a sleeping call must go instead.

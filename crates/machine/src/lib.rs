@@ -18,6 +18,7 @@ mod free_blocks;
 pub mod guest;
 pub mod hand_over;
 pub mod host;
+pub mod leaf;
 pub mod name_map;
 pub mod owned;
 pub mod process;

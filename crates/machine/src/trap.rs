@@ -161,7 +161,7 @@ fn redirect_call(cpu: &Cpu, info: &HostSiginfo, context: &mut SigContext, in_lib
     context.rax = u64::from(info.syscall.cast_unsigned());
     context.rcx = context.rip;
     context.r11 = context.rflags;
-    context.rip = entry::syscall_entry_address();
+    context.rip = entry::trapped_entry_address();
     hide_steps(cpu, context);
 }
 
@@ -206,6 +206,7 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
         // The guest steps into the LibOS; through the entry for `cpuid`, which keeps the flags, it steps on.
         if context.rip == entry::syscall_entry_address() {
             hide_steps(cpu, context);
+            context.rip = entry::trapped_entry_address();
         }
     } else if entry::is_bad_gs(context.rip) {
         context.rip = entry::syscall_entry_address();
@@ -214,6 +215,12 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
     } else if entry::exit_restart(context.rip).is_some() {
         // To a non-canonical address: the guest's fault.
         set_our_gs(cpu);
+        if entry::is_leaf_exit(context.rip) {
+            // Nothing but its last instruction faults, and there the registers are the guest's.
+            context.rip = context.rcx;
+            send_event(cpu, context, fault);
+            return;
+        }
         cpu.fault.set(fault);
         context.rip = entry::event_entry_address();
         context.rsp = cpu.stack_top.get();

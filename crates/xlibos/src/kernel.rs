@@ -89,12 +89,22 @@ pub fn has_init() -> bool {
 /// A guest thread made a call.
 pub fn on_syscall(cpu: &'static Cpu) {
     let Some(task) = cpu.task::<Task>() else { return };
-    let before = cpu.host_call_total();
     if cpu.is_signalled() {
         note_signal(cpu, task);
     }
-    dispatch(cpu, task);
+    if is_counting() {
+        dispatch_counted(cpu, task);
+    } else {
+        dispatch(cpu, task);
+    }
     machine::epoch::settle();
+    cpu.forget_signal();
+}
+
+#[cold]
+fn dispatch_counted(cpu: &'static Cpu, task: &'static Task) {
+    let before = cpu.host_call_total();
+    dispatch(cpu, task);
     cpu.count_call(before);
 }
 
@@ -351,6 +361,9 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     HAS_INIT.store(config.is_init, Ordering::Relaxed);
     let flags = if config.stats { COUNT } else { 0 } | if config.strace { TRACE } else { 0 };
     COUNTING.store(flags, Ordering::Relaxed);
+    if flags == 0 {
+        machine::leaf::serve();
+    }
     crate::syscall::system::set_hostname(config.hostname.as_bytes());
     crate::fs::broker::connect();
     crate::time::timer::set_waker(wake_service);

@@ -23,8 +23,7 @@ pub fn has_deliverable(task: &Task) -> bool {
 
 /// Replaces the calling thread's mask; it stays in the LibOS for what may be delivered now.
 pub fn set_mask(task: &Task, mask: SigSet) {
-    task.signals.replace_mask(mask);
-    if has_deliverable(task) {
+    if task.signals.replace_mask(mask) && has_deliverable(task) {
         machine::cpu::current().mark_pending();
     }
 }

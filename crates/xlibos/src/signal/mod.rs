@@ -461,9 +461,15 @@ impl TaskSignals {
         machine::cpu::current().mark_pending();
     }
 
-    /// Replaces the mask, for who looks at what is pending afterwards: a sender adds its signal before it looks at the mask.
-    pub fn replace_mask(&self, mask: SigSet) {
-        self.mask.store(mask.without(UNBLOCKABLE).0, Ordering::SeqCst);
+    /// Replaces the mask, for who looks at what is pending afterwards: a sender adds its signal before it looks at the mask. Only
+    /// the task itself does. Returns whether the mask lets something through that the old one did not; where it does not, the
+    /// store needs no barrier, since whoever is told of a signal that it blocks passes it on.
+    pub fn replace_mask(&self, mask: SigSet) -> bool {
+        let (was, now) = (self.mask(), mask.without(UNBLOCKABLE));
+        let lets_through = !was.without(now).is_empty();
+        let order = if lets_through { Ordering::SeqCst } else { Ordering::Release };
+        self.mask.store(now.0, order);
+        lets_through
     }
 
     /// Replaces the mask for the length of one call; delivery or [`TaskSignals::restore_mask`] ends it.

@@ -4,6 +4,7 @@ use crate::process::creds::{ALL_CAPABILITIES, CAP_SETGID, CAP_SETUID, Creds};
 use crate::process::fork;
 use crate::{Errno, Result, Task};
 use core::sync::atomic::Ordering;
+use machine::epoch::pin;
 use machine::guest::{self, UserPtr};
 
 /// "Leave as it is" in setreuid(2) and its kin.
@@ -21,22 +22,22 @@ const KEEP_CAPS: u32 = 1 << 4;
 
 /// Real user: getuid(2).
 pub(super) fn getuid(task: &Task) -> Result<u32> {
-    Ok(task.creds().uid)
+    Ok(task.creds_at(&pin()).uid)
 }
 
 /// Effective user: geteuid(2).
 pub(super) fn geteuid(task: &Task) -> Result<u32> {
-    Ok(task.creds().euid)
+    Ok(task.creds_at(&pin()).euid)
 }
 
 /// Real group: getgid(2).
 pub(super) fn getgid(task: &Task) -> Result<u32> {
-    Ok(task.creds().gid)
+    Ok(task.creds_at(&pin()).gid)
 }
 
 /// Effective group: getegid(2).
 pub(super) fn getegid(task: &Task) -> Result<u32> {
-    Ok(task.creds().egid)
+    Ok(task.creds_at(&pin()).egid)
 }
 
 /// Real, effective and saved user: getresuid(2).

@@ -65,7 +65,7 @@ pub(super) fn chroot(task: &Task, path: UserPath) -> Result<()> {
 }
 
 pub(super) fn umask(task: &Task, mask: u32) -> Result<u32> {
-    Ok(task.fs().set_umask(mask & 0o777))
+    Ok(task.fs_at(&machine::epoch::pin()).set_umask(mask & 0o777))
 }
 
 pub(super) fn mkdir(task: &Task, path: UserPath, mode: u32) -> Result<()> {

@@ -46,6 +46,7 @@ mod usage;
 mod xattr;
 
 use crate::{Result, Task};
+use machine::leaf::Leaf;
 
 /// How much of a call there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +97,28 @@ pub struct Row {
     pub restart: Restart,
     /// Decodes the registers and calls the handler.
     pub handler: Option<Handler>,
+    /// The same for the entry's short way, of a call that is a leaf.
+    pub leaf: Option<Leaf>,
 }
 
 /// Decodes a call's registers and serves it.
 pub type Handler = fn(&Task, &machine::TrapFrame) -> Result<u64>;
 
+/// The leaves by number: rows with `#[leaf]` in the table.
+pub const LEAVES: [Option<Leaf>; machine::leaf::NUMBERS] = leaves_by_number();
+
+const fn leaves_by_number() -> [Option<Leaf>; machine::leaf::NUMBERS] {
+    let mut leaves: [Option<Leaf>; machine::leaf::NUMBERS] = [None; machine::leaf::NUMBERS];
+    let mut i = 0;
+    while i < table::ROWS.len() {
+        leaves[table::ROWS[i].number as usize] = table::ROWS[i].leaf;
+        i += 1;
+    }
+    leaves
+}
+
 /// How many numbers the table covers.
-pub const NUMBERS: usize = 470;
+pub const NUMBERS: usize = machine::leaf::NUMBERS;
 
 /// Rows by number; None for numbers that x86-64 does not have.
 pub static TABLE: [Option<&'static Row>; NUMBERS] = by_number();
@@ -117,8 +133,15 @@ const fn by_number() -> [Option<&'static Row>; NUMBERS] {
     table
 }
 
+/// Serves a leaf from its registers. What it answers is no restart: it never sleeps.
+#[inline]
+fn serve_leaf(cpu: &'static machine::Cpu, serve: impl FnOnce(&Task, &machine::TrapFrame) -> Result<u64>) -> u64 {
+    let served = cpu.task::<Task>().ok_or(crate::Errno::ENOSYS).and_then(|task| serve(task, cpu.frame()));
+    served.unwrap_or_else(crate::Errno::as_return)
+}
+
 macro_rules! syscalls {
-    ($($number:literal $name:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty = $handler:path,)? $support:ident $(($missing:literal))? $(, $restart:expr)?;)*) => {
+    ($($(#[$leaf:ident])? $number:literal $name:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty = $handler:path,)? $support:ident $(($missing:literal))? $(, $restart:expr)?;)*) => {
         /// Every row, in the order of the numbers.
         pub static ROWS: &[super::Row] = &[$(
             super::Row {
@@ -128,6 +151,7 @@ macro_rules! syscalls {
                 support: super::syscalls!(@support $support $($missing)?),
                 restart: super::syscalls!(@restart $($restart)?),
                 handler: super::syscalls!(@handler $name ($($arg: $ty),*) $($handler)?),
+                leaf: super::syscalls!(@leaf $($leaf)? $name ($($arg: $ty),*) $($handler)?),
             },
         )*];
     };
@@ -139,9 +163,19 @@ macro_rules! syscalls {
     (@handler $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
         // Not a closure: profiles and the order of the text know the row by its name.
         fn $name(task: &crate::Task, frame: &machine::TrapFrame) -> crate::Result<u64> {
-            let mut _registers = frame.arguments().into_iter();
-            $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
-            $handler(task $(, $arg)*).map(super::args::IntoReg::into_reg)
+            super::syscalls!(@call task, frame, $handler, $($arg: $ty),*)
+        }
+        Some($name)
+    }};
+    (@call $task:ident, $frame:ident, $handler:path, $($arg:ident : $ty:ty),*) => {{
+        let mut _registers = $frame.arguments().into_iter();
+        $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
+        $handler($task $(, $arg)*).map(super::args::IntoReg::into_reg)
+    }};
+    (@leaf $name:ident ($($arg:ident : $ty:ty),*) $($handler:path)?) => { None };
+    (@leaf leaf $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
+        extern "C" fn $name(cpu: &'static machine::Cpu) -> u64 {
+            super::serve_leaf(cpu, |task, frame| super::syscalls!(@call task, frame, $handler, $($arg: $ty),*))
         }
         Some($name)
     }};

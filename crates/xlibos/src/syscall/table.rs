@@ -2,7 +2,8 @@
 //! `xc features` and the coverage test come from it. Adding a call is three edits: row, function, test.
 //!
 //! A row: `number name(argument: Type, …) -> Result = handler, Support;` or, with a restart class other than
-//! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted.
+//! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted. `#[leaf]` says that
+//! the handler keeps to what [`machine::leaf::Leaf`] asks.
 
 use super::args::UserPath;
 use super::creds::CapHeader;
@@ -26,6 +27,7 @@ syscalls! {
     11 munmap(addr: u64, len: u64) -> () = super::mm::munmap, Full;
     12 brk(addr: u64) -> u64 = super::mm::brk, Full;
     13 rt_sigaction(signal: i32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: u64) -> () = super::signal::rt_sigaction, Full;
+    #[leaf]
     14 rt_sigprocmask(how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: u64) -> () = super::signal::rt_sigprocmask, Full;
     15 rt_sigreturn() -> u64 = super::signal::rt_sigreturn, Full;
     16 ioctl(fd: Fd, command: u32, argument: u64) -> u64 = super::rw::ioctl, Full;
@@ -51,6 +53,7 @@ syscalls! {
     36 getitimer(which: u32, to: UserPtr<[i64; 4]>) -> () = super::timer::getitimer, Full;
     37 alarm(seconds: u32) -> u64 = super::timer::alarm, Full;
     38 setitimer(which: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>) -> () = super::timer::setitimer, Partial("VIRTUAL counts as PROF; both within a millisecond");
+    #[leaf]
     39 getpid() -> Pid = super::process::getpid, Full;
     40 sendfile(out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> usize = super::rw::sendfile, Full;
     41 socket(domain: u32, kind: u32, protocol: i32) -> Fd = super::socket::socket, Partial("UNIX, TCP and UDP on loopback, netlink's dumps");
@@ -107,6 +110,7 @@ syscalls! {
     92 chown(path: UserPath, uid: u32, gid: u32) -> () = super::attr::chown, Full;
     93 fchown(fd: Fd, uid: u32, gid: u32) -> () = super::attr::fchown, Full;
     94 lchown(path: UserPath, uid: u32, gid: u32) -> () = super::attr::lchown, Full;
+    #[leaf]
     95 umask(mask: u32) -> u32 = super::dir::umask, Full;
     96 gettimeofday(to: UserPtr<[u64; 2]>, zone: UserPtr<u64>) -> () = super::time::gettimeofday, Full;
     97 getrlimit(resource: u32, old: UserPtr<[u64; 2]>) -> () = super::rlimit::getrlimit, Full;
@@ -114,14 +118,19 @@ syscalls! {
     99 sysinfo(to: UserPtr<[u64; 14]>) -> () = super::system::sysinfo, Partial("no load averages; memory as configured");
     100 times(to: UserPtr<[u64; 4]>) -> u64 = super::usage::times, Partial("all CPU time is user time");
     101 ptrace(request: u64, pid: Pid, addr: u64, data: u64) -> u64 = super::ptrace::ptrace, Partial("no debug registers, no PTRACE_SYSEMU, no seccomp filters to read; any thread of the tracer may ask");
+    #[leaf]
     102 getuid() -> u32 = super::creds::getuid, Full;
     103 syslog() -> () = super::system::privileged, Partial("always EPERM: no log");
+    #[leaf]
     104 getgid() -> u32 = super::creds::getgid, Full;
     105 setuid(uid: u32) -> () = super::creds::setuid, Full;
     106 setgid(gid: u32) -> () = super::creds::setgid, Full;
+    #[leaf]
     107 geteuid() -> u32 = super::creds::geteuid, Full;
+    #[leaf]
     108 getegid() -> u32 = super::creds::getegid, Full;
     109 setpgid(pid: Pid, pgid: Pid) -> () = super::process::setpgid, Full;
+    #[leaf]
     110 getppid() -> Pid = super::process::getppid, Full;
     111 getpgrp() -> Pid = super::process::getpgrp, Full;
     112 setsid() -> Pid = super::process::setsid, Full;
@@ -198,6 +207,7 @@ syscalls! {
     183 afs_syscall() Absent;
     184 tuxcall() Absent;
     185 security() Absent;
+    #[leaf]
     186 gettid() -> Pid = super::process::gettid, Full;
     187 readahead(fd: Fd, offset: i64, count: u64) -> () = super::sync::readahead, Full;
     188 setxattr(path: UserPath, name: u64, value: u64, size: u64, flags: u32) -> () = super::xattr::setxattr, Full;

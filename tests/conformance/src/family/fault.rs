@@ -213,7 +213,18 @@ cases! { fault;
         sender.end()?;
     }
     fn registers_survive_a_call() {
-        assert!(fault::registers_across_call());
+        // One that is answered on the way in, and one that is not.
+        assert!(fault::registers_across_call(c::SYS_getpid));
+        assert!(fault::registers_across_call(c::SYS_sched_yield));
+    }
+    fn registers_survive_calls_amid_signals() {
+        signal::record(c::SIGUSR1, 0)?;
+        let me = pid()?;
+        let sender = child(|| loop { sys!(kill, me, c::SIGUSR1)?; })?;
+        while signal::count(c::SIGUSR1) < 2000 {
+            assert!((0..64).all(|_| fault::registers_across_call(c::SYS_getppid)));
+        }
+        sender.end()?;
     }
     fn handler_mends_the_fault_and_the_access_is_repeated() {
         let addr = memory::map(memory::PAGE, c::PROT_NONE, memory::ANON, -1)?;

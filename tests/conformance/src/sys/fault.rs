@@ -106,20 +106,25 @@ pub(crate) fn flags_and_registers_stay() -> bool {
     flags & 0x401 == 0x401 && (rcx, r11) == (21, 22)
 }
 
-/// Makes `getpid` and returns whether rdx, rsi, r8 and r10 are as before, and rcx the return address.
-pub(crate) fn registers_across_call() -> bool {
-    let (rdx, rsi, r8, r10, distance): (u64, u64, u64, u64, u64);
-    // SAFETY: getpid takes no argument and writes no memory; all registers used are declared.
+/// Makes a call without arguments, and returns whether registers are as before, rcx is the return address, and r11 the flags.
+pub(crate) fn registers_across_call(number: libc::c_long) -> bool {
+    let (mut kept, mut taken) = ([11, 12, 13, 14, 15u64], [16, 17, 18, 19u64]);
+    let (distance, flags): (u64, u64);
+    let [rdx, rsi, r8, r9, r10] = &mut kept;
+    let [r12, r13, r14, r15] = &mut taken;
+    // SAFETY: the call takes no argument and writes no memory; all registers used are declared.
     unsafe {
         asm!(
             "syscall",
             "2:",
             "lea rdi, [rip + 2b]",
             "sub rcx, rdi",
-            inout("rax") libc::SYS_getpid => _, out("rcx") distance, out("r11") _, out("rdi") _,
-            inout("rdx") 11u64 => rdx, inout("rsi") 12u64 => rsi,
-            inout("r8") 13u64 => r8, inout("r10") 14u64 => r10,
+            inout("rax") number => _, out("rcx") distance, out("r11") flags, out("rdi") _,
+            inout("rdx") * rdx, inout("rsi") * rsi, inout("r8") * r8, inout("r9") * r9, inout("r10") * r10,
+            inout("r12") * r12, inout("r13") * r13, inout("r14") * r14, inout("r15") * r15,
         );
     }
-    [rdx, rsi, r8, r10, distance] == [11, 12, 13, 14, 0]
+    // Interrupts are on, direction is up, nothing steps.
+    let has_flags = flags & 0x700 == 0x200;
+    has_flags && (kept, taken, distance) == ([11, 12, 13, 14, 15], [16, 17, 18, 19], 0)
 }
