@@ -1,5 +1,5 @@
 //! The broker protocol: one request and one reply, each a SOCK_SEQPACKET datagram, on a channel that
-//! carries one request at a time. A reply may carry one descriptor (SCM_RIGHTS).
+//! carries one request at a time. A reply may carry descriptors (SCM_RIGHTS): one, or those of several files.
 //!
 //! Paths are relative to their export's root, without leading slash, without `.` and `..`; the empty
 //! path is the root. They hold no symbolic link: the LibOS resolves those itself.
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_REQUEST: usize = 16 * 1024;
 /// Largest reply datagram in bytes.
 pub const MAX_REPLY: usize = 128 * 1024;
+/// Most files that one request opens beside the one that it is for.
+pub const MOST_BESIDE: usize = 31;
 
 /// A request with its sequence number: a reply whose number differs answers an abandoned request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +52,8 @@ pub enum Request<'a> {
         /// Whether attributes and targets of links are wanted.
         attributes: bool,
     },
-    /// A handle on a regular file, with its attributes. Answer: `Reply::Node` and a descriptor.
+    /// A handle on a regular file, with its attributes, and handles for reading on others that are likely to be asked for next.
+    /// Answer: `Reply::Opened` and the descriptors.
     Open {
         /// Export.
         export: u16,
@@ -58,6 +61,9 @@ pub enum Request<'a> {
         path: &'a [u8],
         /// Whether the handle can write.
         writable: bool,
+        /// Names of others in the same directory, at most [`MOST_BESIDE`].
+        #[serde(borrow)]
+        beside: Vec<&'a [u8]>,
     },
     /// Makes a node. Answer: `Reply::Node`; for a regular file also a descriptor (read-write).
     Create {
@@ -383,6 +389,13 @@ pub enum Reply {
     },
     /// Attributes of one node.
     Node(Attributes),
+    /// Attributes of an opened file. Its descriptor travels beside, and behind that those of `beside`.
+    Opened {
+        /// Attributes of the file that was asked for.
+        attributes: Attributes,
+        /// Which of the others could be opened: their places in the request, in order, and their attributes.
+        beside: Vec<(u8, Attributes)>,
+    },
     /// Bytes of an extended attribute.
     Bytes(Vec<u8>),
     /// A file system's sizes.

@@ -341,12 +341,14 @@ const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
 /// # Errors
 /// The host's errno; EINTR when interrupted.
 pub fn receive(fd: RawFd, buffer: &mut [u8], wait: Wait) -> Result<Received> {
-    receive_at(fd, IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 }, wait)
+    let mut control = [0_u64; 3];
+    let (len, control_len) =
+        receive_at(fd, IoVec { base: buffer.as_mut_ptr() as u64, len: buffer.len() as u64 }, &mut control, wait)?;
+    Ok(Received { len, fd: descriptors_in(&control, control_len).next() })
 }
 
-/// Receives into memory that is the caller's alone.
-fn receive_at(fd: RawFd, iov: IoVec, wait: Wait) -> Result<Received> {
-    let mut control = [0_u64; 8];
+/// Receives into memory that is the caller's alone; returns how many bytes came, and of the control buffer.
+fn receive_at(fd: RawFd, iov: IoVec, control: &mut [u64], wait: Wait) -> Result<(usize, usize)> {
     loop {
         let mut header = MsgHdr {
             name: 0,
@@ -355,7 +357,7 @@ fn receive_at(fd: RawFd, iov: IoVec, wait: Wait) -> Result<Received> {
             iov: &raw const iov as u64,
             iov_len: 1,
             control: control.as_mut_ptr() as u64,
-            control_len: 24,
+            control_len: size_of_val(control) as u64,
             flags: 0,
             pad2: 0,
         };
@@ -371,32 +373,40 @@ fn receive_at(fd: RawFd, iov: IoVec, wait: Wait) -> Result<Received> {
         match check(ret) {
             Err(Errno::EINTR) if wait == Wait::Uninterruptible => {}
             Err(errno) => return Err(errno),
-            Ok(len) => return Ok(Received { len: len as usize, fd: control_fd(&control, header.control_len) }),
+            Ok(len) => return Ok((len as usize, header.control_len as usize)),
         }
     }
 }
 
-/// As [`receive`], into the room of an empty vector, which takes memory for what comes and no more.
+/// Most descriptors that come with one datagram.
+pub const MOST_DESCRIPTORS: usize = 32;
+
+/// As [`receive`], into the room of an empty vector, which takes memory for what comes and no more, with all descriptors that came.
 ///
 /// # Errors
 /// As [`receive`].
-pub fn receive_into(fd: RawFd, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<HostFd>> {
+pub fn receive_into(fd: RawFd, buffer: &mut Vec<u8>, wait: Wait) -> Result<Vec<HostFd>> {
     buffer.clear();
     let room = buffer.spare_capacity_mut();
-    let received = receive_at(fd, IoVec { base: room.as_mut_ptr() as u64, len: room.len() as u64 }, wait)?;
+    let mut control = [0_u64; CONTROL_HEADER + MOST_DESCRIPTORS / 2];
+    let iov = IoVec { base: room.as_mut_ptr() as u64, len: room.len() as u64 };
+    let (len, control_len) = receive_at(fd, iov, &mut control, wait)?;
     // SAFETY: the host wrote so many bytes of the room, and no more than it has.
-    unsafe { buffer.set_len(received.len.min(buffer.capacity())) };
-    Ok(received.fd)
+    unsafe { buffer.set_len(len.min(buffer.capacity())) };
+    Ok(descriptors_in(&control, control_len).collect())
 }
 
-/// The descriptor in a control buffer that holds one SCM_RIGHTS message.
-fn control_fd(control: &[u64; 8], len: u64) -> Option<HostFd> {
+/// Words of a control message before its data.
+const CONTROL_HEADER: usize = 2;
+
+/// The descriptors in a control buffer that holds one SCM_RIGHTS message.
+fn descriptors_in(control: &[u64], len: usize) -> impl Iterator<Item = HostFd> {
     const SCM_RIGHTS: u64 = 1 << 32 | 1; // level SOL_SOCKET, type SCM_RIGHTS
-    if len < 20 || control[1] != SCM_RIGHTS {
-        return None;
-    }
-    let low = u32::try_from(control[2] & 0xffff_ffff).ok()?;
-    Some(HostFd::from_raw(low.cast_signed()))
+    let message_len = control.first().map_or(0, |len| *len as usize).min(len);
+    let is_rights = control.get(1) == Some(&SCM_RIGHTS);
+    let count = if is_rights { message_len.saturating_sub(CONTROL_HEADER * 8) / 4 } else { 0 };
+    let halves = control.iter().skip(CONTROL_HEADER).flat_map(|word| [*word as u32, (*word >> 32) as u32]);
+    halves.take(count).map(|number| HostFd::from_raw(number.cast_signed()))
 }
 
 /// Accepts a connection of a listener (nonblocking).

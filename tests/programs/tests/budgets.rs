@@ -131,6 +131,20 @@ fn a_first_pass_over_a_tree_asks_once_a_directory() {
 }
 
 #[test]
+fn a_first_reading_of_a_tree_opens_most_files_in_advance() {
+    let tree = tree();
+    let opens = |directories: u32| {
+        let paths = (0..directories).flat_map(|i| (0..10).map(move |j| format!("d{i}/f{j}")));
+        let reads: String = paths.map(|path| format!("read -r x <{path}; test \"$x\" = x || exit 9\n")).collect();
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "-w"]).arg(tree.path()).args(["--", "bash", "-c", &reads]);
+        report_of(command)["brokerRequests"]["open"].as_u64().unwrap_or(0)
+    };
+    let (few, many) = (opens(10), opens(40));
+    assert!(many - few <= 90, "{few} opened by requests of 100 files, {many} of 400");
+}
+
+#[test]
 fn a_file_here_and_there_lists_no_directory() {
     let tree = tree();
     let listings = |directories| {

@@ -139,6 +139,50 @@ fn a_file_that_the_host_renames_has_its_new_name_and_a_replaced_one_its_new_cont
 }
 
 #[test]
+fn files_that_were_opened_in_advance_are_what_the_host_has_made_of_them() {
+    both(|mut seen| {
+        for directory in ["a", "b"] {
+            std::fs::create_dir(seen.path(directory)).unwrap();
+            (10..40).for_each(|i| seen.write(&format!("{directory}/{i}"), "old"));
+        }
+        // Those behind are opened with the first ones.
+        let read = |directory: &str, files: &str| {
+            format!("for i in {files}; do read -r x <@/{directory}/$i && echo $x || echo none; done 2>/dev/null")
+        };
+        let all = "old ".repeat(30);
+        assert_eq!(seen.ask(&format!("ls @/a @/b >/dev/null; {}", read("a", "{10..39}"))), all.trim_end());
+        assert_eq!(seen.ask(&read("b", "{10..13}")), "old old old old");
+        for i in (14..40).step_by(3) {
+            seen.write("b/.new", "replaced");
+            std::fs::rename(seen.path("b/.new"), seen.path(&format!("b/{i}"))).unwrap();
+            seen.write(&format!("b/{}", i + 1), "written");
+            if i + 2 < 40 {
+                std::fs::remove_file(seen.path(&format!("b/{}", i + 2))).unwrap();
+            }
+        }
+        let changed = "replaced written none ".repeat(9);
+        seen.becomes(&read("b", "{14..39}"), changed.trim_end().trim_end_matches(" none"));
+    });
+}
+
+#[test]
+fn a_file_that_is_opened_again_and_again_is_what_the_host_and_the_container_have_made_of_it() {
+    both(|mut seen| {
+        let read = "for i in {1..9}; do read -r x <@/file; done 2>/dev/null && echo $x || echo none";
+        seen.write("file", "one");
+        assert_eq!(seen.ask(read), "one");
+        seen.write("file", "longer than before");
+        seen.becomes(read, "longer than before");
+        seen.write(".new", "saved");
+        std::fs::rename(seen.path(".new"), seen.path("file")).unwrap();
+        seen.becomes(read, "saved");
+        assert_eq!(seen.ask(&format!("echo ours >@/file; {read}")), "ours");
+        assert_eq!(seen.ask(&format!("mv @/file @/moved; {read}; read -r x <@/moved; echo $x")), "none ours");
+        assert_eq!(seen.ask(&format!("echo again >@/file; {read}; rm @/file; {read}")), "again none");
+    });
+}
+
+#[test]
 fn attributes_that_the_host_changes_are_seen() {
     both(|mut seen| {
         seen.write("file", "");

@@ -10,7 +10,7 @@
 
 use super::dispatch::Answer;
 use super::{Broker, BrokerError};
-use abi::broker::{Envelope, MAX_REQUEST, Reply};
+use abi::broker::{Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
 use rustix::buffer::spare_capacity;
 use rustix::cmsg_space;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -22,7 +22,7 @@ use rustix::net::{
 use rustix::thread::CpuSet;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
@@ -250,7 +250,7 @@ impl Channel {
             }
             Err(Errno::AGAIN | Errno::INTR) => Next::Room,
             // Too many descriptors in flight, or memory short: the asker hears of it without one.
-            Err(errno) if answer.descriptor.is_some() && errno != Errno::PIPE => {
+            Err(errno) if !answer.descriptors.is_empty() && errno != Errno::PIPE => {
                 self.pending = replace_by_failure(answer, errno);
                 self.flush()
             }
@@ -281,11 +281,11 @@ fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8], wait: RecvFlags) -> Resul
 }
 
 fn send(socket: &OwnedFd, answer: &Answer) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_BESIDE + 1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = answer.descriptor.as_ref().map(|descriptor| [descriptor.as_fd()]);
-    if let Some(descriptors) = &descriptors {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    let descriptors: Vec<BorrowedFd<'_>> = answer.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(socket, &[IoSlice::new(&answer.bytes)], &mut control, flags)?;
@@ -296,7 +296,7 @@ fn replace_by_failure(answer: &Answer, errno: Errno) -> Option<Answer> {
     let sequence = abi::decode::<Envelope<Reply>>(&answer.bytes).ok()?.sequence;
     let body = Reply::Failed(errno.raw_os_error());
     let bytes = abi::encode(&Envelope { runs_on: 0, sequence, body }).ok()?;
-    Some(Answer { bytes, descriptor: None, asker_runs_on: answer.asker_runs_on })
+    Some(Answer { bytes, descriptors: Vec::new(), asker_runs_on: answer.asker_runs_on })
 }
 
 #[cfg(test)]

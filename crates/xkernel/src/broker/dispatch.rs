@@ -6,20 +6,20 @@ use super::listing::Directory;
 use super::lock::Range;
 use super::watch::Then;
 use super::{Broker, Control, change, create, walk, xattr};
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, NewNode, Reply, Request, XattrOperation};
+use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, MOST_BESIDE, NewNode, Reply, Request, XattrOperation};
 use abi::stats::TrappedSite;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// A reply datagram and the descriptor that travels with it.
+/// A reply datagram and the descriptors that travel with it.
 #[derive(Debug)]
 pub struct Answer {
     /// An encoded `Envelope<Reply>`, at most [`MAX_REPLY`] bytes.
     pub bytes: Vec<u8>,
-    /// Goes out by SCM_RIGHTS.
-    pub descriptor: Option<Arc<OwnedFd>>,
+    /// They go out by SCM_RIGHTS.
+    pub descriptors: Vec<Arc<OwnedFd>>,
     /// The asker's [`Envelope::runs_on`].
     pub asker_runs_on: u16,
 }
@@ -27,19 +27,19 @@ pub struct Answer {
 /// A reply before it is encoded.
 struct Outcome {
     reply: Reply,
-    descriptor: Option<Arc<OwnedFd>>,
+    descriptors: Vec<Arc<OwnedFd>>,
 }
 
 impl Outcome {
     /// A reply with a descriptor.
     fn with(reply: Reply, descriptor: impl Into<Arc<OwnedFd>>) -> Self {
-        Self { reply, descriptor: Some(descriptor.into()) }
+        Self { reply, descriptors: vec![descriptor.into()] }
     }
 }
 
 impl From<Reply> for Outcome {
     fn from(reply: Reply) -> Self {
-        Self { reply, descriptor: None }
+        Self { reply, descriptors: Vec::new() }
     }
 }
 
@@ -93,13 +93,12 @@ impl Broker {
                 let (directory, entries, more) = self.listings.read(&of, from)?;
                 Ok(Reply::Entries { directory, entries, more }.into())
             }
-            Request::Open { export, path, writable } => {
+            Request::Open { export, path, writable, beside } => {
                 let access = if writable { Access::Write } else { Access::Read };
                 if writable {
                     self.watches.writes(self.export(export)?, path);
                 }
-                let (file, attributes) = self.export(export)?.file(path, access)?;
-                Ok(Outcome::with(Reply::Node(attributes), file))
+                open(self.export(export)?, path, access, &beside)
             }
             Request::Image { export, path } => {
                 let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
@@ -167,12 +166,27 @@ impl Broker {
     }
 }
 
+/// Opens a file, and others in its directory for reading.
+fn open(export: &Export, path: &[u8], access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
+    if beside.len() > MOST_BESIDE {
+        return Err(Errno::INVAL);
+    }
+    let (file, attributes) = export.file(path, access)?;
+    let mut descriptors = vec![Arc::new(file)];
+    let mut opened = Vec::new();
+    for (at, file, attributes) in export.files_beside(path, beside) {
+        descriptors.push(Arc::new(file));
+        opened.push((at, attributes));
+    }
+    Ok(Outcome { reply: Reply::Opened { attributes, beside: opened }, descriptors })
+}
+
 /// What the host tells those of who watch; `names` are those that it changes.
 fn perform_seen(export: &Export, request: Request<'_>, names: &[Named<'_>]) -> Result<Outcome, Errno> {
     match (request, names) {
         (Request::Create { kind, mode, owner, .. }, [named]) => {
             let (attributes, file) = create::create(export, named, kind, Rights { mode, owner })?;
-            Ok(Outcome { reply: Reply::Node(attributes), descriptor: file.map(Arc::new) })
+            Ok(Outcome { reply: Reply::Node(attributes), descriptors: file.map(Arc::new).into_iter().collect() })
         }
         (Request::Remove { directory, .. }, [named]) => create::remove(export, named, directory).map(done),
         (Request::Rename { flags, .. }, [from, to]) => create::rename(export, from, to, flags).map(done),
@@ -204,5 +218,5 @@ fn encode(sequence: u32, asker_runs_on: u16, outcome: Result<Outcome, Errno>) ->
     if bytes.len() > MAX_REPLY {
         return encode(sequence, asker_runs_on, Err(Errno::TOOBIG));
     }
-    Some(Answer { bytes, descriptor: outcome.descriptor, asker_runs_on })
+    Some(Answer { bytes, descriptors: outcome.descriptors, asker_runs_on })
 }

@@ -7,8 +7,10 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
 };
 use rustix::io::Errno;
+use rustix::path::DecInt;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Magic numbers of the file systems whose files act on the host.
 const FORBIDDEN: [(u64, &str); 15] = [
@@ -155,15 +157,21 @@ impl Export {
         if access == Access::Write {
             self.check_writable()?;
         }
-        let node = self.node(path)?;
-        let attributes = attributes::of_descriptor(&node)?;
-        match attributes::kind(&attributes) {
-            FileType::RegularFile => reopen(&node, &attributes, access),
-            FileType::Directory => Err(Errno::ISDIR),
-            FileType::Symlink => Err(Errno::LOOP),
-            FileType::Fifo | FileType::Socket => Err(Errno::NXIO),
-            _ => Err(Errno::ACCESS),
-        }
+        open_regular(&self.node(path)?, access)
+    }
+
+    /// Opens regular files that lie beside a path for reading, each with its place among the names; those that cannot be opened are
+    /// left out.
+    pub(super) fn files_beside(&self, path: &[u8], names: &[&[u8]]) -> Vec<(u8, OwnedFd, Attributes)> {
+        let Some((directory, _)) = (!names.is_empty()).then(|| self.parent(path).ok()).flatten() else {
+            return Vec::new();
+        };
+        let open = |name: &[u8]| {
+            name::check_component(name)?;
+            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, Access::Read)
+        };
+        let opened = (0..).zip(names).map(|(at, name)| open(name).map(|(file, attributes)| (at, file, attributes)));
+        opened.flatten().collect()
     }
 
     fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -228,24 +236,39 @@ pub(super) fn create_below(
     Err(Errno::AGAIN)
 }
 
+const DIRECTORY_OF_DESCRIPTORS: &str = "/proc/self/fd";
+
 /// The name under which a call that takes only paths reaches exactly this open node.
 pub(super) fn magic_path(node: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", node.as_raw_fd())
+    format!("{DIRECTORY_OF_DESCRIPTORS}/{}", node.as_raw_fd())
 }
 
-fn reopen(node: &OwnedFd, expected: &Attributes, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+/// Opens the regular file that an O_PATH descriptor stands for, with its attributes.
+fn open_regular(node: &OwnedFd, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    let attributes = attributes::of_descriptor(node)?;
+    match attributes::kind(&attributes) {
+        FileType::RegularFile => Ok((reopen(node, access)?, attributes)),
+        FileType::Directory => Err(Errno::ISDIR),
+        FileType::Symlink => Err(Errno::LOOP),
+        FileType::Fifo | FileType::Socket => Err(Errno::NXIO),
+        _ => Err(Errno::ACCESS),
+    }
+}
+
+/// The supervisor's descriptors by number: half of the way to a node is walked once.
+static DESCRIPTORS: OnceLock<Option<OwnedFd>> = OnceLock::new();
+
+/// Opens exactly the node of an O_PATH descriptor.
+fn reopen(node: &OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
     let mode = match access {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::RDWR,
     };
+    let open_descriptors = || open(DIRECTORY_OF_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+    let descriptors = DESCRIPTORS.get_or_init(open_descriptors).as_ref().ok_or(Errno::NOENT)?;
     // Without O_NOFOLLOW: the name is the host's own link to the node that was checked.
     let flags = mode | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let file = open(magic_path(node), flags, Mode::empty())?;
-    let attributes = attributes::of_descriptor(&file)?;
-    if (attributes.device, attributes.inode) != (expected.device, expected.inode) {
-        return Err(Errno::STALE);
-    }
-    Ok((file, attributes))
+    openat(descriptors, DecInt::from_fd(node), flags, Mode::empty())
 }
 
 fn magic_of(root: &OwnedFd) -> Result<u64, Errno> {

@@ -45,6 +45,14 @@ pub(super) fn split(path: &[u8]) -> Result<(&[u8], &[u8]), Errno> {
     }
 }
 
+/// Checks a single name.
+///
+/// # Errors
+/// As [`check_path`].
+pub(super) fn check_component(name: &[u8]) -> Result<(), Errno> {
+    if name.contains(&b'/') { Err(Errno::INVAL) } else { check_name(name) }
+}
+
 fn check_name(name: &[u8]) -> Result<(), Errno> {
     if name.len() > NAME_LIMIT {
         return Err(Errno::NAMETOOLONG);

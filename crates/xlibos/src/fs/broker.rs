@@ -86,6 +86,15 @@ pub fn connect() {
 /// # Errors
 /// What the broker's host call failed with; EIO where the broker is gone or answers nonsense.
 pub fn request(request: &Request<'_>) -> Result<(Reply, Option<HostFd>)> {
+    let (reply, descriptors) = request_several(request)?;
+    Ok((reply, descriptors.into_iter().next()))
+}
+
+/// As [`request`], with all descriptors of the answer.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_several(request: &Request<'_>) -> Result<(Reply, Vec<HostFd>)> {
     let started = machine::clock::monotonic_ns();
     let taken = Taken::take();
     let channel = taken.channel()?;
@@ -131,16 +140,16 @@ fn send(taken: &Taken, envelope: Envelope<&Request<'_>>) -> Result<()> {
     host::send_request(taken.fd(), &bytes).map(|_| ()).map_err(|_| Errno::EIO)
 }
 
-fn receive(fd: i32, sequence: u32, buffer: &mut Vec<u8>) -> Result<(Reply, Option<HostFd>)> {
+fn receive(fd: i32, sequence: u32, buffer: &mut Vec<u8>) -> Result<(Reply, Vec<HostFd>)> {
     loop {
-        let descriptor = host::receive_into(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
+        let descriptors = host::receive_into(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
         if buffer.is_empty() {
             return Err(Errno::EIO);
         }
         let envelope: Envelope<Reply> = abi::decode(buffer).map_err(|_| Errno::EIO)?;
         // An older number answers a request that was abandoned.
         if envelope.sequence == sequence {
-            return Ok((envelope.body, descriptor));
+            return Ok((envelope.body, descriptors));
         }
     }
 }

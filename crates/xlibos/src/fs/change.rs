@@ -254,6 +254,10 @@ fn notify_moved(from: &Side<'_>, to: &Side<'_>, moved: &Arc<dyn Inode>) {
 
 /// A name is gone; with the last one the file is, as soon as nobody has it open (told at once here).
 fn notify_removed(dir: &Path, child: &Dentry, name: &[u8]) {
+    // To ask for links may take a request.
+    if !inotify::is_used() {
+        return;
+    }
     let inode = child.inode();
     let is_directory = inode.kind() == Kind::Directory;
     if !is_directory {

@@ -25,6 +25,11 @@ impl<T> DirMap<T> {
         self.by_name.get(name).map(|(_, value)| value)
     }
 
+    /// Where a name is in the order.
+    pub(super) fn cookie(&self, name: &[u8]) -> Option<u64> {
+        self.by_name.get(name).map(|(at, _)| *at)
+    }
+
     /// Adds or replaces; a replaced entry keeps its place in the order. Returns what was there.
     pub(super) fn insert(&mut self, name: &[u8], value: T) -> Option<T> {
         if let Some((_, slot)) = self.by_name.get_mut(name) {

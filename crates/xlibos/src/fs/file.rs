@@ -241,6 +241,11 @@ pub trait FileOps: Send + Sync + Any {
     /// A descriptor of the file was closed by a process (flush of close(2), POSIX locks go).
     fn on_close(&self, _file: &File, _task: &Task) {}
 
+    /// Opens the object once more for reading, as if it were new; false where a new one is needed.
+    fn open_again(&self) -> bool {
+        false
+    }
+
     /// The object itself, for those who know its type.
     fn as_any(&self) -> &dyn Any;
 }
@@ -291,6 +296,8 @@ pub struct File {
     claim: Mutex<Option<Claim>>,
     /// Whom O_ASYNC tells: made when first asked for.
     sigio: Mutex<Option<Arc<SigIo>>>,
+    /// Its last descriptor has gone, and that was told to all.
+    has_ended: bool,
 }
 
 /// The position, held; written back when dropped.
@@ -328,6 +335,56 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if !self.has_ended {
+            self.end();
+        }
+    }
+}
+
+/// An open file of which nobody knows any more, kept to be opened again.
+pub struct Closed(Arc<File>);
+
+impl Closed {
+    /// Where it was opened.
+    pub(super) fn path(&self) -> Option<&super::path::Path> {
+        self.0.path()
+    }
+
+    /// Opens the file again; None where it has to be opened anew.
+    pub(super) fn open(self, flags: OpenFlags) -> Option<Arc<File>> {
+        let Closed(mut file) = self;
+        let held = Arc::get_mut(&mut file)?;
+        if !held.path.as_ref()?.inode().may_stay_open() || !held.ops.open_again() {
+            return None;
+        }
+        *held.flags.get_mut() = flags.intersection(KEPT).bits();
+        *held.position.get_mut() = 0;
+        *held.is_locked.get_mut() = false;
+        held.has_ended = false;
+        held.notify(mask::OPEN);
+        Some(file)
+    }
+}
+
+impl File {
+    /// Closes a file whose descriptor has been taken out. What is returned may be opened again.
+    #[must_use]
+    pub fn close(mut file: Arc<File>) -> Option<Closed> {
+        let may_stay = file.path.as_ref().is_some_and(|path| path.inode().may_stay_open());
+        if !may_stay || !PLAIN.contains(file.flags()) {
+            return None;
+        }
+        let held = Arc::get_mut(&mut file)?;
+        if held.claim.get_mut().is_some() {
+            return None;
+        }
+        held.end();
+        held.has_ended = true;
+        Some(Closed(file))
+    }
+
+    /// The last descriptor has gone.
+    fn end(&mut self) {
         if !self.is_place() {
             let closed = if self.flags().is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
             self.notify(closed);
@@ -343,6 +400,12 @@ impl Drop for File {
     }
 }
 
+impl core::fmt::Debug for Closed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Closed({:?})", self.0)
+    }
+}
+
 impl core::fmt::Debug for File {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "File({:?})", self.flags())
@@ -353,6 +416,9 @@ impl core::fmt::Debug for File {
 const KEPT: OpenFlags = OpenFlags::all()
     .difference(OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY))
     .difference(OpenFlags::TRUNC.union(OpenFlags::CLOEXEC));
+
+/// With these flags alone a file is opened to be read, and nothing else.
+pub(super) const PLAIN: OpenFlags = OpenFlags::CLOEXEC.union(OpenFlags::LARGEFILE).union(OpenFlags::NOCTTY);
 
 impl File {
     /// A description of an object without a name (a pipe, a socket).
@@ -375,6 +441,7 @@ impl File {
             is_locked: AtomicBool::new(false),
             claim: Mutex::new(None),
             sigio: Mutex::new(None),
+            has_ended: false,
         })
     }
 

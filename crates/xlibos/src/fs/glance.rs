@@ -36,6 +36,31 @@ pub fn stat(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Option<Resul
     see(task, dirfd, path, follow, |seen| seen.dentry.inode().stat_at_hand())
 }
 
+/// Where a path leads.
+pub enum Sight {
+    /// To the place that was expected, and the task may read the file there.
+    Readable,
+    /// Elsewhere, or nobody knows without asking whether it may.
+    Other(Path),
+}
+
+/// As [`resolve`], for who expects a place.
+pub fn resolve_or_read(
+    task: &Task,
+    dirfd: Fd,
+    path: &[u8],
+    follow: Follow,
+    expected: Option<&Path>,
+) -> Option<Result<Sight>> {
+    see(task, dirfd, path, follow, |seen| {
+        let is_there =
+            expected.is_some_and(|e| Arc::ptr_eq(seen.mount, &e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
+        let stat = if is_there { seen.dentry.inode().stat_at_hand() } else { None };
+        let may_read = stat.is_some_and(|s| access::check_stat(&s, task.creds_at(&pin()), access::READ).is_ok());
+        Some(if may_read { Sight::Readable } else { Sight::Other(seen.path()) })
+    })
+}
+
 /// Walks, and looks at what it comes to. None also where `look` sees nothing.
 fn see<T>(
     task: &Task,

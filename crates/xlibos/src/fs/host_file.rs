@@ -2,16 +2,18 @@
 
 use super::broker;
 use super::data::cut_vectors;
+use super::dentry::Name;
 use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
 use super::hostfs::HostInode;
 use super::inode::Inode;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result, Task};
-use abi::broker::{Attributes, Reply, Request, Time};
+use abi::broker::{Attributes, MOST_BESIDE, Reply, Request, Time};
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, HostStat, IoVec};
 use machine::sync::Mutex;
 use machine::window;
@@ -43,6 +45,56 @@ fn yield_handles() {
     }
 }
 
+/// Files of a directory that are opened with another one of it, in advance.
+#[derive(Default)]
+struct Ahead {
+    directory: Option<Arc<HostInode>>,
+    names: Vec<Name>,
+}
+
+impl Ahead {
+    /// Keeps the handle of one of the names, where that is still the file that had the name.
+    fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd) {
+        let inode = self.directory.as_ref().zip(self.names.get(at));
+        let Some(inode) = inode.and_then(|(directory, name)| directory.file_of(name, attributes)) else { return };
+        if !inode.has_handles() {
+            inode.is_ahead.store(true, Ordering::Relaxed);
+            inode.keep_handle(Arc::new(handle), false);
+        }
+    }
+}
+
+/// How many files are opened in advance. Files of one directory that were opened one after the other earn it, and each file that
+/// was opened in advance and then used pays for two others: what is opened in vain costs less than a request.
+#[derive(Debug, Default)]
+pub(super) struct OpensAhead {
+    credit: AtomicU32,
+    /// Inode number of the directory of the last request.
+    last: AtomicU64,
+}
+
+impl OpensAhead {
+    const PAYS: u32 = 2;
+    const MOST: u32 = 4 * MOST_BESIDE as u32;
+
+    fn earn(&self, more: u32) {
+        let sum = |had: u32| Some((had + more).min(Self::MOST));
+        let _ = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+    }
+
+    /// A file of a directory is opened by a request: takes all credit.
+    fn spend(&self, directory: u64) -> usize {
+        if self.last.swap(directory, Ordering::Relaxed) == directory {
+            self.earn(1);
+        }
+        self.credit.swap(0, Ordering::Relaxed) as usize
+    }
+
+    fn give_back(&self, rest: usize) {
+        self.earn(rest as u32);
+    }
+}
+
 impl HostInode {
     /// Drops the handles unless an open file or a mapping's record uses them.
     fn drop_idle_handles(&self) -> bool {
@@ -59,6 +111,7 @@ impl HostInode {
 
     /// The handles are closed before anything else is believed of the file: from then on the supervisor tells of its changes.
     fn drop_handles(&self, handles: Handles) {
+        self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
         if self.has_writer.swap(false, Ordering::Relaxed) {
             self.set_outdated();
@@ -87,6 +140,7 @@ impl HostInode {
             self.has_writer.store(true, Ordering::Relaxed);
         }
         let old = if is_writable { handles.writing.replace(handle) } else { handles.reading.replace(handle) };
+        self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
         drop(old);
         if is_first && let Ok(this) = self.arc() {
@@ -103,6 +157,9 @@ impl HostInode {
     /// A handle on the file, the kept one where it will do.
     fn handle(&self, is_writable: bool) -> Result<Arc<HostFd>> {
         if let Some(handle) = self.kept_handle(is_writable) {
+            if self.is_ahead.load(Ordering::Relaxed) && self.is_ahead.swap(false, Ordering::Relaxed) {
+                self.fs.opens.earn(OpensAhead::PAYS);
+            }
             return Ok(handle);
         }
         let _opening = self.opening.lock_harmlessly();
@@ -110,14 +167,32 @@ impl HostInode {
             return Ok(handle);
         }
         let path = self.path()?;
-        let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable };
-        let (Reply::Node(attributes), Some(handle)) = broker::request(&request)? else { return Err(Errno::EIO) };
+        let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
+        let beside = ahead.names.iter().map(|name| &**name).collect();
+        let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
+        let (Reply::Opened { attributes, beside }, handles) = broker::request_several(&request)? else {
+            return Err(Errno::EIO);
+        };
+        let mut handles = handles.into_iter();
+        let handle = Arc::new(handles.next().ok_or(Errno::EIO)?);
         if attributes.inode == self.id().ino {
             self.set_attributes_known(attributes);
         }
-        let handle = Arc::new(handle);
         self.keep_handle(Arc::clone(&handle), is_writable);
+        for ((at, attributes), handle) in beside.iter().zip(handles) {
+            ahead.keep(usize::from(*at), attributes, handle);
+        }
         Ok(handle)
+    }
+
+    /// What is opened in advance where this file is opened by a request.
+    fn opened_next(&self) -> Ahead {
+        let Some(directory) = self.directory() else { return Ahead::default() };
+        let credit = self.fs.opens.spend(directory.id().ino);
+        let most = credit.min(MOST_BESIDE);
+        let names = if most == 0 { Vec::new() } else { directory.files_to_open(&self.name(), most) };
+        self.fs.opens.give_back(credit - names.len());
+        Ahead { directory: Some(directory), names }
     }
 
     /// Attributes by fstat of a held handle; false where none is held.
@@ -160,15 +235,18 @@ fn attributes_from(stat: &HostStat) -> Attributes {
 pub(super) struct HostFile {
     inode: Arc<HostInode>,
     handle: Arc<HostFd>,
+    /// The inode's, when it gave the handle or before.
+    turn: u32,
     /// The file reached as far as this, when it was opened or later.
     reach: AtomicU64,
 }
 
 impl HostFile {
     pub(super) fn open(inode: &Arc<HostInode>, is_writable: bool) -> Result<HostFile> {
+        let turn = inode.handles_turn.load(Ordering::Relaxed);
         let handle = inode.handle(is_writable)?;
         let reach = AtomicU64::new(inode.attributes().size);
-        Ok(HostFile { inode: Arc::clone(inode), handle, reach })
+        Ok(HostFile { inode: Arc::clone(inode), handle, turn, reach })
     }
 
     /// Reads without the host what the process has mapped of the file. None for what may reach the end of the file, and
@@ -242,6 +320,11 @@ impl FileOps for HostFile {
         Ok(self.inode.stat()?.size)
     }
 
+    fn open_again(&self) -> bool {
+        self.reach.store(self.inode.attributes().size, Ordering::Relaxed);
+        self.inode.handles_turn.load(Ordering::Relaxed) == self.turn
+    }
+
     fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
         Ok(MapObject::Handle(Arc::clone(&self.handle)))
     }
@@ -260,5 +343,26 @@ impl FileOps for HostFile {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_BESIDE, OpensAhead};
+
+    #[test]
+    fn files_of_one_directory_earn_that_others_are_opened_in_advance() {
+        let opens = OpensAhead::default();
+        assert_eq!([opens.spend(7), opens.spend(7), opens.spend(8), opens.spend(8)], [0, 1, 0, 1]);
+        opens.give_back(1);
+        opens.earn(2 * OpensAhead::PAYS);
+        assert_eq!((opens.spend(9), opens.spend(10)), (5, 0));
+    }
+
+    #[test]
+    fn what_is_earned_has_an_end() {
+        let opens = OpensAhead::default();
+        (0..1000).for_each(|_| opens.earn(OpensAhead::PAYS));
+        assert_eq!(opens.spend(1), 4 * MOST_BESIDE);
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of a host directory's names, and how it is learned in bulk.
 
 use super::broker;
+use super::dentry::Name;
 use super::dir_map::DirMap;
 use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
@@ -104,6 +105,14 @@ enum Noted {
     Absent {
         round: u32,
     },
+}
+
+/// Files no larger than this many bytes are opened in advance, and so many entries of a directory are looked at for them.
+const SMALL_FILE: u64 = 64 * 1024;
+const MOST_LOOKS: usize = 128;
+
+fn is_small_file(attributes: &Attributes) -> bool {
+    Kind::from_mode(attributes.mode) == Some(Kind::File) && attributes.size <= SMALL_FILE
 }
 
 impl Noted {
@@ -237,6 +246,20 @@ impl Listing {
         }
     }
 
+    /// Names of small files without a handle, those behind a name first.
+    fn files_around(&self, name: &[u8], most: usize) -> Vec<Name> {
+        let Some(at) = self.entries.cookie(name) else { return Vec::new() };
+        let is_small = |noted: &Noted| match noted {
+            Noted::Known { node, .. } => is_small_file(&node.attributes),
+            Noted::Live { inode, .. } => is_small_file(&inode.attributes()) && !inode.has_handles(),
+            Noted::Named { .. } | Noted::Unsure { .. } | Noted::Absent { .. } => false,
+        };
+        let before = self.entries.from(0).take_while(|(next, ..)| *next <= at);
+        let around = self.entries.from(at + 1).chain(before).take(MOST_LOOKS);
+        let files = around.filter(|(_, _, noted)| noted.round() == self.round && is_small(noted));
+        files.take(most).map(|(_, name, _)| Name::clone(name)).collect()
+    }
+
     /// Names that are there, from a cookie on.
     pub(super) fn known_from(&self, cookie: u64) -> impl Iterator<Item = DirEntry<'_>> {
         let of_round = self.entries.from(cookie).filter(|(_, _, noted)| noted.round() == self.round);
@@ -307,6 +330,11 @@ impl HostInode {
             }
         }
         drop(listing);
+        self.live(name, look, generation)
+    }
+
+    /// The inode of a name, made where only its node is known so far.
+    fn live(&self, name: &[u8], look: Look, generation: u64) -> Result<Option<Result<Arc<HostInode>>>> {
         let (node, second) = match look {
             Look::Unknown => return Ok(None),
             Look::Absent => return Ok(Some(Err(Errno::ENOENT))),
@@ -321,6 +349,25 @@ impl HostInode {
         let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
         drop(old);
         Ok(Some(Ok(inode)))
+    }
+
+    /// Names of at most `most` small files without a handle: those that a program which reads the directory in its order opens
+    /// after `name`. What other machines may change is not opened in advance: each opening would be a message to them.
+    pub(super) fn files_to_open(&self, name: &[u8], most: usize) -> Vec<Name> {
+        let Ok(listing) = self.listing() else { return Vec::new() };
+        if !self.fs.trust.is_watched {
+            return Vec::new();
+        }
+        listing.lock().files_around(name, most)
+    }
+
+    /// The inode of a name, where it is this file of which no more than the node is needed.
+    pub(super) fn file_of(&self, name: &[u8], attributes: &Attributes) -> Option<Arc<HostInode>> {
+        let listing = self.listing().ok()?.lock();
+        let (look, generation) = (listing.look(name), listing.generation);
+        drop(listing);
+        let inode = self.live(name, look, generation).ok()??.ok()?;
+        inode.is_of(attributes).then_some(inode)
     }
 
     /// Whether the node is still the inode's.

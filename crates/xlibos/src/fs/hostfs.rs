@@ -6,7 +6,8 @@
 
 use super::broker;
 use super::file::{FileOps, OpenFlags};
-use super::host_file::{Handles, HostFile};
+use super::host_attributes::Known;
+use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
@@ -20,7 +21,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use machine::sync::Mutex;
 
@@ -35,6 +36,7 @@ pub struct HostFs {
     pub(super) eagerness: Eagerness,
     /// The same for attributes of the names of a directory that a program has read.
     pub(super) looks_behind: Eagerness,
+    pub(super) opens: OpensAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -55,7 +57,7 @@ pub struct HostInode {
     id: InodeId,
     kind: Kind,
     place: Mutex<Place>,
-    attributes: Mutex<Attributes>,
+    attributes: Known,
     /// The change word that tells of the attributes: a directory's own, else that of the directory above.
     word: AtomicWord,
     /// Generation of the attributes.
@@ -64,9 +66,13 @@ pub struct HostInode {
     names_changed: AtomicBool,
     /// A handle that writes is kept: the host changes the attributes, and the supervisor does not tell of it.
     pub(super) has_writer: AtomicBool,
+    /// Its handle was opened in advance, and not used yet.
+    pub(super) is_ahead: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
+    /// Changes with them: who has one knows by that whether it would get the same again.
+    pub(super) handles_turn: AtomicU32,
     pub(super) opening: SleepLock,
 }
 
@@ -96,6 +102,7 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         own_changes,
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
+        opens: OpensAhead::default(),
         linked: Mutex::new(HashMap::new()),
     });
     let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
@@ -186,14 +193,16 @@ impl HostInode {
             id: InodeId { dev: node.attributes.device, ino: node.attributes.inode },
             kind,
             place: Mutex::new(Place { parent: parent.cloned(), name: Box::from(name), is_removed: false }),
-            attributes: Mutex::new(node.attributes),
+            attributes: Known::new(&node.attributes),
             word: AtomicWord::new(word),
             generation: AtomicU64::new(generation),
             names_changed: AtomicBool::new(false),
             has_writer: AtomicBool::new(false),
+            is_ahead: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
+            handles_turn: AtomicU32::new(0),
             opening: SleepLock::new(),
         })
     }
@@ -235,12 +244,22 @@ impl HostInode {
         Ok(path)
     }
 
+    /// The directory that holds it.
+    pub(super) fn directory(&self) -> Option<Arc<HostInode>> {
+        self.place.lock().parent.clone()
+    }
+
+    /// Its name there.
+    pub(super) fn name(&self) -> Box<[u8]> {
+        self.place.lock().name.clone()
+    }
+
     fn is_removed(&self) -> bool {
         self.place.lock().is_removed
     }
 
     pub(super) fn attributes(&self) -> Attributes {
-        *self.attributes.lock()
+        self.attributes.get()
     }
 
     /// What a request said that the inode itself made, or that walked into the directory: the supervisor watches it.

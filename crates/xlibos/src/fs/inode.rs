@@ -455,6 +455,11 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Whether nobody can tell that a file which was open for reading still is: nothing is given back when it is closed.
+    fn may_stay_open(&self) -> bool {
+        false
+    }
+
     /// What is known of the host's regular file whose bytes these are, if they are: for patched images.
     fn host_attributes(&self) -> Option<abi::broker::Attributes> {
         None

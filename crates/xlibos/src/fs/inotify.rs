@@ -207,6 +207,12 @@ impl Drop for Inotify {
     }
 }
 
+/// Whether anybody watches anything.
+#[must_use]
+pub fn is_used() -> bool {
+    WATCH_COUNT.load(Ordering::Relaxed) != 0
+}
+
 /// Tells who watches a file (for a directory's entries: the directory, with the entry's name) what happened.
 pub fn notify(id: InodeId, found: u32, name: &[u8]) {
     notify_move(id, found, 0, name);
@@ -214,7 +220,7 @@ pub fn notify(id: InodeId, found: u32, name: &[u8]) {
 
 /// As [`notify`], for the two halves of a rename, which have one cookie ([`new_cookie`]).
 pub fn notify_move(id: InodeId, found: u32, cookie: u32, name: &[u8]) {
-    if WATCH_COUNT.load(Ordering::Relaxed) == 0 {
+    if !is_used() {
         return;
     }
     let watchers: Vec<Arc<Inotify>> = {
@@ -227,7 +233,7 @@ pub fn notify_move(id: InodeId, found: u32, cookie: u32, name: &[u8]) {
 
 /// Tells who watches a place, and who watches the directory that holds it, what happened.
 pub fn notify_place(place: &Path, found: u32) {
-    if WATCH_COUNT.load(Ordering::Relaxed) == 0 {
+    if !is_used() {
         return;
     }
     let found = found | directory_bit(place.inode());

@@ -24,6 +24,7 @@ pub mod fd_table;
 pub mod fifo;
 pub mod file;
 pub mod glance;
+mod host_attributes;
 mod host_file;
 mod host_names;
 mod host_watch;
@@ -64,7 +65,7 @@ pub fn memory_used() -> u64 {
 pub(crate) use data::image_of_memory;
 pub use exec_open::{change_directory, open_for_exec, open_standard_streams};
 pub use fd_table::FdTable;
-pub use file::{File, FileOps, OpenFlags};
+pub use file::{Closed, File, FileOps, OpenFlags};
 pub use init::{init, tmpfs_root};
 pub use namei::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Resolve, resolve, resolve_at, resolve_parent};
 pub use open::{How, open, open_how, open_place};

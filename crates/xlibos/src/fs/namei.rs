@@ -342,6 +342,14 @@ pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Pa
     if let Some(found) = glance::resolve(task, dirfd, path, follow) {
         return found;
     }
+    walk(task, dirfd, path, follow)
+}
+
+/// As [`resolve`], where a glance has not found it.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn walk(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path> {
     Walk::begin(task, dirfd, path, Resolve::empty())?.resolve(path, follow)
 }
 

@@ -4,7 +4,8 @@ use super::access;
 use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
-use super::file::{File, FileOps, OpenFlags};
+use super::file::{File, FileOps, OpenFlags, PLAIN};
+use super::glance::{self, Sight};
 use super::inode::{Change, Kind, NewKind};
 use super::inotify;
 use super::namei::{self, Ending, Follow, Last, Resolve, Walk};
@@ -47,8 +48,10 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
         flags &= OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
     }
     if resolve.is_empty() && !flags.intersects(OpenFlags::TMPFILE_PART | OpenFlags::CREAT) {
-        let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
-        return open_place(task, &namei::resolve(task, dirfd, path, follow)?, flags);
+        return match find(task, dirfd, path, flags)? {
+            Found::Opened(file) => Ok(file),
+            Found::Place(place) => open_place(task, &place, flags),
+        };
     }
     let mut walk = Walk::begin(task, dirfd, path, resolve)?;
     let last = walk.parent(path)?;
@@ -61,6 +64,31 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
     let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
     walk.finish(&last, follow)?;
     open_place(task, walk.place(), flags)
+}
+
+/// What a path leads to.
+enum Found {
+    /// The file that the task closed last, opened again: nothing was counted that other tasks count too.
+    Opened(Arc<File>),
+    Place(Path),
+}
+
+fn find(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found> {
+    let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
+    let closed = if PLAIN.contains(flags) { task.take_closed() } else { None };
+    let Some(closed) = closed else {
+        return namei::resolve(task, dirfd, path, follow).map(Found::Place);
+    };
+    match glance::resolve_or_read(task, dirfd, path, follow, closed.path()) {
+        Some(Ok(Sight::Readable)) => {}
+        Some(Ok(Sight::Other(place))) => return Ok(Found::Place(place)),
+        Some(Err(errno)) => return Err(errno),
+        None => return namei::walk(task, dirfd, path, follow).map(Found::Place),
+    }
+    match closed.open(flags) {
+        Some(file) => Ok(Found::Opened(file)),
+        None => namei::resolve(task, dirfd, path, follow).map(Found::Place),
+    }
 }
 
 /// O_TMPFILE.
@@ -89,7 +117,7 @@ fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, 
 }
 
 /// What O_CREAT found.
-enum Found {
+enum Existence {
     /// A new file.
     Created(Path),
     /// Something that was there.
@@ -105,8 +133,8 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFl
             return Err(directory_refusal(&mut walk, &last, flags));
         }
         let dentry = match find_or_create(task, &walk, &last, flags, mode)? {
-            Found::Created(path) => return open_inode(task, &path, flags),
-            Found::Existing(dentry) => dentry,
+            Existence::Created(path) => return open_inode(task, &path, flags),
+            Existence::Existing(dentry) => dentry,
         };
         if flags.contains(OpenFlags::EXCL) {
             return Err(Errno::EEXIST);
@@ -134,21 +162,21 @@ fn directory_refusal(walk: &mut Walk, last: &Last<'_>, flags: OpenFlags) -> Errn
     }
 }
 
-fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Found> {
+fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Existence> {
     let dir = walk.place();
     if let Some(dentry) = dir.dentry.child(&last.name, &last.name)? {
-        return Ok(Found::Existing(dentry));
+        return Ok(Existence::Existing(dentry));
     }
     let _changing = dir.dentry.lock()?;
     if let Some(dentry) = dir.dentry.child_locked(&last.name)? {
-        return Ok(Found::Existing(dentry));
+        return Ok(Existence::Existing(dentry));
     }
     let creds = walk.creds();
     dir.mount.check_writable()?;
     let node = change::new_node(dir, creds, NewKind::File, mode & !task.fs().umask())?;
     let dentry = change::create_locked(dir, creds, &last.name, &node)?;
     let _ = flags;
-    Ok(Found::Created(dir.with_dentry(dentry)))
+    Ok(Existence::Created(dir.with_dentry(dentry)))
 }
 
 /// Opens what the walk has come to.

@@ -643,6 +643,10 @@ impl Inode for OverlayFile {
         self.copy_up(u64::MAX)?.remove_xattr(name)
     }
 
+    fn may_stay_open(&self) -> bool {
+        self.upper.get().is_none()
+    }
+
     fn host_attributes(&self) -> Option<abi::broker::Attributes> {
         if self.upper.get().is_some() { None } else { self.lower.as_ref()?.host_attributes() }
     }

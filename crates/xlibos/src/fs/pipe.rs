@@ -28,7 +28,8 @@ const FIONREAD: u32 = 0x541b;
 /// SIGPIPE.
 const SIGPIPE: i32 = 13;
 
-/// A pipe.
+/// A pipe. It shares no cache line with others.
+#[repr(align(64))]
 #[derive(Debug)]
 pub struct Pipe {
     state: Mutex<State>,

@@ -270,6 +270,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
 
 /// Signals, descriptors, name, credentials: what exec resets.
 fn reset_task(task: &Task, plan: &Plan) {
+    task.keep_closed(None);
     if task.unshare_files() {
         task.own_files();
     }

@@ -128,6 +128,7 @@ pub fn bury(task: &Arc<Task>) {
 /// Descriptors that nobody else shares are closed.
 fn drop_files(task: &Task) {
     let files = task.files();
+    task.keep_closed(None);
     task.set_files(crate::fs::FdTable::new(0));
     // One reference is ours: others are tasks that share the table.
     if Arc::strong_count(&files) == 1 {

@@ -5,7 +5,7 @@ use super::yields::Yields;
 use crate::Errno;
 use crate::fs::context::FsContext;
 use crate::fs::fd_table::Fd;
-use crate::fs::{FdTable, File, Path};
+use crate::fs::{Closed, FdTable, File, Path};
 use crate::mm::Mm;
 use crate::process::settings::Settings;
 use crate::process::thread_group::Process;
@@ -22,7 +22,8 @@ use machine::sync::Mutex;
 /// A thread id or process id of the guest.
 pub type Pid = i32;
 
-/// One guest thread.
+/// One guest thread. It shares no cache line with others: each call changes something of it.
+#[repr(align(64))]
 pub struct Task {
     /// Its id; the first thread's is the process's, and exec gives it to the thread that called.
     tid: AtomicI32,
@@ -35,6 +36,8 @@ pub struct Task {
     /// Restart class of a call that was interrupted, until delivery has dealt with it; 0 for none. The task's own.
     interrupted: AtomicU8,
     files: Owned<Arc<FdTable>>,
+    /// The file that it closed last: programs open the same one again.
+    closed: Mutex<Option<Closed>>,
     fs: Shared<FsContext>,
     creds: Shared<Creds>,
     /// Mask, pending signals, alternate stack.
@@ -112,6 +115,7 @@ impl Task {
             start: Mutex::new(None),
             interrupted: AtomicU8::new(0),
             files: Owned::new(parts.files),
+            closed: Mutex::new(None),
             fs: Shared::new(parts.fs),
             creds: Shared::new(parts.creds),
             signals,
@@ -315,6 +319,18 @@ impl Task {
     pub fn set_files(&self, files: Arc<FdTable>) {
         let old = self.files.change(|held| core::mem::replace(held, files));
         drop(old);
+    }
+
+    /// Keeps a file that was closed in place of the one before.
+    pub fn keep_closed(&self, closed: Option<Closed>) {
+        let old = core::mem::replace(&mut *self.closed.lock(), closed);
+        drop(old);
+    }
+
+    /// The file that was closed last.
+    #[must_use]
+    pub fn take_closed(&self) -> Option<Closed> {
+        self.closed.lock().take()
     }
 
     /// Root, working directory and umask.

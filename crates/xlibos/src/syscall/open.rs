@@ -102,6 +102,9 @@ pub(super) fn close(task: &Task, fd: Fd) -> Result<()> {
     let files = task.files();
     let file = files.remove(fd)?;
     file.closed_by(task, &files);
+    if let Some(closed) = File::close(file) {
+        task.keep_closed(Some(closed));
+    }
     Ok(())
 }
 

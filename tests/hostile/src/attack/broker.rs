@@ -48,8 +48,8 @@ fn requests(export: u16, path: &[u8]) -> Vec<Request<'_>> {
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"etc" },
         Request::ReadDir { export, path, from: 0, attributes: true },
-        Request::Open { export, path, writable: false },
-        Request::Open { export, path, writable: true },
+        Request::Open { export, path, writable: false, beside: vec![] },
+        Request::Open { export, path, writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0o666, owner },
         Request::Create { export, path, kind: NewNode::Symlink(b"/"), mode: 0, owner },
         Request::Rename { export, from: path, to: b"made", flags: 0 },
@@ -79,8 +79,8 @@ fn is_refusal(reply: &Reply, descriptor: Option<u64>) -> bool {
 /// Requests that open what a name stands for.
 fn openings(export: u16, path: &[u8]) -> Vec<Request<'_>> {
     vec![
-        Request::Open { export, path, writable: false },
-        Request::Open { export, path, writable: true },
+        Request::Open { export, path, writable: false, beside: vec![] },
+        Request::Open { export, path, writable: true, beside: vec![] },
         Request::ReadDir { export, path, from: 0, attributes: true },
         Request::Walk { export, from: path, path: b"secret" },
         Request::SetAttributes { export, path, change: Change { size: Some(0), ..Change::default() } },
@@ -108,6 +108,9 @@ pub(crate) fn names(libos: &Libos, words: &[String]) {
     for path in &acting[1..] {
         openings(volume, path.as_bytes()).into_iter().for_each(refused);
     }
+    for path in words.iter().map(String::as_str).chain(everywhere).chain([long.as_str()]) {
+        assert_not_opened_beside(libos, volume, path.as_bytes());
+    }
     // The host's root, read-only: its mounts of /proc, /sys and /dev are other file systems.
     for path in ["proc/self/root", "proc/1/root/etc", "proc/version", "sys/kernel", "dev/null", "dev/kmsg", "dev/tty"] {
         requests(0, path.as_bytes()).into_iter().for_each(refused);
@@ -115,7 +118,7 @@ pub(crate) fn names(libos: &Libos, words: &[String]) {
     // Read-only exports refuse every change.
     let change = Change { mode: Some(0o777), ..Change::default() };
     for request in [
-        Request::Open { export: 0, path: b"etc/passwd", writable: true },
+        Request::Open { export: 0, path: b"etc/passwd", writable: true, beside: vec![] },
         Request::Create { export: 0, path: b"tmp/made", kind: NewNode::File, mode: 0o666, owner: (0, 0) },
         Request::Remove { export: 0, path: b"etc/passwd", directory: false },
         Request::SetAttributes { export: 0, path: b"etc/passwd", change },
@@ -128,12 +131,21 @@ pub(crate) fn names(libos: &Libos, words: &[String]) {
     }
 }
 
+/// A name is no file that can be asked for in advance.
+fn assert_not_opened_beside(libos: &Libos, volume: u16, name: &[u8]) {
+    let request = Request::Open { export: volume, path: b"plain", writable: false, beside: vec![name] };
+    let (reply, descriptor) = ask(libos, &request);
+    descriptor.inspect(|fd| assert_eq!(libos.host(CLOSE, &[*fd]), 0));
+    assert!(matches!(&reply, Reply::Opened { beside, .. } if beside.is_empty()), "{name:?}: {reply:?}");
+}
+
 /// The export that holds the harness's volume: the last one. A file in it opens, so that the rest means something.
 fn find_volume(libos: &Libos) -> u16 {
     let opens = |export: &u16| {
-        let (reply, descriptor) = ask(libos, &Request::Open { export: *export, path: b"plain", writable: true });
+        let (reply, descriptor) =
+            ask(libos, &Request::Open { export: *export, path: b"plain", writable: true, beside: vec![] });
         descriptor.inspect(|fd| assert_eq!(libos.host(CLOSE, &[*fd]), 0));
-        matches!(reply, Reply::Node(_)) && descriptor.is_some()
+        matches!(reply, Reply::Opened { .. }) && descriptor.is_some()
     };
     (0..64).find(opens).expect("a volume with a file `plain`")
 }

@@ -80,10 +80,10 @@ fn who_says_where_it_runs_is_answered_and_so_are_the_others() {
 fn requests_are_answered_with_their_number_and_descriptor() {
     let fixture = Fixture::new();
     let served = serve(&fixture, 2);
-    ask(&served.ends[0], 41, Request::Open { export: 0, path: b"file", writable: false });
+    ask(&served.ends[0], 41, Request::Open { export: 0, path: b"file", writable: false, beside: vec![] });
     ask(&served.ends[1], 42, Request::Epoll);
     let (reply, file) = hear(&served.ends[0]);
-    assert!(matches!(reply, Envelope { runs_on: 0, sequence: 41, body: Reply::Node(_) }) && file.is_some());
+    assert!(matches!(reply, Envelope { runs_on: 0, sequence: 41, body: Reply::Opened { .. } }) && file.is_some());
     let (reply, epoll) = hear(&served.ends[1]);
     assert_eq!(reply, Envelope { runs_on: 0, sequence: 42, body: Reply::Done });
     assert!(epoll.is_some());
@@ -228,10 +228,10 @@ fn eight_channels_at_once_get_their_own_answers() {
 fn stress(socket: &OwnedFd, number: usize) {
     let path = format!("f{number}");
     for sequence in 0..500 {
-        ask(socket, sequence, Request::Open { export: 0, path: path.as_bytes(), writable: false });
+        ask(socket, sequence, Request::Open { export: 0, path: path.as_bytes(), writable: false, beside: vec![] });
         let (reply, file) = hear(socket);
         assert_eq!(reply.sequence, sequence);
-        let Reply::Node(attributes) = reply.body else { panic!("{reply:?}") };
+        let Reply::Opened { attributes, .. } = reply.body else { panic!("{reply:?}") };
         assert_eq!((attributes.size, file.is_some()), (u64::try_from(number).expect("small"), true));
     }
 }

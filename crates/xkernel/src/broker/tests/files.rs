@@ -1,12 +1,14 @@
 //! Walk, ReadDir, Open and Space.
 
 use super::Fixture;
-use abi::broker::{Entry, Reply, Request};
+use abi::broker::{Entry, MOST_BESIDE, Reply, Request};
 use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::sync::Arc;
 
 fn read_directory(fixture: &Fixture, path: &str) -> (Vec<Entry>, usize) {
     let (mut all, mut replies) = (Vec::new(), 0);
@@ -109,6 +111,41 @@ fn open_gives_handles_for_reading_and_writing() {
 }
 
 #[test]
+fn files_beside_the_one_that_is_asked_for_are_opened_for_reading() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    for name in ["a", "b", "c"] {
+        std::fs::write(fixture.path(&format!("dir/{name}")), name).expect("write");
+    }
+    let beside = vec![&b"b"[..], b"missing", b"c"];
+    let request = Request::Open { export: 0, path: b"dir/a", writable: true, beside };
+    let (Reply::Opened { attributes, beside }, files) = fixture.ask_several(request) else { panic!("not opened") };
+    assert_eq!(attributes, fixture.attributes("dir/a"));
+    assert_eq!(beside, [(0, fixture.attributes("dir/b")), (2, fixture.attributes("dir/c"))]);
+    let text = |file: &Arc<OwnedFd>| {
+        let mut text = [0];
+        rustix::io::pread(file, &mut text, 0).map(|_| text[0])
+    };
+    assert_eq!(files.iter().map(text).collect::<Vec<_>>(), [Ok(b'a'), Ok(b'b'), Ok(b'c')]);
+    let writes = |file| rustix::io::pwrite(file, b"x", 0).is_ok();
+    assert_eq!(files.iter().map(writes).collect::<Vec<_>>(), [true, false, false]);
+}
+
+#[test]
+fn nothing_is_opened_beside_a_file_that_cannot_be_opened_itself_and_no_more_than_is_allowed() {
+    let fixture = Fixture::new();
+    let open = |path, count| Request::Open { export: 0, path, writable: false, beside: vec![&b"file"[..]; count] };
+    let (reply, files) = fixture.ask_several(open(b"missing", 1));
+    assert_eq!((reply, files.len()), (Reply::Failed(libc::ENOENT), 0));
+    assert_eq!(fixture.ask_several(open(b"file", MOST_BESIDE)).1.len(), MOST_BESIDE + 1);
+    assert_eq!(fixture.errno(open(b"file", MOST_BESIDE + 1)), libc::EINVAL);
+    // An export of one file has nothing beside it.
+    let (_, files) =
+        fixture.ask_several(Request::Open { export: 2, path: b"", writable: false, beside: vec![b"file"] });
+    assert_eq!(files.len(), 1);
+}
+
+#[test]
 fn an_export_of_one_file_is_its_own_root() {
     let fixture = Fixture::new();
     let mut text = String::new();
@@ -118,6 +155,13 @@ fn an_export_of_one_file_is_its_own_root() {
     assert!(matches!(reply, Reply::Nodes(nodes) if nodes[0].attributes.size == 7));
     assert_eq!(fixture.open(2, "x", false).err(), Some(Errno::NOTDIR));
     assert_eq!(fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0, attributes: true }), libc::ENOTDIR);
+}
+
+/// Also where it is asked for in advance.
+pub(super) fn assert_not_opened_beside(fixture: &Fixture, name: &str) {
+    let beside = vec![name.as_bytes()];
+    let (reply, files) = fixture.ask_several(Request::Open { export: 0, path: b"file", writable: false, beside });
+    assert!(matches!(reply, Reply::Opened { beside, .. } if beside.is_empty()) && files.len() == 1, "{name}");
 }
 
 #[test]
@@ -138,6 +182,7 @@ fn only_regular_files_are_opened_and_nothing_blocks() {
         for writable in [false, true] {
             assert_eq!(fixture.open(0, name, writable).err(), Some(errno), "{name}");
         }
+        assert_not_opened_beside(&fixture, name);
     }
     assert_eq!(FileType::from_raw_mode(fixture.attributes("fifo").mode), FileType::Fifo);
 }
@@ -152,6 +197,7 @@ fn devices_are_shown_and_never_opened() {
         return;
     }
     assert_eq!(fixture.open(0, "null", false).err(), Some(Errno::ACCESS));
+    assert_not_opened_beside(&fixture, "null");
     assert_eq!(fixture.attributes("null").rdev, device);
 }
 

@@ -1,6 +1,7 @@
 //! What a container must not reach, whatever it sends.
 
 use super::Fixture;
+use super::files::assert_not_opened_beside;
 use crate::broker::{Broker, BrokerError, Control, Export, Options};
 use abi::broker::{Attributes, Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation};
 use abi::stats::Stats;
@@ -16,8 +17,8 @@ fn requests(path: &[u8]) -> Vec<Request<'_>> {
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"a" },
         Request::ReadDir { export, path, from: 0, attributes: true },
-        Request::Open { export, path, writable: false },
-        Request::Open { export, path, writable: true },
+        Request::Open { export, path, writable: false, beside: vec![] },
+        Request::Open { export, path, writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0, owner: (0, 0) },
         Request::Remove { export, path, directory: false },
         Request::Rename { export, from: path, to: b"new", flags: 0 },
@@ -38,6 +39,7 @@ fn names_that_lead_out_are_refused_by_every_request() {
     let fixture = Fixture::new();
     std::fs::create_dir(fixture.path("dir")).expect("mkdir");
     for path in ["..", "../x", "dir/../../x", ".", "/etc/passwd", "dir//x", "dir/", "file\0", "dir/./x"] {
+        assert_not_opened_beside(&fixture, path);
         for request in requests(path.as_bytes()) {
             let description = format!("{request:?}");
             assert_eq!(fixture.errno(request), libc::EINVAL, "{description}");
@@ -52,6 +54,9 @@ fn links_on_the_way_are_refused_by_every_request() {
     std::fs::write(outside.path().join("secret"), b"secret").expect("secret");
     symlink(outside.path(), fixture.path("out")).expect("symlink");
     symlink("/proc/self/root", fixture.path("magic")).expect("symlink");
+    for path in ["out", "magic", "out/secret", "magic/etc"] {
+        assert_not_opened_beside(&fixture, path);
+    }
     for path in ["out/secret", "magic/etc"] {
         for request in requests(path.as_bytes()) {
             let description = format!("{request:?}");
@@ -96,9 +101,9 @@ fn other_mounts_below_an_export_are_empty_directories() {
     assert_eq!(entries, Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false });
     for request in [
         Request::ReadDir { export: 0, path: b"proc/sys", from: 0, attributes: true },
-        Request::Open { export: 0, path: b"proc/version", writable: false },
+        Request::Open { export: 0, path: b"proc/version", writable: false, beside: vec![] },
         Request::Walk { export: 0, from: b"proc", path: b"version" },
-        Request::Open { export: 0, path: b"dev/null", writable: false },
+        Request::Open { export: 0, path: b"dev/null", writable: false, beside: vec![] },
     ] {
         let reply = ask(request);
         assert_eq!(reply, Reply::Failed(libc::EXDEV));
@@ -143,7 +148,7 @@ fn inside_the_namespace() {
     let ask = |body| {
         let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 1, body }).expect("encode");
         let answer = broker.answer(&bytes).expect("answer");
-        assert!(answer.descriptor.is_none());
+        assert!(answer.descriptors.is_empty());
         abi::decode::<Envelope<Reply>>(&answer.bytes).expect("decode").body
     };
     for request in requests(b"mounted/secret") {
@@ -234,7 +239,7 @@ proptest! {
     #[test]
     fn random_paths_never_leave(path in "[a./\\x00]{0,12}") {
         let fixture = Fixture::new();
-        let (reply, file) = fixture.ask(Request::Open { export: 1, path: path.as_bytes(), writable: false });
+        let (reply, file) = fixture.ask(Request::Open { export: 1, path: path.as_bytes(), writable: false, beside: vec![] });
         assert!(matches!(reply, Reply::Failed(_)) && file.is_none());
     }
 }

@@ -42,12 +42,19 @@ impl Fixture {
         self.directory.path().join(name)
     }
 
+    /// The answer and its only descriptor.
     fn ask(&self, request: Request<'_>) -> (Reply, Option<Arc<OwnedFd>>) {
+        let (reply, mut descriptors) = self.ask_several(request);
+        assert!(descriptors.len() <= 1);
+        (reply, descriptors.pop())
+    }
+
+    fn ask_several(&self, request: Request<'_>) -> (Reply, Vec<Arc<OwnedFd>>) {
         let bytes = abi::encode(&Envelope { runs_on: 0, sequence: 7, body: request }).expect("encode");
         let answer = self.broker.answer(&bytes).expect("an answer");
         let envelope: Envelope<Reply> = abi::decode(&answer.bytes).expect("decode");
         assert_eq!(envelope.sequence, 7);
-        (envelope.body, answer.descriptor)
+        (envelope.body, answer.descriptors)
     }
 
     fn walk(&self, from: &str, path: &str) -> Vec<Node> {
@@ -63,8 +70,8 @@ impl Fixture {
     }
 
     fn open(&self, export: u16, path: &str, writable: bool) -> Result<std::fs::File, Errno> {
-        match self.ask(Request::Open { export, path: path.as_bytes(), writable }) {
-            (Reply::Node(_), Some(file)) => Ok(Arc::into_inner(file).expect("only owner").into()),
+        match self.ask(Request::Open { export, path: path.as_bytes(), writable, beside: vec![] }) {
+            (Reply::Opened { .. }, Some(file)) => Ok(Arc::into_inner(file).expect("only owner").into()),
             (Reply::Failed(errno), None) => Err(Errno::from_raw_os_error(errno)),
             other => panic!("{other:?}"),
         }
