@@ -8,6 +8,7 @@ use crate::bench::build_workload;
 use crate::setup::{self, Needs};
 use crate::{build, command};
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -157,7 +158,9 @@ fn follow(container: &Child, xc: &Path, program: &Path, instructions: u64) -> Re
     // Begun, and past its first operations.
     let began = std::time::Instant::now();
     let guest = loop {
-        if let Some(guest) = find(xc, program) {
+        // One of the container before may be about to end.
+        let begins = |guest: &Guest| ptrace::seize(guest.pid, Options::PTRACE_O_TRACECLONE) != Err(Errno::ESRCH);
+        if let Some(guest) = find(xc, program).filter(begins) {
             break guest;
         }
         if began.elapsed().as_secs() > 10 {
@@ -165,8 +168,7 @@ fn follow(container: &Child, xc: &Path, program: &Path, instructions: u64) -> Re
         }
         std::thread::yield_now();
     };
-    ptrace::seize(guest.pid, Options::PTRACE_O_TRACECLONE).context("cannot trace the guest: are you root?")?;
-    ptrace::interrupt(guest.pid)?;
+    ptrace::interrupt(guest.pid).context("cannot trace the guest: are you root?")?;
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
     for _ in 0..instructions {

@@ -7,14 +7,12 @@ use crate::frame::TrapFrame;
 #[cfg(target_os = "none")]
 use crate::free_blocks::FreeBlocks;
 use crate::hand_over::HandOver;
+use crate::slots::{COUNTED, counter_slot, slot_number};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The host signal that interrupts a thread (SIGSTKFLT: nothing else sends it).
 pub const INTERRUPT_SIGNAL: u64 = 16;
-
-/// How many distinct host calls are counted.
-const COUNTED: usize = 64;
 
 /// How a thread leaves the LibOS.
 #[cfg(target_os = "none")]
@@ -130,41 +128,6 @@ impl core::fmt::Debug for Cpu {
     }
 }
 
-/// Host calls with numbers below are counted in the slots of their numbers.
-const LOW: usize = 48;
-/// The others that are allowed, each with a slot by itself behind those; the last slot has what is not.
-const HIGH: [u16; COUNTED - LOW - 1] = high_calls();
-
-const fn high_calls() -> [u16; COUNTED - LOW - 1] {
-    let mut high = [u16::MAX; COUNTED - LOW - 1];
-    let (mut at, mut count) = (0, 0);
-    while at < abi::hostcall::HOST_CALLS.len() {
-        let number = abi::hostcall::HOST_CALLS[at].number;
-        if number >= LOW as u32 {
-            high[count] = number as u16;
-            count += 1;
-        }
-        at += 1;
-    }
-    high
-}
-
-/// Slot of a host call's counter.
-fn counter_slot(nr: u64) -> usize {
-    if nr < LOW as u64 {
-        return nr as usize;
-    }
-    HIGH.iter().position(|&high| u64::from(high) == nr).map_or(COUNTED - 1, |at| LOW + at)
-}
-
-/// The number whose counter a slot is.
-fn slot_number(slot: usize) -> u16 {
-    match slot {
-        0..LOW => u16::try_from(slot).unwrap_or(0),
-        _ => HIGH.get(slot - LOW).copied().unwrap_or(u16::MAX),
-    }
-}
-
 impl Cpu {
     /// Registers of the guest at entry.
     #[must_use]
@@ -204,6 +167,18 @@ impl Cpu {
     #[must_use]
     pub fn identity(&self) -> u64 {
         self.identity.load(Ordering::Acquire)
+    }
+
+    /// Whether two threads run in the same host memory.
+    #[must_use]
+    pub fn shares_memory_with(&self, other: &Cpu) -> bool {
+        self.memory.get() == other.memory.get()
+    }
+
+    /// Whether the area was given back: its host thread has ended, or is to end.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        !self.in_use.load(Ordering::SeqCst)
     }
 
     /// Whether the thread sleeps where it may be interrupted; it may have just been woken.
@@ -628,24 +603,42 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
 #[cfg(target_os = "none")]
 fn reset(cpu: &Cpu, index: u64) {
     let address = address_of(index);
-    cpu.identity.store(next_identity(cpu, index), Ordering::Release);
     cpu.this.set(address);
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.pending.store(0, Ordering::Relaxed);
-    cpu.exit_kind.set(EXIT_FULL);
-    cpu.signalled.set(0);
-    cpu.gs_foreign.set(0);
-    cpu.guest_gs.set(0);
     cpu.pid.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
     cpu.wake.store(0, Ordering::Relaxed);
-    cpu.stands_at.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
     cpu.pin_depth.set(0);
     cpu.hand_over.reset();
     cpu.awaits.store(0, Ordering::Relaxed);
+    forget_guest(cpu, index);
 }
+
+/// What a guest's thread left, and what names it, goes.
+#[cfg(target_os = "none")]
+fn forget_guest(cpu: &Cpu, index: u64) {
+    cpu.identity.store(next_identity(cpu, index), Ordering::Release);
+    cpu.exit_kind.set(EXIT_FULL);
+    cpu.signalled.set(0);
+    cpu.gs_foreign.set(0);
+    cpu.guest_gs.set(0);
+    cpu.stands_at.store(0, Ordering::Relaxed);
+}
+
+/// The calling thread, whose guest has ended, waits for another one. It holds no lock.
+#[cfg(target_os = "none")]
+pub fn renew() {
+    let cpu = current();
+    forget_guest(cpu, index_of(cpu));
+    cpu.hand_over.forget_guest();
+}
+
+/// As the image's (build machine: nothing).
+#[cfg(not(target_os = "none"))]
+pub fn renew() {}
 
 /// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:
 /// an area is handed out again only when its tid is 0.
@@ -658,8 +651,12 @@ pub fn release(cpu: &Cpu) {
 /// An area below [`LOWEST_FREE`] may be free.
 #[cfg(target_os = "none")]
 fn note_free(cpu: &Cpu) {
-    let index = cpu.this.get().wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA;
-    LOWEST_FREE.fetch_min(index, Ordering::SeqCst);
+    LOWEST_FREE.fetch_min(index_of(cpu), Ordering::SeqCst);
+}
+
+#[cfg(target_os = "none")]
+fn index_of(cpu: &Cpu) -> u64 {
+    cpu.this.get().wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA
 }
 
 /// Calls that a thread made.
@@ -804,15 +801,3 @@ pub(crate) fn is_gone(_is_it: impl Fn(&Cpu) -> bool) -> bool {
 /// A host process has ended (build machine: nothing).
 #[cfg(not(target_os = "none"))]
 pub fn host_process_ended(_pid: u32, _lost: impl FnMut(&'static Cpu)) {}
-
-#[cfg(test)]
-mod tests {
-    use super::{counter_slot, slot_number};
-
-    #[test]
-    fn every_host_call_is_counted_under_its_own_number() {
-        for call in abi::hostcall::HOST_CALLS {
-            assert_eq!(u32::from(slot_number(counter_slot(u64::from(call.number)))), call.number, "{}", call.name);
-        }
-    }
-}

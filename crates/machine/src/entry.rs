@@ -47,7 +47,6 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
     use core::sync::atomic::Ordering;
     cpu.touch_task();
     crate::trap::set_signal_stack(cpu);
-    crate::stack::guard(cpu);
     if cpu.pid.load(Ordering::Relaxed) == 0 {
         cpu.pid.store(cpu.tid.load(Ordering::Relaxed), Ordering::Release);
     }
@@ -58,6 +57,7 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
 
 /// First code of a host thread that serves another guest.
 extern "C" fn restart_entry(cpu: &'static Cpu) {
+    crate::process::set_fs_base(cpu.start_fs.get());
     kernel_child(cpu);
 }
 

@@ -164,6 +164,13 @@ impl HandOver {
         self.family.reset();
     }
 
+    /// For the next guest's thread that the same host thread serves: with whom it handed over stays.
+    #[cfg(target_os = "none")]
+    pub(crate) fn forget_guest(&self) {
+        self.answered_at.set(0);
+        self.family.reset();
+    }
+
     /// The thread sleeps now, `soon` or not after it woke another, which has begun to run or not. Answers whether it
     /// should part from the one that it is tied to.
     fn slept(&self, woke: u64, soon: bool, has_begun: bool) -> bool {
@@ -432,17 +439,13 @@ fn untie(cpu: &Cpu) {
 pub(crate) fn inherit(child: &Cpu, is_process: bool) {
     let own = cpu::current();
     let (mine, its) = (&own.hand_over, &child.hand_over);
-    let waits = is_process && mine.family.makes(crate::clock::monotonic_ns(), mine.needed.load(Relaxed));
+    let may_share = is_process && may_share(own);
     its.is_confined.store(mine.is_confined.load(Relaxed), Relaxed);
-    if waits && !mine.is_tied.load(Relaxed) && !mine.is_confined.load(Relaxed) {
-        mine.partner.store(address(own), Relaxed);
-        tie(own, None);
-    }
     if !mine.is_tied.load(Relaxed) {
         return;
     }
     let _ties = TIES.lock();
-    if !waits || is_pair(own) {
+    if !may_share {
         untie(own);
     } else if mine.is_tied.load(Relaxed) {
         its.inherits(mine, address(child));
@@ -484,6 +487,48 @@ pub fn passes_on_to(other: &Cpu) {
         // Where the host refuses, it runs as it did.
         let _ = tie_to(other, mine.tied_to.load(Relaxed));
     }
+}
+
+/// Whether nobody told the calling thread where to run: another one may do its work.
+#[must_use]
+pub fn is_unconfined() -> bool {
+    !cpu::current().hand_over.is_confined.load(Relaxed)
+}
+
+/// The caller is about to have a thread serve that waits, as one that it made or as a process.
+#[cfg(target_os = "none")]
+pub(crate) fn serves(waiting: &Cpu, is_process: bool) {
+    let its = &waiting.hand_over;
+    if is_process {
+        if !may_share(cpu::current()) {
+            let _ties = TIES.lock();
+            untie(cpu::current());
+        }
+        passes_on_to(waiting);
+    } else if its.is_tied.load(Relaxed) && its.partner.load(Relaxed) != address(cpu::current()) {
+        // A tie to somebody else is over.
+        let _ties = TIES.lock();
+        untie(waiting);
+    }
+}
+
+/// The caller has made a process by waking one: that is no hand-over.
+#[cfg(target_os = "none")]
+pub(crate) fn has_made() {
+    cpu::current().hand_over.woke.set(0);
+}
+
+/// The caller makes a process. Answers whether that may run where the caller is tied, or the caller is not: where it will most likely do
+/// nothing but wait for it.
+#[cfg(target_os = "none")]
+fn may_share(own: &Cpu) -> bool {
+    let mine = &own.hand_over;
+    let waits = mine.family.makes(crate::clock::monotonic_ns(), mine.needed.load(Relaxed));
+    if waits && !mine.is_tied.load(Relaxed) && !mine.is_confined.load(Relaxed) {
+        mine.partner.store(address(own), Relaxed);
+        tie(own, None);
+    }
+    !mine.is_tied.load(Relaxed) || waits && !is_pair(own)
 }
 
 /// Has the host run a thread on these of its processors alone; None for all that the container was given.

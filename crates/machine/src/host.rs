@@ -120,6 +120,7 @@ pub(crate) unsafe fn raw_sleeping(nr: u64, args: [u64; 6]) -> u64 {
     #[cfg(target_os = "none")]
     {
         let cpu = cpu::current();
+        crate::stack::guard(cpu);
         cpu.asleep.store(true, Ordering::Relaxed);
         // SAFETY: by the caller's promise; the routine makes exactly this call.
         let ret = unsafe { crate::entry::sleeping_call(nr, &args) };

@@ -39,6 +39,7 @@ pub mod heap;
 pub mod heap;
 #[cfg(target_os = "none")]
 mod mem;
+mod slots;
 #[cfg(target_os = "none")]
 mod stack;
 #[cfg(target_os = "none")]

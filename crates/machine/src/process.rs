@@ -49,6 +49,22 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     Ok(tid)
 }
 
+/// Has the host thread that waits in `area` do what [`spawn`] has a new one do. The area has its frame and task.
+#[cfg(target_os = "none")]
+pub fn serve(kind: Kind, area: &'static Cpu, fs_base: u64) {
+    area.start_fs.set(fs_base);
+    let is_process = kind != Kind::Thread;
+    crate::hand_over::serves(area, is_process);
+    crate::sync::unpark(area);
+    if is_process {
+        crate::hand_over::has_made();
+    }
+}
+
+/// As the image's (build machine: no thread waits).
+#[cfg(not(target_os = "none"))]
+pub fn serve(_kind: Kind, _area: &'static Cpu, _fs_base: u64) {}
+
 /// Starts a host thread (build machine: not there).
 ///
 /// # Errors
@@ -74,11 +90,17 @@ pub fn restart() -> ! {
     }
 }
 
-/// Ends the calling host thread; its area may be handed out again once the host has cleared its tid.
-#[cfg(target_os = "none")]
+/// Gives the calling thread's area back and ends its host thread: the area may be handed out again once the host has cleared its
+/// tid.
 pub fn exit_thread() -> ! {
+    crate::cpu::release(crate::cpu::current());
+    end_thread()
+}
+
+/// Ends the calling host thread, whose area was given back.
+#[cfg(target_os = "none")]
+pub fn end_thread() -> ! {
     let cpu = crate::cpu::current();
-    crate::cpu::release(cpu);
     // SAFETY: nothing of this thread is used any more, and the area waits for the tid to be cleared.
     unsafe { crate::entry::exit_thread(cpu) }
 }
@@ -97,7 +119,7 @@ pub fn stop_container() -> ! {
 
 /// Ends the calling host thread (build machine: stops it for ever).
 #[cfg(not(target_os = "none"))]
-pub fn exit_thread() -> ! {
+pub fn end_thread() -> ! {
     loop {
         std::thread::park();
     }

@@ -2,7 +2,8 @@
 //! far faults instead of running over the area below. The fault is handled on the signal stack, and ends in a panic record.
 //!
 //! Each host process has mappings of its own, and a forked child those of its parent, which is one hole more a generation.
-//! A thread unmaps the page when it starts, unless an earlier one with the same area has done so in the same memory.
+//! A thread unmaps the page before it first sleeps, unless an earlier one with the same area has done so in the same memory: many a
+//! forked child ends, or has its program taken over, before.
 
 use crate::cpu::Cpu;
 use crate::host::{nr, raw};
@@ -27,18 +28,21 @@ pub(crate) fn new_memory() -> u64 {
     NEXT_MEMORY.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Unmaps the guard page of the calling thread's area in its own memory.
+/// Unmaps the guard page of the calling thread's area in its own memory, unless that is done.
+#[inline]
 pub(crate) fn guard(cpu: &Cpu) {
     let memory = cpu.memory.get();
-    if cpu.guarded_in.get() == memory {
-        return;
+    if cpu.guarded_in.get() != memory {
+        unmap_guard(cpu, memory);
     }
+}
+
+#[cold]
+fn unmap_guard(cpu: &Cpu, memory: u64) {
+    // Where there are too many mappings the host refuses: the thread does without.
     // SAFETY: nothing lies in this page.
-    let ret = unsafe { raw(nr::MUNMAP, [area_of(cpu.this.get()), PAGE, 0, 0, 0, 0]) };
-    // The host refuses it where there are too many mappings.
-    if ret == 0 {
-        cpu.guarded_in.set(memory);
-    }
+    let _ = unsafe { raw(nr::MUNMAP, [area_of(cpu.this.get()), PAGE, 0, 0, 0, 0]) };
+    cpu.guarded_in.set(memory);
 }
 
 /// Whether an address lies in the area's guard page.

@@ -50,14 +50,21 @@ pub fn is_counting() -> bool {
     COUNTING.load(Ordering::Relaxed) & COUNT != 0
 }
 
+/// Who looks on decides about leaves, one after the other.
+static WATCHERS: Mutex<()> = Mutex::new(());
+
 /// One more task is traced: calls are looked at as they begin.
 pub fn watch_calls() {
+    let _watchers = WATCHERS.lock();
     COUNTING.fetch_add(TRACEE, Ordering::SeqCst);
+    machine::leaf::serve(false);
 }
 
 /// One less.
 pub fn unwatch_calls() {
-    COUNTING.fetch_sub(TRACEE, Ordering::SeqCst);
+    let _watchers = WATCHERS.lock();
+    let before = COUNTING.fetch_sub(TRACEE, Ordering::SeqCst);
+    machine::leaf::serve(before == TRACEE);
 }
 
 /// Whether any task is traced.
@@ -361,9 +368,7 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     HAS_INIT.store(config.is_init, Ordering::Relaxed);
     let flags = if config.stats { COUNT } else { 0 } | if config.strace { TRACE } else { 0 };
     COUNTING.store(flags, Ordering::Relaxed);
-    if flags == 0 {
-        machine::leaf::serve();
-    }
+    machine::leaf::serve(flags == 0);
     crate::syscall::system::set_hostname(config.hostname.as_bytes());
     crate::fs::broker::connect();
     crate::time::timer::set_waker(wake_service);
@@ -509,6 +514,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
         let line = crate::syscall::trace::enter(task, frame.orig_rax, row, &arguments);
         crate::syscall::trace::leave(task, line, row, &arguments, Ok(0));
     }
+    let lender = spare::lender(task);
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();
@@ -522,6 +528,9 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     }
     stats::collect_counters(old);
     old.clear_task::<Task>();
+    if let Some(lender) = lender {
+        spare::wait_for_child(old, lender);
+    }
     machine::cpu::release(old);
     machine::host::exit(0)
 }

@@ -159,8 +159,11 @@ fn reported_sites(totals: &Totals) -> Vec<TrappedSite> {
     sites.into_iter().take(REPORTED_SITES).take_while(fits).collect()
 }
 
-/// Adds a thread's counters to the container's.
+/// Adds a thread's counters to the container's, where a report is wanted.
 pub(crate) fn collect_counters(cpu: &Cpu) {
+    if !crate::kernel::is_counting() {
+        return;
+    }
     let mut totals = TOTALS.lock();
     let counts = cpu.take_call_counts();
     totals.calls += counts.calls;

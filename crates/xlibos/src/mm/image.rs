@@ -25,6 +25,7 @@ use machine::host::{self, HostFd};
 use machine::sync::Mutex;
 
 const HOST_SHARED: u32 = 1;
+const HOST_POPULATE: u32 = 0x8000;
 
 /// A file's patched image.
 #[derive(Debug)]
@@ -483,8 +484,10 @@ impl State {
         }
         let (slot_fd, slot_offset) = machine::process::slot_page()?;
         let read = Prot::READ.bits();
-        host::mmap(area.start, PAGE, read, HOST_SHARED | HOST_FIXED_NOREPLACE, slot_fd, slot_offset).ok()?;
-        let flags = MAP_PRIVATE | HOST_FIXED_NOREPLACE;
+        // Whatever object has stubs makes calls.
+        let flags = HOST_FIXED_NOREPLACE | HOST_POPULATE;
+        host::mmap(area.start, PAGE, read, HOST_SHARED | flags, slot_fd, slot_offset).ok()?;
+        let flags = MAP_PRIVATE | flags;
         let prot = (Prot::READ | Prot::EXEC).bits();
         let fd = image.handle.raw();
         if host::mmap(stubs.start, stubs.end - stubs.start, prot, flags, fd, image.layout.stub_offset).is_err() {

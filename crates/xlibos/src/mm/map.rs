@@ -49,6 +49,9 @@ const LEGACY: u32 = 0xf
     | 0x400_0000
     | 0x7c00_0000;
 
+/// Most bytes of private data of a file that are there at once.
+const SMALL_DATA: u64 = 8 * PAGE;
+
 /// vm.max_map_count; the host, too, has no more.
 const MAX_MAPPINGS: usize = 65_530;
 
@@ -129,6 +132,15 @@ impl Mm {
         Ok(addr)
     }
 
+    /// Where `len` bytes are free, at `addr` if it is not 0 and they are free there.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn choose(&self, addr: u64, len: u64) -> Result<u64> {
+        let len = page_align(len).ok_or(Errno::ENOMEM)?;
+        self.state().choose(&Wish { addr, placement: Placement::Anywhere, backing: Backing::Zero }, len)
+    }
+
     /// Host mapping and tree entry, together.
     fn map_planned(&self, plan: &Plan) -> Result<(u64, Vec<Vma>)> {
         let mut state = self.state();
@@ -153,7 +165,9 @@ impl Mm {
                 if !state.tree.is_free(addr..addr + plan.len) {
                     return Err(Errno::EEXIST);
                 }
-                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None)?, Vec::new())
+                let patched = self.text_handle(plan, addr);
+                is_patched = patched.is_some();
+                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, patched)?, Vec::new())
             }
             Placement::Anywhere | Placement::Low => {
                 let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
@@ -355,6 +369,15 @@ impl Plan {
         Ok(self)
     }
 
+    /// Whether it is an object's data, nearly every page of which its loader writes: one call takes less than a fault for each.
+    fn is_small_data(&self) -> bool {
+        self.len <= SMALL_DATA
+            && self.handle.is_some()
+            && self.prot.contains(Prot::WRITE)
+            && !self.flags.contains(VmaFlags::SHARED)
+            && self.wish.placement != Placement::Anywhere
+    }
+
     /// Maps on the host: the file's handle, or `patched` in its stead.
     fn map_on_host(&self, addr: u64, fixed: u32, patched: Option<i32>) -> Result<u64> {
         let mut flags = fixed;
@@ -365,7 +388,7 @@ impl Plan {
         if self.flags.contains(VmaFlags::NORESERVE) {
             flags |= MAP_NORESERVE;
         }
-        if self.populate {
+        if self.populate || self.is_small_data() {
             flags |= MAP_POPULATE;
         }
         let prot = if copied { FILLING } else { self.prot };

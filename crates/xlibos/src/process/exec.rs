@@ -25,6 +25,7 @@ const PROT_WRITE: u32 = 2;
 const PROT_EXEC: u32 = 4;
 const MAP_PRIVATE: u32 = 2;
 const MAP_FIXED: u32 = 0x10;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
 const MAP_ANONYMOUS: u32 = 0x20;
 const MAP_NORESERVE: u32 = 0x4000;
 const MAP_STACK: u32 = 0x2_0000;
@@ -82,7 +83,7 @@ pub fn prepare(task: &Task, dirfd: Fd, path: &[u8], flags: u32, argv: Vec<Vec<u8
             continue;
         }
         let elf = read_elf(&file, &head)?;
-        let interpreter = open_interpreter(task, &file, &elf)?;
+        let interpreter = open_interpreter(task, &file, &head, &elf)?;
         let set_ids = set_ids_of(task, &file)?;
         return Ok(Plan { file, elf, interpreter, argv, env, filename, name, set_ids });
     }
@@ -156,25 +157,26 @@ fn script_arguments(rest: &[u8], script: &[u8], argv: &mut Vec<Vec<u8>>) -> Resu
 
 fn read_elf(file: &File, head: &[u8]) -> Result<Elf> {
     let (at, len) = elf::header_range(head)?;
-    let start = usize::try_from(at).map_err(|_| Errno::ENOEXEC)?;
-    if let Some(headers) = start.checked_add(len).and_then(|end| head.get(start..end)) {
-        return elf::parse(head, headers);
-    }
-    let mut headers = vec![0; len];
-    let mut sink = Sink::kernel(&mut headers);
-    if file.ops().read(file, &mut sink, at)? < len {
-        return Err(Errno::ENOEXEC);
-    }
+    let headers = read_part(file, head, at, len)?.ok_or(Errno::ENOEXEC)?;
     elf::parse(head, &headers)
 }
 
-fn open_interpreter(task: &Task, file: &File, elf: &Elf) -> Result<Option<(Arc<File>, Elf)>> {
-    let Some((at, len)) = elf.interp else { return Ok(None) };
-    let mut path = vec![0; usize::try_from(len).map_err(|_| Errno::ENOEXEC)?];
-    let mut sink = Sink::kernel(&mut path);
-    if (file.ops().read(file, &mut sink, at)? as u64) < len {
-        return Err(Errno::EIO);
+/// Bytes of a file whose `head` was read before; None where it is too short.
+fn read_part(file: &File, head: &[u8], at: u64, len: usize) -> Result<Option<Vec<u8>>> {
+    let start = usize::try_from(at).map_err(|_| Errno::ENOEXEC)?;
+    if let Some(known) = start.checked_add(len).and_then(|end| head.get(start..end)) {
+        return Ok(Some(known.to_vec()));
     }
+    let mut bytes = vec![0; len];
+    let mut sink = Sink::kernel(&mut bytes);
+    let count = file.ops().read(file, &mut sink, at)?;
+    Ok((count >= len).then_some(bytes))
+}
+
+fn open_interpreter(task: &Task, file: &File, head: &[u8], elf: &Elf) -> Result<Option<(Arc<File>, Elf)>> {
+    let Some((at, len)) = elf.interp else { return Ok(None) };
+    let len = usize::try_from(len).map_err(|_| Errno::ENOEXEC)?;
+    let mut path = read_part(file, head, at, len)?.ok_or(Errno::EIO)?;
     if path.pop() != Some(0) {
         return Err(Errno::ENOEXEC);
     }
@@ -331,24 +333,31 @@ fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> R
     let (start, end) = elf.span();
     let image = crate::mm::image::of(file);
     let room = image.as_ref().map_or(0, |image| image.room()).max(end - start);
-    let base = if elf.is_relocatable {
-        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        let addr = wish.map_or(0, |wish| wish + start);
-        let request = MapRequest { addr, len: end - start, prot: 0, flags, backing: Backing::Zero };
-        mm.map_with_room(request, room)?.wrapping_sub(start)
-    } else {
-        0
+    let map_at = |base: u64, fixed: u32| {
+        if let Some(image) = &image {
+            mm.place_image(image, base);
+        }
+        elf.segments.iter().try_for_each(|segment| map_segment(mm, file, segment, base, fixed))?;
+        Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
     };
-    if let Some(image) = &image {
-        mm.place_image(image, base);
+    if !elf.is_relocatable {
+        return map_at(0, MAP_FIXED);
     }
-    for segment in &elf.segments {
-        map_segment(mm, file, segment, base)?;
+    let addr = wish.map_or(0, |wish| wish + start);
+    let free = mm.choose(addr, room)?;
+    match map_at(free.wrapping_sub(start), MAP_FIXED_NOREPLACE) {
+        // Segments share a page, or something of the host's lies there: the whole range is taken first.
+        Err(Errno::EEXIST) => {
+            mm.unmap(free, end - start)?;
+            let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+            let request = MapRequest { addr, len: end - start, prot: 0, flags, backing: Backing::Zero };
+            map_at(mm.map_with_room(request, room)?.wrapping_sub(start), MAP_FIXED)
+        }
+        mapped => mapped,
     }
-    Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
 }
 
-fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64) -> Result<()> {
+fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64, fixed: u32) -> Result<()> {
     let start = base.wrapping_add(segment.vaddr & !(PAGE - 1));
     let lead = segment.vaddr % PAGE;
     let prot = protection(segment.flags);
@@ -358,7 +367,7 @@ fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64
     let mem_page_end = (mem_end + PAGE - 1) & !(PAGE - 1);
     if segment.file_len > 0 {
         let backing = Backing::file(Arc::clone(file), segment.offset - lead);
-        let flags = MAP_PRIVATE | MAP_FIXED;
+        let flags = MAP_PRIVATE | fixed;
         mm.map(MapRequest { addr: start, len: file_page_end - start, prot, flags, backing })?;
         if segment.mem_len > segment.file_len && prot & PROT_WRITE != 0 {
             guest::zero(file_end, file_page_end - file_end)?;
@@ -366,7 +375,7 @@ fn map_segment(mm: &Arc<Mm>, file: &Arc<File>, segment: &elf::Segment, base: u64
     }
     let anonymous_start = if segment.file_len > 0 { file_page_end } else { start };
     if mem_page_end > anonymous_start {
-        let flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+        let flags = MAP_PRIVATE | fixed | MAP_ANONYMOUS;
         let len = mem_page_end - anonymous_start;
         mm.map(MapRequest { addr: anonymous_start, len, prot, flags, backing: Backing::Zero })?;
     }
@@ -405,7 +414,11 @@ pub fn begin(task: &'static Task) {
     task.own_files();
     let start = task.start.lock().take();
     match start {
-        Some(Start::Return { set_tid }) => {
+        Some(Start::Return { set_tid, state }) => {
+            if let Some(state) = state {
+                // It is what the processor stored.
+                let _ = state.load();
+            }
             if set_tid != 0 {
                 // As Linux: a bad address is the child's own affair.
                 let _ = guest::write_value(set_tid, &task.tid());

@@ -22,11 +22,16 @@ pub fn exited(code: i32) -> i32 {
 /// All threads of the process end; the caller ends when it next returns to guest code.
 pub fn exit_group(task: &Task, status: i32) {
     task.process.begin_exit(status);
+    task.must_exit.store(true, Ordering::SeqCst);
+    machine::cpu::current().mark_pending();
+    if task.process.thread_count() == 1 {
+        // Nobody else could make another.
+        return;
+    }
     for other in task.process.tasks() {
         other.must_exit.store(true, Ordering::SeqCst);
         other.cpu().kick();
     }
-    machine::cpu::current().mark_pending();
 }
 
 /// A signal kills the process.
@@ -64,13 +69,17 @@ pub fn exit_thread(task: &'static Task) -> ! {
     }
     process.events.wake(Events::all());
     if !is_last {
-        drop(process);
         cpu.clear_task::<Task>();
+        if spare::may_serve_thread(&process) {
+            spare::wait_for_thread(cpu, process);
+        }
+        drop(process);
         machine::process::exit_thread();
     }
     let serves_again = spare::may_serve_again(task) && spare::give_memory_back(task);
     let was_threaded = process.was_threaded.load(Ordering::Relaxed);
     end_process(&process);
+    spare::retire_those_of(&process);
     drop(process);
     cpu.clear_task::<Task>();
     if was_threaded {
@@ -159,7 +168,7 @@ fn end_process(process: &Arc<Process>) {
     release_vfork_parent(process);
     process.alarms.clear();
     crate::ipc::sem::process_ended(process.pid);
-    process.set_mm(crate::mm::Mm::new());
+    process.leave_mm();
     end_session(process);
     let (orphans, groups) = {
         let mut tree = tree::lock();

@@ -3,6 +3,7 @@
 use super::creds::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
 use super::limits;
 use super::ptrace;
+use super::spare;
 use super::task::{Parts, Start, Task};
 use super::thread_group::{self, Process};
 use super::tree;
@@ -93,9 +94,9 @@ pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) 
     let flags = request.flags;
     check_flags(flags)?;
     check_count(task)?;
-    let area = machine::cpu::allocate()?;
-    let made = make(task, &request, area);
-    let (child, kind) = made.inspect_err(|_| machine::cpu::release(area))?;
+    let kind = kind_of(flags);
+    let area = area_for(task, kind)?;
+    let child = make(task, &request, kind, area).inspect_err(|_| spare::dismiss(area))?;
     let tid = child.tid();
     publish(&child.process).inspect_err(|_| undo(&child, kind, area))?;
     let event = ptrace::follow(task, &child, flags, request.exit_signal);
@@ -112,6 +113,19 @@ pub fn clone(task: &Task, request: Request, publish: impl FnOnce(&Arc<Process>) 
         ptrace::event(task, event, u64::from(tid.unsigned_abs()));
     }
     Ok(tid)
+}
+
+/// That of a host thread that waits for what is asked for, or a free one.
+fn area_for(task: &Task, kind: Kind) -> Result<&'static Cpu> {
+    spare::take(&task.process, kind).map_or_else(machine::cpu::allocate, Ok)
+}
+
+fn kind_of(flags: CloneFlags) -> Kind {
+    match (flags.contains(CloneFlags::THREAD), flags.contains(CloneFlags::VM)) {
+        (true, _) => Kind::Thread,
+        (false, true) => Kind::Vfork,
+        (false, false) => Kind::Fork,
+    }
 }
 
 fn check_flags(flags: CloneFlags) -> Result<()> {
@@ -161,14 +175,9 @@ fn shared_files(task: &Task) -> Arc<FdTable> {
 }
 
 /// Builds task and process in the arena; nothing runs yet.
-fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>, Kind)> {
+fn make(task: &Task, request: &Request, kind: Kind, area: &'static Cpu) -> Result<Arc<Task>> {
     let flags = request.flags;
-    let thread = flags.contains(CloneFlags::THREAD);
-    let kind = match (thread, flags.contains(CloneFlags::VM)) {
-        (true, _) => Kind::Thread,
-        (false, true) => Kind::Vfork,
-        (false, false) => Kind::Fork,
-    };
+    let thread = kind == Kind::Thread;
     let parts = Parts {
         files: if flags.contains(CloneFlags::FILES) { shared_files(task) } else { task.files().copy() },
         fs: if flags.contains(CloneFlags::FS) { task.fs() } else { task.fs().copy() },
@@ -179,6 +188,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
         signals.set_alt_stack(task.signals.alt_stack());
     }
     let name = *task.name.lock();
+    let state = has_thread(area).then(machine::xstate::Area::of_thread);
     let mut tree = tree::lock();
     // A signal to several processes comes to parent and child, or to the parent before there is a child.
     if !thread && has_deliverable(task) {
@@ -192,7 +202,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
         child.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
     }
     let set_tid = if flags.contains(CloneFlags::CHILD_SETTID) { request.child_tid } else { 0 };
-    *child.start.lock() = Some(Start::Return { set_tid });
+    *child.start.lock() = Some(Start::Return { set_tid, state });
     if thread {
         process.was_threaded.store(true, Ordering::Relaxed);
     }
@@ -201,7 +211,7 @@ fn make(task: &Task, request: &Request, area: &'static Cpu) -> Result<(Arc<Task>
     if !thread {
         tree.add_process(process);
     }
-    Ok((child, kind))
+    Ok(child)
 }
 
 fn new_process(task: &Task, request: &Request, pid: i32, kind: Kind) -> Result<Arc<Process>> {
@@ -247,12 +257,15 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     let fs_base = if request.flags.contains(CloneFlags::SETTLS) { request.tls } else { machine::process::fs_base() };
     crate::stats::count_fork(kind);
     *task.making.lock() = Some(Arc::clone(child));
-    let spawned = if kind == Kind::Fork {
+    let spawned = if has_thread(area) {
+        machine::process::serve(kind, area, fs_base);
+        Ok(0)
+    } else if kind == Kind::Fork {
         let mm = task.mm();
         let guard = mm.lock();
         let copied = mm.fork_copy(&guard);
         copied.and_then(|copy| {
-            child.process.set_mm(copy);
+            child.process.begin_with(copy);
             machine::process::spawn(kind, area, fs_base)
         })
     } else {
@@ -264,6 +277,11 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
         return Err(errno);
     }
     Ok(())
+}
+
+/// Whether a host thread waits in the area.
+fn has_thread(area: &Cpu) -> bool {
+    area.tid() != 0
 }
 
 fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
@@ -278,7 +296,7 @@ fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
     }
     drop(tree);
     area.clear_task::<Task>();
-    machine::cpu::release(area);
+    spare::dismiss(area);
 }
 
 /// vfork(2): the caller sleeps on its way out until the child has its own memory or has ended. False where something is

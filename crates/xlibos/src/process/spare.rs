@@ -1,31 +1,73 @@
-//! Spare host processes. That of an ended guest, its memory given back, waits for the next program that wants a host
-//! process of its own (posix_spawn, vfork): making one costs the host more than loading a program.
+//! Spare host processes and threads: making one costs the host more than what a guest does in it. The host process of an ended
+//! guest, its memory given back, waits for the next program that wants a host process of its own (posix_spawn, vfork); the host
+//! thread of an ended thread waits for the next one of its process, and the host process that a vfork child borrowed memory in for the
+//! next child of its parent.
 //!
-//! Nothing of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end, and
-//! exec resets registers. Spares that nobody wants end after [`LIFE`].
+//! Nothing of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
+//! registers, and a thread or vfork child gets those of its maker. Spares that nobody wants end after [`LIFE`], those of a process with
+//! it.
 //!
-//! Locks: the pool's is a leaf; a task is given to a spare under it.
+//! Locks: the pool's is a leaf, but for a process's list of threads; a task is given to a spare process under it.
 
 use super::task::{Start, Task};
+use super::thread_group::Process;
+use super::tree;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use machine::Cpu;
-use machine::sync::Mutex;
+use machine::process::Kind;
+use machine::sync::{Mutex, Wake};
 
-/// Most spares.
+/// Most spares of a kind.
 const MOST: usize = 8;
 /// How long a spare waits at most, in nanoseconds: a container at rest keeps none.
 const LIFE: u64 = 500_000_000;
 
+struct Spare {
+    /// When it came.
+    since: u64,
+    cpu: &'static Cpu,
+    of: Of,
+}
+
+/// What a spare is.
+enum Of {
+    /// A host process with memory of its own.
+    Nobody,
+    /// A host thread of a process.
+    Threads(Arc<Process>),
+    /// A host process in the memory of its children's parent.
+    Children(Arc<Process>),
+}
+
+impl Of {
+    fn process(&self) -> Option<&Arc<Process>> {
+        match self {
+            Of::Nobody => None,
+            Of::Threads(process) | Of::Children(process) => Some(process),
+        }
+    }
+
+    fn is_alike(&self, other: &Of) -> bool {
+        core::mem::discriminant(self) == core::mem::discriminant(other)
+    }
+}
+
 struct Pool {
-    /// When they came, and who; the last one first is taken.
-    spares: Vec<(u64, &'static Cpu)>,
+    /// The last one that came is taken first.
+    spares: Vec<Spare>,
     /// When the service process looks next; None while there is nothing to look for.
     next_look: Option<u64>,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), next_look: None });
+
+impl Pool {
+    fn has_room(&self, of: &Of) -> bool {
+        self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST
+    }
+}
 
 /// Whether the calling host process, whose last guest thread ends, may serve another: it has memory of its own, and
 /// nothing runs in it but its first thread.
@@ -37,7 +79,15 @@ pub fn may_serve_again(task: &Task) -> bool {
         && !process.borrows_memory.load(Ordering::SeqCst)
         && cpu.tid() == cpu.pid()
         && !crate::quiesce::is_asked()
-        && POOL.lock().spares.len() < MOST
+        && POOL.lock().has_room(&Of::Nobody)
+}
+
+/// Whether the calling host thread, whose guest thread ends, may serve another of the process, which has threads left. Its
+/// first thread stays what it is: the host process's.
+#[must_use]
+pub fn may_serve_thread(process: &Process) -> bool {
+    let cpu = machine::cpu::current();
+    !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() != cpu.pid() && machine::hand_over::is_unconfined()
 }
 
 /// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. False where it is
@@ -55,39 +105,76 @@ pub fn give_memory_back(task: &Task) -> bool {
 
 /// The end of a guest: its host process waits for another program, or ends.
 pub fn wait_for_program(cpu: &'static Cpu) -> ! {
-    if !enter(cpu) {
-        end(cpu);
+    if !enter(cpu, Of::Nobody) {
+        machine::process::exit_thread();
     }
+    wait_for_task(cpu).note_process_cpu_base();
+    machine::process::restart()
+}
+
+/// The end of a thread: its host thread waits for another one of the process, or ends.
+pub fn wait_for_thread(cpu: &'static Cpu, process: Arc<Process>) -> ! {
+    machine::cpu::renew();
+    if !enter(cpu, Of::Threads(process)) {
+        machine::process::exit_thread();
+    }
+    wait_for_task(cpu).note_cpu_base();
+    machine::process::restart()
+}
+
+/// Whose memory the caller, a vfork child, borrows, if its host process may serve another child of that one.
+#[must_use]
+pub fn lender(task: &Task) -> Option<Arc<Process>> {
+    let is_alone = !task.process.was_threaded.load(Ordering::Relaxed) && machine::hand_over::is_unconfined();
+    let parent = tree::process(task.process.parent()).filter(|_| is_alone)?;
+    Arc::ptr_eq(&parent.mm(), &task.mm()).then_some(parent)
+}
+
+/// The program of a vfork child is loaded elsewhere: its host process waits for another child of its parent, or ends.
+pub fn wait_for_child(cpu: &'static Cpu, parent: Arc<Process>) -> ! {
+    machine::cpu::renew();
+    if !enter(cpu, Of::Children(parent)) {
+        machine::process::exit_thread();
+    }
+    wait_for_task(cpu).note_process_cpu_base();
+    machine::process::restart()
+}
+
+/// Ends the host thread where nobody gives it a task.
+fn wait_for_task(cpu: &'static Cpu) -> &'static Task {
+    let mut is_told = false;
     loop {
-        let is_waiting = {
-            let pool = POOL.lock();
-            pool.spares.iter().any(|(_, spare)| core::ptr::eq(*spare, cpu))
-        };
-        match cpu.task::<Task>() {
-            Some(task) => {
-                task.note_cpu_base();
-                machine::process::restart()
+        if let Some(task) = cpu.task::<Task>() {
+            if is_told {
+                // What was told was for the task, if it had it by then.
+                cpu.mark_pending();
             }
-            None if is_waiting => {}
-            None => end(cpu),
+            return task;
         }
-        let _ = machine::sync::park_uninterruptible(None);
+        if cpu.is_given_back() {
+            machine::process::end_thread();
+        }
+        if machine::sync::park(None) == Wake::Interrupted {
+            cpu.clear_pending();
+            is_told = true;
+        }
     }
 }
 
-fn end(cpu: &'static Cpu) -> ! {
-    machine::cpu::release(cpu);
-    machine::host::exit(0)
-}
-
-fn enter(cpu: &'static Cpu) -> bool {
+/// The caller becomes a spare. Not where the container is to stand still, and not where its process's last thread may have
+/// looked for it already.
+fn enter(cpu: &'static Cpu, of: Of) -> bool {
     let now = machine::clock::monotonic_ns();
     let is_first_look = {
         let mut pool = POOL.lock();
-        if pool.spares.len() >= MOST {
+        let is_over = of.process().is_some_and(|process| process.is_over());
+        if is_over || crate::quiesce::is_asked() || !pool.has_room(&of) {
             return false;
         }
-        pool.spares.push((now, cpu));
+        if let Some(process) = of.process() {
+            process.has_spares.store(true, Ordering::Relaxed);
+        }
+        pool.spares.push(Spare { since: now, cpu, of });
         let is_first_look = pool.next_look.is_none();
         pool.next_look.get_or_insert(now + LIFE);
         is_first_look
@@ -98,14 +185,15 @@ fn enter(cpu: &'static Cpu) -> bool {
     true
 }
 
-/// Gives a task's start to a spare; the start comes back where there is none.
+/// Gives a task's start to a spare process; the start comes back where there is none.
 ///
 /// # Errors
 /// The start, unused.
 pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
     let spare = {
         let mut pool = POOL.lock();
-        let Some((_, spare)) = pool.spares.pop() else { return Err(start) };
+        let Some(at) = pool.spares.iter().rposition(|spare| spare.of.is_alike(&Of::Nobody)) else { return Err(start) };
+        let spare = pool.spares.remove(at).cpu;
         *task.start.lock() = Some(start);
         task.set_cpu(spare);
         spare.set_task(Arc::clone(task));
@@ -116,15 +204,56 @@ pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
     Ok(())
 }
 
+/// The area of a host thread of the caller's process, or of a host process in its memory, that waits for what the caller makes. Not
+/// for a caller whose host thread has processors of its own.
+#[must_use]
+pub fn take(process: &Arc<Process>, kind: Kind) -> Option<&'static Cpu> {
+    if !process.has_spares.load(Ordering::Relaxed) || !machine::hand_over::is_unconfined() {
+        return None;
+    }
+    // A vfork child may have made some before it got memory of its own.
+    let is_meant = |spare: &Spare| match (&spare.of, kind) {
+        (Of::Threads(its), Kind::Thread) | (Of::Children(its), Kind::Vfork) => {
+            Arc::ptr_eq(its, process) && machine::cpu::current().shares_memory_with(spare.cpu)
+        }
+        _ => false,
+    };
+    let spare = {
+        let mut pool = POOL.lock();
+        let at = pool.spares.iter().rposition(is_meant)?;
+        pool.spares.remove(at)
+    };
+    Some(spare.cpu)
+}
+
+/// Gives an area back that no task was started in. If a host thread waits there it ends.
+pub fn dismiss(cpu: &Cpu) {
+    machine::cpu::release(cpu);
+    if cpu.tid() != 0 {
+        machine::sync::unpark(cpu);
+    }
+}
+
 /// A spare was killed from outside.
 pub fn forget(cpu: &Cpu) {
-    POOL.lock().spares.retain(|(_, spare)| !core::ptr::eq(*spare, cpu));
+    drop(take_where(|spare| core::ptr::eq(spare.cpu, cpu)));
 }
 
 /// Ends all spares: the container is to stand still.
 pub fn retire_all() {
-    let retired = core::mem::take(&mut POOL.lock().spares);
-    retired.iter().for_each(|(_, spare)| machine::sync::unpark(spare));
+    take_where(|_| true).iter().for_each(|spare| dismiss(spare.cpu));
+}
+
+/// Ends the spares of a process, which has no thread left.
+pub fn retire_those_of(process: &Arc<Process>) {
+    if process.has_spares.load(Ordering::Relaxed) {
+        let is_its = |spare: &Spare| spare.of.process().is_some_and(|its| Arc::ptr_eq(its, process));
+        take_where(is_its).iter().for_each(|spare| dismiss(spare.cpu));
+    }
+}
+
+fn take_where(is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
+    POOL.lock().spares.extract_if(.., |spare| is_meant(spare)).collect()
 }
 
 /// Ends spares that have waited long enough; when to look again, in nanoseconds of CLOCK_MONOTONIC.
@@ -135,11 +264,11 @@ pub fn retire(now: u64) -> Option<u64> {
         if now < next {
             return Some(next);
         }
-        let stays = pool.spares.iter().position(|(since, _)| since + LIFE > now).unwrap_or(pool.spares.len());
+        let stays = pool.spares.iter().position(|spare| spare.since + LIFE > now).unwrap_or(pool.spares.len());
         let retired: Vec<_> = pool.spares.drain(..stays).collect();
-        pool.next_look = pool.spares.first().map(|(since, _)| since + LIFE);
+        pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
         (retired, pool.next_look)
     };
-    retired.iter().for_each(|(_, spare)| machine::sync::unpark(spare));
+    retired.iter().for_each(|spare| dismiss(spare.cpu));
     next
 }

@@ -82,6 +82,8 @@ pub enum Start {
     Return {
         /// CLONE_CHILD_SETTID: where the child writes its id; 0 for nowhere.
         set_tid: u64,
+        /// Its maker's extended state, where the host does not copy that: a host thread that waited runs it.
+        state: Option<machine::xstate::Area>,
     },
     /// Load a program (first process, exec of a vfork child).
     Exec(Box<super::exec::Plan>),
@@ -135,13 +137,17 @@ impl Task {
         })
     }
 
-    /// The calling host process takes the task over: what it has used so far was for others.
+    /// The calling host thread takes the task over: what it has used so far was for others.
     pub fn note_cpu_base(&self) {
-        const PROCESS_CPU: u32 = 2;
         const THREAD_CPU: u32 = 3;
-        let used = |clock| machine::host::cpu_clock_ns(clock).unwrap_or(0);
-        self.cpu_base_ns.store(used(THREAD_CPU), Ordering::Relaxed);
-        self.process.cpu_base_ns.store(used(PROCESS_CPU), Ordering::Relaxed);
+        self.cpu_base_ns.store(machine::host::cpu_clock_ns(THREAD_CPU).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// As [`Task::note_cpu_base`], with all of the host process.
+    pub fn note_process_cpu_base(&self) {
+        const PROCESS_CPU: u32 = 2;
+        self.note_cpu_base();
+        self.process.cpu_base_ns.store(machine::host::cpu_clock_ns(PROCESS_CPU).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Its id.

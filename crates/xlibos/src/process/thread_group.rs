@@ -82,6 +82,8 @@ pub struct Process {
     tasks: Mutex<Vec<Arc<Task>>>,
     remains: Mutex<Option<Remains>>,
     mm: Shared<Mm>,
+    /// What it has once it has ended, made by its parent: a new host process had better touch little of the heap.
+    final_mm: Mutex<Option<Arc<Mm>>>,
     actions: Shared<Actions>,
     /// Signals for any of its threads.
     pub pending: Pending,
@@ -105,6 +107,8 @@ pub struct Process {
     pub started_ns: u64,
     /// It has, or had, more than one thread.
     pub was_threaded: AtomicBool,
+    /// Host threads or processes wait, or waited, for its threads and vfork children.
+    pub has_spares: AtomicBool,
     /// CPU time that its host process had used for others before.
     pub cpu_base_ns: AtomicU64,
     /// CPU time at the end of the last thread.
@@ -171,6 +175,7 @@ impl Process {
             tasks: Mutex::new(Vec::new()),
             remains: Mutex::new(None),
             mm: Shared::new(parts.mm),
+            final_mm: Mutex::default(),
             actions: Shared::new(parts.actions),
             pending: Pending::default(),
             child_events: WaitQueue::new(),
@@ -183,6 +188,7 @@ impl Process {
             parent_death_signal: AtomicI32::new(0),
             started_ns: machine::clock::monotonic_ns(),
             was_threaded: AtomicBool::new(false),
+            has_spares: AtomicBool::new(false),
             cpu_base_ns: AtomicU64::new(0),
             ended_cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
@@ -239,6 +245,12 @@ impl Process {
         self.tasks.lock().len()
     }
 
+    /// Whether it has no thread left, or is to end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.exit_status().is_some() || self.thread_count() == 0
+    }
+
     /// Adds a thread.
     pub fn add_task(&self, task: Arc<Task>) {
         self.tasks.lock().push(task);
@@ -273,6 +285,18 @@ impl Process {
     #[must_use]
     pub fn mm_at<'a>(&'a self, pin: &'a Pin) -> &'a Mm {
         self.mm.get(pin)
+    }
+
+    /// The copy of its parent's memory, in place of none.
+    pub fn begin_with(&self, copy: Arc<Mm>) {
+        *self.final_mm.lock() = Some(self.mm());
+        self.set_mm(copy);
+    }
+
+    /// It has ended, and has no memory any more.
+    pub fn leave_mm(&self) {
+        let empty = self.final_mm.lock().take();
+        self.set_mm(empty.unwrap_or_else(Mm::new));
     }
 
     /// Replaces the address space: exec.
@@ -350,6 +374,10 @@ impl Process {
     /// Sets the wait status with which the process ends; the first one counts. True for the first.
     pub fn begin_exit(&self, status: i32) -> bool {
         let value = u64::from(status.cast_unsigned()) + 1;
+        // A new host process maps what lies around at a read, and one page at a write: it reads first.
+        if self.exiting.load(Ordering::SeqCst) != 0 {
+            return false;
+        }
         self.exiting.compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 

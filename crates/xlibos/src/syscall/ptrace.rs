@@ -125,7 +125,10 @@ fn with_stopped(task: &Task, target: &Arc<Task>, request: u64, addr: u64, data: 
         PEEKSIGINFO => return peek_signals(target, addr, data),
         GETSIGMASK | SETSIGMASK if addr != 8 => return Err(Errno::EINVAL),
         GETSIGMASK => guest::write_value(data, &target.signals.mask().0)?,
-        SETSIGMASK => target.signals.replace_mask(SigSet(guest::read_value(data)?)),
+        SETSIGMASK => {
+            // It stands, and looks at what is pending when it goes on.
+            target.signals.replace_mask(SigSet(guest::read_value(data)?));
+        }
         GET_SYSCALL_INFO => return call_info(task, target, addr, data),
         GET_RSEQ_CONFIGURATION => return rseq_configuration(target, addr, data),
         _ => return Err(Errno::EIO),
