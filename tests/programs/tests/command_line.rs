@@ -230,7 +230,8 @@ fn run_to(words: &[&str], stdout: Stdio) -> std::process::Output {
 #[test]
 fn a_trace_is_a_line_each_as_strace_writes_them() {
     let mut command = Command::new(xc());
-    let script = "/bin/cat '/no such\n' 2>/dev/null; echo 'a\t1'; sh -c 'kill -USR1 $$'; exec /bin/true x";
+    let script =
+        "/bin/cat '/no such\n' 2>/dev/null; echo 'a\t1'; { sh -c 'kill -USR1 $$'; } 2>/dev/null; exec /bin/true x";
     command.args(["do", "--strace", "--", "sh", "-c", script]);
     command.stdout(Stdio::null());
     command.env_remove("LD_LIBRARY_PATH");
