@@ -3,6 +3,7 @@
 //! An area is [`abi::boot::THREAD_AREA`] bytes of the arena: a guard page, the LibOS stack, the alternate stack of the host
 //! signal handlers, and this control block. Owned by its thread; other threads touch only the atomics.
 
+use crate::call_counts::CallCounts;
 use crate::frame::TrapFrame;
 #[cfg(target_os = "none")]
 use crate::free_blocks::FreeBlocks;
@@ -101,11 +102,11 @@ pub struct Cpu {
     /// Host calls by number below 64, the rest by a small map of their own.
     host_calls: [Cell<u32>; COUNTED],
     /// Total of host calls: tells whether a guest call made one.
-    host_call_total: Cell<u64>,
+    pub(crate) host_call_total: Cell<u64>,
     /// How often the thread found a lock taken, and how often it then slept.
     lock_waits: Cell<u64>,
     lock_sleeps: Cell<u64>,
-    counts: Cell<CallCounts>,
+    pub(crate) counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
     /// See [`Cpu::pinned_at`].
     #[cfg(not(target_os = "none"))]
@@ -659,66 +660,7 @@ fn index_of(cpu: &Cpu) -> u64 {
     cpu.this.get().wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA
 }
 
-/// Calls that a thread made.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallCounts {
-    /// All.
-    pub calls: u64,
-    /// Those that came by a trap.
-    pub traps: u64,
-    /// Those that needed no host call.
-    pub without_host_call: u64,
-}
-
 impl Cpu {
-    /// Counts the call that ends now; `host_calls_before` is the total at its beginning.
-    #[inline]
-    pub fn count_call(&self, host_calls_before: u64) {
-        let mut counts = self.counts.get();
-        counts.calls += 1;
-        counts.traps += u64::from(self.signalled.get() & TRAPPED);
-        counts.without_host_call += u64::from(self.host_call_total.get() == host_calls_before);
-        self.counts.set(counts);
-    }
-
-    /// The call ends: the next one's entry is looked at anew.
-    #[inline]
-    pub fn forget_signal(&self) {
-        if self.is_signalled() {
-            self.signalled.set(0);
-        }
-    }
-
-    /// Whether the call that is being served came by a trap.
-    #[must_use]
-    pub fn is_trapped(&self) -> bool {
-        self.signalled.get() & TRAPPED != 0
-    }
-
-    /// Whether a host signal took part in the entry of the call that is being served.
-    #[must_use]
-    #[inline]
-    pub fn is_signalled(&self) -> bool {
-        self.signalled.get() != 0
-    }
-
-    /// A guest that runs in single steps goes on so: its flag was taken away on the way in.
-    pub fn keep_steps(&self) {
-        let signalled = self.signalled.get();
-        if signalled & STEPPED != 0 {
-            self.signalled.set(signalled & !STEPPED);
-            let frame = *self.frame();
-            let (rflags, r11) = (frame.rflags | TRAP_FLAG, frame.r11 | TRAP_FLAG);
-            self.set_frame(&TrapFrame { rflags, r11, ..frame });
-        }
-    }
-
-    /// The counts since the last time.
-    pub fn take_call_counts(&self) -> CallCounts {
-        self.counts.take()
-    }
-
     /// The thread's kernel object, to keep.
     #[must_use]
     pub fn task_handle<T: Send + Sync + 'static>(&self) -> Option<alloc::sync::Arc<T>> {

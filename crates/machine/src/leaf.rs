@@ -13,7 +13,12 @@ pub const NUMBERS: usize = 470;
 /// Numbers below are looked up there.
 pub(crate) static LIMIT: AtomicU64 = AtomicU64::new(0);
 
-/// From now on leaves are served as such, or are calls as all others: where each call is counted or traced, and at first.
-pub fn serve(as_leaves: bool) {
-    LIMIT.store(if as_leaves { NUMBERS as u64 } else { 0 }, Ordering::SeqCst);
+/// From now on leaves are served as such.
+pub fn serve() {
+    LIMIT.store(NUMBERS as u64, Ordering::SeqCst);
+}
+
+/// From now on they are calls as all others, as they are at first: where each call is counted or traced.
+pub fn serve_none() {
+    LIMIT.store(0, Ordering::SeqCst);
 }

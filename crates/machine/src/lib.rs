@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod call_counts;
 pub mod changes;
 pub mod clock;
 pub mod cpu;

@@ -4,9 +4,10 @@
 //! forks fresh host processes for exec, its second thread reads events from outside.
 
 use crate::fs::hostpoll::{self, HostReady};
+use crate::process::run_state::RunState;
 use crate::process::session::Session;
 use crate::process::task::{Parts, Start};
-use crate::process::thread_group::{Links, Parts as ProcessParts, RunState};
+use crate::process::thread_group::{Links, Parts as ProcessParts};
 use crate::process::{Process, Task, creds::Creds, exec, exit, fork, ptrace, spare, standstill, tree, visit};
 use crate::signal::{SIGTRAP, SigInfo, TaskSignals, deliver, send};
 use crate::syscall::{Restart, Row, TABLE};
@@ -57,14 +58,15 @@ static WATCHERS: Mutex<()> = Mutex::new(());
 pub fn watch_calls() {
     let _watchers = WATCHERS.lock();
     COUNTING.fetch_add(TRACEE, Ordering::SeqCst);
-    machine::leaf::serve(false);
+    machine::leaf::serve_none();
 }
 
 /// One less.
 pub fn unwatch_calls() {
     let _watchers = WATCHERS.lock();
-    let before = COUNTING.fetch_sub(TRACEE, Ordering::SeqCst);
-    machine::leaf::serve(before == TRACEE);
+    if COUNTING.fetch_sub(TRACEE, Ordering::SeqCst) == TRACEE {
+        machine::leaf::serve();
+    }
 }
 
 /// Whether any task is traced.
@@ -368,7 +370,9 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     HAS_INIT.store(config.is_init, Ordering::Relaxed);
     let flags = if config.stats { COUNT } else { 0 } | if config.strace { TRACE } else { 0 };
     COUNTING.store(flags, Ordering::Relaxed);
-    machine::leaf::serve(flags == 0);
+    if flags == 0 {
+        machine::leaf::serve();
+    }
     crate::syscall::system::set_hostname(config.hostname.as_bytes());
     crate::fs::broker::connect();
     crate::time::timer::set_waker(wake_service);

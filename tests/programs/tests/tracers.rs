@@ -56,7 +56,20 @@ fn gdb_breaks_steps_and_looks() {
 fn gdb_finds_the_place_of_a_bad_access() {
     let directory = tempfile::tempdir().expect("directory");
     let program = debugged(directory.path());
-    let words = ["gdb", "-nx", "-batch", "-ex", "run bad", "-ex", "bt", "-ex", "print $_siginfo.si_signo", "-ex", "kill", &program];
+    let words = [
+        "gdb",
+        "-nx",
+        "-batch",
+        "-ex",
+        "run bad",
+        "-ex",
+        "bt",
+        "-ex",
+        "print $_siginfo.si_signo",
+        "-ex",
+        "kill",
+        &program,
+    ];
     compare(&words, |line| {
         let is_kept = ["#0", "SIGSEGV", "debugged.c", "$1"].iter().any(|word| line.contains(word));
         is_kept.then(|| line.to_owned())
@@ -69,7 +82,8 @@ fn strace_follows_children_to_their_end() {
     let words = ["strace", "-f", "-e", "trace=execve,exit_group,kill", "sh", "-c", script];
     compare(&words, |line| {
         let line = line.split_once("] ").map_or(line, |(_, line)| line);
-        let is_kept = ["execve(", "exit_group(", "kill(", "+++ ", "--- SIG", "one"].iter().any(|word| line.contains(word));
+        let is_kept =
+            ["execve(", "exit_group(", "kill(", "+++ ", "--- SIG", "one"].iter().any(|word| line.contains(word));
         let without_numbers: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
         is_kept.then(|| without_numbers.split("/* ").next().unwrap_or("").to_owned())
     });

@@ -204,7 +204,7 @@ fn tell_orphan(child: &Arc<Process>) {
     }
     if child.is_zombie() {
         child.exit_signal.store(SIGCHLD, Ordering::Relaxed);
-        if let super::thread_group::RunState::Zombie(status) = child.run_state() {
+        if let super::run_state::RunState::Zombie(status) = child.run_state() {
             notify_parent(child, Change::Ended(status));
         }
     }

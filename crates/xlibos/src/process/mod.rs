@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod limits;
 pub mod ptrace;
 pub mod robust;
+pub mod run_state;
 pub mod session;
 pub mod settings;
 pub mod spare;

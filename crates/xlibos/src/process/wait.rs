@@ -1,8 +1,9 @@
 //! Waiting for children: wait4(2), waitid(2).
 
 use super::ptrace;
+use super::run_state::RunState;
 use super::task::{Pid, Task};
-use super::thread_group::{Process, RunState};
+use super::thread_group::Process;
 use super::tree;
 use super::usage::Usage;
 use crate::signal::{SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGCONT, SigInfo, send_process};

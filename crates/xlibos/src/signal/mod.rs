@@ -4,14 +4,18 @@
 
 pub mod deliver;
 pub mod frame;
+mod info;
 pub mod send;
+mod set;
 
 use crate::process::Task;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub use info::SigInfo;
 use machine::sync::Mutex;
 pub use send::{send_all, send_group, send_process, send_task};
+pub use set::SigSet;
 
 macro_rules! signals {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -41,48 +45,6 @@ pub const SIGRTMIN: i32 = 32;
 /// Number of signals.
 pub const NSIG: i32 = 64;
 
-/// A set of signals: bit n-1 is signal n.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SigSet(pub u64);
-
-impl SigSet {
-    /// The set of one signal; empty for a number that is none.
-    #[must_use]
-    pub const fn of(signal: i32) -> SigSet {
-        if signal >= 1 && signal <= NSIG { SigSet(1 << (signal - 1)) } else { SigSet(0) }
-    }
-
-    /// Whether the signal is in.
-    #[must_use]
-    pub const fn has(self, signal: i32) -> bool {
-        SigSet::of(signal).0 & self.0 != 0
-    }
-
-    /// Both.
-    #[must_use]
-    pub const fn union(self, other: SigSet) -> SigSet {
-        SigSet(self.0 | other.0)
-    }
-
-    /// Without the other.
-    #[must_use]
-    pub const fn without(self, other: SigSet) -> SigSet {
-        SigSet(self.0 & !other.0)
-    }
-
-    /// Whether it is empty.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Lowest signal in the set.
-    #[must_use]
-    pub fn first(self) -> Option<i32> {
-        if self.0 == 0 { None } else { i32::try_from(self.0.trailing_zeros()).ok().map(|n| n + 1) }
-    }
-}
-
 /// Signals that cannot be blocked, caught or ignored.
 pub const UNBLOCKABLE: SigSet = SigSet(SigSet::of(SIGKILL).0 | SigSet::of(SIGSTOP).0);
 /// Signals that stop a process.
@@ -108,94 +70,6 @@ pub const SI_QUEUE: i32 = -1;
 pub const SI_TIMER: i32 = -2;
 /// si_code of tgkill(2).
 pub const SI_TKILL: i32 = -6;
-
-/// What a signal carries: the fields of siginfo_t that its kind has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SigInfo {
-    /// Signal number.
-    pub signal: i32,
-    /// si_code.
-    pub code: i32,
-    /// si_pid, or the timer id.
-    pub pid: i32,
-    /// si_uid, or the overrun count.
-    pub uid: u32,
-    /// si_value, si_status, or si_addr.
-    pub value: u64,
-    /// Of a stop: how often the process had been continued when it was sent. A later SIGCONT cancels it.
-    pub continues: u32,
-}
-
-impl SigInfo {
-    /// A signal that the kernel sends by itself.
-    #[must_use]
-    pub fn kernel(signal: i32) -> SigInfo {
-        SigInfo { signal, code: SI_KERNEL, ..SigInfo::default() }
-    }
-
-    /// A signal that a task sends.
-    #[must_use]
-    pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
-        SigInfo {
-            signal,
-            code,
-            pid: task.process.pid,
-            uid: task.creds_at(&machine::epoch::pin()).uid,
-            ..SigInfo::default()
-        }
-    }
-
-    /// Whether the fault form of siginfo_t is meant: si_addr.
-    #[must_use]
-    pub fn is_fault(&self) -> bool {
-        SYNCHRONOUS.has(self.signal) && self.code > 0 && self.code != SI_KERNEL
-    }
-
-    /// Whether the processor raised it, with an address or (general protection, breakpoint) without.
-    #[must_use]
-    pub fn is_trap(&self) -> bool {
-        SYNCHRONOUS.has(self.signal) && self.code > 0
-    }
-
-    /// As the 128 bytes of siginfo_t.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; 128] {
-        let mut out = [0_u8; 128];
-        let mut put = |at: usize, bytes: &[u8]| {
-            if let Some(slot) = out.get_mut(at..at + bytes.len()) {
-                slot.copy_from_slice(bytes);
-            }
-        };
-        put(0, &self.signal.to_le_bytes());
-        put(8, &self.code.to_le_bytes());
-        if self.is_fault() {
-            put(16, &self.value.to_le_bytes());
-        } else {
-            put(16, &self.pid.to_le_bytes());
-            put(20, &self.uid.to_le_bytes());
-            put(24, &self.value.to_le_bytes());
-        }
-        out
-    }
-
-    /// From a guest's siginfo_t (rt_sigqueueinfo).
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; 128]) -> SigInfo {
-        let word = |at: usize| {
-            let mut raw = [0_u8; 4];
-            raw.iter_mut().zip(bytes.iter().skip(at)).for_each(|(to, from)| *to = *from);
-            u32::from_le_bytes(raw)
-        };
-        SigInfo {
-            signal: word(0).cast_signed(),
-            code: word(8).cast_signed(),
-            pid: word(16).cast_signed(),
-            uid: word(20),
-            value: u64::from(word(24)) | u64::from(word(28)) << 32,
-            continues: 0,
-        }
-    }
-}
 
 /// SA_NOCLDSTOP.
 pub const SA_NOCLDSTOP: u64 = 1;

@@ -85,6 +85,33 @@ fn with_stopped(task: &Task, target: &Arc<Task>, request: u64, addr: u64, data: 
         SINGLESTEP => trace.resume(tracer, Mode::Step, signal(data)?)?,
         DETACH => task.process.stop_tracing(target, signal(data)?),
         LISTEN => trace.listen(tracer)?,
+        GETREGS | SETREGS | GETFPREGS | SETFPREGS | GETREGSET | SETREGSET => {
+            move_registers(task, target, request, addr, data)?;
+        }
+        SETOPTIONS => trace.set_options(Options::from_bits(data).ok_or(Errno::EINVAL)?),
+        GETEVENTMSG => {
+            let message = trace.with_stop(tracer, |stop| Ok(stop.message))?;
+            guest::write_value(data, &message)?;
+        }
+        GETSIGINFO | SETSIGINFO => move_signal_info(task, target, request, data)?,
+        PEEKSIGINFO => return peek_signals(target, addr, data),
+        GETSIGMASK | SETSIGMASK if addr != 8 => return Err(Errno::EINVAL),
+        GETSIGMASK => guest::write_value(data, &target.signals.mask().0)?,
+        SETSIGMASK => {
+            // It stands, and looks at what is pending when it goes on.
+            target.signals.replace_mask(SigSet(guest::read_value(data)?));
+        }
+        GET_SYSCALL_INFO => return call_info(task, target, addr, data),
+        GET_RSEQ_CONFIGURATION => return rseq_configuration(target, addr, data),
+        _ => return Err(Errno::EIO),
+    }
+    Ok(0)
+}
+
+/// PTRACE_GETREGS and its like.
+fn move_registers(task: &Task, target: &Task, request: u64, addr: u64, data: u64) -> Result<()> {
+    let (tracer, trace) = (task.process.pid, &target.trace);
+    match request {
         GETREGS => {
             let registers = trace.with_stop(tracer, |stop| Ok(*stop.registers.general()))?;
             guest::write_value(data, &registers)?;
@@ -103,37 +130,25 @@ fn with_stopped(task: &Task, target: &Arc<Task>, request: u64, addr: u64, data: 
             trace.with_stop(tracer, |stop| stop.registers.set_old(&state))?;
         }
         GETREGSET => get_register_set(task, target, addr, data)?,
-        SETREGSET => set_register_set(task, target, addr, data)?,
-        SETOPTIONS => trace.set_options(Options::from_bits(data).ok_or(Errno::EINVAL)?),
-        GETEVENTMSG => {
-            let message = trace.with_stop(tracer, |stop| Ok(stop.message))?;
-            guest::write_value(data, &message)?;
-        }
-        GETSIGINFO => {
-            let info = trace.with_stop(tracer, |stop| stop.signal_info().map(SigInfo::to_bytes))?;
-            guest::write(data, &info)?;
-        }
-        SETSIGINFO => {
-            let mut bytes = [0; 128];
-            guest::read(data, &mut bytes)?;
-            trace.with_stop(tracer, |stop| {
-                let continues = stop.signal_info()?.continues;
-                stop.info = SigInfo { continues, ..SigInfo::from_bytes(&bytes) };
-                Ok(())
-            })?;
-        }
-        PEEKSIGINFO => return peek_signals(target, addr, data),
-        GETSIGMASK | SETSIGMASK if addr != 8 => return Err(Errno::EINVAL),
-        GETSIGMASK => guest::write_value(data, &target.signals.mask().0)?,
-        SETSIGMASK => {
-            // It stands, and looks at what is pending when it goes on.
-            target.signals.replace_mask(SigSet(guest::read_value(data)?));
-        }
-        GET_SYSCALL_INFO => return call_info(task, target, addr, data),
-        GET_RSEQ_CONFIGURATION => return rseq_configuration(target, addr, data),
-        _ => return Err(Errno::EIO),
+        _ => set_register_set(task, target, addr, data)?,
     }
-    Ok(0)
+    Ok(())
+}
+
+/// PTRACE_GETSIGINFO and SETSIGINFO.
+fn move_signal_info(task: &Task, target: &Task, request: u64, data: u64) -> Result<()> {
+    let (tracer, trace) = (task.process.pid, &target.trace);
+    if request == GETSIGINFO {
+        let info = trace.with_stop(tracer, |stop| stop.signal_info().map(SigInfo::to_bytes))?;
+        return guest::write(data, &info);
+    }
+    let mut bytes = [0; 128];
+    guest::read(data, &mut bytes)?;
+    trace.with_stop(tracer, |stop| {
+        let continues = stop.signal_info()?.continues;
+        stop.info = SigInfo { continues, ..SigInfo::from_bytes(&bytes) };
+        Ok(())
+    })
 }
 
 /// A signal to go on with; 0 for none.
@@ -165,7 +180,7 @@ const REGISTERS_LEN: u64 = size_of::<Registers>() as u64;
 
 /// A word of `struct user`.
 fn peek_user(stop: &Stop, addr: u64) -> Result<u64> {
-    if addr % 8 != 0 || addr >= USER_LEN {
+    if !addr.is_multiple_of(8) || addr >= USER_LEN {
         return Err(Errno::EIO);
     }
     let at = usize::try_from(addr).map_err(|_| Errno::EIO)?;
@@ -175,7 +190,7 @@ fn peek_user(stop: &Stop, addr: u64) -> Result<u64> {
 }
 
 fn poke_user(stop: &mut Stop, addr: u64, word: u64) -> Result<()> {
-    if addr % 8 != 0 || addr >= USER_LEN || DEBUG_REGISTERS.contains(&addr) && word != 0 {
+    if !addr.is_multiple_of(8) || addr >= USER_LEN || DEBUG_REGISTERS.contains(&addr) && word != 0 {
         return Err(Errno::EIO);
     }
     if addr >= REGISTERS_LEN {

@@ -4,7 +4,7 @@ use crate::fs::fd_table::Fd;
 use crate::fs::file::File;
 use crate::process::creds::Creds;
 use crate::process::inspect::{self, Identity};
-use crate::process::thread_group::RunState;
+use crate::process::run_state::RunState;
 use crate::process::{Pid, Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::string::String;

@@ -3,7 +3,7 @@
 use crate::fs::inode::split_dev;
 use crate::fs::locks::{self, LockKind, Owner, Record};
 use crate::mm::figures::{self, Figures};
-use crate::process::thread_group::RunState;
+use crate::process::run_state::RunState;
 use crate::process::tree;
 use crate::syscall::system::{RELEASE, VERSION};
 use crate::time::clock::process_cpu_ns;

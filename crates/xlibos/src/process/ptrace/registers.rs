@@ -224,7 +224,8 @@ impl State {
 
 /// What XRSTOR would refuse.
 fn check_extended(bytes: &[u8]) -> Result<()> {
-    let word = |at: usize| bytes.get(at..at + 8).map(|word| word.iter().rev().fold(0, |sum, b| sum << 8 | u64::from(*b)));
+    let word =
+        |at: usize| bytes.get(at..at + 8).map(|word| word.iter().rev().fold(0, |sum, b| sum << 8 | u64::from(*b)));
     let components = word(HEADER_AT).ok_or(Errno::EFAULT)?;
     let rest = bytes.get(HEADER_AT + 8..HEADER_AT + HEADER_LEN).ok_or(Errno::EFAULT)?;
     let mxcsr = word(24).unwrap_or(0) & u64::from(u32::MAX);

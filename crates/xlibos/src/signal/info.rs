@@ -1,0 +1,92 @@
+//! What comes with a signal: siginfo_t.
+
+use super::{SI_KERNEL, SYNCHRONOUS};
+use crate::process::Task;
+
+/// What a signal carries: the fields of siginfo_t that its kind has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SigInfo {
+    /// Signal number.
+    pub signal: i32,
+    /// si_code.
+    pub code: i32,
+    /// si_pid, or the timer id.
+    pub pid: i32,
+    /// si_uid, or the overrun count.
+    pub uid: u32,
+    /// si_value, si_status, or si_addr.
+    pub value: u64,
+    /// Of a stop: how often the process had been continued when it was sent. A later SIGCONT cancels it.
+    pub continues: u32,
+}
+
+impl SigInfo {
+    /// A signal that the kernel sends by itself.
+    #[must_use]
+    pub fn kernel(signal: i32) -> SigInfo {
+        SigInfo { signal, code: SI_KERNEL, ..SigInfo::default() }
+    }
+
+    /// A signal that a task sends.
+    #[must_use]
+    pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
+        SigInfo {
+            signal,
+            code,
+            pid: task.process.pid,
+            uid: task.creds_at(&machine::epoch::pin()).uid,
+            ..SigInfo::default()
+        }
+    }
+
+    /// Whether the fault form of siginfo_t is meant: si_addr.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        SYNCHRONOUS.has(self.signal) && self.code > 0 && self.code != SI_KERNEL
+    }
+
+    /// Whether the processor raised it, with an address or (general protection, breakpoint) without.
+    #[must_use]
+    pub fn is_trap(&self) -> bool {
+        SYNCHRONOUS.has(self.signal) && self.code > 0
+    }
+
+    /// As the 128 bytes of siginfo_t.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 128] {
+        let mut out = [0_u8; 128];
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(slot) = out.get_mut(at..at + bytes.len()) {
+                slot.copy_from_slice(bytes);
+            }
+        };
+        put(0, &self.signal.to_le_bytes());
+        put(8, &self.code.to_le_bytes());
+        if self.is_fault() {
+            put(16, &self.value.to_le_bytes());
+        } else {
+            put(16, &self.pid.to_le_bytes());
+            put(20, &self.uid.to_le_bytes());
+            put(24, &self.value.to_le_bytes());
+        }
+        out
+    }
+
+    /// From a guest's siginfo_t (rt_sigqueueinfo).
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 128]) -> SigInfo {
+        let word = |at: usize| {
+            let mut raw = [0_u8; 4];
+            raw.iter_mut().zip(bytes.iter().skip(at)).for_each(|(to, from)| *to = *from);
+            u32::from_le_bytes(raw)
+        };
+        SigInfo {
+            signal: word(0).cast_signed(),
+            code: word(8).cast_signed(),
+            pid: word(16).cast_signed(),
+            uid: word(20),
+            value: u64::from(word(24)) | u64::from(word(28)) << 32,
+            continues: 0,
+        }
+    }
+}
