@@ -72,7 +72,6 @@ pub fn run(command: &Command) -> Result<u8> {
 }
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
-    let begun = sandbox::begin();
     let (config, exports) = configure(command)?;
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
@@ -80,8 +79,7 @@ fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (terminal, console) = open_terminal(command, options, &config)?;
     let group = memory_group(config.memory_limit);
     let entrance = group.as_ref().map(Group::entrance).transpose().context("cannot enter the control group")?;
-    // What the host refuses comes after what the caller got wrong.
-    let running = begun?.start(memory, streams, console, entrance)?;
+    let running = sandbox::start(memory, streams, console, entrance)?;
     // From here on there are threads.
     let Ended { end, broker, usage } =
         supervise(running, exports, terminal, config.memory_limit, options.stats.is_some())?;

@@ -1,14 +1,11 @@
 //! The processes of one container: the reaper, which is init of the pid namespace, and the runner.
 //!
-//! [`begin`] is called while the supervisor has one thread, and early: the reaper makes the namespaces ready while the
-//! supervisor finds out what to run in them. The reaper dies with the supervisor, by its parent-death signal, and the rest with
-//! the pid namespace.
+//! [`start`] is called while the supervisor has one thread. The reaper dies with the supervisor, by its parent-death
+//! signal, and the rest with the pid namespace.
 
-mod hand;
 mod reaper;
 
 use crate::sys::{self, Side};
-use hand::Hand;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,6 +40,23 @@ pub struct Running {
     pub arena: OwnedFd,
 }
 
+/// What the runner is given.
+pub(crate) struct Hand {
+    pub(crate) runner: OwnedFd,
+    pub(crate) arena: OwnedFd,
+    pub(crate) text: OwnedFd,
+    pub(crate) events: OwnedFd,
+    pub(crate) channels: Vec<OwnedFd>,
+    /// Which of the caller's standard streams are passed.
+    pub(crate) streams: [bool; 3],
+    /// The container's end of the terminal's byte stream.
+    pub(crate) console: Option<OwnedFd>,
+    /// The way into the container's control group.
+    pub(crate) group: Option<OwnedFd>,
+    /// Read once the ids are mapped.
+    pub(crate) ready: OwnedFd,
+}
+
 /// Has the reaper give back what it does not need while nobody ends.
 const REST: i32 = libc::SIGUSR1;
 
@@ -55,85 +69,60 @@ fn packet_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed("make a channel"))
 }
 
-/// A container's reaper, which waits for what the container is to run. Dropped, it ends.
-#[derive(Debug)]
-pub struct Begun {
-    reaper: i32,
-    /// Where it waits.
-    ready: OwnedFd,
-    is_handed_over: bool,
-}
-
-/// Makes the reaper and, with it, the namespaces.
+/// Starts reaper and runner. `streams` are those of the caller's that are passed; `console` is the container's end
+/// of the terminal's byte stream; `group` is the way into the container's control group.
 ///
 /// # Errors
 /// Fails where the host refuses namespaces or descriptors.
-pub fn begin() -> Result<Begun, SandboxError> {
+pub fn start(
+    memory: crate::loader::Memory,
+    streams: [bool; 3],
+    console: Option<OwnedFd>,
+    group: Option<OwnedFd>,
+) -> Result<Running, SandboxError> {
     let supervisor = sys::own_handle().map_err(failed("open a handle of the supervisor"))?;
+    let (events, runner_events) = packet_pair()?;
+    let mut channels = Vec::new();
+    let mut runner_channels = Vec::new();
+    for _ in 0..abi::boot::BROKER_CHANNELS {
+        let (ours, theirs) = packet_pair()?;
+        grow_buffers(&ours);
+        channels.push(ours);
+        runner_channels.push(theirs);
+    }
     let (ready, child_ready) = packet_pair()?;
-    // The network namespace takes as long as all others together: the reaper makes it, meanwhile.
-    let namespaces =
-        libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    match sys::fork_with(namespaces).map_err(failed("make user, mount, pid, ipc and uts namespaces"))? {
+    let hand = Hand {
+        runner: memory.runner,
+        arena: memory.arena,
+        text: memory.text,
+        events: runner_events,
+        channels: runner_channels,
+        streams,
+        console,
+        group,
+        ready: child_ready,
+    };
+    let namespaces = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
+    match sys::fork_with(namespaces).map_err(failed("make user, mount, pid, ipc, uts and network namespaces"))? {
         Side::Child => {
-            drop(ready);
-            reaper::run(child_ready, &supervisor)
+            drop((ready, channels));
+            reaper::run(hand, events, &supervisor)
         }
         Side::Parent(reaper) => {
-            let begun = Begun { reaper, ready, is_handed_over: false };
-            map_ids(reaper)?;
-            rustix::io::write(&begun.ready, b"!").map_err(failed("start the reaper"))?;
-            Ok(begun)
+            let Hand { arena, .. } = hand;
+            if let Err(error) = map_ids(reaper) {
+                sys::kill(reaper, libc::SIGKILL);
+                let _ = sys::reap(reaper);
+                return Err(error);
+            }
+            rustix::io::write(&ready, b"!").map_err(failed("start the reaper"))?;
+            Ok(Running { reaper, channels, events, arena })
         }
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if !self.is_handed_over {
-            sys::kill(self.reaper, libc::SIGKILL);
-            let _ = sys::reap(self.reaper);
-        }
-    }
-}
-
-impl Begun {
-    /// Starts the runner. `streams` are those of the caller's that are passed; `console` is the container's end of the terminal's
-    /// byte stream; `group` is the way into the container's control group.
-    ///
-    /// # Errors
-    /// Fails where the host refuses descriptors, or has refused the reaper something.
-    pub fn start(
-        mut self,
-        memory: crate::loader::Memory,
-        streams: [bool; 3],
-        console: Option<OwnedFd>,
-        group: Option<OwnedFd>,
-    ) -> Result<Running, SandboxError> {
-        let (events, runner_events) = packet_pair()?;
-        let mut channels = Vec::new();
-        let mut runner_channels = Vec::new();
-        for _ in 0..abi::boot::BROKER_CHANNELS {
-            let (ours, theirs) = packet_pair()?;
-            grow_buffers(&ours);
-            channels.push(ours);
-            runner_channels.push(theirs);
-        }
-        let hand = Hand {
-            runner: memory.runner,
-            arena: memory.arena,
-            text: memory.text,
-            events: runner_events,
-            told: events,
-            channels: runner_channels,
-            streams,
-            console,
-            group,
-        };
-        hand.send(&self.ready).map_err(failed("start the reaper"))?;
-        self.is_handed_over = true;
-        let Hand { arena, told, .. } = hand;
-        Ok(Running { reaper: self.reaper, channels, events: told, arena })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The reaper: init of the container's pid namespace, and parent of every host process in it.
 
-use super::hand::Hand;
-use super::{INNER_ID, Sent};
+use super::{Hand, INNER_ID, Sent};
 use crate::sys::{self, Side};
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
@@ -18,12 +17,11 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Descriptors of a fresh runner lie below.
 const ABOVE: i32 = 100;
 
-/// The reaper's life. `ready` is where it is told how far the supervisor is.
-pub(super) fn run(ready: OwnedFd, supervisor: &OwnedFd) -> ! {
+/// The reaper's life. `events` is the supervisor's end of the event channel, shared with it.
+pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
-    match prepare(&ready, supervisor) {
-        Ok((runner, events)) => {
-            drop(ready);
+    match prepare(hand, supervisor) {
+        Ok(runner) => {
             // Without it the reaper keeps what it needed for the start.
             let _ = sys::interrupt_on(super::REST);
             reap_all(runner, &events)
@@ -35,19 +33,16 @@ pub(super) fn run(ready: OwnedFd, supervisor: &OwnedFd) -> ! {
     }
 }
 
-/// Leaves the host's network, becomes the container's user, leaves the host's file system, and makes the runner. Returns its
-/// pid, and the supervisor's end of the event channel.
-fn prepare(ready: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> {
-    sys::leave_network()?;
+/// Becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid.
+fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
     let mut byte = [0];
-    if rustix::io::read(ready, &mut byte)? != 1 {
+    if rustix::io::read(&hand.ready, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let victims = Victims::open();
     sys::set_ids(INNER_ID, INNER_ID)?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
-    let hand = Hand::receive(ready)?;
     if let Some(victims) = &victims {
         victims.raise();
     }
@@ -57,7 +52,7 @@ fn prepare(ready: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> 
             if let Some(victims) = &victims {
                 victims.restore();
             }
-            Ok((runner, hand.told))
+            Ok(runner)
         }
     }
 }

@@ -33,15 +33,6 @@ pub fn fork_with(flags: i32) -> io::Result<Side> {
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).unwrap_or(i32::MAX)) })
 }
 
-/// Goes to a network namespace of its own.
-///
-/// # Errors
-/// The host's errno.
-pub fn leave_network() -> io::Result<()> {
-    // SAFETY: a plain call of the process itself.
-    check(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNET) })).map(|_| ())
-}
-
 /// Takes one user and group, and no supplementary groups where the host allows that.
 ///
 /// # Errors
