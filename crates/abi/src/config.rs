@@ -29,6 +29,8 @@ pub struct Config {
     pub nice: i32,
     /// Resource limits of the first process by RLIMIT_ number, soft and hard; those that are left out are the usual ones.
     pub limits: Vec<(u64, u64)>,
+    /// How many descriptors the host lets each process of the container have.
+    pub descriptors: u64,
     /// Mounts, in the order in which they are made; the first is `/`.
     pub mounts: Vec<Mount>,
     /// The caller's standard streams.

@@ -49,21 +49,27 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     Ok(tid)
 }
 
-/// Has the host thread that waits in `area` do what [`spawn`] has a new one do. The area has its frame and task.
-#[cfg(target_os = "none")]
-pub fn serve(kind: Kind, area: &'static Cpu, fs_base: u64) {
+/// What the host thread that waits in `area` begins with; before it has a task, which is what it waits for.
+pub fn prepare(kind: Kind, area: &'static Cpu, fs_base: u64) {
     area.start_fs.set(fs_base);
-    let is_process = kind != Kind::Thread;
-    crate::hand_over::serves(area, is_process);
+    #[cfg(target_os = "none")]
+    crate::hand_over::serves(area, kind != Kind::Thread);
+    #[cfg(not(target_os = "none"))]
+    let _ = kind;
+}
+
+/// Has the host thread that waits in `area` do what [`spawn`] has a new one do. The area is prepared, and has its frame and task.
+#[cfg(target_os = "none")]
+pub fn serve(kind: Kind, area: &'static Cpu) {
     crate::sync::unpark(area);
-    if is_process {
+    if kind != Kind::Thread {
         crate::hand_over::has_made();
     }
 }
 
 /// As the image's (build machine: no thread waits).
 #[cfg(not(target_os = "none"))]
-pub fn serve(_kind: Kind, _area: &'static Cpu, _fs_base: u64) {}
+pub fn serve(_kind: Kind, _area: &'static Cpu) {}
 
 /// Starts a host thread (build machine: not there).
 ///

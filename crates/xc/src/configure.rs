@@ -7,6 +7,7 @@ use crate::user::{Accounts, User};
 use crate::{machine, size, streams, terminal};
 use abi::config::{Config, Stdio};
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Resource, Rlimit};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use xkernel::broker::Export;
@@ -36,6 +37,19 @@ fn limits() -> Vec<(u64, u64)> {
     ];
     let values = all.map(rustix::process::getrlimit);
     values.iter().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))).collect()
+}
+
+/// How many descriptors a process may have at most; [`raise_descriptors`] lets it.
+fn descriptors() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// The container's host processes keep the files of the host that are in use open: the caller's own limit, which is for its
+/// programs, would soon be reached.
+pub fn raise_descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    // Who may not keeps what there is, and the container notices when it has no more.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Makes the LibOS's configuration and opens the exports.
@@ -68,6 +82,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         is_init: rootfs.is_some(),
         nice: rustix::process::getpriority_process(None).unwrap_or(0),
         limits: if rootfs.is_none() { limits() } else { Vec::new() },
+        descriptors: descriptors(),
         mounts: mounts.list,
         stdio,
         terminal: stdio.contains(&Stdio::Terminal).then(terminal::size),

@@ -1,7 +1,7 @@
 //! `xc do` and `xc run`: one container from start to end.
 
 use crate::args::{Command, Options};
-use crate::configure::{ARENA, configure, options_of};
+use crate::configure::{ARENA, configure, options_of, raise_descriptors};
 use crate::news::News;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
@@ -73,6 +73,7 @@ pub fn run(command: &Command) -> Result<u8> {
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (config, exports) = configure(command)?;
+    raise_descriptors();
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;

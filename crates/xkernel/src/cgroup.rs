@@ -207,7 +207,7 @@ fn remove_forgotten(parent: &OwnedFd, now_s: i64) {
     else {
         return;
     };
-    let is_old = |name: &str| made_at(name).is_some_and(|made_s| now_s - made_s > YOUTH_S);
+    let is_old = |name: &str| made_at(name).is_some_and(|made_s| now_s.saturating_sub(made_s) > YOUTH_S);
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_ok_and(is_old) {
             let _ = unlinkat(parent, entry.file_name(), AtFlags::REMOVEDIR);

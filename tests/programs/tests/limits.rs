@@ -234,3 +234,17 @@ fn the_group_goes_whenever_the_supervisor_is_killed() {
         assert!(comes_true(|| groups_of(container.xc.id()).is_empty()), "moment {moment}");
     }
 }
+
+/// Files that are closed keep their descriptors while there is room: so many as the host allows.
+#[test]
+fn files_are_read_however_few_descriptors_the_caller_has() {
+    let read = r#"f=0; for file in $(find /usr/include /usr/share/doc -type f -size -64k | head -n 1500); do
+        cat "$file" >/dev/null || f=$((f+1)); done; echo $f"#;
+    for limit in ["-Sn 256", "-n 512"] {
+        let shell = format!("ulimit {limit}; exec \"$0\" do -- bash -c \"$1\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &shell]).arg(xc()).arg(read);
+        let output = run(command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{limit}: {output:?}");
+    }
+}

@@ -95,6 +95,8 @@ impl Broker {
             }
             Request::Open { export, path, writable, beside } => {
                 let access = if writable { Access::Write } else { Access::Read };
+                // Each is as much work as a request.
+                beside.iter().for_each(|_| self.bucket.take());
                 if writable {
                     self.watches.writes(self.export(export)?, path);
                 }

@@ -256,7 +256,7 @@ fn open_regular(node: &OwnedFd, access: Access) -> Result<(OwnedFd, Attributes),
 }
 
 /// The supervisor's descriptors by number: half of the way to a node is walked once.
-static DESCRIPTORS: OnceLock<Option<OwnedFd>> = OnceLock::new();
+static DESCRIPTORS: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Opens exactly the node of an O_PATH descriptor.
 fn reopen(node: &OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
@@ -264,8 +264,13 @@ fn reopen(node: &OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::RDWR,
     };
-    let open_descriptors = || open(DIRECTORY_OF_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
-    let descriptors = DESCRIPTORS.get_or_init(open_descriptors).as_ref().ok_or(Errno::NOENT)?;
+    let descriptors = match DESCRIPTORS.get() {
+        Some(descriptors) => descriptors,
+        None => {
+            let opened = open(DIRECTORY_OF_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            DESCRIPTORS.get_or_init(|| opened)
+        }
+    };
     // Without O_NOFOLLOW: the name is the host's own link to the node that was checked.
     let flags = mode | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     openat(descriptors, DecInt::from_fd(node), flags, Mode::empty())

@@ -2,7 +2,7 @@
 //! would take a cache line from all of them.
 
 use abi::broker::{Attributes, Time};
-use core::ops::{Deref, DerefMut};
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use machine::sync::{Mutex, MutexGuard};
 
@@ -16,7 +16,7 @@ pub(super) struct Known {
     words: [AtomicU64; WORDS],
 }
 
-/// The attributes, locked; what was changed is seen by others when it is dropped.
+/// The attributes, locked.
 pub(super) struct Locked<'a> {
     known: &'a Known,
     attributes: Attributes,
@@ -53,19 +53,15 @@ impl Deref for Locked<'_> {
     }
 }
 
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Attributes {
-        &mut self.attributes
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
+impl Locked<'_> {
+    /// Replaces them: others read the new ones from here on, before anything else that is stored afterwards.
+    pub(super) fn set(&mut self, attributes: Attributes) {
+        self.attributes = attributes;
         let Known { turn, words, .. } = self.known;
         let before = turn.load(Ordering::Relaxed);
         turn.store(before | 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, value) in words.iter().zip(to_words(&self.attributes)) {
+        for (word, value) in words.iter().zip(to_words(&attributes)) {
             word.store(value, Ordering::Relaxed);
         }
         // Even, also where the one before was killed while it wrote.
@@ -150,8 +146,11 @@ mod tests {
     fn what_was_noted_is_what_is_read() {
         let known = Known::new(&attributes(3));
         assert_eq!(known.get(), attributes(3));
-        *known.lock() = attributes(4);
-        known.lock().links += 1;
+        known.lock().set(attributes(4));
+        let mut locked = known.lock();
+        let links = locked.links + 1;
+        locked.set(Attributes { links, ..*locked });
+        drop(locked);
         assert_eq!(known.get(), Attributes { links: 5, ..attributes(4) });
     }
 
@@ -165,7 +164,7 @@ mod tests {
                 assert_eq!(seen, attributes(seen.mode));
             }
         });
-        (0..100_000).for_each(|number| *known.lock() = attributes(number));
+        (0..100_000).for_each(|number| known.lock().set(attributes(number)));
         is_over.store(true, Ordering::Relaxed);
         assert!(reads.join().is_ok());
     }

@@ -4,6 +4,7 @@ use super::broker;
 use super::data::cut_vectors;
 use super::dentry::Name;
 use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
+use super::host_watch::Moment;
 use super::hostfs::HostInode;
 use super::inode::Inode;
 use crate::uio::{Sink, Source};
@@ -13,7 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use machine::host::{self, HostFd, HostStat, IoVec};
 use machine::sync::Mutex;
 use machine::window;
@@ -25,15 +26,23 @@ pub(super) struct Handles {
     writing: Option<Arc<HostFd>>,
 }
 
-/// How many files keep a handle while they are closed: three quarters of the container's host descriptors.
-const KEPT_HANDLES: usize = 12 * 1024;
+/// How many files keep a handle while they are closed at most, and how many here: three quarters of the container's host
+/// descriptors.
+const MOST_HANDLES: usize = 12 * 1024;
+static KEPT_HANDLES: AtomicUsize = AtomicUsize::new(MOST_HANDLES);
+
+/// The host lets the container have so many descriptors.
+pub(super) fn set_descriptors(count: u64) {
+    let part = usize::try_from(count / 4 * 3).unwrap_or(usize::MAX);
+    KEPT_HANDLES.store(part.min(MOST_HANDLES), Ordering::Relaxed);
+}
 
 /// Files with handles, in the order of their opening.
 static KEPT: Mutex<VecDeque<Weak<HostInode>>> = Mutex::new(VecDeque::new());
 
 /// Makes room for one more handle: drops the oldest that no open file uses.
 fn yield_handles() {
-    let mut tries = KEPT.lock().len().saturating_sub(KEPT_HANDLES).min(64);
+    let mut tries = KEPT.lock().len().saturating_sub(KEPT_HANDLES.load(Ordering::Relaxed)).min(64);
     while tries > 0 {
         tries -= 1;
         let Some(oldest) = KEPT.lock().pop_front() else { return };
@@ -111,6 +120,7 @@ impl HostInode {
 
     /// The handles are closed before anything else is believed of the file: from then on the supervisor tells of its changes.
     fn drop_handles(&self, handles: Handles) {
+        self.is_ahead.store(false, Ordering::Relaxed);
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
         if self.has_writer.swap(false, Ordering::Relaxed) {
@@ -170,13 +180,14 @@ impl HostInode {
         let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
         let beside = ahead.names.iter().map(|name| &**name).collect();
         let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
+        let since = Moment::now(&self.fs.own_changes);
         let (Reply::Opened { attributes, beside }, handles) = broker::request_several(&request)? else {
             return Err(Errno::EIO);
         };
         let mut handles = handles.into_iter();
         let handle = Arc::new(handles.next().ok_or(Errno::EIO)?);
         if attributes.inode == self.id().ino {
-            self.set_attributes_known(attributes);
+            self.set_attributes_known(attributes, since);
         }
         self.keep_handle(Arc::clone(&handle), is_writable);
         for ((at, attributes), handle) in beside.iter().zip(handles) {
@@ -198,11 +209,12 @@ impl HostInode {
     /// Attributes by fstat of a held handle; false where none is held.
     pub(super) fn refresh_from_handle(&self) -> bool {
         let Some(handle) = self.kept_handle(false) else { return false };
+        let since = Moment::now(&self.fs.own_changes);
         match host::fstat(handle.raw()) {
             Ok(stat) => {
                 // Here the host tells ids as our own namespace has them, which is nobody's for most.
                 let Attributes { uid, gid, .. } = self.attributes();
-                self.set_attributes_known(Attributes { uid, gid, ..attributes_from(&stat) });
+                self.set_attributes_known(Attributes { uid, gid, ..attributes_from(&stat) }, since);
                 true
             }
             Err(_) => false,

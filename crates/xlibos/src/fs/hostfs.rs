@@ -268,10 +268,10 @@ impl HostInode {
         if !since.is_alone(&self.fs.own_changes) {
             return;
         }
-        *known = attributes;
+        known.set(attributes);
         self.names_changed.store(false, Ordering::Relaxed);
         self.word.store(self.watched_word(&attributes));
-        self.generation.store(generation, Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// What an answer about the directory above said. True where the inode has handles on what may be another file now.
@@ -281,16 +281,16 @@ impl HostInode {
             return false;
         }
         let is_changed = known.ctime != attributes.ctime;
-        *known = *attributes;
+        known.set(*attributes);
         if self.kind == Kind::Directory {
             let word = self.word.load();
             if word.is_timed() {
-                self.generation.store(word.generation_at(word.value(), since.second), Ordering::Relaxed);
+                self.generation.store(word.generation_at(word.value(), since.second), Ordering::Release);
             }
         } else {
             let word = self.watched_word(attributes);
             self.word.store(word);
-            self.generation.store(word.generation_at(names_generation, since.second), Ordering::Relaxed);
+            self.generation.store(word.generation_at(names_generation, since.second), Ordering::Release);
         }
         drop(known);
         is_changed && self.has_handles()
@@ -309,9 +309,12 @@ impl HostInode {
         self.word.load().timed(!self.fs.trust.is_watched || attributes.links > 1)
     }
 
-    /// What a handle said. It does not say for how long that holds.
-    pub(super) fn set_attributes_known(&self, attributes: Attributes) {
-        *self.attributes.lock() = attributes;
+    /// What a handle said. It does not say for how long that holds; nothing where the container has changed something since.
+    pub(super) fn set_attributes_known(&self, attributes: Attributes, since: Moment) {
+        let mut known = self.attributes.lock();
+        if since.is_alone(&self.fs.own_changes) {
+            known.set(attributes);
+        }
     }
 
     /// Nothing that is known of the attributes holds.
@@ -321,7 +324,7 @@ impl HostInode {
 
     /// Whether nothing was told since the attributes were fetched.
     fn is_current(&self) -> bool {
-        self.generation.load(Ordering::Relaxed) == self.word.load().generation()
+        self.generation.load(Ordering::Acquire) == self.word.load().generation()
     }
 
     /// Whether the attributes cannot have changed.
@@ -370,8 +373,10 @@ impl HostInode {
     fn name_removed(&self, name: &[u8]) -> Result<()> {
         let removed = self.set_name(name, Child::Absent)?;
         if let Some(Child::Live(inode)) = removed {
-            let links = inode.attributes().links;
-            inode.attributes.lock().links = links.saturating_sub(1);
+            let mut known = inode.attributes.lock();
+            let links = known.links;
+            known.set(Attributes { links: links.saturating_sub(1), ..*known });
+            drop(known);
             if links <= 1 || inode.kind == Kind::Directory {
                 inode.place.lock().is_removed = true;
             }
@@ -447,10 +452,10 @@ impl Inode for HostInode {
             Reply::Node(attributes) => {
                 self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
                 let mut known = self.attributes.lock();
-                *known = attributes;
+                known.set(attributes);
                 // Whether a directory itself is watched is not said.
                 if self.kind != Kind::Directory {
-                    self.generation.store(generation, Ordering::Relaxed);
+                    self.generation.store(generation, Ordering::Release);
                 }
                 Ok(())
             }
@@ -510,7 +515,9 @@ impl Inode for HostInode {
         }
         let (from, to) = (target.path()?, self.path_of(name)?);
         broker::request_done(&Request::Link { export: self.fs.export, from: &from, to: &to })?;
-        target.attributes.lock().links += 1;
+        let mut known = target.attributes.lock();
+        known.set(Attributes { links: known.links + 1, ..*known });
+        drop(known);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));
         target.set_outdated();
         self.set_name(name, Child::Live(target))?;

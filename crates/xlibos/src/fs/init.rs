@@ -8,7 +8,7 @@ use super::mount::{self, Mount};
 use super::namei::{Follow, Resolve, Walk};
 use super::path::Path;
 use super::tmpfs::TmpFs;
-use super::{broker, devfs, hostfs, overlay, procfs, sysfs};
+use super::{broker, devfs, host_file, hostfs, overlay, procfs, sysfs};
 use crate::process::creds::Creds;
 use crate::{Errno, Result};
 use abi::config::{self, Config, MountFlags, MountSource};
@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 /// EINVAL for a configuration without a root; what a mount failed with, and its place.
 pub fn init(config: &Config) -> Result<Path, (Errno, Vec<u8>)> {
     broker::connect();
+    host_file::set_descriptors(config.descriptors);
     budget::set_limit_of_all(config.memory_files_limit);
     let mut root: Option<Path> = None;
     for wanted in &config.mounts {

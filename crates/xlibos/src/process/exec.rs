@@ -286,7 +286,8 @@ fn reset_task(task: &Task, plan: &Plan) {
     task.robust_list.store(0, Ordering::Relaxed);
     task.clear_child_tid.store(0, Ordering::Relaxed);
     let secure_bits = task.settings.lock().secure_bits;
-    let creds = task.creds().after_exec(plan.set_ids, secure_bits);
+    let set_ids = if task.trace.lets_rights_grow() { plan.set_ids } else { SetIds::default() };
+    let creds = task.creds().after_exec(set_ids, secure_bits);
     if creds.is_secure() {
         task.mm().info().dumpable = 0;
         task.process.parent_death_signal.store(0, Ordering::Relaxed);
@@ -429,6 +430,8 @@ pub fn begin(task: &'static Task) {
             // Where the host refuses, it runs where the host likes.
             let _ = crate::syscall::sched::apply_mask(task);
             start_in_fresh_process(task, &plan);
+            // What was sent meanwhile has told the old host process.
+            machine::cpu::current().mark_pending();
         }
         None => {}
     }

@@ -6,7 +6,7 @@ use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
 use crate::ipc::futex_set::{self, Scope};
-use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send_group, send_process};
+use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send, send_group, send_process};
 use crate::wait::Events;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -69,6 +69,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     }
     process.events.wake(Events::all());
     if !is_last {
+        send::thread_left(&process);
         cpu.clear_task::<Task>();
         if spare::may_serve_thread(&process) {
             spare::wait_for_thread(cpu, process);

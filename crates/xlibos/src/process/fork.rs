@@ -253,12 +253,16 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
         frame.rsp = request.stack;
     }
     area.set_frame(&frame);
-    area.set_task(Arc::clone(child));
     let fs_base = if request.flags.contains(CloneFlags::SETTLS) { request.tls } else { machine::process::fs_base() };
     crate::stats::count_fork(kind);
     *task.making.lock() = Some(Arc::clone(child));
+    if has_thread(area) {
+        // Before it has the task: whoever wakes it then lets it begin.
+        machine::process::prepare(kind, area, fs_base);
+    }
+    area.set_task(Arc::clone(child));
     let spawned = if has_thread(area) {
-        machine::process::serve(kind, area, fs_base);
+        machine::process::serve(kind, area);
         Ok(0)
     } else if kind == Kind::Fork {
         let mm = task.mm();
@@ -309,7 +313,8 @@ pub fn vfork_child_has_gone(task: &Task) -> bool {
     if let Some(child) = tree::process(pid) {
         let done = || (!child.borrows_memory.load(Ordering::SeqCst)).then_some(());
         if wait_until(&[&child.events], None, done).is_err() {
-            return false;
+            // A kill ends the parent; the child goes on by itself.
+            return task.is_killed();
         }
     }
     task.vfork_child.store(0, Ordering::Relaxed);

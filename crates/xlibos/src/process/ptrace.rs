@@ -163,6 +163,8 @@ struct State {
     /// Process that traces; 0 for none.
     tracer: Pid,
     is_seized: bool,
+    /// It had CAP_SYS_PTRACE when it began to trace.
+    is_capable: bool,
     options: Options,
     mode: Mode,
     /// It is in a call that began while it was traced.
@@ -219,6 +221,11 @@ impl Trace {
         state.end_listening();
         drop(state);
         self.resumed.wake(Events::all());
+    }
+
+    /// Whether a program's set-user-ID bit counts: not for a tracer that could use the rights.
+    pub fn lets_rights_grow(&self) -> bool {
+        !self.is_on() || self.state.lock().is_capable
     }
 
     /// PTRACE_SETOPTIONS.

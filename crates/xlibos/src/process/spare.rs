@@ -167,12 +167,13 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
     let now = machine::clock::monotonic_ns();
     let is_first_look = {
         let mut pool = POOL.lock();
+        // First: a last thread that ends now sees either this or nobody.
+        if let Some(process) = of.process() {
+            process.has_spares.store(true, Ordering::SeqCst);
+        }
         let is_over = of.process().is_some_and(|process| process.is_over());
         if is_over || crate::quiesce::is_asked() || !pool.has_room(&of) {
             return false;
-        }
-        if let Some(process) = of.process() {
-            process.has_spares.store(true, Ordering::Relaxed);
         }
         pool.spares.push(Spare { since: now, cpu, of });
         let is_first_look = pool.next_look.is_none();

@@ -9,7 +9,7 @@ use crate::fs::{Closed, FdTable, File, Path};
 use crate::mm::Mm;
 use crate::process::settings::Settings;
 use crate::process::thread_group::Process;
-use crate::signal::TaskSignals;
+use crate::signal::{SIGKILL, TaskSignals};
 use crate::syscall::Restart;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -182,6 +182,12 @@ impl Task {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.process.is_stopped() && !self.trace.passes_stop()
+    }
+
+    /// Whether a SIGKILL waits for it.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.process.pending.set().union(self.signals.pending.set()).has(SIGKILL)
     }
 
     /// Notes that the call was interrupted.

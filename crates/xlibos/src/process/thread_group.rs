@@ -5,7 +5,7 @@ use super::session::Session;
 use super::task::{Pid, Task};
 use super::usage::Usage;
 use crate::mm::Mm;
-use crate::signal::{Actions, Pending, SIGKILL, SigInfo};
+use crate::signal::{Actions, Pending, SigInfo};
 use crate::wait::{Events, WaitQueue, wait_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -67,6 +67,8 @@ pub struct Process {
     pub borrows_memory: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: AtomicBool,
+    /// A thread of it ends the others, to execute a program.
+    pub is_executing: AtomicBool,
     /// It called exec since its fork: setpgid(2) by the parent is refused then.
     pub has_execed: AtomicBool,
     /// PR_SET_PDEATHSIG.
@@ -152,6 +154,7 @@ impl Process {
             exiting: AtomicU64::new(0),
             borrows_memory: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
+            is_executing: AtomicBool::new(false),
             has_execed: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
             started_ns: machine::clock::monotonic_ns(),
@@ -387,8 +390,7 @@ impl Process {
     pub fn stop(self: &Arc<Self>, task: &Task, info: SigInfo) {
         {
             let mut status = self.status.lock();
-            let is_killed = self.pending.set().union(task.signals.pending.set()).has(SIGKILL);
-            if self.is_zombie() || is_killed || info.continues != self.continues() {
+            if self.is_zombie() || task.is_killed() || info.continues != self.continues() {
                 return;
             }
             self.set_run_state(RunState::Stopped(info.signal));

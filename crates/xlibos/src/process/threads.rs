@@ -11,14 +11,29 @@ use core::sync::atomic::Ordering;
 /// Ends all other threads of the process and waits for them. The caller becomes the only thread.
 ///
 /// # Errors
-/// EAGAIN where the process is being killed meanwhile.
+/// EAGAIN where the process is being killed meanwhile, or another thread was first: the caller ends.
 pub fn end_others(task: &Task) -> Result<()> {
+    let process = &task.process;
+    if process.is_executing.swap(true, Ordering::SeqCst) {
+        task.must_exit.store(true, Ordering::SeqCst);
+        machine::cpu::current().mark_pending();
+        return Err(Errno::EAGAIN);
+    }
+    let ended = wait_for_others(task);
+    process.is_executing.store(false, Ordering::SeqCst);
+    ended?;
+    machine::cpu::current().mark_pending();
+    take_leader_id(task);
+    Ok(())
+}
+
+fn wait_for_others(task: &Task) -> Result<()> {
     let process = &task.process;
     loop {
         let others: Vec<_> =
             process.tasks().into_iter().filter(|other| !core::ptr::eq(&raw const **other, task)).collect();
         if others.is_empty() {
-            break;
+            return Ok(());
         }
         for other in &others {
             other.must_exit.store(true, Ordering::SeqCst);
@@ -37,9 +52,6 @@ pub fn end_others(task: &Task) -> Result<()> {
             Err(_) => machine::cpu::current().clear_pending(),
         }
     }
-    machine::cpu::current().mark_pending();
-    take_leader_id(task);
-    Ok(())
 }
 
 /// After exec the only thread has the process's id, whichever thread called.

@@ -43,11 +43,19 @@ pub fn send_group(pgid: Pid, info: SigInfo) {
 
 /// The calling thread was told of signals of its process that it blocks by now: a thread that does not is told.
 pub fn pass_on(task: &Task) {
-    let left = SigSet(task.process.pending.set().0 & task.signals.mask().0);
+    tell_takers(&task.process, SigSet(task.process.pending.set().0 & task.signals.mask().0));
+}
+
+/// A thread has left the process, and may have been told of what it did not take.
+pub fn thread_left(process: &Process) {
+    tell_takers(process, process.pending.set());
+}
+
+fn tell_takers(process: &Process, left: SigSet) {
     if left.is_empty() {
         return;
     }
-    let others = task.process.tasks();
+    let others = process.tasks();
     let takes = |other: &&Arc<Task>| !left.without(other.signals.mask()).is_empty();
     others.iter().filter(takes).for_each(|other| other.cpu().kick());
 }

@@ -72,6 +72,10 @@ fn with_stopped(task: &Task, target: &Arc<Task>, request: u64, addr: u64, data: 
     let tracer = task.process.pid;
     let trace = &target.trace;
     trace.with_stop(tracer, |_| Ok(()))?;
+    let is_memory = matches!(request, PEEKTEXT | PEEKDATA | POKETEXT | POKEDATA);
+    if is_memory && target.mm().info().dumpable != 1 && !trace.lets_rights_grow() {
+        return Err(Errno::EIO);
+    }
     match request {
         PEEKTEXT | PEEKDATA => guest::write_value(data, &peek(target, addr)?)?,
         POKETEXT | POKEDATA => poke(target, addr, data)?,

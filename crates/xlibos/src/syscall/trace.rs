@@ -30,7 +30,8 @@ pub fn enter(task: &Task, number: u64, row: Option<&Row>, arguments: &[u64; 6]) 
 /// The call ends, and its line is written.
 pub fn leave(task: &Task, mut begun: String, row: Option<&Row>, arguments: &[u64; 6], result: Result<u64>) {
     if let (Some(row), Ok(count)) = (row.filter(|row| READERS.contains(&row.name)), result) {
-        begun = line(task, row, arguments, Some(count));
+        // MSG_TRUNC counts bytes that did not fit.
+        begun = line(task, row, arguments, Some(count.min(arguments[2])));
     }
     begun.push_str(&format!(" = {}\n", outcome(row, result)));
     write(&begun);

@@ -295,6 +295,39 @@ cases! { exec;
         }
         assert_eq!(found, "[6, 1234, 1234] [5, 4321, 4321]");
     }
+    fn rights_do_not_grow_under_a_tracer() {
+        crate::kit::need_root()?;
+        copy_self(c"prog")?;
+        sys!(chown, c"prog", 1234, 4321)?;
+        sys!(chmod, c"prog", 0o6755)?;
+        let ends = pipe(c::O_CLOEXEC)?;
+        child(|| {
+            sys!(setresgid, 5, 5, 5)?;
+            sys!(setresuid, 6, 6, 6)?;
+            let traced = child(|| {
+                sys!(ptrace, c::PTRACE_TRACEME, 0, 0, 0)?;
+                sys!(dup2, ends[1], 1)?;
+                sys!(execve, c"prog", &helper_args(&["ids"]).pointers[..], 0).map(drop).map_err(Into::into)
+            })?;
+            while c::WIFSTOPPED(traced.wait()?) {
+                sys!(ptrace, c::PTRACE_CONT, traced.pid, 0, 0)?;
+            }
+            Ok(())
+        })?.succeeds()?;
+        assert_eq!(crate::kit::read(ends[0], 99)?, b"[6, 6, 6] [5, 5, 5]\n");
+    }
+    fn of_threads_that_execute_at_once_one_does() {
+        let execute = || sys!(execve, SELF, &helper_args(&["status", "7"]).pointers[..], 0).map(drop);
+        for _ in 0..20 {
+            child(|| {
+                std::thread::scope(|scope| {
+                    (0..3).for_each(|_| drop(scope.spawn(execute)));
+                    execute()
+                })?;
+                Ok(())
+            })?.exits(7)?;
+        }
+    }
     fn twenty_times_in_a_row() {
         memory::pages(1)?;
         let args = helper_args(&["status", "0"]);

@@ -354,6 +354,22 @@ cases! { process;
         assert_errno(sys!(wait4, pid, 0, 0, 0), c::ECHILD);
         assert_eq!(wait(pid, c::__WALL)?, 0x300);
     }
+    fn parent_of_a_vfork_child_can_be_killed() {
+        sys!(prctl, c::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)?;
+        let words = shared()?;
+        let parent = child(|| {
+            let flags = c::CLONE_VM | c::CLONE_VFORK | c::SIGCHLD;
+            process::clone(flags, tells_its_id_and_waits, words[0].as_ptr().addr(), process::Places::default())?;
+            Ok(())
+        })?;
+        crate::kit::until(|| words[0].load(SeqCst) != 0);
+        parent.kill(c::SIGKILL)?;
+        parent.dies_of(c::SIGKILL)?;
+        let left = words[0].load(SeqCst).cast_signed();
+        sys!(kill, left, c::SIGKILL)?;
+        assert_eq!(wait(left, 0)?, c::SIGKILL);
+        sys!(prctl, c::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)?;
+    }
     fn clone_without_signal_needs_wclone() {
         let pid = process::clone(0, exits_with_argument, 4, process::Places::default())?;
         assert_eq!(wait(pid, c::__WCLONE)?, 0x400);
@@ -584,6 +600,14 @@ extern "C" fn exits_with_argument(argument: *mut c_void) -> i32 {
 extern "C" fn stores_a_word(argument: *mut c_void) -> i32 {
     memory::atomic(argument.addr()).store(0xabcd, SeqCst);
     0
+}
+
+extern "C" fn tells_its_id_and_waits(argument: *mut c_void) -> i32 {
+    let own = tid().unwrap_or(0);
+    memory::atomic(argument.addr()).store(own.cast_unsigned(), SeqCst);
+    loop {
+        sys!(pause).ok();
+    }
 }
 
 extern "C" fn opens_the_root(_: *mut c_void) -> i32 {

@@ -460,6 +460,63 @@ cases! { ptrace;
         request(c::PTRACE_CONT, traced.pid, c::SIGUSR1 as usize)?;
         traced.succeeds()?;
     }
+    fn another_number_in_the_information_changes_no_signal() {
+        let traced = tracee(|| {
+            signal::record(c::SIGUSR1, c::SA_SIGINFO)?;
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            assert_eq!(signal::count(c::SIGUSR1), 1);
+            Ok(())
+        })?;
+        request(c::PTRACE_CONT, traced.pid, 0)?;
+        assert_eq!(stopped(traced.pid)?, c::SIGUSR1);
+        let mut info = siginfo(traced.pid)?;
+        for number in [c::SIGKILL, 0, -1, 9999, i32::MIN] {
+            info.si_signo = number;
+            sys!(ptrace, c::PTRACE_SETSIGINFO, traced.pid, 0, &info)?;
+        }
+        request(c::PTRACE_CONT, traced.pid, c::SIGUSR1 as usize)?;
+        traced.succeeds()?;
+    }
+    fn parents_with_fewer_rights_do_not_trace() {
+        need_root()?;
+        let gate = Gate::new()?;
+        child(|| {
+            let traced = child(|| {
+                gate.pass()?;
+                assert_errno(sys!(ptrace, c::PTRACE_TRACEME, 0, 0, 0), c::EPERM);
+                Ok(())
+            })?;
+            sys!(setresuid, 65534, 65534, 65534)?;
+            gate.open()?;
+            traced.succeeds()
+        })?.succeeds()?;
+    }
+    fn thread_that_stands_at_its_end_holds_nobody_up() {
+        let traced = tracee(|| {
+            std::thread::spawn(|| sys!(exit, 0));
+            loop { sys!(pause).ok(); }
+        })?;
+        request(c::PTRACE_SETOPTIONS, traced.pid, (c::PTRACE_O_TRACECLONE | c::PTRACE_O_TRACEEXIT) as usize)?;
+        request(c::PTRACE_CONT, traced.pid, 0)?;
+        assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_CLONE << 8);
+        let thread = crate::kit::int(message(traced.pid)?.cast_signed());
+        assert_eq!(stopped(thread)?, c::SIGSTOP);
+        request(c::PTRACE_CONT, traced.pid, 0)?;
+        request(c::PTRACE_CONT, thread, 0)?;
+        assert_eq!(stopped(thread)?, c::SIGTRAP | c::PTRACE_EVENT_EXIT << 8);
+        traced.kill(c::SIGKILL)?;
+        // Its first thread may stand once more; the other's end is told too, in any order.
+        let mut ends = Vec::new();
+        loop {
+            let mut status = 0i32;
+            let Ok(one) = sys!(wait4, -1, &mut status, c::__WALL, 0) else { break };
+            match c::WIFSTOPPED(status) {
+                true => request(c::PTRACE_CONT, crate::kit::int(one), 0)?,
+                false => ends.push((crate::kit::int(one), status)),
+            }
+        }
+        assert!(ends.contains(&(traced.pid, c::SIGKILL)), "{ends:?}");
+    }
     fn kill_ends_a_tracee_that_stands() {
         for kills in [0, 1] {
             let traced = tracee(|| Ok(()))?;

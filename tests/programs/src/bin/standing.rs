@@ -68,6 +68,7 @@ fn config() -> Config {
         is_init: true,
         nice: 0,
         limits: Vec::new(),
+        descriptors: 1024,
         mounts: vec![
             mount("/", MountSource::Host { export: 0, overlay: true, watched: true, mappable: true }),
             mount("/proc", MountSource::Proc),

@@ -57,12 +57,15 @@ fn stand(task: &Task, mut stop: Stop) -> Option<Resumed> {
 
 fn wait_for_tracer(task: &Task, code: i32) {
     let trace = &task.trace;
-    let is_killed = || task.process.pending.set().union(task.signals.pending.set()).has(SIGKILL);
-    // At its end a thread stands though it must exit.
+    let process = &task.process;
+    let is_process_ending = || process.exit_status().is_some() || process.is_executing.load(Ordering::SeqCst);
+    // At its end a thread stands though it must exit; one that ends alone, until the others are to end as well.
     let is_ending = code >> 8 == Event::Exit as i32;
+    let ends_alone = is_ending && !is_process_ending();
+    let must_go = || if is_ending { ends_alone && is_process_ending() } else { task.must_exit() };
     let is_over = || {
         let told = trace.state.lock().stop.as_ref().is_none_or(|stop| stop.goes_on.is_some());
-        (told || is_killed() || task.must_exit() && !is_ending).then_some(())
+        (told || task.is_killed() || must_go()).then_some(())
     };
     while wait_until(&[&trace.resumed], None, is_over).is_err() {
         machine::cpu::current().clear_pending();
@@ -130,7 +133,8 @@ pub fn signal_stop(task: &Task, info: SigInfo) -> Option<SigInfo> {
     if resumed.signal == 0 {
         return None;
     }
-    let info = if resumed.signal == info.signal {
+    // The tracer may have written another number into what it was told.
+    let info = if resumed.signal == resumed.info.signal {
         resumed.info
     } else {
         SigInfo { signal: resumed.signal, code: SI_USER, pid: task.process.parent(), ..SigInfo::default() }

@@ -1,5 +1,6 @@
 //! Whom a process traces: how tracing begins and ends, and what wait(2) finds.
 
+use super::super::creds::CAP_SYS_PTRACE;
 use super::super::fork::CloneFlags;
 use super::super::inspect::{self, Identity};
 use super::super::task::{Pid, Task};
@@ -71,11 +72,17 @@ fn end(task: &Task, signal: i32) {
 pub fn attach(tracer: &Task, task: &Arc<Task>, seize: Option<Options>) -> Result<()> {
     let own = &tracer.process;
     let is_own = Arc::ptr_eq(own, &task.process);
-    if is_own || !inspect::is_allowed(tracer, &task.process, Identity::Real) || task.ended.load(Ordering::SeqCst) {
+    let may = || inspect::is_allowed(tracer, &task.process, Identity::Real) && !task.ended.load(Ordering::SeqCst);
+    if is_own || !may() {
         return Err(Errno::EPERM);
     }
-    let is_seized = seize.is_some();
-    begin(own, task, State { is_seized, options: seize.unwrap_or_default(), ..State::default() })?;
+    let (is_seized, is_capable) = (seize.is_some(), tracer.creds().has(CAP_SYS_PTRACE));
+    begin(own, task, State { is_seized, is_capable, options: seize.unwrap_or_default(), ..State::default() })?;
+    if !may() {
+        // It has ended meanwhile, or taken another's rights, before it could see that it is traced.
+        own.stop_tracing(task, 0);
+        return Err(Errno::EPERM);
+    }
     if !is_seized {
         send_task(task, SigInfo { signal: SIGSTOP, pid: own.pid, ..SigInfo::default() });
     }
@@ -94,7 +101,12 @@ pub fn attach(tracer: &Task, task: &Arc<Task>, seize: Option<Options>) -> Result
 pub fn trace_me(task: &Task) -> Result<()> {
     let own = tree::task(task.tid()).ok_or(Errno::ESRCH)?;
     let parent = tree::process(task.process.parent()).ok_or(Errno::EPERM)?;
-    begin(&parent, &own, State::default())
+    let parents = parent.tasks().first().map(|first| first.creds()).ok_or(Errno::EPERM)?;
+    let is_capable = parents.has(CAP_SYS_PTRACE);
+    if !is_capable && task.creds().permitted & !parents.permitted != 0 {
+        return Err(Errno::EPERM);
+    }
+    begin(&parent, &own, State { is_capable, ..State::default() })
 }
 
 /// A child is about to start: it is traced as its maker is, where the tracer wants to know of it. The event to tell.
@@ -103,8 +115,8 @@ pub fn follow(task: &Task, child: &Arc<Task>, flags: CloneFlags, exit_signal: i3
         return None;
     }
     let (tracer, inherited) = {
-        let state = task.trace.state.lock();
-        (state.tracer, State { is_seized: state.is_seized, options: state.options, ..State::default() })
+        let State { tracer, is_seized, is_capable, options, .. } = *task.trace.state.lock();
+        (tracer, State { is_seized, is_capable, options, ..State::default() })
     };
     let event = match exit_signal {
         _ if flags.contains(CloneFlags::UNTRACED) => None,
