@@ -32,7 +32,11 @@ impl<'a> Names<'a> {
             offset.checked_sub(text.offset).is_some_and(|distance| distance < text.bytes.len() as u64)
         };
         let text = self.elf.text().find(holds)?;
-        let vaddr = text.vaddr.checked_add(offset - text.offset)?;
+        self.at_vaddr(text.vaddr.checked_add(offset - text.offset)?)
+    }
+
+    /// The name of the function whose code is to lie at `vaddr`.
+    pub fn at_vaddr(&self, vaddr: u64) -> Option<&'a str> {
         let covering = self.functions.covering(vaddr);
         let by_table = covering.iter().find(|function| function.source == Source::Pclntab);
         let function = by_table.or(covering.first());

@@ -98,7 +98,7 @@ fn script(data: &Path) -> Result<String> {
 /// Where a sample fell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place<'a> {
-    /// In the LibOS, so far from its base.
+    /// In the LibOS, so far from its base: where the image says, which need not be so far in its file.
     Libos(u64),
     /// In a function of the host's kernel.
     Kernel(&'a str),
@@ -122,7 +122,7 @@ fn name(samples: &Samples<'_>, libos: &[u8]) -> Stacks {
     let libos = functions(libos);
     for (place, &count) in samples {
         let stack = match *place {
-            Place::Libos(offset) => format!("libos;{}", function(&libos, offset).unwrap_or_else(|| "?".to_owned())),
+            Place::Libos(offset) => format!("libos;{}", at_vaddr(&libos, offset).unwrap_or_else(|| "?".to_owned())),
             Place::Kernel(symbol) => format!("host kernel;{symbol}"),
             Place::Supervisor(symbol) => format!("supervisor;{symbol}"),
             Place::Guest(address) => format!("guest;{address:#x}"),
@@ -151,6 +151,10 @@ fn functions(file: &[u8]) -> Option<Names<'_>> {
 
 fn function(names: &Option<Names<'_>>, offset: u64) -> Option<String> {
     names.as_ref()?.at(offset).map(demangled)
+}
+
+fn at_vaddr(names: &Option<Names<'_>>, vaddr: u64) -> Option<String> {
+    names.as_ref()?.at_vaddr(vaddr).map(demangled)
 }
 
 /// A function's name as its source has it, without the hash that tells versions apart.

@@ -186,12 +186,12 @@ cases! { ptrace;
     fn call_is_left_out() {
         let words = shared()?;
         let traced = tracee(|| {
-            assert_errno(sys!(getpgid, 0), c::EPERM);
+            assert_errno(sys!(kill, pid()?, 0), c::EPERM);
             words[0].store(1, SeqCst);
             Ok(())
         })?;
         request(c::PTRACE_SETOPTIONS, traced.pid, c::PTRACE_O_TRACESYSGOOD as usize)?;
-        let mut begun = until_call(traced.pid, c::SYS_getpgid)?;
+        let mut begun = until_call(traced.pid, c::SYS_kill)?;
         begun.orig_rax = u64::MAX;
         begun.rax = (-i64::from(c::EPERM)).cast_unsigned();
         set_registers(traced.pid, &begun)?;
