@@ -56,7 +56,8 @@ fn record(data: &Path, words: usize) -> Result<(u32, u8)> {
     let mut perf = Command::new("setpriv");
     // Mappings of data tell which file a patched image stands for.
     perf.args(["--pdeathsig", "TERM", "perf", "record", "--quiet", "--data", "--all-cpus", "--event=cpu-clock"]);
-    perf.args(["--freq", RATE, "--output"]).arg(data).arg("--").arg(own);
+    // Nor is what was sampled kept in the caller's home.
+    perf.args(["--no-buildid-cache", "--freq", RATE, "--output"]).arg(data).arg("--").arg(own);
     perf.args(unprofiled(std::env::args_os().skip(1), words));
     let mut perf = perf.spawn().context("cannot run setpriv, which starts perf")?;
     if let Ok(pid) = i32::try_from(perf.id()) {

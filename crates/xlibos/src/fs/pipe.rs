@@ -475,8 +475,8 @@ mod tests {
         let (_reader, writer) = new_pair(OpenFlags::NONBLOCK);
         let Some(pipe) = pipe_of(&writer) else { panic!("no pipe") };
         assert_eq!(pipe.set_capacity(1), Ok(4096));
-        assert_eq!(pipe.set_capacity(100_000), Ok(131_072));
         assert_eq!(pipe.set_capacity(0), Ok(4096));
+        assert_eq!(pipe.set_capacity(100_000), Ok(131_072));
         assert_eq!(pipe.set_capacity(8 << 20), Err(Errno::EPERM));
         assert_eq!(write(&writer, &vec![1; 200_000]), Ok(131_072));
         assert_eq!(pipe.set_capacity(4096), Err(Errno::EBUSY));
