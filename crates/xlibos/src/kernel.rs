@@ -76,7 +76,7 @@ pub fn watches_calls() -> bool {
 }
 
 /// Whether `--strace` tells.
-pub(crate) fn is_traced() -> bool {
+pub(crate) fn is_straced() -> bool {
     COUNTING.load(Ordering::Relaxed) & TRACE != 0
 }
 
@@ -211,12 +211,12 @@ fn serve_watched(cpu: &'static Cpu, task: &'static Task, row: Option<&'static Ro
     // The call may replace the frame.
     let frame = *cpu.frame();
     let (number, arguments) = (frame.orig_rax, frame.arguments());
-    if is_counting() || is_traced() {
+    if is_counting() || is_straced() {
         stats::collect_host_calls(cpu, OUTSIDE_CALLS);
         stats::count_guest_call(number, row.is_some_and(|row| row.handler.is_some()));
         stats::count_site(cpu, task);
     }
-    let line = is_traced().then(|| crate::syscall::trace::enter(task, number, row, &arguments));
+    let line = is_straced().then(|| crate::syscall::trace::enter(task, number, row, &arguments));
     let short_of = row.filter(|_| machine::heap::is_short());
     let refused = short_of.and_then(|row| crate::syscall::shortage::errno_of(row, &arguments));
     let result = refused.map_or_else(|| serve(task, row, &frame), Err);
@@ -511,7 +511,7 @@ fn spawn_waiting(task: Arc<Task>) {
 /// exec of a vfork child: the calling host process ends, a fresh one loads the program.
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
-    if is_traced() {
+    if is_straced() {
         // The call does not return, and its arguments lie in the memory that is given back.
         let (frame, row) = (old.frame(), row_of(old.frame()));
         let arguments = frame.arguments();

@@ -44,7 +44,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
     super::ptrace::about_to_end(task);
-    if crate::kernel::is_traced() {
+    if crate::kernel::is_straced() {
         crate::syscall::trace::ended(task, process.exit_status().unwrap_or(0));
     }
     task.ended.store(true, Ordering::SeqCst);

@@ -157,6 +157,7 @@ fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option
         let pids = process.links().children.clone();
         pids.iter().filter_map(|&pid| tree.process(pid)).collect()
     };
+    let has_tracees = crate::kernel::watches_calls();
     let mut any = false;
     for child in &children {
         if !is_meant(child, which, own_group) || !matches_clone(child, options) {
@@ -172,7 +173,7 @@ fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option
             }
             return Ok(Some(Found { pid: child.pid, change: Change::Ended(status), usage }));
         }
-        if tree.task(child.pid).is_some_and(|leader| leader.trace.tracer() == process.pid) {
+        if has_tracees && tree.task(child.pid).is_some_and(|leader| leader.trace.tracer() == process.pid) {
             continue;
         }
         let stopped = options.contains(Options::STOPPED);

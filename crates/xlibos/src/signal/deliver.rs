@@ -56,7 +56,7 @@ pub fn deliver_all(task: &Task, done: usize) -> Outcome {
         }
         let info = if task.trace.is_on() { ptrace::signal_stop(task, info) } else { Some(info) };
         let Some(info) = info else { continue };
-        if crate::kernel::is_traced() {
+        if crate::kernel::is_straced() {
             crate::syscall::trace::signal(task, &info);
         }
         let action = task.process.actions_at(&pin()).get(info.signal);

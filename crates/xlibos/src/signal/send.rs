@@ -115,8 +115,10 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
     // A blocked signal is queued even where it would be ignored: it may be waited for.
     let pin = machine::epoch::pin();
     let actions = process.actions_at(&pin);
-    let is_traced = process.tasks().iter().any(|task| task.trace.is_on());
-    if is_traced || actions.catches(signal) || process.tasks().iter().all(|task| task.signals.blocks_or_did(signal)) {
+    if actions.catches(signal)
+        || crate::kernel::watches_calls() && process.tasks().iter().any(|task| task.trace.is_on())
+        || process.tasks().iter().all(|task| task.signals.blocks_or_did(signal))
+    {
         return true;
     }
     let is_init = process.pid == 1 && crate::kernel::has_init();

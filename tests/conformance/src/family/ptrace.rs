@@ -53,6 +53,24 @@ fn message(pid: i32) -> Result<u64> {
     Ok(message)
 }
 
+/// The task that the tracee makes as it goes on, which stands; the tracee goes on behind its `event`.
+#[track_caller]
+fn followed(pid: i32, event: i32) -> Result<i32> {
+    request(c::PTRACE_CONT, pid, 0)?;
+    assert_eq!(stopped(pid)?, c::SIGTRAP | event << 8);
+    let made = crate::kit::int(message(pid)?.cast_signed());
+    assert_eq!(stopped(made)?, c::SIGSTOP);
+    request(c::PTRACE_CONT, pid, 0)?;
+    Ok(made)
+}
+
+/// Lets the tracee go on, and passes its verdict on.
+#[track_caller]
+fn ends_well(traced: &Child) -> Case {
+    request(c::PTRACE_CONT, traced.pid, 0)?;
+    traced.succeeds()
+}
+
 /// Goes on to the next stop of a call, through signals that are let through.
 fn next_call(pid: i32) -> Result<()> {
     request(c::PTRACE_SYSCALL, pid, 0)?;
@@ -126,8 +144,7 @@ cases! { ptrace;
         assert_eq!(stopped(traced.pid)?, c::SIGSTOP);
         // No signal is on its way while the process is stopped.
         assert_errno(siginfo(traced.pid).map(drop), c::EINVAL);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn attach_stops_and_detach_lets_go() {
         let gate = Gate::new()?;
@@ -157,8 +174,7 @@ cases! { ptrace;
         assert_errno(sys!(ptrace, c::PTRACE_PEEKDATA, traced.pid, 8, &mut seen), c::EIO);
         assert_errno(sys!(ptrace, c::PTRACE_POKEDATA, traced.pid, 8, 0), c::EIO);
         assert_errno(sys!(ptrace, c::PTRACE_PEEKDATA, traced.pid, word, 8), c::EFAULT);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn calls_stand_at_both_ends() {
         let traced = tracee(|| {
@@ -180,8 +196,7 @@ cases! { ptrace;
         let mut ended = registers(traced.pid)?;
         ended.rax = 4711;
         set_registers(traced.pid, &ended)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn call_is_left_out() {
         let words = shared()?;
@@ -195,8 +210,7 @@ cases! { ptrace;
         begun.orig_rax = u64::MAX;
         begun.rax = (-i64::from(c::EPERM)).cast_unsigned();
         set_registers(traced.pid, &begun)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
         assert_eq!(words[0].load(SeqCst), 1);
     }
     fn call_information() {
@@ -214,8 +228,7 @@ cases! { ptrace;
         assert_eq!(info[0] as u8, 2);
         assert_eq!(info[3].cast_signed(), -i64::from(c::EBADF));
         assert_eq!(info[4] as u8, 1);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn interrupted_call_is_shown_and_begins_again() {
         let ends = pipe(0)?;
@@ -247,11 +260,7 @@ cases! { ptrace;
         let traced = tracee(|| child(|| Ok(()))?.succeeds())?;
         let options = c::PTRACE_O_TRACEFORK | c::PTRACE_O_TRACECLONE | c::PTRACE_O_TRACEVFORK;
         request(c::PTRACE_SETOPTIONS, traced.pid, options as usize)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_FORK << 8);
-        let second = crate::kit::int(message(traced.pid)?.cast_signed());
-        assert_eq!(stopped(second)?, c::SIGSTOP);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
+        let second = followed(traced.pid, c::PTRACE_EVENT_FORK)?;
         request(c::PTRACE_CONT, second, 0)?;
         // The tracer hears of its end first.
         assert_eq!(wait(second, c::__WALL)?, 0);
@@ -265,19 +274,14 @@ cases! { ptrace;
             Ok(())
         })?;
         request(c::PTRACE_SETOPTIONS, traced.pid, (c::PTRACE_O_TRACECLONE | c::PTRACE_O_TRACEEXIT) as usize)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_CLONE << 8);
-        let thread = crate::kit::int(message(traced.pid)?.cast_signed());
-        assert_eq!(stopped(thread)?, c::SIGSTOP);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
+        let thread = followed(traced.pid, c::PTRACE_EVENT_CLONE)?;
         request(c::PTRACE_CONT, thread, 0)?;
         assert_eq!(stopped(thread)?, c::SIGTRAP | c::PTRACE_EVENT_EXIT << 8);
         request(c::PTRACE_CONT, thread, 0)?;
         assert_eq!(wait(thread, c::__WALL)?, 0);
         assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_EXIT << 8);
         assert_eq!(message(traced.pid)?, 0);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn exec_is_told_by_an_event_or_a_signal() {
         for (option, told) in [(0, c::SIGTRAP), (c::PTRACE_O_TRACEEXEC, c::SIGTRAP | c::PTRACE_EVENT_EXEC << 8)] {
@@ -301,11 +305,7 @@ cases! { ptrace;
             Ok(())
         })?;
         request(c::PTRACE_SETOPTIONS, traced.pid, (c::PTRACE_O_TRACEVFORK | c::PTRACE_O_TRACEVFORKDONE) as usize)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_VFORK << 8);
-        let second = crate::kit::int(message(traced.pid)?.cast_signed());
-        assert_eq!(stopped(second)?, c::SIGSTOP);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
+        let second = followed(traced.pid, c::PTRACE_EVENT_VFORK)?;
         request(c::PTRACE_DETACH, second, 0)?;
         loop {
             match stopped(traced.pid)? {
@@ -354,8 +354,7 @@ cases! { ptrace;
             assert_eq!(now.eflags & 0x100, 0);
             at = now.rip;
         }
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn breakpoint_in_text() {
         let traced = tracee(|| {
@@ -374,8 +373,7 @@ cases! { ptrace;
         sys!(ptrace, c::PTRACE_POKETEXT, traced.pid, place, text as usize)?;
         here.rip = place as u64;
         set_registers(traced.pid, &here)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn floating_point_registers() {
         let traced = tracee(|| {
@@ -398,8 +396,7 @@ cases! { ptrace;
         assert!(vector[1] >= 576);
         assert_eq!(all[(160 + 15 * 16) / 8], 0x1122_3344_5566_7788);
         sys!(ptrace, c::PTRACE_SETREGSET, traced.pid, 0x202, &mut vector)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn register_sets_have_lengths() {
         let traced = tracee(|| Ok(()))?;
@@ -422,8 +419,7 @@ cases! { ptrace;
         let mut bad = registers(traced.pid)?;
         bad.fs_base = u64::MAX - 8;
         assert_errno(set_registers(traced.pid, &bad), c::EIO);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn masks_and_queued_signals() {
         let traced = tracee(|| Ok(()))?;
@@ -441,8 +437,7 @@ cases! { ptrace;
         assert_eq!(queued.si_signo, c::SIGUSR1);
         let wrong = [0u64, 2 | 5 << 32];
         assert_errno(sys!(ptrace, c::PTRACE_PEEKSIGINFO, traced.pid, &wrong, &mut queued), c::EINVAL);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
     }
     fn signal_information_is_replaced() {
         let traced = tracee(|| {
@@ -497,11 +492,7 @@ cases! { ptrace;
             loop { sys!(pause).ok(); }
         })?;
         request(c::PTRACE_SETOPTIONS, traced.pid, (c::PTRACE_O_TRACECLONE | c::PTRACE_O_TRACEEXIT) as usize)?;
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        assert_eq!(stopped(traced.pid)?, c::SIGTRAP | c::PTRACE_EVENT_CLONE << 8);
-        let thread = crate::kit::int(message(traced.pid)?.cast_signed());
-        assert_eq!(stopped(thread)?, c::SIGSTOP);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
+        let thread = followed(traced.pid, c::PTRACE_EVENT_CLONE)?;
         request(c::PTRACE_CONT, thread, 0)?;
         assert_eq!(stopped(thread)?, c::SIGTRAP | c::PTRACE_EVENT_EXIT << 8);
         traced.kill(c::SIGKILL)?;
@@ -583,8 +574,7 @@ cases! { ptrace;
             Ok(())
         })?;
         assert_errno(request(c::PTRACE_INTERRUPT, traced.pid, 0), c::EIO);
-        request(c::PTRACE_CONT, traced.pid, 0)?;
-        traced.succeeds()?;
+        ends_well(&traced)?;
         request(c::PTRACE_DETACH, other.pid, 0)?;
         gate.open()?;
         other.succeeds()?;
