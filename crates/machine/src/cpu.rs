@@ -113,6 +113,8 @@ pub struct Cpu {
     pinned_at: AtomicU64,
     /// How many pins it has.
     pub(crate) pin_depth: Cell<u32>,
+    /// Whether the thread attempts a call: see [`crate::leaf`].
+    pub(crate) attempts: Cell<bool>,
     /// Whom the thread wakes before it sleeps: see [`crate::hand_over`].
     pub(crate) hand_over: HandOver,
     /// Memory that the thread keeps for itself.
@@ -410,6 +412,7 @@ impl Cpu {
             in_use: AtomicBool::new(true),
             pinned_at: AtomicU64::new(0),
             pin_depth: Cell::new(0),
+            attempts: Cell::new(false),
             hand_over: HandOver::new(),
         }
     }
@@ -613,6 +616,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
     cpu.pin_depth.set(0);
+    cpu.attempts.set(false);
     cpu.hand_over.reset();
     cpu.awaits.store(0, Ordering::Relaxed);
     forget_guest(cpu, index);

@@ -13,7 +13,7 @@
 
 use crate::cpu::{Cpu, EXIT_CALL};
 use crate::frame::TrapFrame;
-use crate::leaf::LIMIT;
+use crate::leaf::{AGAIN, LIMIT};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -149,9 +149,12 @@ xlibos_syscall_entry:
     mov rcx, [rcx + rax * 8]
     test rcx, rcx
     jz 2f
+    mov [r11 + {orig}], rax
     cld
     mov rdi, r11
     call rcx
+    cmp rax, {again}
+    je 3f
 
     .global xlibos_leaf_check
 xlibos_leaf_check:
@@ -178,6 +181,12 @@ xlibos_leaf_pending:
     mov qword ptr [r11 + {orig}], -1
     SAVE_KEPT
     jmp xlibos_exit_check
+
+    // An attempt would have to wait.
+3:
+    mov r11, gs:[{this}]
+    mov rax, [r11 + {orig}]
+    jmp 2f
 
     // Handlers send calls here: GS is ours.
     .global xlibos_trapped_entry
@@ -474,6 +483,7 @@ xlibos_initial_xstate:
     rflags = const FRAME + offset_of!(TrapFrame, rflags),
     orig = const FRAME + offset_of!(TrapFrame, orig_rax),
     leaf_limit = sym LIMIT,
+    again = const AGAIN.cast_signed(),
     this = const offset_of!(Cpu, this),
     stack_top = const offset_of!(Cpu, stack_top),
     pending = const offset_of!(Cpu, pending),

@@ -56,6 +56,12 @@ impl Errno {
         self.0
     }
 
+    /// Whether it is one of those that say that a call was interrupted.
+    #[must_use]
+    pub fn is_interruption(self) -> bool {
+        matches!(self, Errno::INTERRUPTED | Errno::INTERRUPTED_UNTOLD | Errno::INTERRUPTED_TIMED)
+    }
+
     /// The value that a system call returns for it.
     #[must_use]
     pub fn as_return(self) -> u64 {

@@ -5,7 +5,7 @@
 
 use crate::cpu;
 use crate::errno::{Errno, Result};
-use crate::hand_over;
+use crate::{futex, hand_over};
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -607,23 +607,29 @@ pub fn futex_guest(word: u64, op: u32, val: u32, timeout: FutexArg, word2: u64, 
     };
     let args = [word, u64::from(op), u64::from(val), fourth, word2, u64::from(val3)];
     // SAFETY: the words are guest memory, the timeout is a live local.
-    check(unsafe { futex_call(word, op & FUTEX_COMMAND, args) })
+    check(unsafe { futex_call(word, op, args) })
 }
 
 /// Makes the call of [`futex_guest`].
 ///
 /// # Safety
 /// As [`raw`].
-unsafe fn futex_call(word: u64, command: u32, args: [u64; 6]) -> u64 {
-    if matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET) {
-        hand_over::sleeps_at(word);
-        // SAFETY: by the caller's promise.
-        let ret = unsafe { raw_sleeping(nr::FUTEX, args) };
-        hand_over::slept_at();
-        return ret;
-    }
-    if matches!(command, FUTEX_WAKE | FUTEX_WAKE_BITSET) {
-        hand_over::wakes_at(word);
+unsafe fn futex_call(word: u64, op: u32, args: [u64; 6]) -> u64 {
+    // The host tells what is wrong with others.
+    let is_counted = op & !FUTEX_COMMAND == FUTEX_PRIVATE && word.is_multiple_of(4);
+    match op & FUTEX_COMMAND {
+        FUTEX_WAIT | FUTEX_WAIT_BITSET => {
+            let _waiter = (op & FUTEX_PRIVATE != 0).then(|| futex::Waiter::at(word));
+            hand_over::sleeps_at(word);
+            // SAFETY: by the caller's promise.
+            let ret = unsafe { raw_sleeping(nr::FUTEX, args) };
+            hand_over::slept_at();
+            return ret;
+        }
+        FUTEX_WAKE if is_counted && !futex::may_sleep_at(word) => return 0,
+        FUTEX_WAKE | FUTEX_WAKE_BITSET => hand_over::wakes_at(word),
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE if op & FUTEX_PRIVATE != 0 => futex::moves_to(args[4]),
+        _ => {}
     }
     // Only waits sleep: a wake that is not made because something is pending would be lost.
     // SAFETY: by the caller's promise.
@@ -633,6 +639,9 @@ unsafe fn futex_call(word: u64, command: u32, args: [u64; 6]) -> u64 {
 const FUTEX_COMMAND: u32 = 0x7f;
 const FUTEX_WAIT: u32 = 0;
 const FUTEX_WAKE: u32 = 1;
+const FUTEX_REQUEUE: u32 = 3;
+const FUTEX_CMP_REQUEUE: u32 = 4;
+const FUTEX_PRIVATE: u32 = 128;
 const FUTEX_WAIT_BITSET: u32 = 9;
 const FUTEX_WAKE_BITSET: u32 = 10;
 

@@ -1,4 +1,6 @@
 //! Leaves: calls that never sleep. The entry serves them without a whole frame ([`crate::frame`]).
+//!
+//! A call that seldom waits is attempted as a leaf: where it would have to, it begins again with a whole frame.
 
 use crate::cpu::Cpu;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +8,28 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Serves a leaf and answers what goes to rax. It never sleeps, takes no lock that is held for long and no memory, makes no
 /// thread, and of the frame reads the arguments alone.
 pub type Leaf = extern "C" fn(cpu: &'static Cpu) -> u64;
+
+/// What a leaf answers whose call is to begin again with a whole frame. No call answers that.
+pub const AGAIN: u64 = -4096_i64 as u64;
+
+impl Cpu {
+    /// Serves a call that must not wait now.
+    #[inline]
+    pub fn attempt<R>(&self, serve: impl FnOnce() -> R) -> R {
+        self.attempts.set(true);
+        let served = serve();
+        self.attempts.set(false);
+        served
+    }
+
+    /// Whether the call that the thread serves is an attempt: who would wait, or do what a second one does again, ends it as if
+    /// it had been interrupted.
+    #[inline]
+    #[must_use]
+    pub fn is_attempt(&self) -> bool {
+        self.attempts.get()
+    }
+}
 
 /// How many numbers of calls the image's table of leaves, `kernel_leaves`, covers.
 pub const NUMBERS: usize = 470;

@@ -16,6 +16,7 @@ pub mod errno;
 pub mod frame;
 #[cfg(any(target_os = "none", test))]
 mod free_blocks;
+mod futex;
 pub mod guest;
 pub mod hand_over;
 pub mod host;

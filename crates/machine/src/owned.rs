@@ -4,6 +4,7 @@
 use crate::cpu;
 use crate::sync::Mutex;
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// No owner yet: the value may be claimed.
@@ -26,12 +27,27 @@ pub struct Owned<T> {
 // else happens below the lock.
 unsafe impl<T: Send + Sync> Sync for Owned<T> {}
 
-/// Ends a look.
-struct Look<'a>(&'a AtomicU32);
+/// A look of the owner's: the value stays as it is while this lives.
+#[derive(Debug)]
+pub struct Look<'a, T> {
+    value: &'a T,
+    looks: &'a AtomicU32,
+    not_send: PhantomData<*const ()>,
+}
 
-impl Drop for Look<'_> {
+impl<T> core::ops::Deref for Look<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> Drop for Look<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.looks.store(self.looks.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
 
@@ -84,21 +100,21 @@ impl<T> Owned<T> {
 
     /// Looks at the value without a lock, as its owner; None for other threads. It cannot be changed from within.
     #[inline]
-    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+    pub fn look(&self) -> Option<Look<'_, T>> {
         if self.owner.load(Ordering::Acquire) != cpu::current().identity() {
             return None;
         }
         self.looks.store(self.looks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let _look = Look(&self.looks);
         // SAFETY: only the calling thread changes the value, and not before the look ends.
-        Some(look(unsafe { &*self.value.get() }))
+        let value = unsafe { &*self.value.get() };
+        Some(Look { value, looks: &self.looks, not_send: PhantomData })
     }
 
     /// Reads the value.
     #[inline]
     pub fn read<R>(&self, read: impl Fn(&T) -> R) -> R {
-        if let Some(result) = self.look(&read) {
-            return result;
+        if let Some(look) = self.look() {
+            return read(&look);
         }
         let _locked = self.lock.lock();
         // SAFETY: all changes are made below the lock.
@@ -125,17 +141,19 @@ mod tests {
     #[test]
     fn only_the_owner_looks_without_the_lock() {
         let value = Arc::new(Owned::new(1));
-        assert_eq!(value.look(|v| *v), None);
+        assert_eq!(value.look().map(|v| *v), None);
         value.claim();
         value.change(|v| *v = 2);
-        assert_eq!(value.look(|v| *v), Some(2));
+        assert_eq!(value.look().map(|v| *v), Some(2));
         let other = Arc::clone(&value);
         assert!(
-            std::thread::spawn(move || assert_eq!((other.look(|v| *v), other.read(|v| *v)), (None, 2))).join().is_ok()
+            std::thread::spawn(move || assert_eq!((other.look().map(|v| *v), other.read(|v| *v)), (None, 2)))
+                .join()
+                .is_ok()
         );
         value.share();
         value.claim();
-        assert_eq!((value.look(|v| *v), value.read(|v| *v)), (None, 2));
+        assert_eq!((value.look().map(|v| *v), value.read(|v| *v)), (None, 2));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Sink<'a> {
 
 #[derive(Debug)]
 enum Target<'a> {
-    Guest(GuestCursor),
+    Guest(GuestCursor<'a>),
     Kernel(&'a mut [u8]),
 }
 
@@ -32,66 +32,80 @@ pub struct Source<'a> {
 
 #[derive(Debug)]
 enum Origin<'a> {
-    Guest(GuestCursor),
+    Guest(GuestCursor<'a>),
     Kernel(&'a [u8]),
 }
 
-/// A position in a list of guest buffers. One buffer needs no allocation.
+/// A position in a list of guest buffers.
 #[derive(Clone, Debug)]
-struct GuestCursor {
+struct GuestCursor<'a> {
+    /// What is left of the buffer that it is in; empty only at the end.
     current: IoVec,
-    rest: Vec<IoVec>,
+    /// Those behind that one.
+    rest: &'a [IoVec],
+    /// Bytes of all of them up to the transfer's end, which may lie before the last one's.
+    left: u64,
 }
 
-impl GuestCursor {
-    fn one(addr: u64, len: u64) -> GuestCursor {
-        GuestCursor { current: IoVec { base: addr, len: len.min(MAX_TRANSFER) }, rest: Vec::new() }
+impl<'a> GuestCursor<'a> {
+    #[inline]
+    fn one(addr: u64, len: u64) -> GuestCursor<'static> {
+        let len = len.min(MAX_TRANSFER);
+        GuestCursor { current: IoVec { base: addr, len }, rest: &[], left: len }
     }
 
-    /// `vectors` in order; empty ones are dropped.
-    fn many(vectors: &[IoVec]) -> GuestCursor {
-        let mut rest: Vec<IoVec> = vectors.iter().rev().filter(|v| v.len > 0).copied().collect();
-        let current = rest.pop().unwrap_or(IoVec { base: 0, len: 0 });
-        GuestCursor { current, rest }
+    fn many(vectors: &'a [IoVec]) -> GuestCursor<'a> {
+        let left = vectors.iter().fold(0, |left: u64, vector| left.saturating_add(vector.len));
+        let mut cursor = GuestCursor { current: IoVec { base: 0, len: 0 }, rest: vectors, left };
+        cursor.enter(0);
+        cursor
     }
 
     fn remaining(&self) -> usize {
-        let total: u64 = self.current.len + self.rest.iter().map(|v| v.len).sum::<u64>();
-        usize::try_from(total).unwrap_or(usize::MAX)
+        usize::try_from(self.left).unwrap_or(usize::MAX)
     }
 
+    #[inline]
     fn advance(&mut self, count: u64) {
-        let mut left = count;
-        while left >= self.current.len {
-            left -= self.current.len;
-            match self.rest.pop() {
-                Some(next) => self.current = next,
-                None => {
-                    self.current.len = 0;
-                    return;
-                }
-            }
+        let count = count.min(self.left);
+        self.left -= count;
+        if count < self.current.len {
+            self.current.base += count;
+            self.current.len -= count;
+        } else {
+            self.enter(count - self.current.len);
         }
-        self.current.base += left;
-        self.current.len -= left;
+    }
+
+    /// Goes to a place behind the buffer that it is in.
+    fn enter(&mut self, mut behind: u64) {
+        self.current.len = 0;
+        while let Some((next, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            if behind < next.len {
+                let len = (next.len - behind).min(self.left);
+                self.current = IoVec { base: next.base + behind, len };
+                return;
+            }
+            behind -= next.len;
+        }
     }
 
     fn limit(&mut self, max: u64) {
-        let mut left = max;
-        let mut vectors = self.vectors();
-        for vector in &mut vectors {
-            vector.len = vector.len.min(left);
-            left -= vector.len;
-        }
-        *self = GuestCursor::many(&vectors);
+        self.left = self.left.min(max);
+        self.current.len = self.current.len.min(max);
     }
 
     fn vectors(&self) -> Vec<IoVec> {
         let mut all = Vec::with_capacity(self.rest.len() + 1);
-        if self.current.len > 0 {
-            all.push(self.current);
+        let mut left = self.left;
+        for vector in core::iter::once(&self.current).chain(self.rest) {
+            let len = vector.len.min(left);
+            if len > 0 {
+                all.push(IoVec { base: vector.base, len });
+                left -= len;
+            }
         }
-        all.extend(self.rest.iter().rev().copied());
         all
     }
 }
@@ -105,7 +119,7 @@ impl<'a> Sink<'a> {
 
     /// Guest buffers, as readv(2) takes them.
     #[must_use]
-    pub fn guest_vectors(vectors: &[IoVec]) -> Sink<'static> {
+    pub fn guest_vectors(vectors: &'a [IoVec]) -> Sink<'a> {
         Sink { target: Target::Guest(GuestCursor::many(vectors)), done: 0 }
     }
 
@@ -134,7 +148,21 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// EFAULT where none of them could be written.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
+        match &mut self.target {
+            // Usually all goes to one buffer.
+            Target::Guest(cursor) if bytes.len() as u64 <= cursor.current.len => {
+                let count = guest::write_some(cursor.current.base, bytes)?;
+                cursor.advance(count as u64);
+                self.done += count;
+                Ok(count)
+            }
+            Target::Guest(_) | Target::Kernel(_) => self.put_pieces(bytes),
+        }
+    }
+
+    fn put_pieces(&mut self, bytes: &[u8]) -> Result<usize> {
         let mut written = 0;
         while written < bytes.len() && self.remaining() > 0 {
             let rest = bytes.get(written..).unwrap_or(&[]);
@@ -188,7 +216,7 @@ impl<'a> Sink<'a> {
     #[must_use]
     pub fn one_guest_buffer(&self) -> Option<IoVec> {
         match &self.target {
-            Target::Guest(cursor) if cursor.rest.is_empty() => Some(cursor.current),
+            Target::Guest(cursor) if cursor.current.len == cursor.left => Some(cursor.current),
             Target::Guest(_) | Target::Kernel(_) => None,
         }
     }
@@ -228,7 +256,7 @@ impl<'a> Source<'a> {
 
     /// Guest buffers, as writev(2) takes them.
     #[must_use]
-    pub fn guest_vectors(vectors: &[IoVec]) -> Source<'static> {
+    pub fn guest_vectors(vectors: &'a [IoVec]) -> Source<'a> {
         Source { origin: Origin::Guest(GuestCursor::many(vectors)), done: 0 }
     }
 
@@ -268,7 +296,20 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// EFAULT where none could be read.
+    #[inline]
     pub fn take(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match &mut self.origin {
+            Origin::Guest(cursor) if buffer.len() as u64 <= cursor.current.len => {
+                let count = guest::read_some(cursor.current.base, buffer)?;
+                cursor.advance(count as u64);
+                self.done += count;
+                Ok(count)
+            }
+            Origin::Guest(_) | Origin::Kernel(_) => self.take_pieces(buffer),
+        }
+    }
+
+    fn take_pieces(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut taken = 0;
         while taken < buffer.len() && self.remaining() > 0 {
             let free = buffer.get_mut(taken..).ok_or(Errno::EFAULT)?;
@@ -337,5 +378,87 @@ impl<'a> Source<'a> {
             cursor.advance(count as u64);
         }
         self.done += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sink, Source};
+    use crate::Errno;
+    use machine::host::IoVec;
+
+    /// Pieces of a buffer, as an iovec.
+    fn vectors(buffer: &mut [u8], pieces: &[(usize, usize)]) -> Vec<IoVec> {
+        let base = buffer.as_mut_ptr() as u64;
+        pieces.iter().map(|(at, len)| IoVec { base: base + *at as u64, len: *len as u64 }).collect()
+    }
+
+    #[test]
+    fn bytes_go_through_vectors_and_empty_ones() {
+        let mut buffer = [0; 16];
+        let pieces = vectors(&mut buffer, &[(0, 0), (8, 3), (0, 0), (0, 2), (12, 0)]);
+        let mut sink = Sink::guest_vectors(&pieces);
+        assert_eq!((sink.remaining(), sink.put(b"abcdefg"), sink.remaining(), sink.done()), (5, Ok(5), 0, 5));
+        assert_eq!((buffer.get(8..11), buffer.get(..3)), (Some(&b"abc"[..]), Some(&b"de\0"[..])));
+        let mut source = Source::guest_vectors(&pieces);
+        let mut taken = [0; 4];
+        assert_eq!((source.take(&mut taken), &taken), (Ok(4), b"abcd"));
+        assert_eq!((source.take(&mut taken), &taken), (Ok(1), b"ebcd"));
+    }
+
+    #[test]
+    fn a_limit_cuts_within_a_vector() {
+        let mut buffer = *b"0123456789abcdef";
+        let pieces = vectors(&mut buffer, &[(0, 4), (8, 4), (12, 4)]);
+        let mut source = Source::guest_vectors(&pieces);
+        source.limit(6);
+        let lens: Option<Vec<u64>> = source.guest_buffers().map(|all| all.iter().map(|vector| vector.len).collect());
+        assert_eq!(lens, Some(vec![4, 2]));
+        source.advance(3);
+        let mut taken = [0; 8];
+        assert_eq!((source.take(&mut taken), taken.get(..3)), (Ok(3), Some(&b"389"[..])));
+        assert_eq!(source.remaining(), 0);
+    }
+
+    #[test]
+    fn a_limit_cuts_the_vector_that_a_transfer_is_in() {
+        let mut buffer = *b"01234567";
+        let pieces = vectors(&mut buffer, &[(0, 4), (4, 4)]);
+        let mut source = Source::guest_vectors(&pieces);
+        source.advance(5);
+        source.limit(2);
+        let mut taken = [0; 8];
+        assert_eq!((source.take(&mut taken), taken.get(..2)), (Ok(2), Some(&b"56"[..])));
+    }
+
+    #[test]
+    fn a_look_ahead_takes_nothing() {
+        let mut buffer = *b"01234567";
+        let pieces = vectors(&mut buffer, &[(0, 2), (6, 2)]);
+        let mut source = Source::guest_vectors(&pieces);
+        let mut seen = [0; 4];
+        assert_eq!((source.peek(&mut seen), &seen), (Ok(()), b"0167"));
+        assert_eq!(source.peek(&mut [0; 5]), Err(Errno::EFAULT));
+        assert_eq!((source.take(&mut seen), &seen), (Ok(4), b"0167"));
+    }
+
+    #[test]
+    fn one_buffer_is_what_is_left_of_the_last() {
+        let mut buffer = [0; 8];
+        let pieces = vectors(&mut buffer, &[(0, 4), (4, 4), (0, 0)]);
+        let mut sink = Sink::guest_vectors(&pieces);
+        assert!(sink.one_guest_buffer().is_none());
+        sink.advance(5);
+        assert_eq!(sink.one_guest_buffer().map(|left| left.len), Some(3));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_a_fault_or_a_short_transfer() {
+        let mut buffer = [0; 4];
+        let mut pieces = vectors(&mut buffer, &[(0, 4)]);
+        pieces.push(IoVec { base: 16, len: 4 });
+        let mut sink = Sink::guest_vectors(&pieces);
+        assert_eq!(sink.put(b"abcdef"), Ok(4));
+        assert_eq!(sink.put(b"ef"), Err(Errno::EFAULT));
     }
 }

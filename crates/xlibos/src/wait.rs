@@ -234,6 +234,9 @@ fn wait_with<T>(
         return Ok(Some(value));
     }
     let cpu = machine::cpu::current();
+    if cpu.is_attempt() {
+        return Err(Errno::INTERRUPTED);
+    }
     let key = core::ptr::from_ref(cpu) as u64;
     machine::sync::clear_notification();
     let _registered = Registered { queues, key };

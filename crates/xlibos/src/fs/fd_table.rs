@@ -5,7 +5,7 @@ use crate::{Errno, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use machine::owned::Owned;
+use machine::owned::{Look, Owned};
 
 /// A descriptor number of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +83,21 @@ impl Slots {
     }
 }
 
+/// A descriptor table in its owner's hands, which does not change meanwhile.
+#[derive(Debug)]
+pub struct OwnFiles<'a>(Look<'a, Slots>);
+
+impl OwnFiles<'_> {
+    /// The file of a descriptor.
+    ///
+    /// # Errors
+    /// EBADF.
+    #[inline]
+    pub fn get(&self, fd: Fd) -> Result<&File> {
+        self.0.get(fd).map(|slot| &*slot.file)
+    }
+}
+
 /// A descriptor table. It shares no cache line with others: its owner notes each look.
 #[repr(align(64))]
 #[derive(Debug)]
@@ -138,10 +153,10 @@ impl FdTable {
         self.slots.read(|slots| slots.get(fd).map(&look))
     }
 
-    /// Does something with a file as the table's owner; None for others.
+    /// The table as it is for its owner; None for others.
     #[inline]
-    pub fn look<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> Option<Result<R>> {
-        self.slots.look(|slots| slots.get(fd).map(|slot| act(&slot.file)))
+    pub fn look(&self) -> Option<OwnFiles<'_>> {
+        self.slots.look().map(OwnFiles)
     }
 
     /// The calling thread is the only one that changes the table, while it lives and does not share it.

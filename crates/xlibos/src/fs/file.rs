@@ -689,9 +689,10 @@ impl File {
     /// The transfer's; INTERRUPTED.
     pub fn transfer<T>(&self, events: Events, nonblocking: bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let first = attempt();
-        let (Err(Errno::EAGAIN), false, Some(queue)) = (&first, nonblocking, self.ops.wait_queue()) else {
+        if nonblocking || !matches!(first, Err(Errno::EAGAIN)) {
             return first;
-        };
+        }
+        let Some(queue) = self.ops.wait_queue() else { return first };
         let limit = self.ops.time_limit(events);
         let waited = wait_at_most(&[queue], limit, || match attempt() {
             Err(Errno::EAGAIN) => None,

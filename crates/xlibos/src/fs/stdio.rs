@@ -109,6 +109,9 @@ impl HostStream {
 
     /// Does a transfer with the host's flags; `ready` says what allows one that the host cannot do without waiting.
     fn transfer(&self, file: &File, ready: Events, mut attempt: impl FnMut(u32) -> Result<usize>) -> Result<usize> {
+        if machine::cpu::current().is_attempt() {
+            return Err(Errno::INTERRUPTED);
+        }
         let must_not_wait = file.is_nonblocking() && self.kind != HostKind::File;
         let mut result = attempt(if must_not_wait { NOWAIT } else { 0 });
         if must_not_wait && result == Err(Errno::EOPNOTSUPP) {

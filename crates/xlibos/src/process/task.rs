@@ -286,7 +286,7 @@ impl Task {
     /// EBADF.
     #[inline]
     pub fn with_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
-        self.with_any_file(fd, |file| if file.is_place() { Err(Errno::EBADF) } else { Ok(act(file)) })?
+        self.with_any_file(fd, |file| (!file.is_place()).then(|| act(file)))?.ok_or(Errno::EBADF)
     }
 
     /// The same with what [`Task::any_file`] gives.
@@ -295,13 +295,12 @@ impl Task {
     /// EBADF.
     #[inline]
     pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
-        let mut act = Some(act);
-        let done = self.files.look(|files| files.look(fd, |file| act.take().map(|act| act(file))));
-        match (done.flatten(), act) {
-            (Some(result), None) => result?.ok_or(Errno::EBADF),
-            (_, Some(act)) => Ok(act(&*self.any_file(fd)?)),
-            (None, None) => Err(Errno::EBADF),
+        if let Some(files) = self.files.look()
+            && let Some(own) = files.look()
+        {
+            return own.get(fd).map(act);
         }
+        self.any_file(fd).map(|file| act(&file))
     }
 
     /// The calling thread runs the task from now on: what only that one changes is its own.

@@ -392,6 +392,9 @@ impl TaskSignals {
 /// The call's.
 pub fn with_mask<T>(task: &Task, mask: Option<SigSet>, call: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
     let Some(mask) = mask else { return call() };
+    if machine::cpu::current().is_attempt() {
+        return Err(crate::Errno::INTERRUPTED);
+    }
     task.signals.set_temporary_mask(mask);
     // The new mask's own mark would end every sleep: what there is to do is looked at right here.
     machine::cpu::current().clear_pending();

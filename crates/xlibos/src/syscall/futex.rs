@@ -26,6 +26,9 @@ const MATCH_ANY: u32 = u32::MAX;
 
 pub(super) fn futex(task: &Task, word: u64, op: u32, val: u32, timeout: u64, word2: u64, val3: u32) -> Result<u64> {
     let command = op & !(PRIVATE | CLOCK_REALTIME);
+    if machine::cpu::current().is_attempt() && !matches!(command, WAIT | WAIT_BITSET | WAKE | WAKE_BITSET) {
+        return Err(Errno::INTERRUPTED);
+    }
     match command {
         WAIT => wait(task, word, op, val, timeout, MATCH_ANY),
         WAIT_BITSET => wait(task, word, op, val, timeout, val3),
@@ -56,6 +59,10 @@ pub(super) fn futex(task: &Task, word: u64, op: u32, val: u32, timeout: u64, wor
 /// FUTEX_WAIT's timeout is relative, FUTEX_WAIT_BITSET's absolute. A relative one becomes absolute at once,
 /// so that an interrupted wait goes on to the same moment.
 fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> Result<u64> {
+    let is_attempt = machine::cpu::current().is_attempt();
+    if is_attempt && timeout != 0 {
+        return Err(Errno::INTERRUPTED);
+    }
     let private = op & PRIVATE;
     let is_relative = op & !(PRIVATE | CLOCK_REALTIME) == WAIT;
     let (clock, end) = match timeout {
@@ -63,6 +70,13 @@ fn wait(task: &Task, word: u64, op: u32, val: u32, timeout: u64, mask: u32) -> R
         at if is_relative => (0, Some(task.deadline_of(timespec_ns(guest::read_value(at)?)?))),
         at => (op & CLOCK_REALTIME, Some(timespec_ns(guest::read_value(at)?)?)),
     };
+    let is_changed = || guest::read_value::<u32>(word).is_ok_and(|seen| seen != val);
+    if mask != 0 && word.is_multiple_of(4) && is_changed() {
+        return Err(Errno::EAGAIN);
+    }
+    if is_attempt {
+        return Err(Errno::INTERRUPTED);
+    }
     let argument = end.map_or(FutexArg::None, until);
     match futex_guest(word, WAIT_BITSET | private | clock, val, argument, 0, mask) {
         // As Linux: only a wait without a timeout begins again after a handler.

@@ -46,7 +46,7 @@ mod usage;
 mod xattr;
 
 use crate::{Result, Task};
-use machine::leaf::Leaf;
+use machine::leaf::{AGAIN, Leaf};
 
 /// How much of a call there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,19 @@ fn serve_leaf(cpu: &'static machine::Cpu, serve: impl FnOnce(&Task, &machine::Tr
     served.unwrap_or_else(crate::Errno::as_return)
 }
 
+/// Attempts a call as a leaf: what would be a restart has it begin again with a whole frame.
+#[inline]
+fn attempt(cpu: &'static machine::Cpu, serve: impl FnOnce(&Task, &machine::TrapFrame) -> Result<u64>) -> u64 {
+    let Some(task) = cpu.task::<Task>().filter(|_| !machine::heap::is_short()) else { return AGAIN };
+    let served = cpu.attempt(|| serve(task, cpu.frame()));
+    machine::epoch::settle();
+    match served {
+        Ok(value) => value,
+        Err(errno) if errno.is_interruption() => AGAIN,
+        Err(errno) => errno.as_return(),
+    }
+}
+
 macro_rules! syscalls {
     ($($(#[$leaf:ident])? $number:literal $name:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty = $handler:path,)? $support:ident $(($missing:literal))? $(, $restart:expr)?;)*) => {
         /// Every row, in the order of the numbers.
@@ -173,6 +186,12 @@ macro_rules! syscalls {
         $handler($task $(, $arg)*).map(super::args::IntoReg::into_reg)
     }};
     (@leaf $name:ident ($($arg:ident : $ty:ty),*) $($handler:path)?) => { None };
+    (@leaf attempt $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
+        extern "C" fn $name(cpu: &'static machine::Cpu) -> u64 {
+            super::attempt(cpu, |task, frame| super::syscalls!(@call task, frame, $handler, $($arg: $ty),*))
+        }
+        Some($name)
+    }};
     (@leaf leaf $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
         extern "C" fn $name(cpu: &'static machine::Cpu) -> u64 {
             super::serve_leaf(cpu, |task, frame| super::syscalls!(@call task, frame, $handler, $($arg: $ty),*))

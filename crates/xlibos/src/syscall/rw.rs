@@ -26,13 +26,19 @@ fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
     let done = before + written.unwrap_or(0);
     let is_cut = written.is_ok() && from.remaining() > 0 && !file.ops().is_seekable() && !file.is_nonblocking();
     match written {
-        Ok(_) if is_cut && machine::cpu::current().is_pending() => {}
+        Ok(_) if is_cut && is_to_go_on() => {}
         Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if before > 0 => {}
         Err(errno) if before == 0 => return Err(errno),
         Ok(_) | Err(_) => return Ok(done),
     }
     task.keep_progress(done);
     Err(Errno::INTERRUPTED)
+}
+
+/// Whether the call begins again with what is left.
+fn is_to_go_on() -> bool {
+    let cpu = machine::cpu::current();
+    cpu.is_pending() || cpu.is_attempt()
 }
 
 /// An offset from which so many bytes do not lead beyond the largest.

@@ -3,7 +3,7 @@
 //!
 //! A row: `number name(argument: Type, …) -> Result = handler, Support;` or, with a restart class other than
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted. `#[leaf]` says that
-//! the handler keeps to what [`machine::leaf::Leaf`] asks.
+//! the handler keeps to what [`machine::leaf::Leaf`] asks, `#[attempt]` that it does so but where it would have to wait, and that nothing was done by then.
 
 use super::args::UserPath;
 use super::creds::CapHeader;
@@ -13,14 +13,18 @@ use crate::process::Pid;
 use machine::guest::UserPtr;
 
 syscalls! {
+    #[attempt]
     0 read(fd: Fd, buffer: u64, len: u64) -> usize = super::rw::read, Full;
+    #[attempt]
     1 write(fd: Fd, buffer: u64, len: u64) -> usize = super::rw::write, Full;
     2 open(path: UserPath, flags: u32, mode: u32) -> Fd = super::open::open, Full;
     3 close(fd: Fd) -> () = super::open::close, Full;
     4 stat(path: UserPath, to: u64) -> () = super::stat::stat, Full;
+    #[attempt]
     5 fstat(fd: Fd, to: u64) -> () = super::stat::fstat, Full;
     6 lstat(path: UserPath, to: u64) -> () = super::stat::lstat, Full;
     7 poll(fds: u64, count: u32, timeout_ms: i32) -> usize = super::poll::poll, Full, Restart::NoHandler;
+    #[attempt]
     8 lseek(fd: Fd, offset: i64, whence: u32) -> u64 = super::rw::lseek, Full;
     9 mmap(addr: u64, len: u64, prot: u32, flags: u32, fd: Fd, offset: u64) -> u64 = super::mm::mmap, Full;
     10 mprotect(addr: u64, len: u64, prot: u32) -> () = super::mm::mprotect, Full;
@@ -31,7 +35,9 @@ syscalls! {
     14 rt_sigprocmask(how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: u64) -> () = super::signal::rt_sigprocmask, Full;
     15 rt_sigreturn() -> u64 = super::signal::rt_sigreturn, Full;
     16 ioctl(fd: Fd, command: u32, argument: u64) -> u64 = super::rw::ioctl, Full;
+    #[attempt]
     17 pread64(fd: Fd, buffer: u64, len: u64, offset: u64) -> usize = super::rw::pread64, Full;
+    #[attempt]
     18 pwrite64(fd: Fd, buffer: u64, len: u64, offset: u64) -> usize = super::rw::pwrite64, Full;
     19 readv(fd: Fd, iov: u64, count: u64) -> usize = super::rw::readv, Full;
     20 writev(fd: Fd, iov: u64, count: u64) -> usize = super::rw::writev, Full;
@@ -59,7 +65,9 @@ syscalls! {
     41 socket(domain: u32, kind: u32, protocol: i32) -> Fd = super::socket::socket, Partial("UNIX, TCP and UDP on loopback, netlink's dumps");
     42 connect(fd: Fd, address: u64, len: i32) -> () = super::socket::connect, Full;
     43 accept(fd: Fd, address: u64, len: UserPtr<i32>) -> Fd = super::socket::accept, Full;
+    #[attempt]
     44 sendto(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: i32) -> usize = super::message::sendto, Full;
+    #[attempt]
     45 recvfrom(fd: Fd, buffer: u64, len: u64, flags: u32, address: u64, address_len: UserPtr<i32>) -> usize = super::message::recvfrom, Full;
     46 sendmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::sendmsg, Partial("SO_OOBINLINE is kept only");
     47 recvmsg(fd: Fd, header: u64, flags: u32) -> usize = super::message::recvmsg, Partial("SO_OOBINLINE is kept only");
@@ -224,6 +232,7 @@ syscalls! {
     199 fremovexattr(fd: Fd, name: u64) -> () = super::xattr::fremovexattr, Full;
     200 tkill(tid: Pid, signal: i32) -> () = super::signal::tkill, Full;
     201 time(to: UserPtr<u64>) -> u64 = super::time::time, Full;
+    #[attempt]
     202 futex(word: u64, op: u32, val: u32, timeout: u64, word2: u64, val3: u32) -> u64 = super::futex::futex, Partial("PI locks inherit no priority; no FUTEX_WAIT_REQUEUE_PI");
     203 sched_setaffinity(tid: i32, len: u32, mask: u64) -> () = super::sched::sched_setaffinity, Full;
     204 sched_getaffinity(tid: i32, len: u32, mask: u64) -> u64 = super::sched::sched_getaffinity, Full;
@@ -250,10 +259,12 @@ syscalls! {
     225 timer_getoverrun(id: i32) -> i32 = super::timer::timer_getoverrun, Full;
     226 timer_delete(id: i32) -> () = super::timer::timer_delete, Full;
     227 clock_settime(clock: u32, time: UserPtr<[i64; 2]>) -> () = super::time::clock_settime, Partial("always EPERM");
+    #[attempt]
     228 clock_gettime(clock: u32, to: UserPtr<[u64; 2]>) -> () = super::time::clock_gettime, Full;
     229 clock_getres(clock: u32, to: UserPtr<[u64; 2]>) -> () = super::time::clock_getres, Full;
     230 clock_nanosleep(id: u32, flags: u32, wanted: UserPtr<[i64; 2]>, left: UserPtr<[i64; 2]>) -> () = super::time::clock_nanosleep, Full, Restart::NoHandler;
     231 exit_group(code: i32) -> () = super::process::exit_group, Full;
+    #[attempt]
     232 epoll_wait(epoll: Fd, events: u64, max: i32, timeout_ms: i32) -> usize = super::epoll::epoll_wait, Full, Restart::Never;
     233 epoll_ctl(epoll: Fd, operation: i32, fd: Fd, event: u64) -> () = super::epoll::epoll_ctl, Full;
     234 tgkill(pid: Pid, tid: Pid, signal: i32) -> () = super::signal::tgkill, Full;
@@ -303,6 +314,7 @@ syscalls! {
     278 vmsplice(fd: Fd, iov: u64, count: u64, flags: u32) -> usize = super::pipe::vmsplice, Full;
     279 move_pages() Absent;
     280 utimensat(dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>, flags: u32) -> () = super::attr::utimensat, Full;
+    #[attempt]
     281 epoll_pwait(epoll: Fd, events: u64, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize) -> usize = super::epoll::epoll_pwait, Full, Restart::Never;
     282 signalfd(fd: Fd, mask: UserPtr<u64>, size: u64) -> Fd = super::event::signalfd, Full;
     283 timerfd_create(clock: u32, flags: u32) -> Fd = super::timerfd::timerfd_create, Partial("TFD_TIMER_CANCEL_ON_SET never cancels");

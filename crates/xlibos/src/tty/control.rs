@@ -70,6 +70,9 @@ impl Tty {
         if tree::lock().is_orphaned(pgid) {
             return Err(Errno::EIO);
         }
+        if machine::cpu::current().is_attempt() {
+            return Err(Errno::INTERRUPTED);
+        }
         signal_group(pgid, signal, false);
         Err(Errno::INTERRUPTED)
     }

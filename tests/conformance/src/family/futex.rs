@@ -32,7 +32,12 @@ cases! { futex;
         assert_errno(sys!(futex, &word, WAIT, 2, 0), c::EAGAIN);
     }
     fn wake_nobody() {
-        assert_eq!(sys!(futex, &AtomicU32::new(0), WAKE, 1)?, 0);
+        let word = AtomicU32::new(0);
+        assert_eq!(sys!(futex, &word, WAKE, 1)?, 0);
+        assert_errno(sys!(futex, (&raw const word).addr() + 1, WAKE, 1), c::EINVAL);
+        assert_errno(sys!(futex, &word, WAKE | c::FUTEX_CLOCK_REALTIME, 1), c::ENOSYS);
+        // The word is not looked at.
+        assert_eq!(sys!(futex, memory::hole()?, WAKE, 1)?, 0);
     }
     fn wait_times_out() {
         let (word, begin) = (AtomicU32::new(0), now(c::CLOCK_MONOTONIC)?);
