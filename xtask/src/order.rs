@@ -40,9 +40,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         let mut container = container.stdout(Stdio::null()).spawn().context("cannot start xc")?;
         let followed = follow(&container, &xc, &program, instructions);
         command::kill_below(container.id())?;
+        let mut followed = followed.with_context(|| format!("cannot follow {service}"))?;
         container.kill()?;
         container.wait()?;
-        let mut followed = followed?;
         // Children begin with none of the text, their parent has it all.
         followed.sort_by_key(|(is_child, _)| !is_child);
         let new: Vec<_> =
@@ -136,10 +136,21 @@ struct Guest {
     text: std::ops::Range<u64>,
 }
 
-/// Finds the container's guest that runs `program`: the oldest process that has both mapped.
-fn find(xc: &Path, program: &Path) -> Option<Guest> {
+/// Whether a process descends from another one.
+fn is_below(pid: i32, ancestor: u32) -> bool {
+    let parent = |pid: i32| -> Option<i32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| pid.unsigned_abs() == ancestor)
+}
+
+/// Finds the container's guest that runs `program`: the oldest process of its that has both mapped.
+fn find(container: &Child, xc: &Path, program: &Path) -> Option<Guest> {
     let pids =
         std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    // Those of the container before are still about to end.
+    let pids = pids.filter(|pid| is_below(*pid, container.id()));
     let (xc, program) = (xc.to_str()?, program.to_str()?);
     let mut guests: Vec<_> =
         pids.filter_map(|pid| Some((pid, std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?))).collect();
@@ -158,9 +169,9 @@ fn follow(container: &Child, xc: &Path, program: &Path, instructions: u64) -> Re
     // Begun, and past its first operations.
     let began = std::time::Instant::now();
     let guest = loop {
-        // One of the container before may be about to end.
+        // A child may be about to end.
         let begins = |guest: &Guest| ptrace::seize(guest.pid, Options::PTRACE_O_TRACECLONE) != Err(Errno::ESRCH);
-        if let Some(guest) = find(xc, program).filter(begins) {
+        if let Some(guest) = find(container, xc, program).filter(begins) {
             break guest;
         }
         if began.elapsed().as_secs() > 10 {
