@@ -493,7 +493,9 @@ pub fn interrupt(pid: i32, tid: i32) {
     let _ = unsafe { raw(nr::TGKILL, args) };
 }
 
-/// Ends the calling host thread, the last one of its process that does not end by itself.
+/// Ends the calling host thread, the last one of its process that does not end by itself. Inlined: the page that it would lie on
+/// alone is a fault for each process.
+#[inline(always)]
 pub fn exit(status: i32) -> ! {
     loop {
         // SAFETY: does not return.

@@ -61,6 +61,10 @@ impl<T> Owned<T> {
 
     /// Makes the calling thread the owner, where there is none that lives, and the value is not shared.
     pub fn claim(&self) {
+        // A read first: in a new host process it maps the pages around.
+        if self.owner.load(Ordering::Relaxed) == cpu::current().identity() {
+            return;
+        }
         let _locked = self.lock.lock();
         let owner = self.owner.load(Ordering::Relaxed);
         if owner == UNCLAIMED || owner != SHARED && !cpu::is_alive(owner) {

@@ -245,6 +245,13 @@ impl FdTable {
         })
     }
 
+    /// Takes out all descriptors, for the end of who had the table for itself. Takes no memory.
+    #[inline]
+    pub fn take_all(&self) -> impl Iterator<Item = Arc<File>> + use<> {
+        let slots = self.slots.change(|slots| core::mem::take(&mut slots.slots));
+        slots.into_iter().flatten().map(|slot| slot.file)
+    }
+
     /// Takes out all descriptors of a range that `choose` wants, for close_range(2), exec and exit.
     pub fn remove_where(&self, first: usize, last: usize, choose: impl Fn(OnExec) -> bool) -> Vec<Arc<File>> {
         self.slots.change(|slots| {

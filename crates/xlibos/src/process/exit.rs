@@ -5,6 +5,7 @@ use super::task::Task;
 use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
+use crate::fs::File;
 use crate::ipc::futex_set::{self, Scope};
 use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send, send_group, send_process};
 use crate::wait::Events;
@@ -139,13 +140,15 @@ pub fn bury(task: &Arc<Task>) {
 fn drop_files(task: &Task) {
     let files = task.files();
     task.keep_closed(None);
+    let close = |file: Arc<File>| file.closed_by(task, &files);
+    // The task's own reference, and ours: others are tasks that share the table.
+    if Arc::strong_count(&files) == 2 {
+        files.take_all().for_each(close);
+        return;
+    }
     task.set_files(crate::fs::FdTable::new(0));
-    // One reference is ours: others are tasks that share the table.
     if Arc::strong_count(&files) == 1 {
-        for file in files.remove_where(0, usize::MAX, |_| true) {
-            file.closed_by(task, &files);
-            drop(file);
-        }
+        files.take_all().for_each(close);
     }
 }
 

@@ -57,15 +57,38 @@ impl Of {
 struct Pool {
     /// The last one that came is taken first.
     spares: Vec<Spare>,
+    /// How many are for nobody: who ends looks here, not at all of them.
+    for_nobody: usize,
     /// When the service process looks next; None while there is nothing to look for.
     next_look: Option<u64>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), next_look: None });
+static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), for_nobody: 0, next_look: None });
 
 impl Pool {
     fn has_room(&self, of: &Of) -> bool {
-        self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST
+        let count = match of {
+            Of::Nobody => self.for_nobody,
+            _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count(),
+        };
+        count < MOST
+    }
+
+    fn push(&mut self, spare: Spare) {
+        self.for_nobody += usize::from(matches!(spare.of, Of::Nobody));
+        self.spares.push(spare);
+    }
+
+    fn remove(&mut self, at: usize) -> Spare {
+        let spare = self.spares.remove(at);
+        self.for_nobody -= usize::from(matches!(spare.of, Of::Nobody));
+        spare
+    }
+
+    fn take_where(&mut self, is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
+        let taken: Vec<_> = self.spares.extract_if(.., |spare| is_meant(spare)).collect();
+        self.for_nobody -= taken.iter().filter(|spare| matches!(spare.of, Of::Nobody)).count();
+        taken
     }
 }
 
@@ -175,7 +198,7 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
         if is_over || crate::quiesce::is_asked() || !pool.has_room(&of) {
             return false;
         }
-        pool.spares.push(Spare { since: now, cpu, of });
+        pool.push(Spare { since: now, cpu, of });
         let is_first_look = pool.next_look.is_none();
         pool.next_look.get_or_insert(now + LIFE);
         is_first_look
@@ -194,7 +217,7 @@ pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
     let spare = {
         let mut pool = POOL.lock();
         let Some(at) = pool.spares.iter().rposition(|spare| spare.of.is_alike(&Of::Nobody)) else { return Err(start) };
-        let spare = pool.spares.remove(at).cpu;
+        let spare = pool.remove(at).cpu;
         *task.start.lock() = Some(start);
         task.set_cpu(spare);
         spare.set_task(Arc::clone(task));
@@ -222,7 +245,7 @@ pub fn take(process: &Arc<Process>, kind: Kind) -> Option<&'static Cpu> {
     let spare = {
         let mut pool = POOL.lock();
         let at = pool.spares.iter().rposition(is_meant)?;
-        pool.spares.remove(at)
+        pool.remove(at)
     };
     Some(spare.cpu)
 }
@@ -254,7 +277,7 @@ pub fn retire_those_of(process: &Arc<Process>) {
 }
 
 fn take_where(is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
-    POOL.lock().spares.extract_if(.., |spare| is_meant(spare)).collect()
+    POOL.lock().take_where(is_meant)
 }
 
 /// Ends spares that have waited long enough; when to look again, in nanoseconds of CLOCK_MONOTONIC.
@@ -265,8 +288,7 @@ pub fn retire(now: u64) -> Option<u64> {
         if now < next {
             return Some(next);
         }
-        let stays = pool.spares.iter().position(|spare| spare.since + LIFE > now).unwrap_or(pool.spares.len());
-        let retired: Vec<_> = pool.spares.drain(..stays).collect();
+        let retired = pool.take_where(|spare| spare.since + LIFE <= now);
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
         (retired, pool.next_look)
     };

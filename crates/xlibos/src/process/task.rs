@@ -306,7 +306,9 @@ impl Task {
     /// The calling thread runs the task from now on: what only that one changes is its own.
     pub fn own_files(&self) {
         self.files.claim();
-        self.files().claim();
+        if let Some(files) = self.files.look() {
+            files.claim();
+        }
     }
 
     /// Another thread will run the task.

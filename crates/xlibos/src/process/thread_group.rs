@@ -210,6 +210,11 @@ impl Process {
         self.tasks.lock().clone()
     }
 
+    /// Whether something holds for all its threads. `holds` takes no lock.
+    pub fn is_so_of_all(&self, holds: impl Fn(&Task) -> bool) -> bool {
+        self.tasks.lock().iter().all(|task| holds(task))
+    }
+
     /// How many threads it has.
     #[must_use]
     pub fn thread_count(&self) -> usize {

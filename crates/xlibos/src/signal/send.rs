@@ -117,7 +117,7 @@ fn prepare(process: &Arc<Process>, signal: i32) -> bool {
     let actions = process.actions_at(&pin);
     if actions.catches(signal)
         || crate::kernel::watches_calls() && process.tasks().iter().any(|task| task.trace.is_on())
-        || process.tasks().iter().all(|task| task.signals.blocks_or_did(signal))
+        || process.is_so_of_all(|task| task.signals.blocks_or_did(signal))
     {
         return true;
     }
