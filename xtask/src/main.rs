@@ -4,10 +4,12 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod follow;
 mod lint;
 mod order;
 mod profile;
 mod setup;
+mod steps;
 mod test;
 
 use anyhow::Result;
@@ -38,6 +40,8 @@ enum Verb {
     Profile(profile::Args),
     /// Follow forks, threads and programs instruction by instruction, and put the LibOS's functions in the order of their use
     Order,
+    /// Count the instructions of a service of the workload, by function
+    Steps(steps::Args),
     /// Check formatting, clippy with warnings denied, and the budgets of CONTRIBUTING.md
     Lint(lint::Args),
 }
@@ -60,6 +64,7 @@ fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Bench(args) => bench::run(args),
         Verb::Profile(args) => profile::run(args),
         Verb::Order => order::run(),
+        Verb::Steps(args) => steps::run(args),
         Verb::Lint(args) => lint::run(args),
     }
 }
