@@ -233,7 +233,7 @@ pub trait FileOps: Send + Sync + Any {
     /// Seals of fcntl(2), memfd_create(2): what F_GET_SEALS answers, after adding `add`.
     ///
     /// # Errors
-    /// EINVAL for files without seals; EPERM.
+    /// EINVAL for files without seals; EPERM; EBUSY where a mapping can write.
     fn seals(&self, _add: Option<u32>) -> Result<u32> {
         Err(Errno::EINVAL)
     }
@@ -268,11 +268,19 @@ pub enum Sharing {
     Private,
 }
 
+/// Held by each shared mapping that can write to a file: fcntl(2), F_SEAL_WRITE.
+#[derive(Debug)]
+pub struct WritableMappings;
+
 /// What a mapping of a file is made of.
 #[derive(Clone, Debug)]
 pub enum MapObject {
     /// A host handle with the file's bytes at the file's own offsets.
     Handle(Arc<machine::host::HostFd>),
+    /// The same, of a file that wants to know how long it can be written through the mapping.
+    Counted(Arc<machine::host::HostFd>, Arc<WritableMappings>),
+    /// The same, of a file that is sealed: the mapping never becomes writable.
+    Sealed(Arc<machine::host::HostFd>),
     /// No handle: a private mapping is filled by reading the file.
     Copy,
     /// Zeros (/dev/zero).

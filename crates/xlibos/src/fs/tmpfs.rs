@@ -1,7 +1,7 @@
 //! tmpfs: files in memory. tmpfs(5).
 
 use super::budget::{self, Budget};
-use super::data::{FileData, SEAL_SEAL};
+use super::data::{FileData, SEAL_EXEC, SEAL_SEAL};
 use super::dir_map::DirMap;
 use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
 use super::inode::{
@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+const EXECUTE_BITS: u32 = 0o111;
 /// What an inode with a name costs, with what the VFS keeps of it, counted so that empty files end at the limit too.
 const INODE_COST: u64 = 2048;
 
@@ -324,6 +325,10 @@ impl Inode for TmpInode {
             self.touch();
         }
         let mut meta = self.meta.lock();
+        let runs_otherwise = change.mode.is_some_and(|mode| (mode ^ meta.mode) & EXECUTE_BITS != 0);
+        if runs_otherwise && matches!(&self.body, Body::File(data) if data.seals() & SEAL_EXEC != 0) {
+            return Err(Errno::EPERM);
+        }
         meta.mode = change.mode.map_or(meta.mode, |mode| mode & PERMISSIONS);
         meta.uid = change.uid.unwrap_or(meta.uid);
         meta.gid = change.gid.unwrap_or(meta.gid);
@@ -513,7 +518,10 @@ impl FileOps for TmpFile {
     }
 
     fn seals(&self, add: Option<u32>) -> Result<u32> {
-        self.inode.data()?.seals(add)
+        let data = self.inode.data()?;
+        let Some(add) = add else { return Ok(data.seals()) };
+        let is_program = self.inode.meta.lock().mode & EXECUTE_BITS != 0;
+        data.add_seals(add, is_program)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -2,7 +2,7 @@
 
 use super::PAGE;
 use crate::fs::File;
-use crate::fs::file::Sharing;
+use crate::fs::file::{Sharing, WritableMappings};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -70,6 +70,8 @@ pub enum Backing {
         sharing: Sharing,
         /// How the host holds it.
         form: Form,
+        /// Of a shared mapping that can write, for files that count those.
+        counted: Option<Arc<WritableMappings>>,
     },
     /// Zeros that forked children share. The number tells one such object from another.
     SharedZero {
@@ -90,7 +92,7 @@ impl Backing {
     /// A private mapping of a file.
     #[must_use]
     pub fn file(file: Arc<File>, offset: u64) -> Backing {
-        Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle }
+        Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle, counted: None }
     }
 
     /// The backing `bytes` further on.
@@ -114,8 +116,8 @@ impl Backing {
                 id == next_id && offset.wrapping_add(len) == *next_offset
             }
             (
-                Backing::File { file, offset, sharing, form },
-                Backing::File { file: next_file, offset: next_offset, sharing: next_sharing, form: next_form },
+                Backing::File { file, offset, sharing, form, .. },
+                Backing::File { file: next_file, offset: next_offset, sharing: next_sharing, form: next_form, .. },
             ) => {
                 Arc::ptr_eq(file, next_file)
                     && sharing == next_sharing

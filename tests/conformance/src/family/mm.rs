@@ -1,12 +1,76 @@
 //! Memory: mmap and its like, brk, memfd.
 
 use crate::kit::{assert_errno, cases, child, close, file, int, open, or_skip, pipe, read, shared, text, write};
-use crate::sys::{self, fault, memory, process, signal, sys};
+use crate::sys::{self, Result, fault, memory, process, signal, sys};
 use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 use memory::{ANON, PAGE, RW, SHARED, map, peek, poke};
 
 cases! { mm;
+    fn a_seal_against_writes_waits_for_mappings_that_can_write() {
+        let sealable = || -> Result<i32> {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            sys!(ftruncate, fd, 2 * PAGE)?;
+            Ok(fd)
+        };
+        let seal = |fd: i32| sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_WRITE | c::F_SEAL_SHRINK);
+        let fd = sealable()?;
+        // Private ones never reach the file, nor do those by a descriptor that cannot write.
+        map(PAGE, RW, c::MAP_PRIVATE, fd)?;
+        let reader = open(&crate::kit::name(&format!("/proc/self/fd/{fd}")), c::O_RDONLY, 0)?;
+        map(PAGE, c::PROT_READ, c::MAP_SHARED, reader)?;
+        let addr = map(2 * PAGE, c::PROT_READ, c::MAP_SHARED, fd)?;
+        assert_errno(seal(fd), c::EBUSY);
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, 0);
+        sys!(munmap, addr, PAGE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        let gate = crate::kit::Gate::new()?;
+        let heir = child(|| Ok(gate.pass()?))?;
+        sys!(munmap, addr + PAGE, PAGE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        gate.open()?;
+        heir.succeeds()?;
+        seal(fd)?;
+        let fd = sealable()?;
+        let addr = map(PAGE, RW, c::MAP_SHARED, fd)?;
+        // One that is there already may go on, and keeps the other seal away.
+        sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_FUTURE_WRITE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        poke(addr, 1u8);
+        sys!(munmap, addr, PAGE)?;
+        seal(fd)?;
+    }
+    fn what_is_sealed_against_writes_is_mapped_to_read() {
+        for seal in [c::F_SEAL_WRITE, c::F_SEAL_FUTURE_WRITE] {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            write(fd, b"a")?;
+            sys!(fcntl, fd, c::F_ADD_SEALS, seal)?;
+            assert_errno(map(PAGE, RW, c::MAP_SHARED, fd), c::EPERM);
+            let addr = map(PAGE, c::PROT_READ, c::MAP_SHARED, fd)?;
+            assert_eq!(peek::<u8>(addr), b'a');
+            assert_errno(sys!(mprotect, addr, PAGE, RW), c::EACCES);
+            sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_WRITE)?;
+        }
+    }
+    fn the_seal_of_execution_keeps_the_bits() {
+        const SEAL_EXEC: i32 = 0x20;
+        let make = |mode: u32| -> Result<i32> {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            sys!(fchmod, fd, mode)?;
+            Ok(fd)
+        };
+        let fd = make(0o600)?;
+        or_skip(sys!(fcntl, fd, c::F_ADD_SEALS, SEAL_EXEC), &[c::EINVAL], "F_SEAL_EXEC")?;
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, i64::from(SEAL_EXEC));
+        assert_errno(sys!(fchmod, fd, 0o700), c::EPERM);
+        sys!(fchmod, fd, 0o640)?;
+        // A program is sealed against changes as well.
+        let fd = make(0o700)?;
+        sys!(fcntl, fd, c::F_ADD_SEALS, SEAL_EXEC)?;
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, 0x3e);
+        assert_errno(sys!(fchmod, fd, 0o600), c::EPERM);
+        assert_errno(sys!(write, fd, b"a", 1), c::EPERM);
+    }
     fn anonymous_memory_is_zero_and_aligned() {
         let addr = memory::pages(4)?;
         assert_eq!(addr % PAGE, 0);
