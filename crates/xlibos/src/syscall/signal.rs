@@ -252,7 +252,12 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
     }
     check_signal(info.signal)?;
     // raise(3) and abort(3) ask nobody.
-    let found = if tid == task.tid() { None } else { Some(tree::task(tid).ok_or(Errno::ESRCH)?) };
+    let found = if tid == task.tid() { None } else { tree::task(tid) };
+    if found.is_none() && tid != task.tid() {
+        // A process that has ended, and was not waited for, hears nothing any more.
+        let ended = tree::threadless(tid).ok_or(Errno::ESRCH)?;
+        return if pid.is_none_or(|pid| pid == ended.pid) { Ok(()) } else { Err(Errno::ESRCH) };
+    }
     let target = found.as_deref().unwrap_or(task);
     if pid.is_some_and(|pid| target.process.pid != pid) {
         return Err(Errno::ESRCH);

@@ -334,7 +334,7 @@ syscalls! {
     309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Full;
     310 process_vm_readv(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_readv, Full;
     311 process_vm_writev(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_writev, Full;
-    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Partial("no KCMP_IO, KCMP_SYSVSEM");
+    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Full;
     313 finit_module() -> () = super::system::privileged, Partial("always EPERM");
     314 sched_setattr(tid: i32, from: u64, flags: u32) -> () = super::sched::sched_setattr, Partial("kept; no deadline policy");
     315 sched_getattr(tid: i32, to: u64, size: u32, flags: u32) -> () = super::sched::sched_getattr, Full;

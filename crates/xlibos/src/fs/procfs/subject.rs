@@ -53,7 +53,8 @@ impl Who {
             Some(tid) => Some(by_id(tid).ok_or(Errno::ENOENT)?),
             None => by_id(pid).or_else(|| tasks.first().cloned()),
         };
-        let creds = task.as_ref().map(|task| task.creds()).or_else(|| process.remains().map(|(_, creds)| creds));
+        let left = || process.with_remains(|left| Arc::clone(&left.creds));
+        let creds = task.as_ref().map(|task| task.creds()).or_else(left);
         Ok(Subject { id: tid.unwrap_or(pid), creds: creds.ok_or(Errno::ENOENT)?, process, task })
     }
 }
@@ -87,7 +88,7 @@ impl Subject {
     pub(super) fn comm(&self) -> String {
         let name = match &self.task {
             Some(task) => *task.name.lock(),
-            None => self.process.remains().map_or([0; 16], |(name, _)| name),
+            None => self.process.with_remains(|left| left.name).unwrap_or_default(),
         };
         let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
         String::from_utf8_lossy(name.get(..end).unwrap_or(&[])).into_owned()
