@@ -1,7 +1,7 @@
 //! Open file descriptions: open(2), "Open file descriptions".
 
 use super::fd_table::FdTable;
-use super::inode::{Kind, Stat};
+use super::inode::{Change, Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks;
 use super::sigio::{SigIo, Target};
@@ -181,6 +181,14 @@ pub trait FileOps: Send + Sync + Any {
     /// EIO.
     fn stat(&self) -> Result<Stat> {
         Ok(Stat { mode: 0o600, ..Stat::anonymous(Kind::File, 1) })
+    }
+
+    /// Changes attributes of a file without a path. Permission was checked.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for objects that all have the same.
+    fn set_attributes(&self, _change: &Change) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// What /proc/self/fd shows of a file without a path: `pipe:[5]`, `socket:[5]`, `anon_inode:[eventfd]`.

@@ -113,12 +113,6 @@ impl Stat {
         Stat { dev: ANONYMOUS_DEV, ino, mode, nlink: 1, blksize: 4096, ..Stat::default() }
     }
 
-    /// The same of an object that is its maker's.
-    #[must_use]
-    pub fn anonymous_of((uid, gid): (u32, u32), kind: Kind, ino: u64) -> Stat {
-        Stat { uid, gid, ..Stat::anonymous(kind, ino) }
-    }
-
     /// The type.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -141,7 +135,12 @@ pub fn maker() -> (u32, u32) {
 /// The current time.
 #[must_use]
 pub fn now() -> Time {
-    let ns = machine::clock::realtime_ns();
+    time_of(machine::clock::realtime_ns())
+}
+
+/// A time on the clock of times.
+#[must_use]
+pub fn time_of(ns: u64) -> Time {
     let sec = i64::try_from(ns / 1_000_000_000).unwrap_or(0);
     Time { sec, nsec: u32::try_from(ns % 1_000_000_000).unwrap_or(0) }
 }

@@ -39,6 +39,7 @@ pub mod mount;
 pub mod namei;
 pub mod open;
 pub mod overlay;
+pub mod own_attributes;
 pub mod path;
 pub mod pidfd;
 pub mod pipe;

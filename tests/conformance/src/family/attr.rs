@@ -5,6 +5,41 @@ use crate::sys::{self, Errno, Result, memory, sys};
 use libc as c;
 
 cases! { attr;
+    fn pipes_and_sockets_have_attributes_of_their_own() {
+        let [first, second] = crate::kit::socket_pair(c::SOCK_STREAM)?;
+        let [reading, writing] = pipe(0)?;
+        let (uid, gid) = (sys!(geteuid)?, sys!(getegid)?);
+        let of = |fd: i32| fstat(fd).map(|st| (st.st_mode, i64::from(st.st_uid), i64::from(st.st_gid), st.st_size, st.st_nlink));
+        assert_eq!((of(first)?, of(reading)?), ((0o140_777, uid, gid, 0, 1), (0o10600, uid, gid, 0, 1)));
+        let made = fstat(writing)?.st_mtime;
+        let clock = now(c::CLOCK_REALTIME)? / 1_000_000_000;
+        assert!((clock - 60..=clock + 1).contains(&made), "{made} at {clock}");
+        for fd in [first, reading] {
+            sys!(fchmod, fd, 0o640)?;
+            assert_eq!(fstat(fd)?.st_mode & 0o7777, 0o640);
+            let times = [c::timespec { tv_sec: 5, tv_nsec: 7 }, c::timespec { tv_sec: 6, tv_nsec: 8 }];
+            sys!(utimensat, fd, 0, &times, 0)?;
+            let st = fstat(fd)?;
+            assert_eq!((st.st_atime, st.st_atime_nsec, st.st_mtime, st.st_mtime_nsec), (5, 7, 6, 8));
+            as_nobody(|| {
+                assert_errno(sys!(fchmod, fd, 0o777), c::EPERM);
+                assert_errno(sys!(fchown, fd, 65534, -1), c::EPERM);
+                Ok(())
+            })?;
+        }
+        // Both ends are one pipe, and two sockets.
+        assert_eq!((fstat(writing)?.st_mode & 0o7777, fstat(second)?.st_mode & 0o7777), (0o640, 0o777));
+        need_root()?;
+        sys!(fchown, writing, 65534, 7)?;
+        assert_eq!((fstat(reading)?.st_uid, fstat(reading)?.st_gid), (65534, 7));
+        as_nobody(|| Ok(sys!(fchmod, reading, 0o600).map(drop)?))?;
+    }
+    fn anonymous_inodes_keep_their_attributes() {
+        let fd = int(sys!(eventfd2, 0, 0)?);
+        assert_errno(sys!(fchmod, fd, 0o640), c::EOPNOTSUPP);
+        assert_errno(sys!(fchown, fd, 1, 2), c::EOPNOTSUPP);
+        assert_eq!(fstat(fd)?.st_mode & 0o7777, 0o600);
+    }
     fn an_owner_outside_of_the_group_sets_no_group_bit() {
         need_root()?;
         sys!(mkdir, c"d", 0o755)?;
