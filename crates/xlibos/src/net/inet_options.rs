@@ -2,6 +2,7 @@
 //! and given back.
 
 use super::options::Value;
+use super::socket::{Access, Identity, Type, family};
 use crate::{Errno, Result};
 use alloc::collections::BTreeMap;
 use machine::sync::Mutex;
@@ -92,12 +93,43 @@ fn known(level: u32, option: u32) -> Result<Known> {
     table.iter().find(|row| row.0 == option).copied().ok_or(Errno::ENOPROTOOPT)
 }
 
+/// IPPROTO_UDPLITE, which UDP's options are at as well.
+const UDP_LITE: u32 = 136;
+
+/// Whether a socket of this family and protocol has options at a level.
+///
+/// # Errors
+/// ENOPROTOOPT; EOPNOTSUPP where IPv4 is asked for what it does not have.
+pub fn check_level(own: Identity, level: u32, option: u32, access: Access) -> Result<()> {
+    let is_own = match own.kind {
+        Type::Stream => level == TCP,
+        _ => level == UDP || level == UDP_LITE,
+    };
+    let is_v4 = own.family == family::INET;
+    match level {
+        IP if access == Access::Set => known_at_ip(option),
+        IP => Ok(()),
+        IPV6 if !is_v4 => Ok(()),
+        _ if is_own => Ok(()),
+        _ if is_v4 && access == Access::Get => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// IP looks for the option before it reads the value.
+fn known_at_ip(option: u32) -> Result<()> {
+    known(IP, option).map(|_| ())
+}
+
 impl Numbers {
     /// Sets an option.
     ///
     /// # Errors
     /// ENOPROTOOPT, EINVAL.
     pub fn set(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        if value.len() < 4 && matches!(level, TCP | UDP | UDP_LITE) {
+            return Err(Errno::EINVAL);
+        }
         let (_, _, least, greatest) = known(level, option)?;
         // The IP level takes single bytes as well.
         let number = match (value.first_chunk::<4>(), value.first()) {

@@ -123,6 +123,15 @@ pub struct Incoming {
     pub to: Option<IpAddr>,
 }
 
+/// What is done with an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// getsockopt(2).
+    Get,
+    /// setsockopt(2).
+    Set,
+}
+
 /// Directions that shutdown(2) ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directions {
@@ -206,10 +215,18 @@ pub trait Socket: Send + Sync + Any {
     /// EAGAIN, ENOTCONN, the connection's error.
     fn receive(&self, to: &mut Sink<'_>, take: Take, flags: u32) -> Result<Incoming>;
 
+    /// Whether it has options at another level than SOL_SOCKET: asked before anything is read.
+    ///
+    /// # Errors
+    /// What it answers where it has none, as its family does.
+    fn check_level(&self, _level: u32, _option: u32, _access: Access) -> Result<()> {
+        Err(Errno::ENOPROTOOPT)
+    }
+
     /// setsockopt(2) at other levels than SOL_SOCKET.
     ///
     /// # Errors
-    /// ENOPROTOOPT, EINVAL; EOPNOTSUPP where there are no other levels.
+    /// ENOPROTOOPT, EINVAL.
     fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
         Err(Errno::ENOPROTOOPT)
     }

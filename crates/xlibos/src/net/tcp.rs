@@ -5,10 +5,10 @@ use super::address;
 use super::channel::{Channel, Control, Framing, Take, Taken};
 use super::connection::Connection;
 use super::inet::{self, interface_ioctl};
-use super::inet_options::{Numbers, TCP};
+use super::inet_options::{self, Numbers, TCP};
 use super::options::{Options, Value};
 use super::ports::{Binding, Ports};
-use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
@@ -527,6 +527,10 @@ impl Socket for TcpSocket {
             other => other?,
         };
         Ok(Incoming { count: taken.count, full: taken.full, ..Incoming::default() })
+    }
+
+    fn check_level(&self, level: u32, option: u32, access: Access) -> Result<()> {
+        inet_options::check_level(self.identity(), level, option, access)
     }
 
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {

@@ -4,10 +4,10 @@ use super::address;
 use super::channel::{Control, Take};
 use super::inbox::{Datagram, Inbox};
 use super::inet::{self, LO_INDEX};
-use super::inet_options::{IP, IPV6, Numbers, PKTINFO, V6_RECVPKTINFO};
+use super::inet_options::{self, IP, IPV6, Numbers, PKTINFO, V6_RECVPKTINFO};
 use super::options::{DEFAULT_BUFFER, Options, Value};
 use super::ports::{Binding, Ports};
-use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use crate::{Errno, Result, Task};
@@ -253,6 +253,10 @@ impl Socket for UdpSocket {
             _ => {}
         }
         out
+    }
+
+    fn check_level(&self, level: u32, option: u32, access: Access) -> Result<()> {
+        inet_options::check_level(self.identity(), level, option, access)
     }
 
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {

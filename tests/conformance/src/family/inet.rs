@@ -6,6 +6,36 @@ use crate::sys::{self, Errno, Result, memory, signal, sys};
 use libc as c;
 
 cases! { inet;
+    fn levels_that_a_family_does_not_have() {
+        let get = |fd: i32, level: i32, value: usize, len: usize| sys!(getsockopt, fd, level, 9999, value, len);
+        let set = |fd: i32, level: i32, value: usize, len: i32| sys!(setsockopt, fd, level, 9999, value, len);
+        let hole = memory::hole()?;
+        // Family, type, levels of its own, and what it answers at others.
+        let kinds = [
+            (c::AF_UNIX, c::SOCK_STREAM, vec![], c::EOPNOTSUPP, c::EOPNOTSUPP),
+            (c::AF_INET, c::SOCK_STREAM, vec![c::IPPROTO_TCP], c::EOPNOTSUPP, c::ENOPROTOOPT),
+            (c::AF_INET, c::SOCK_DGRAM, vec![c::IPPROTO_UDP], c::EOPNOTSUPP, c::ENOPROTOOPT),
+            (c::AF_INET6, c::SOCK_STREAM, vec![c::IPPROTO_TCP, c::IPPROTO_IPV6], c::ENOPROTOOPT, c::ENOPROTOOPT),
+            (c::AF_INET6, c::SOCK_DGRAM, vec![c::IPPROTO_UDP, c::IPPROTO_IPV6], c::ENOPROTOOPT, c::ENOPROTOOPT),
+            (c::AF_NETLINK, c::SOCK_RAW, vec![c::SOL_NETLINK], c::ENOPROTOOPT, c::ENOPROTOOPT),
+        ];
+        for (family, kind, own, getting, setting) in kinds {
+            let fd = int(sys!(socket, family, kind, 0)?);
+            for level in [-1, 2, 6, 17, 41, 58, 263, 270, 12345] {
+                let is_own = own.contains(&level);
+                let [get_errno, set_errno] = if is_own { [c::ENOPROTOOPT; 2] } else { [getting, setting] };
+                let (mut value, mut len) = (1i32, 4i32);
+                let (value, len) = ((&raw mut value).addr(), (&raw mut len).addr());
+                assert_errno(get(fd, level, value, len), get_errno);
+                assert_errno(set(fd, level, value, 4), set_errno);
+                assert_errno(set(fd, level, value, -1), c::EINVAL);
+                // Nothing is read before that is known.
+                assert_errno(get(fd, level, value, hole), if is_own { c::EFAULT } else { getting });
+                assert_errno(set(fd, level, hole, 4), if is_own { c::EFAULT } else { setting });
+            }
+            assert_errno(get(fd, c::SOL_SOCKET, hole, hole), c::EFAULT);
+        }
+    }
     fn tcp_echo() {
         let server = Listener::new(5)?;
         let client = child(|| {
