@@ -1,6 +1,7 @@
 //! Options of TCP, UDP and IP that are numbers: tcp(7), ip(7), ipv6(7). Most tune packets, of which there are none: they are kept
 //! and given back.
 
+use super::multicast;
 use super::options::Value;
 use super::socket::{Access, Identity, Type, family};
 use crate::{Errno, Result};
@@ -17,6 +18,8 @@ pub const UDP: u32 = 17;
 pub const IPV6: u32 = 41;
 /// IP_PKTINFO.
 pub const PKTINFO: u32 = 8;
+/// IP_MULTICAST_ALL.
+pub const MULTICAST_ALL: u32 = 49;
 /// IPV6_V6ONLY.
 pub const V6ONLY: u32 = 26;
 /// IPV6_RECVPKTINFO.
@@ -46,7 +49,7 @@ const TCP_KNOWN: &[Known] = &[
     (30, 0, 0, 1),
 ];
 /// TOS, TTL, HDRINCL, PKTINFO, MTU_DISCOVER, RECVERR, RECVTTL, RECVTOS, FREEBIND, BIND_ADDRESS_NO_PORT, MULTICAST_TTL,
-/// MULTICAST_LOOP.
+/// MULTICAST_LOOP, MULTICAST_ALL.
 const IP_KNOWN: &[Known] = &[
     (1, 0, 0, 255),
     (2, 64, -1, 255),
@@ -59,6 +62,7 @@ const IP_KNOWN: &[Known] = &[
     (24, 0, 0, INT),
     (33, 1, -1, 255),
     (34, 1, 0, INT),
+    (MULTICAST_ALL, 1, 0, 1),
 ];
 /// UNICAST_HOPS, MULTICAST_HOPS, MULTICAST_LOOP, MTU_DISCOVER, RECVERR, V6ONLY, RECVPKTINFO, RECVHOPLIMIT, RECVTCLASS, TCLASS.
 const IPV6_KNOWN: &[Known] = &[
@@ -118,7 +122,7 @@ pub fn check_level(own: Identity, level: u32, option: u32, access: Access) -> Re
 
 /// IP looks for the option before it reads the value.
 fn known_at_ip(option: u32) -> Result<()> {
-    known(IP, option).map(|_| ())
+    if multicast::is_option_of_ip(option) { Ok(()) } else { known(IP, option).map(|_| ()) }
 }
 
 impl Numbers {
