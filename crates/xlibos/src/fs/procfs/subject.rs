@@ -2,9 +2,11 @@
 
 use crate::fs::fd_table::Fd;
 use crate::fs::file::File;
-use crate::process::creds::Creds;
+use crate::process::creds::{CAP_SYS_NICE, Creds};
 use crate::process::inspect::{self, Identity};
 use crate::process::run_state::RunState;
+use crate::process::scheduled::Scheduled;
+use crate::process::settings::Settings;
 use crate::process::{Pid, Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::string::String;
@@ -73,6 +75,21 @@ impl Subject {
         let caller = Task::current();
         let may = caller.is_none_or(|caller| inspect::is_allowed(caller, &self.process, Identity::Files));
         if may { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// Looks at the thread's timer slack, or changes it, if the caller may.
+    ///
+    /// # Errors
+    /// EPERM; ESRCH.
+    pub(super) fn with_timer_slack<R>(&self, look: impl FnOnce(&mut Settings) -> R) -> Result<R> {
+        let caller = Task::current();
+        if !self.is_own() && !caller.is_none_or(|caller| caller.creds().has(CAP_SYS_NICE)) {
+            return Err(Errno::EPERM);
+        }
+        match &self.task {
+            Some(task) => Scheduled::Thread(task).with_settings(look),
+            None => Scheduled::Ended(&self.process).with_settings(look),
+        }
     }
 
     /// An open file.
