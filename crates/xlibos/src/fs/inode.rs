@@ -4,6 +4,7 @@
 //! was already allowed. Directories are changed under their dentry's sleeping lock, so an implementation sees one
 //! change of a directory at a time; its own locks are leaves.
 
+use super::acl::{self, Acl, AclKind};
 use super::file::{FileOps, OpenFlags};
 use super::path::Path;
 use crate::{Errno, Result, Task};
@@ -203,6 +204,33 @@ impl NewKind<'_> {
             NewKind::CharDevice(rdev) | NewKind::BlockDevice(rdev) => *rdev,
             _ => 0,
         }
+    }
+}
+
+/// The mode that is asked for of what is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewMode {
+    bits: u32,
+    umask: u32,
+}
+
+impl NewMode {
+    /// By a task, which has a umask.
+    #[must_use]
+    pub fn of(task: &Task, bits: u32) -> NewMode {
+        NewMode { bits, umask: task.fs().umask() }
+    }
+
+    /// Without a umask.
+    #[must_use]
+    pub fn exact(bits: u32) -> NewMode {
+        NewMode { bits, umask: 0 }
+    }
+
+    /// What comes of it in a directory.
+    #[must_use]
+    pub fn within(self, dir: &dyn Inode) -> u32 {
+        acl::mode_of_new(dir, self.bits & PERMISSIONS, self.umask)
     }
 }
 
@@ -451,6 +479,22 @@ pub trait Inode: Send + Sync + Any {
     /// # Errors
     /// EOPNOTSUPP, ENODATA.
     fn remove_xattr(&self, _name: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// An access control list.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for a file system, or a kind of file, without any.
+    fn acl(&self, _kind: AclKind) -> Result<Option<Acl>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets or takes away an access control list, which was checked, and not the mode.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP, ENOSPC.
+    fn set_acl(&self, _kind: AclKind, _acl: Option<Acl>) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 

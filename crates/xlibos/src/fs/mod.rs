@@ -8,6 +8,7 @@
 //! state, the mount table, descriptor tables). Only sleeping locks are held across broker requests.
 
 pub mod access;
+pub mod acl;
 pub mod broker;
 mod budget;
 pub mod change;
