@@ -1,5 +1,6 @@
 //! Permissions: path_resolution(7), "Permissions"; capabilities(7).
 
+use super::acl::AclKind;
 use super::inode::{Inode, Kind, Stat};
 use crate::process::creds::{CAP_DAC_OVERRIDE, CAP_FOWNER, Creds};
 use crate::{Errno, Result};
@@ -25,10 +26,19 @@ pub fn check(inode: &dyn Inode, creds: &Creds, want: u32) -> Result<()> {
     if is_directory && creds.has(CAP_DAC_OVERRIDE) {
         return Ok(());
     }
-    check_stat(&inode.permissions()?, creds, want)
+    let stat = inode.permissions()?;
+    // Where the group has none of the bits the list's mask has none either.
+    if stat.uid != creds.fsuid
+        && stat.mode & 0o070 != 0
+        && let Ok(Some(acl)) = inode.acl(AclKind::Access)
+    {
+        let is_allowed = acl.allows(&stat, creds, want) || is_overridden(&stat, creds, want);
+        return if is_allowed { Ok(()) } else { Err(Errno::EACCES) };
+    }
+    check_stat(&stat, creds, want)
 }
 
-/// As [`check`], with attributes at hand.
+/// As [`check`], with attributes at hand of what has no access control list.
 ///
 /// # Errors
 /// EACCES.
@@ -40,16 +50,19 @@ pub fn check_stat(stat: &Stat, creds: &Creds, want: u32) -> Result<()> {
     } else {
         0
     };
-    if stat.mode >> shift & want == want {
-        return Ok(());
-    }
+    let is_allowed = stat.mode >> shift & want == want || is_overridden(stat, creds, want);
+    if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Whether capabilities allow what the mode does not.
+fn is_overridden(stat: &Stat, creds: &Creds, want: u32) -> bool {
     let is_directory = stat.kind() == Kind::Directory;
     let override_ok = is_directory || want & EXECUTE == 0 || stat.mode & 0o111 != 0;
     if creds.has(CAP_DAC_OVERRIDE) && override_ok {
-        return Ok(());
+        return true;
     }
     let read_only = want == READ || (is_directory && want & WRITE == 0);
-    if creds.has(CAP_DAC_READ_SEARCH) && read_only { Ok(()) } else { Err(Errno::EACCES) }
+    creds.has(CAP_DAC_READ_SEARCH) && read_only
 }
 
 /// Whether the credentials own the file or may act as its owner.

@@ -5,13 +5,13 @@
 //! A change holds the sleeping lock of each directory it touches; a rename between two takes `RENAMING` first, so that
 //! no cycle can arise, and then both in the order of their addresses.
 
-use super::access;
 use super::dentry::Dentry;
-use super::inode::{Inode, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat};
+use super::inode::{Inode, Kind, NewKind, NewMode, NewNode, RenameMode, Stat};
 use super::inotify::{self, mask};
 use super::namei::{Ending, Last};
 use super::path::Path;
 use super::sleep_lock::{SleepGuard, SleepLock};
+use super::{access, acl};
 use crate::process::creds::{CAP_FOWNER, Creds};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
@@ -22,14 +22,14 @@ const SET_GID: u32 = 0o2000;
 const STICKY: u32 = 0o1000;
 const MODIFY: u32 = access::WRITE | access::EXECUTE;
 
-/// A node with its owner, as its directory's set-group-id bit says. The umask is already applied.
+/// A node with its mode and owner, as its directory's default list and set-group-id bit say.
 ///
 /// # Errors
 /// The file system's.
-pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: u32) -> Result<NewNode<'a>> {
+pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: NewMode) -> Result<NewNode<'a>> {
     let stat = dir.inode().permissions()?;
     let inherits = stat.mode & SET_GID != 0;
-    let mut mode = mode & PERMISSIONS;
+    let mut mode = mode.within(&**dir.inode());
     if inherits && kind == NewKind::Directory {
         mode |= SET_GID;
     }
@@ -56,6 +56,11 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
         return Err(Errno::EPERM);
     }
     let inode = dir.inode().create(name, node)?;
+    if let Err(errno) = acl::inherit(&**dir.inode(), &inode, node.mode) {
+        let is_directory = inode.kind() == Kind::Directory;
+        let _ = if is_directory { dir.inode().rmdir(name) } else { dir.inode().unlink(name) };
+        return Err(errno);
+    }
     let dentry = dir.dentry.add_child(name, inode)?;
     inotify::notify(dir.inode().id(), mask::CREATE | inotify::directory_bit(dentry.inode()), name);
     Ok(dentry)
@@ -65,7 +70,7 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
 ///
 /// # Errors
 /// EEXIST, ENOENT, EACCES, EROFS, ENOSPC, EPERM.
-pub fn make(dir: &Path, last: &Last<'_>, creds: &Creds, kind: NewKind<'_>, mode: u32) -> Result<Path> {
+pub fn make(dir: &Path, last: &Last<'_>, creds: &Creds, kind: NewKind<'_>, mode: NewMode) -> Result<Path> {
     if last.ending != Ending::Name {
         return Err(Errno::EEXIST);
     }

@@ -5,7 +5,7 @@
 
 use super::broker;
 use super::budget::Budget;
-use super::file::{Extent, MapObject, Sharing};
+use super::file::{Extent, MapObject, Sharing, WritableMappings};
 use super::sleep_lock::SleepLock;
 use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
@@ -13,7 +13,7 @@ use crate::{Errno, Result};
 use abi::broker::{Reply, Request};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, IoVec};
@@ -35,6 +35,8 @@ const SEAL_FUTURE_WRITE: u32 = 16;
 /// F_SEAL_EXEC.
 pub(super) const SEAL_EXEC: u32 = 32;
 const SEAL_ALL: u32 = 63;
+/// Seals against all writing.
+const SEALS_OF_WRITES: u32 = SEAL_WRITE | SEAL_FUTURE_WRITE;
 
 type Page = Box<[u8]>;
 
@@ -43,7 +45,10 @@ pub(super) struct FileData {
     budget: Arc<Budget>,
     state: Mutex<State>,
     writing: SleepLock,
+    /// Change with `writing` held.
     seals: AtomicU32,
+    /// Its shared mappings that can write. Their first is made, and they are looked for, with `writing` held.
+    writable: Mutex<Weak<WritableMappings>>,
     /// Calls of its text that trapped.
     traps: AtomicU32,
     /// Counts changes of the bytes. Changes with `writing` held.
@@ -141,6 +146,7 @@ impl FileData {
             state: Mutex::new(State { size: 0, charged: 0, store }),
             writing: SleepLock::new(),
             seals: AtomicU32::new(seals),
+            writable: Mutex::default(),
             traps: AtomicU32::new(0),
             changes: AtomicU64::new(0),
             is_written_unseen: AtomicBool::new(false),
@@ -255,7 +261,7 @@ impl FileData {
 
     fn check_write_seals(&self, end: u64) -> Result<()> {
         let seals = self.seals.load(Ordering::Relaxed);
-        let sealed = seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 || (seals & SEAL_GROW != 0 && end > self.size());
+        let sealed = seals & SEALS_OF_WRITES != 0 || (seals & SEAL_GROW != 0 && end > self.size());
         if sealed { Err(Errno::EPERM) } else { Ok(()) }
     }
 
@@ -368,17 +374,15 @@ impl FileData {
     /// What a mapping is made of.
     pub(super) fn map(&self, sharing: Sharing, is_writable: bool) -> Result<MapObject> {
         let _writing = self.writing.lock();
-        if sharing == Sharing::Shared && is_writable {
+        let writes = sharing == Sharing::Shared && is_writable;
+        let is_sealed = writes && self.seals.load(Ordering::Relaxed) & SEALS_OF_WRITES != 0;
+        if writes && !is_sealed {
             self.is_written_unseen.store(true, Ordering::Relaxed);
         }
         if self.is_worth_image() {
             self.move_to_memory(self.size());
         }
         if sharing == Sharing::Shared {
-            let seals = self.seals.load(Ordering::Relaxed);
-            if is_writable && seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
-                return Err(Errno::EPERM);
-            }
             self.move_to_memory(self.size());
         }
         let Some(memory) = self.memory() else {
@@ -390,7 +394,21 @@ impl FileData {
         if memory.len()? != size {
             memory.resize(size)?;
         }
-        Ok(MapObject::Handle(Arc::clone(&memory.handle)))
+        let handle = Arc::clone(&memory.handle);
+        Ok(match (writes, is_sealed) {
+            (false, _) => MapObject::Handle(handle),
+            (true, false) => MapObject::Counted(handle, self.writable_mappings()),
+            (true, true) => MapObject::Sealed(handle),
+        })
+    }
+
+    fn writable_mappings(&self) -> Arc<WritableMappings> {
+        let mut known = self.writable.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let first = Arc::new(WritableMappings);
+            *known = Arc::downgrade(&first);
+            first
+        })
     }
 
     pub(super) fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
@@ -425,7 +443,7 @@ impl FileData {
             return Err(Errno::EOPNOTSUPP);
         }
         if mode & (PUNCH_HOLE | ZERO_RANGE) != 0 {
-            if self.seals.load(Ordering::Relaxed) & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
+            if self.seals.load(Ordering::Relaxed) & SEALS_OF_WRITES != 0 {
                 return Err(Errno::EPERM);
             }
             self.clear(offset, end)?;
@@ -468,17 +486,26 @@ impl FileData {
         Ok(())
     }
 
-    /// Adds seals and returns all.
-    pub(super) fn seals(&self, add: Option<u32>) -> Result<u32> {
-        let seals = self.seals.load(Ordering::Relaxed);
-        let Some(add) = add else { return Ok(seals) };
+    /// What the file is sealed against.
+    pub(super) fn seals(&self) -> u32 {
+        self.seals.load(Ordering::Relaxed)
+    }
+
+    /// Adds seals. That of execution, of a program, brings those of changes.
+    pub(super) fn add_seals(&self, add: u32, is_program: bool) -> Result<u32> {
+        let _writing = self.writing.lock();
+        let seals = self.seals();
         if add & !SEAL_ALL != 0 {
             return Err(Errno::EINVAL);
         }
         if seals & SEAL_SEAL != 0 {
             return Err(Errno::EPERM);
         }
-        Ok(self.seals.fetch_or(add, Ordering::Relaxed) | add)
+        if add & SEAL_WRITE & !seals != 0 && self.writable.lock().strong_count() > 0 {
+            return Err(Errno::EBUSY);
+        }
+        let more = if add & SEAL_EXEC != 0 && is_program { SEAL_SHRINK | SEAL_GROW | SEALS_OF_WRITES } else { 0 };
+        Ok(self.seals.fetch_or(add | more, Ordering::Relaxed) | add | more)
     }
 }
 

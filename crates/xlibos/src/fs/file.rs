@@ -1,7 +1,7 @@
 //! Open file descriptions: open(2), "Open file descriptions".
 
 use super::fd_table::FdTable;
-use super::inode::{Kind, Stat};
+use super::inode::{Change, Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks;
 use super::sigio::{SigIo, Target};
@@ -183,6 +183,14 @@ pub trait FileOps: Send + Sync + Any {
         Ok(Stat { mode: 0o600, ..Stat::anonymous(Kind::File, 1) })
     }
 
+    /// Changes attributes of a file without a path. Permission was checked.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for objects that all have the same.
+    fn set_attributes(&self, _change: &Change) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// What /proc/self/fd shows of a file without a path: `pipe:[5]`, `socket:[5]`, `anon_inode:[eventfd]`.
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[file]".to_vec()
@@ -233,7 +241,7 @@ pub trait FileOps: Send + Sync + Any {
     /// Seals of fcntl(2), memfd_create(2): what F_GET_SEALS answers, after adding `add`.
     ///
     /// # Errors
-    /// EINVAL for files without seals; EPERM.
+    /// EINVAL for files without seals; EPERM; EBUSY where a mapping can write.
     fn seals(&self, _add: Option<u32>) -> Result<u32> {
         Err(Errno::EINVAL)
     }
@@ -268,11 +276,19 @@ pub enum Sharing {
     Private,
 }
 
+/// Held by each shared mapping that can write to a file: fcntl(2), F_SEAL_WRITE.
+#[derive(Debug)]
+pub struct WritableMappings;
+
 /// What a mapping of a file is made of.
 #[derive(Clone, Debug)]
 pub enum MapObject {
     /// A host handle with the file's bytes at the file's own offsets.
     Handle(Arc<machine::host::HostFd>),
+    /// The same, of a file that wants to know how long it can be written through the mapping.
+    Counted(Arc<machine::host::HostFd>, Arc<WritableMappings>),
+    /// The same, of a file that is sealed: the mapping never becomes writable.
+    Sealed(Arc<machine::host::HostFd>),
     /// No handle: a private mapping is filled by reading the file.
     Copy,
     /// Zeros (/dev/zero).

@@ -4,6 +4,7 @@
 //! was already allowed. Directories are changed under their dentry's sleeping lock, so an implementation sees one
 //! change of a directory at a time; its own locks are leaves.
 
+use super::acl::{self, Acl, AclKind};
 use super::file::{FileOps, OpenFlags};
 use super::path::Path;
 use crate::{Errno, Result, Task};
@@ -113,12 +114,6 @@ impl Stat {
         Stat { dev: ANONYMOUS_DEV, ino, mode, nlink: 1, blksize: 4096, ..Stat::default() }
     }
 
-    /// The same of an object that is its maker's.
-    #[must_use]
-    pub fn anonymous_of((uid, gid): (u32, u32), kind: Kind, ino: u64) -> Stat {
-        Stat { uid, gid, ..Stat::anonymous(kind, ino) }
-    }
-
     /// The type.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -141,7 +136,12 @@ pub fn maker() -> (u32, u32) {
 /// The current time.
 #[must_use]
 pub fn now() -> Time {
-    let ns = machine::clock::realtime_ns();
+    time_of(machine::clock::realtime_ns())
+}
+
+/// A time on the clock of times.
+#[must_use]
+pub fn time_of(ns: u64) -> Time {
     let sec = i64::try_from(ns / 1_000_000_000).unwrap_or(0);
     Time { sec, nsec: u32::try_from(ns % 1_000_000_000).unwrap_or(0) }
 }
@@ -204,6 +204,33 @@ impl NewKind<'_> {
             NewKind::CharDevice(rdev) | NewKind::BlockDevice(rdev) => *rdev,
             _ => 0,
         }
+    }
+}
+
+/// The mode that is asked for of what is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewMode {
+    bits: u32,
+    umask: u32,
+}
+
+impl NewMode {
+    /// By a task, which has a umask.
+    #[must_use]
+    pub fn of(task: &Task, bits: u32) -> NewMode {
+        NewMode { bits, umask: task.fs().umask() }
+    }
+
+    /// Without a umask.
+    #[must_use]
+    pub fn exact(bits: u32) -> NewMode {
+        NewMode { bits, umask: 0 }
+    }
+
+    /// What comes of it in a directory.
+    #[must_use]
+    pub fn within(self, dir: &dyn Inode) -> u32 {
+        acl::mode_of_new(dir, self.bits & PERMISSIONS, self.umask)
     }
 }
 
@@ -452,6 +479,22 @@ pub trait Inode: Send + Sync + Any {
     /// # Errors
     /// EOPNOTSUPP, ENODATA.
     fn remove_xattr(&self, _name: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// An access control list.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for a file system, or a kind of file, without any.
+    fn acl(&self, _kind: AclKind) -> Result<Option<Acl>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets or takes away an access control list, which was checked, and not the mode.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP, ENOSPC.
+    fn set_acl(&self, _kind: AclKind, _acl: Option<Acl>) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 

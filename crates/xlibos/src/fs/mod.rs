@@ -8,6 +8,7 @@
 //! state, the mount table, descriptor tables). Only sleeping locks are held across broker requests.
 
 pub mod access;
+pub mod acl;
 pub mod broker;
 mod budget;
 pub mod change;
@@ -39,6 +40,7 @@ pub mod mount;
 pub mod namei;
 pub mod open;
 pub mod overlay;
+pub mod own_attributes;
 pub mod path;
 pub mod pidfd;
 pub mod pipe;

@@ -1,18 +1,18 @@
 //! Opening files: open(2), openat2(2).
 
-use super::access;
 use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::file::{File, FileOps, OpenFlags, PLAIN};
 use super::glance::{self, Sight};
-use super::inode::{Change, Kind, NewKind};
+use super::inode::{Change, Kind, NewKind, NewMode};
 use super::inotify;
 use super::namei::{self, Ending, Follow, Last, Resolve, Walk};
 use super::path::Path;
 use super::pseudo::detached_path;
 use super::special::open_special;
 use super::text_busy::{self, Claim};
+use super::{access, acl};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use core::any::Any;
@@ -103,8 +103,9 @@ fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, 
     }
     dir.mount.check_writable()?;
     access::check(&**dir.inode(), walk.creds(), access::WRITE | access::EXECUTE)?;
-    let node = change::new_node(dir, walk.creds(), NewKind::File, mode & !task.fs().umask())?;
+    let node = change::new_node(dir, walk.creds(), NewKind::File, NewMode::of(task, mode))?;
     let inode = dir.inode().create_unnamed(&node)?;
+    acl::inherit(&**dir.inode(), &inode, node.mode)?;
     let name = alloc::format!("#{} (deleted)", inode.id().ino);
     let claim = text_busy::to_write(&*inode)?;
     let ops = Arc::clone(&inode).open(flags)?;
@@ -173,7 +174,7 @@ fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, m
     }
     let creds = walk.creds();
     dir.mount.check_writable()?;
-    let node = change::new_node(dir, creds, NewKind::File, mode & !task.fs().umask())?;
+    let node = change::new_node(dir, creds, NewKind::File, NewMode::of(task, mode))?;
     let dentry = change::create_locked(dir, creds, &last.name, &node)?;
     let _ = flags;
     Ok(Existence::Created(dir.with_dentry(dentry)))

@@ -6,6 +6,7 @@
 //!
 //! Locks: a file's copy-up lock sleeps; the maps of a directory are leaves. The caller serialises a directory's changes.
 
+use super::acl::{Acl, AclKind};
 use super::file::{File, FileOps, OpenFlags};
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
@@ -435,6 +436,14 @@ impl Inode for OverlayDir {
         Ok(())
     }
 
+    fn acl(&self, kind: AclKind) -> Result<Option<Acl>> {
+        acl_of(self.attributes()?, kind)
+    }
+
+    fn set_acl(&self, kind: AclKind, acl: Option<Acl>) -> Result<()> {
+        self.meta()?.set_acl(kind, acl)
+    }
+
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
         self.attributes()?.xattr(name)
     }
@@ -553,10 +562,19 @@ impl OverlayFile {
     }
 }
 
+/// A list of an inode in memory. What still is the host's has none here, and can get one.
+fn acl_of(inode: &Arc<dyn Inode>, kind: AclKind) -> Result<Option<Acl>> {
+    match inode.acl(kind) {
+        Err(Errno::EOPNOTSUPP) if inode.kind() != Kind::Symlink => Ok(None),
+        found => found,
+    }
+}
+
 /// Copies the extended attributes that can be read.
 fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
     let names = from.list_xattrs().unwrap_or_default();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    let is_copied = |name: &&[u8]| !name.is_empty() && AclKind::of_name(name).is_none();
+    for name in names.split(|byte| *byte == 0).filter(is_copied) {
         if let Ok(value) = from.xattr(name) {
             to.set_xattr(name, &value, XattrMode::Any)?;
         }
@@ -625,6 +643,14 @@ impl Inode for OverlayFile {
 
     fn read_link(&self) -> Result<Vec<u8>> {
         self.current()?.read_link()
+    }
+
+    fn acl(&self, kind: AclKind) -> Result<Option<Acl>> {
+        acl_of(self.current()?, kind)
+    }
+
+    fn set_acl(&self, kind: AclKind, acl: Option<Acl>) -> Result<()> {
+        self.copy_up(u64::MAX)?.set_acl(kind, acl)
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {

@@ -4,7 +4,8 @@
 
 use super::fifo::Fifo;
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{Kind, Stat, maker, new_anonymous_ino};
+use super::inode::{Change, Kind, Stat};
+use super::own_attributes::OwnAttributes;
 use super::pipe_state::State;
 use crate::ipc::ring::storage;
 use crate::uio::{Sink, Source};
@@ -39,9 +40,7 @@ pub struct Pipe {
     writers: WaitQueue,
     /// An end was opened.
     opens: WaitQueue,
-    ino: u64,
-    /// User and group of who made it.
-    maker: (u32, u32),
+    attributes: OwnAttributes,
 }
 
 /// Which ends an open file holds.
@@ -80,8 +79,7 @@ impl Pipe {
             readers: WaitQueue::new(),
             writers: WaitQueue::new(),
             opens: WaitQueue::new(),
-            ino: new_anonymous_ino(),
-            maker: maker(),
+            attributes: OwnAttributes::new(Kind::Fifo, 0o600),
         })
     }
 
@@ -367,11 +365,16 @@ impl FileOps for PipeEnd {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(Stat::anonymous_of(self.pipe.maker, Kind::Fifo, self.pipe.ino))
+        Ok(self.pipe.attributes.stat())
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        self.pipe.attributes.change(change);
+        Ok(())
     }
 
     fn describe(&self) -> Vec<u8> {
-        format!("pipe:[{}]", self.pipe.ino).into_bytes()
+        format!("pipe:[{}]", self.pipe.attributes.ino()).into_bytes()
     }
 
     fn reopen(&self, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

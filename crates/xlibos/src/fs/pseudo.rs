@@ -2,7 +2,7 @@
 
 use super::dentry::Dentry;
 use super::file::{File, FileOps, OpenFlags};
-use super::inode::{ANONYMOUS_DEV, FileSystem, Inode, InodeId, Kind, Nodev, Stat};
+use super::inode::{ANONYMOUS_DEV, Change, FileSystem, Inode, InodeId, Kind, Nodev, Stat};
 use super::mount::Mount;
 use super::path::Path;
 use crate::Result;
@@ -36,6 +36,10 @@ impl Inode for PseudoInode {
 
     fn file_system(&self) -> &dyn FileSystem {
         &PSEUDO
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        self.ops.set_attributes(change)
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

@@ -1,7 +1,8 @@
 //! tmpfs: files in memory. tmpfs(5).
 
+use super::acl::{Acl, AclKind};
 use super::budget::{self, Budget};
-use super::data::{FileData, SEAL_SEAL};
+use super::data::{FileData, SEAL_EXEC, SEAL_SEAL};
 use super::dir_map::DirMap;
 use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
 use super::inode::{
@@ -20,6 +21,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+const EXECUTE_BITS: u32 = 0o111;
 /// What an inode with a name costs, with what the VFS keeps of it, counted so that empty files end at the limit too.
 const INODE_COST: u64 = 2048;
 
@@ -105,6 +107,7 @@ impl TmpFs {
             meta: Mutex::new(meta),
             body,
             xattrs: Mutex::new(BTreeMap::new()),
+            acls: Mutex::default(),
         }))
     }
 }
@@ -140,6 +143,27 @@ pub struct TmpInode {
     meta: Mutex<Meta>,
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    acls: Mutex<Option<Box<Acls>>>,
+}
+
+/// Access control lists.
+#[derive(Default)]
+struct Acls {
+    access: Option<Acl>,
+    default: Option<Acl>,
+}
+
+impl Acls {
+    fn of(&mut self, kind: AclKind) -> &mut Option<Acl> {
+        match kind {
+            AclKind::Access => &mut self.access,
+            AclKind::Default => &mut self.default,
+        }
+    }
+
+    fn cost(&self) -> u64 {
+        self.access.iter().chain(&self.default).map(Acl::cost).sum()
+    }
 }
 
 struct Meta {
@@ -164,7 +188,8 @@ impl Drop for TmpInode {
         let target = if let Body::Symlink(target) = &self.body { target.len() as u64 } else { 0 };
         let further_names = if self.kind == Kind::Directory { 0 } else { self.meta.get_mut().nlink.saturating_sub(1) };
         let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
-        self.fs.budget.uncharge(target + xattrs);
+        let acls = self.acls.get_mut().as_ref().map_or(0, |acls| acls.cost());
+        self.fs.budget.uncharge(target + xattrs + acls);
         self.fs.uncharge_names(1 + u64::from(further_names));
     }
 }
@@ -324,7 +349,16 @@ impl Inode for TmpInode {
             self.touch();
         }
         let mut meta = self.meta.lock();
-        meta.mode = change.mode.map_or(meta.mode, |mode| mode & PERMISSIONS);
+        let runs_otherwise = change.mode.is_some_and(|mode| (mode ^ meta.mode) & EXECUTE_BITS != 0);
+        if runs_otherwise && matches!(&self.body, Body::File(data) if data.seals() & SEAL_EXEC != 0) {
+            return Err(Errno::EPERM);
+        }
+        if let Some(mode) = change.mode {
+            meta.mode = mode & PERMISSIONS;
+            if let Some(access) = self.acls.lock().as_mut().and_then(|acls| acls.access.as_mut()) {
+                access.set_mode(mode);
+            }
+        }
         meta.uid = change.uid.unwrap_or(meta.uid);
         meta.gid = change.gid.unwrap_or(meta.gid);
         meta.atime = change.atime.unwrap_or(meta.atime);
@@ -426,8 +460,32 @@ impl Inode for TmpInode {
     }
 
     fn list_xattrs(&self) -> Result<Vec<u8>> {
+        let has = |kind: &AclKind| matches!(self.acl(*kind), Ok(Some(_)));
+        let acls = AclKind::ALL.into_iter().filter(has).map(|kind| kind.name().to_vec());
         let xattrs = self.xattrs.lock();
-        Ok(xattrs.keys().flat_map(|name| name.iter().copied().chain([0])).collect())
+        Ok(acls.chain(xattrs.keys().cloned()).flat_map(|name| name.into_iter().chain([0])).collect())
+    }
+
+    fn acl(&self, kind: AclKind) -> Result<Option<Acl>> {
+        if self.kind == Kind::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        Ok(self.acls.lock().as_mut().and_then(|acls| acls.of(kind).clone()))
+    }
+
+    fn set_acl(&self, kind: AclKind, acl: Option<Acl>) -> Result<()> {
+        self.fs.budget.charge(acl.as_ref().map_or(0, Acl::cost))?;
+        let old = {
+            let mut acls = self.acls.lock();
+            if acl.is_none() && acls.is_none() {
+                None
+            } else {
+                core::mem::replace(acls.get_or_insert_default().of(kind), acl)
+            }
+        };
+        self.fs.budget.uncharge(old.map_or(0, |old| old.cost()));
+        self.meta.lock().ctime = now();
+        Ok(())
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
@@ -513,7 +571,10 @@ impl FileOps for TmpFile {
     }
 
     fn seals(&self, add: Option<u32>) -> Result<u32> {
-        self.inode.data()?.seals(add)
+        let data = self.inode.data()?;
+        let Some(add) = add else { return Ok(data.seals()) };
+        let is_program = self.inode.meta.lock().mode & EXECUTE_BITS != 0;
+        data.add_seals(add, is_program)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -2,6 +2,7 @@
 //! and POSIX message queues.
 
 pub mod futex_set;
+pub mod info;
 pub mod mqueue;
 pub mod msg;
 pub mod ring;

@@ -13,7 +13,9 @@ use machine::sync::Mutex;
 /// Longest message: MSGMAX.
 pub const LONGEST: usize = 8192;
 /// Bytes of a queue: MSGMNB.
-const ROOM: usize = 16_384;
+pub const ROOM: usize = 16_384;
+/// Most queues: MSGMNI.
+pub const MOST: usize = 1024;
 /// MSG_NOERROR: what is too long is cut.
 const NOERROR: u32 = 0o1_0000;
 /// MSG_EXCEPT.
@@ -22,7 +24,7 @@ const EXCEPT: u32 = 0o2_0000;
 const COPY: u32 = 0o4_0000;
 
 /// The container's queues.
-static QUEUES: Mutex<Table<Queue>> = Mutex::new(Table::new(1024));
+static QUEUES: Mutex<Table<Queue>> = Mutex::new(Table::new(MOST));
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +128,19 @@ pub fn get(task: &Task, want: Wanted) -> Result<i32> {
     )
 }
 
+/// The highest place that a queue has.
+pub fn highest() -> i32 {
+    QUEUES.lock().highest()
+}
+
+/// The id of who is at a place: MSG_STAT.
+///
+/// # Errors
+/// EINVAL.
+pub fn id_at(place: i32) -> Result<i32> {
+    QUEUES.lock().id_at(place)
+}
+
 fn find(id: i32) -> Result<Arc<Object<Queue>>> {
     QUEUES.lock().find(id)
 }
@@ -225,6 +240,19 @@ pub fn set(task: &Task, id: i32, owner: (u32, u32), mode: u32, room: u64) -> Res
     Ok(())
 }
 
+/// As [`status`], for anybody: MSG_STAT_ANY.
+///
+/// # Errors
+/// EINVAL.
+pub fn status_for_any(id: i32) -> Result<[u64; 15]> {
+    find(id).map(|object| words(&object))
+}
+
+/// Where the bytes and the messages of a queue stand.
+pub(super) const BYTES_WORD: usize = 9;
+/// As [`BYTES_WORD`].
+pub(super) const COUNT_WORD: usize = 10;
+
 /// IPC_STAT, as `struct msqid64_ds`.
 ///
 /// # Errors
@@ -248,8 +276,8 @@ fn words(object: &Object<Queue>) -> [u64; 15] {
     words[6] = state.sent;
     words[7] = state.received;
     words[8] = state.changed;
-    words[9] = state.bytes as u64;
-    words[10] = state.messages.len() as u64;
+    words[BYTES_WORD] = state.bytes as u64;
+    words[COUNT_WORD] = state.messages.len() as u64;
     words[11] = state.room as u64;
     words[12] = u64::from(state.last.0.cast_unsigned()) | u64::from(state.last.1.cast_unsigned()) << 32;
     words

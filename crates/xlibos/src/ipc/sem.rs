@@ -12,13 +12,17 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use machine::sync::Mutex;
 
 /// Highest value of a semaphore: SEMVMX.
-const HIGHEST: u16 = 32_767;
+pub const HIGHEST: u16 = 32_767;
 /// Most semaphores of a set, and of the container: SEMMSL, SEMMNS.
-const MOST: usize = 32_000;
+pub const MOST: usize = 32_000;
+/// Most sets: SEMMNI.
+pub const MOST_SETS: usize = 4096;
+/// Most operations of one semop(2): SEMOPM.
+pub const MOST_OPERATIONS: u64 = 500;
 const UNDO: u32 = 0o1_0000;
 
 /// The container's sets.
-static SETS: Mutex<Table<Set>> = Mutex::new(Table::new(4096));
+static SETS: Mutex<Table<Set>> = Mutex::new(Table::new(MOST_SETS));
 /// Semaphores of all sets.
 static SEMAPHORES: AtomicUsize = AtomicUsize::new(0);
 /// Adjustments of all sets, so that an end of a process without any costs nothing.
@@ -172,6 +176,31 @@ pub fn get(task: &Task, want: Wanted, count: i32) -> Result<i32> {
     })
 }
 
+/// Semaphores of all sets.
+pub fn count() -> usize {
+    SEMAPHORES.load(Ordering::Relaxed)
+}
+
+/// The highest place that a set has.
+pub fn highest_place() -> i32 {
+    SETS.lock().highest()
+}
+
+/// The id of who is at a place: SEM_STAT.
+///
+/// # Errors
+/// EINVAL.
+pub fn id_at(place: i32) -> Result<i32> {
+    SETS.lock().id_at(place)
+}
+
+/// Whether a process's end changes a value.
+pub fn has_adjustments(pid: Pid) -> bool {
+    let sets = if ADJUSTMENTS.load(Ordering::SeqCst) == 0 { Vec::new() } else { SETS.lock().collect() };
+    let own = (pid, 0)..=(pid, u16::MAX);
+    sets.iter().any(|object| object.body.state.lock().undo.range(own.clone()).next().is_some())
+}
+
 fn find(id: i32) -> Result<Arc<Object<Set>>> {
     SETS.lock().find(id)
 }
@@ -250,6 +279,14 @@ pub fn set_owner(task: &Task, id: i32, uid: u32, gid: u32, mode: u32) -> Result<
     object.set_owner(uid, gid, mode);
     object.body.state.lock().changed = seconds();
     Ok(())
+}
+
+/// As [`status`], for anybody: SEM_STAT_ANY.
+///
+/// # Errors
+/// EINVAL.
+pub fn status_for_any(id: i32) -> Result<[u64; 13]> {
+    find(id).map(|object| words(&object))
 }
 
 /// IPC_STAT, as `struct semid64_ds`.

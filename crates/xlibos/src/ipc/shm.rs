@@ -26,8 +26,15 @@ const MAP_SHARED: u32 = 1;
 const MAP_FIXED: u32 = 0x10;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
 
+/// Most segments: SHMMNI.
+pub const MOST: usize = 4096;
+/// Bytes of the largest: SHMMAX.
+pub const LARGEST: u64 = i64::MAX.unsigned_abs();
+/// Pages of all: SHMALL.
+pub const ALL_PAGES: u64 = u64::MAX - (1 << 24);
+
 /// The container's segments.
-static SEGMENTS: Mutex<Table<Segment>> = Mutex::new(Table::new(4096));
+static SEGMENTS: Mutex<Table<Segment>> = Mutex::new(Table::new(MOST));
 
 /// Two open files of one segment: attachments for reading only have the second.
 type Files = [Arc<File>; 2];
@@ -82,6 +89,14 @@ impl Segment {
         self.files.iter().map(Weak::strong_count).sum::<usize>().saturating_sub(own)
     }
 
+    /// Pages that there is memory for.
+    fn resident_pages(&self) -> u64 {
+        const PAGES_A_BLOCK: u64 = PAGE / 512;
+        let file = self.files.iter().find_map(Weak::upgrade);
+        let stat = file.and_then(|file| file.path()?.inode().stat().ok());
+        stat.map_or(0, |stat| stat.blocks / PAGES_A_BLOCK)
+    }
+
     fn has(&self, file: &Arc<File>) -> bool {
         self.files.iter().any(|own| core::ptr::eq(own.as_ptr(), Arc::as_ptr(file)))
     }
@@ -106,7 +121,7 @@ pub fn get(task: &Task, want: Wanted, size: u64) -> Result<i32> {
     sweep();
     let fits = |segment: &Segment| size <= segment.size;
     table::get(&SEGMENTS, task, want, fits, || {
-        if size == 0 || size > i64::MAX.unsigned_abs() {
+        if size == 0 || size > LARGEST {
             return Err(Errno::EINVAL);
         }
         Segment::new(task, want, size)
@@ -242,6 +257,51 @@ fn lockable(task: &Task, id: i32) -> Result<Arc<Object<Segment>>> {
         object.check_owner(task)?;
     }
     Ok(object)
+}
+
+/// What all segments have: SHM_INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Segments.
+    pub segments: u64,
+    /// Their pages.
+    pub pages: u64,
+    /// Pages that there is memory for.
+    pub resident_pages: u64,
+}
+
+/// What all segments have.
+pub fn used() -> Used {
+    sweep();
+    let all = SEGMENTS.lock().collect();
+    all.iter().fold(Used::default(), |sum, object| Used {
+        segments: sum.segments + 1,
+        pages: sum.pages.saturating_add(object.body.size.div_ceil(PAGE)),
+        resident_pages: sum.resident_pages.saturating_add(object.body.resident_pages()),
+    })
+}
+
+/// The highest place that a segment has.
+pub fn highest() -> i32 {
+    sweep();
+    SEGMENTS.lock().highest()
+}
+
+/// The id of who is at a place: SHM_STAT.
+///
+/// # Errors
+/// EINVAL.
+pub fn id_at(place: i32) -> Result<i32> {
+    sweep();
+    SEGMENTS.lock().id_at(place)
+}
+
+/// As [`status`], for anybody: SHM_STAT_ANY.
+///
+/// # Errors
+/// EINVAL.
+pub fn status_for_any(id: i32) -> Result<[u64; 14]> {
+    find(id).map(|object| words(&object))
 }
 
 /// IPC_STAT, as `struct shmid64_ds`.

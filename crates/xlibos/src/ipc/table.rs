@@ -129,11 +129,19 @@ impl<T> Object<T> {
     }
 }
 
+/// Bits of an id that are its place in the table; those above tell who had the place one after the other.
+const PLACE: i32 = 0x7fff;
+/// Places that are taken in turn before the first is taken again.
+const LEAST_TURN: usize = 64;
+
 /// All objects of a kind.
 #[derive(Debug)]
 pub struct Table<T> {
-    objects: BTreeMap<i32, Arc<Object<T>>>,
+    /// Ids and objects by their places.
+    objects: BTreeMap<i32, (i32, Arc<Object<T>>)>,
+    /// The place behind the one taken last, and how often places began again.
     next: i32,
+    turn: i32,
     most: usize,
 }
 
@@ -141,7 +149,7 @@ impl<T> Table<T> {
     /// An empty table with room for `most`.
     #[must_use]
     pub const fn new(most: usize) -> Table<T> {
-        Table { objects: BTreeMap::new(), next: 0, most }
+        Table { objects: BTreeMap::new(), next: 0, turn: 0, most }
     }
 
     /// The object of an id.
@@ -149,34 +157,50 @@ impl<T> Table<T> {
     /// # Errors
     /// EINVAL.
     pub fn find(&self, id: i32) -> Result<Arc<Object<T>>> {
-        self.objects.get(&id).cloned().ok_or(Errno::EINVAL)
+        let found = self.objects.get(&(id & PLACE)).filter(|(own, _)| *own == id);
+        found.map(|(_, object)| Arc::clone(object)).ok_or(Errno::EINVAL)
+    }
+
+    /// The id of who is at a place.
+    ///
+    /// # Errors
+    /// EINVAL.
+    pub fn id_at(&self, place: i32) -> Result<i32> {
+        self.objects.get(&place).map(|(id, _)| *id).ok_or(Errno::EINVAL)
+    }
+
+    /// The highest place that is taken; 0 where none is.
+    pub fn highest(&self) -> i32 {
+        self.objects.last_key_value().map_or(0, |(place, _)| *place)
     }
 
     /// All of them.
     pub fn collect(&self) -> Vec<Arc<Object<T>>> {
-        self.objects.values().cloned().collect()
+        self.objects.values().map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// All of them with their ids.
     pub fn numbered(&self) -> Vec<(i32, Arc<Object<T>>)> {
-        self.objects.iter().map(|(id, object)| (*id, Arc::clone(object))).collect()
+        self.objects.values().cloned().collect()
     }
 
     /// Takes an object out.
     pub fn remove(&mut self, id: i32) -> Option<Arc<Object<T>>> {
-        let object = self.objects.remove(&id)?;
+        self.find(id).ok()?;
+        let (_, object) = self.objects.remove(&(id & PLACE))?;
         object.is_removed.store(true, Ordering::SeqCst);
         Some(object)
     }
 
     /// Takes out those of which nothing is left; they are to be dropped without the table's lock.
     pub fn take_where(&mut self, is_over: impl Fn(&Object<T>) -> bool) -> Vec<Arc<Object<T>>> {
-        let over: Vec<i32> = self.objects.iter().filter(|(_, object)| is_over(object)).map(|(id, _)| *id).collect();
-        over.iter().filter_map(|id| self.objects.remove(id)).collect()
+        let over = self.objects.iter().filter(|(_, (_, object))| is_over(object));
+        let over: Vec<i32> = over.map(|(place, _)| *place).collect();
+        over.iter().filter_map(|place| self.objects.remove(place).map(|(_, object)| object)).collect()
     }
 
     fn id_of_key(&self, key: i32) -> Option<i32> {
-        self.objects.iter().find(|(_, object)| object.permissions().key == key).map(|(id, _)| *id)
+        self.objects.values().find(|(_, object)| object.permissions().key == key).map(|(id, _)| *id)
     }
 
     fn existing(&self, task: &Task, want: &Wanted, fits: &impl Fn(&T) -> bool) -> Result<Option<i32>> {
@@ -197,14 +221,23 @@ impl<T> Table<T> {
         Ok(Some(id))
     }
 
-    fn add(&mut self, object: Object<T>) -> i32 {
-        while self.objects.contains_key(&self.next) {
-            self.next = self.next.checked_add(1).unwrap_or(0);
+    /// Places are taken in turn, so that an id is not soon another's.
+    fn add(&mut self, object: Object<T>) -> Result<i32> {
+        if self.objects.len() >= self.most {
+            return Err(Errno::ENOSPC);
         }
-        let id = self.next;
-        self.next = id.checked_add(1).unwrap_or(0);
-        self.objects.insert(id, Arc::new(object));
-        id
+        let end = i32::try_from((self.objects.len() * 3 / 2).max(LEAST_TURN)).unwrap_or(PLACE).min(PLACE);
+        let is_free = |place: &i32| !self.objects.contains_key(place);
+        let place = (self.next..end).find(is_free);
+        let place = place.or_else(|| {
+            self.turn = self.turn.wrapping_add(1) & (i32::MAX >> 15);
+            (0..=PLACE).find(is_free)
+        });
+        let place = place.ok_or(Errno::ENOSPC)?;
+        self.next = place + 1;
+        let id = self.turn << 15 | place;
+        self.objects.insert(place, (id, Arc::new(object)));
+        Ok(id)
     }
 }
 
@@ -243,7 +276,7 @@ pub fn get<T>(
     // Another may have made it meanwhile.
     match table.existing(task, &want, &fits)? {
         Some(id) => Ok(id),
-        None => Ok(table.add(object)),
+        None => table.add(object),
     }
 }
 
@@ -255,10 +288,39 @@ pub fn seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Permissions, READ, WRITE};
+    use super::{Object, Permissions, READ, Table, WRITE};
     use crate::Errno;
     use crate::process::creds::Creds;
     use alloc::vec::Vec;
+
+    fn object() -> Object<()> {
+        let permissions = Permissions::new(&Creds::new(0, 0, Vec::new()), 0, 0);
+        Object { permissions: permissions.into(), is_removed: false.into(), body: () }
+    }
+
+    #[test]
+    fn an_id_is_not_soon_taken_again() {
+        let mut table = Table::new(100);
+        let mut ids = Vec::new();
+        for _ in 0..200 {
+            let id = table.add(object()).unwrap_or(-1);
+            assert!(table.remove(id).is_some() && table.find(id).is_err());
+            ids.push(id);
+        }
+        assert_eq!((ids[0], ids[63], ids[64]), (0, 63, 1 << 15));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 200);
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more() {
+        let mut table = Table::new(100);
+        assert!((0..100).all(|place| table.add(object()) == Ok(place)));
+        assert_eq!((table.highest(), table.add(object())), (99, Err(Errno::ENOSPC)));
+        assert!(table.remove(50).is_some());
+        assert_eq!((table.add(object()), table.id_at(50)), (Ok(100), Err(Errno::EINVAL)));
+    }
 
     #[test]
     fn strangers_have_the_last_three_bits() {

@@ -6,7 +6,7 @@ use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
 use super::{PAGE, charge, page_align};
 use crate::fs::File;
-use crate::fs::file::{MapObject, Sharing};
+use crate::fs::file::{MapObject, Sharing, WritableMappings};
 use crate::process::creds::CAP_IPC_LOCK;
 use crate::uio::Sink;
 use crate::{Errno, Result, Task};
@@ -288,7 +288,8 @@ impl Plan {
     /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least.
     fn with_image(mut self, room: u64) -> Plan {
         self.room = room;
-        let Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle } = &self.wish.backing else {
+        let Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle, .. } = &self.wish.backing
+        else {
             return self;
         };
         if self.prot.contains(Prot::WRITE) {
@@ -351,22 +352,39 @@ impl Plan {
             }
             self.max_prot.remove(Prot::EXEC);
         }
+        let mut counted = None;
         let form = match file.ops().map(&file, sharing)? {
             MapObject::Zero => {
                 self.wish.backing = Backing::Zero;
                 let kind = if sharing == Sharing::Shared { MAP_SHARED } else { MAP_PRIVATE };
                 return self.without_file(kind);
             }
-            MapObject::Handle(handle) => {
-                self.handle = Some(handle);
+            MapObject::Sealed(_) if self.prot.contains(Prot::WRITE) => return Err(Errno::EPERM),
+            object @ (MapObject::Handle(_) | MapObject::Counted(..) | MapObject::Sealed(_)) => {
+                counted = self.take_handle(object);
                 Form::Handle
             }
             // Nothing would carry writes back.
             MapObject::Copy if sharing == Sharing::Shared && open.is_writable() => return Err(Errno::ENODEV),
             MapObject::Copy => Form::Copied,
         };
-        self.wish.backing = Backing::File { file, offset, sharing, form };
+        self.wish.backing = Backing::File { file, offset, sharing, form, counted };
         Ok(self)
+    }
+
+    /// Keeps the host's handle of what is mapped; returns what the mapping holds while it can write.
+    fn take_handle(&mut self, object: MapObject) -> Option<Arc<WritableMappings>> {
+        let (handle, counted) = match object {
+            MapObject::Handle(handle) => (handle, None),
+            MapObject::Counted(handle, counted) => (handle, Some(counted)),
+            MapObject::Sealed(handle) => {
+                self.max_prot.remove(Prot::WRITE);
+                (handle, None)
+            }
+            MapObject::Copy | MapObject::Zero => return None,
+        };
+        self.handle = Some(handle);
+        counted
     }
 
     /// Whether it is an object's data, nearly every page of which its loader writes: one call takes less than a fault for each.

@@ -12,6 +12,7 @@ pub mod image;
 mod advise;
 mod brk;
 mod change;
+mod grow;
 mod info;
 mod live;
 mod map;
@@ -31,6 +32,8 @@ pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
+/// What stays free below a mapping that grows.
+const STACK_GUARD_GAP: u64 = 256 * PAGE;
 
 /// A length rounded up to pages; None where that overflows.
 fn page_align(len: u64) -> Option<u64> {

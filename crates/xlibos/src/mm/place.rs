@@ -3,7 +3,7 @@
 use super::map::{Placement, Wish};
 use super::space::State;
 use super::vma::Backing;
-use super::{PAGE, page_align};
+use super::{PAGE, STACK_GUARD_GAP, page_align};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -25,9 +25,9 @@ const STACK_RANDOM: u64 = 0x1f_ffff;
 /// Where MAP_32BIT places.
 const LOW: Range<u64> = 0x4000_0000..0x8000_0000;
 
-const HOST_PRIVATE: u32 = 2;
-const HOST_ANONYMOUS: u32 = 0x20;
-const HOST_NORESERVE: u32 = 0x4000;
+pub(super) const HOST_PRIVATE: u32 = 2;
+pub(super) const HOST_ANONYMOUS: u32 = 0x20;
+pub(super) const HOST_NORESERVE: u32 = 0x4000;
 pub(super) const HOST_FIXED: u32 = 0x10;
 pub(super) const HOST_FIXED_NOREPLACE: u32 = 0x10_0000;
 
@@ -108,7 +108,8 @@ impl State {
         let end = addr.checked_add(len).filter(|end| *end <= USER_END)?;
         let free = machine::cpu::is_guest_range(addr, len)
             && touches_host_pages(&(addr..end)).is_none()
-            && self.tree.is_free(addr..end);
+            && self.tree.is_free(addr..end)
+            && self.tree.grows_towards(end).is_none();
         free.then_some(addr)
     }
 
@@ -124,9 +125,10 @@ impl State {
         let mut top = bounds.end;
         while top > bounds.start {
             let addr = self.tree.find_gap_below(bounds.start..top, len)?;
-            match touches_host_pages(&(addr..addr + len)) {
-                None => return Some(addr),
-                Some(pages) => top = pages.start,
+            match (touches_host_pages(&(addr..addr + len)), self.tree.grows_towards(addr + len)) {
+                (None, None) => return Some(addr),
+                (Some(pages), _) => top = pages.start,
+                (None, Some(start)) => top = start - STACK_GUARD_GAP,
             }
         }
         None

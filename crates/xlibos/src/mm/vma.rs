@@ -1,8 +1,8 @@
 //! The tree of mappings: what lies where. Pure: no host call, no lock.
 
-use super::PAGE;
+use super::{PAGE, STACK_GUARD_GAP};
 use crate::fs::File;
-use crate::fs::file::Sharing;
+use crate::fs::file::{Sharing, WritableMappings};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ bitflags::bitflags! {
         const LOCKED = 2;
         /// MAP_NORESERVE.
         const NORESERVE = 4;
-        /// MAP_GROWSDOWN; the mapping does not grow.
+        /// MAP_GROWSDOWN.
         const GROWSDOWN = 8;
         /// MADV_DONTFORK.
         const DONTFORK = 16;
@@ -70,6 +70,8 @@ pub enum Backing {
         sharing: Sharing,
         /// How the host holds it.
         form: Form,
+        /// Of a shared mapping that can write, for files that count those.
+        counted: Option<Arc<WritableMappings>>,
     },
     /// Zeros that forked children share. The number tells one such object from another.
     SharedZero {
@@ -90,7 +92,7 @@ impl Backing {
     /// A private mapping of a file.
     #[must_use]
     pub fn file(file: Arc<File>, offset: u64) -> Backing {
-        Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle }
+        Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle, counted: None }
     }
 
     /// The backing `bytes` further on.
@@ -114,8 +116,8 @@ impl Backing {
                 id == next_id && offset.wrapping_add(len) == *next_offset
             }
             (
-                Backing::File { file, offset, sharing, form },
-                Backing::File { file: next_file, offset: next_offset, sharing: next_sharing, form: next_form },
+                Backing::File { file, offset, sharing, form, .. },
+                Backing::File { file: next_file, offset: next_offset, sharing: next_sharing, form: next_form, .. },
             ) => {
                 Arc::ptr_eq(file, next_file)
                     && sharing == next_sharing
@@ -222,6 +224,8 @@ pub struct Totals {
     pub stack: u64,
     /// Executable ones.
     pub exec: u64,
+    /// Those that grow.
+    pub growing: u64,
 }
 
 impl Totals {
@@ -245,6 +249,7 @@ impl Totals {
         apply(&mut self.locked, vma.flags.contains(VmaFlags::LOCKED));
         apply(&mut self.stack, matches!(vma.backing, Backing::Stack));
         apply(&mut self.exec, vma.prot.contains(Prot::EXEC));
+        apply(&mut self.growing, vma.flags.contains(VmaFlags::GROWSDOWN));
     }
 }
 
@@ -264,7 +269,7 @@ impl VmaTree {
         VmaTree {
             map: BTreeMap::new(),
             kept: Vec::new(),
-            totals: Totals { mapped: 0, data: 0, shared: 0, locked: 0, stack: 0, exec: 0 },
+            totals: Totals { mapped: 0, data: 0, shared: 0, locked: 0, stack: 0, exec: 0, growing: 0 },
         }
     }
 
@@ -289,6 +294,28 @@ impl VmaTree {
     #[must_use]
     pub fn find(&self, addr: u64) -> Option<&Vma> {
         self.map.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.end > addr)
+    }
+
+    /// The lowest mapping that starts at an address or above.
+    #[must_use]
+    pub fn first_from(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(addr..).next().map(|(_, vma)| vma)
+    }
+
+    /// The highest mapping that ends at an address or below.
+    #[must_use]
+    pub fn last_until(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(..addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.end <= addr)
+    }
+
+    /// The start of a mapping that grows down towards an address, where there is no gap between.
+    #[must_use]
+    pub fn grows_towards(&self, addr: u64) -> Option<u64> {
+        if self.totals.growing == 0 {
+            return None;
+        }
+        let next = self.first_from(addr).filter(|vma| vma.flags.contains(VmaFlags::GROWSDOWN));
+        next.map(|vma| vma.start).filter(|start| start - addr < STACK_GUARD_GAP)
     }
 
     /// Mappings that touch a range, from low to high.

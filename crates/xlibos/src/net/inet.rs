@@ -10,7 +10,7 @@ use super::udp::UdpSocket;
 use crate::process::creds::CAP_NET_BIND_SERVICE;
 use crate::{Errno, Result, Task};
 use alloc::sync::{Arc, Weak};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use machine::guest;
 
@@ -43,7 +43,7 @@ pub(super) fn bind<T>(
     owner: &Weak<T>,
 ) -> Result<(Binding, SocketAddr)> {
     let ip = wanted.ip();
-    if !ip.is_unspecified() && !address::is_local(ip) {
+    if !ip.is_unspecified() && !address::is_local(ip) && !is_group(ip) {
         return Err(Errno::EADDRNOTAVAIL);
     }
     let may = |task: &Task| task.creds().has(CAP_NET_BIND_SERVICE);
@@ -59,6 +59,11 @@ pub(super) fn bind<T>(
     };
     let binding = ports.bind(claim, owner)?;
     Ok((binding, SocketAddr::new(ip, binding.port)))
+}
+
+/// Groups of IPv4 can be bound.
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_ipv4() && ip.is_multicast()
 }
 
 /// The address that bind(2) gives. AF_UNSPEC with the any-address is taken for IPv4, as Linux does.

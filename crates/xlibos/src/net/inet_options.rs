@@ -1,7 +1,9 @@
 //! Options of TCP, UDP and IP that are numbers: tcp(7), ip(7), ipv6(7). Most tune packets, of which there are none: they are kept
 //! and given back.
 
+use super::multicast;
 use super::options::Value;
+use super::socket::{Access, Identity, Type, family};
 use crate::{Errno, Result};
 use alloc::collections::BTreeMap;
 use machine::sync::Mutex;
@@ -16,6 +18,8 @@ pub const UDP: u32 = 17;
 pub const IPV6: u32 = 41;
 /// IP_PKTINFO.
 pub const PKTINFO: u32 = 8;
+/// IP_MULTICAST_ALL.
+pub const MULTICAST_ALL: u32 = 49;
 /// IPV6_V6ONLY.
 pub const V6ONLY: u32 = 26;
 /// IPV6_RECVPKTINFO.
@@ -45,7 +49,7 @@ const TCP_KNOWN: &[Known] = &[
     (30, 0, 0, 1),
 ];
 /// TOS, TTL, HDRINCL, PKTINFO, MTU_DISCOVER, RECVERR, RECVTTL, RECVTOS, FREEBIND, BIND_ADDRESS_NO_PORT, MULTICAST_TTL,
-/// MULTICAST_LOOP.
+/// MULTICAST_LOOP, MULTICAST_ALL.
 const IP_KNOWN: &[Known] = &[
     (1, 0, 0, 255),
     (2, 64, -1, 255),
@@ -58,6 +62,7 @@ const IP_KNOWN: &[Known] = &[
     (24, 0, 0, INT),
     (33, 1, -1, 255),
     (34, 1, 0, INT),
+    (MULTICAST_ALL, 1, 0, 1),
 ];
 /// UNICAST_HOPS, MULTICAST_HOPS, MULTICAST_LOOP, MTU_DISCOVER, RECVERR, V6ONLY, RECVPKTINFO, RECVHOPLIMIT, RECVTCLASS, TCLASS.
 const IPV6_KNOWN: &[Known] = &[
@@ -92,12 +97,43 @@ fn known(level: u32, option: u32) -> Result<Known> {
     table.iter().find(|row| row.0 == option).copied().ok_or(Errno::ENOPROTOOPT)
 }
 
+/// IPPROTO_UDPLITE, which UDP's options are at as well.
+const UDP_LITE: u32 = 136;
+
+/// Whether a socket of this family and protocol has options at a level.
+///
+/// # Errors
+/// ENOPROTOOPT; EOPNOTSUPP where IPv4 is asked for what it does not have.
+pub fn check_level(own: Identity, level: u32, option: u32, access: Access) -> Result<()> {
+    let is_own = match own.kind {
+        Type::Stream => level == TCP,
+        _ => level == UDP || level == UDP_LITE,
+    };
+    let is_v4 = own.family == family::INET;
+    match level {
+        IP if access == Access::Set => known_at_ip(option),
+        IP => Ok(()),
+        IPV6 if !is_v4 => Ok(()),
+        _ if is_own => Ok(()),
+        _ if is_v4 && access == Access::Get => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// IP looks for the option before it reads the value.
+fn known_at_ip(option: u32) -> Result<()> {
+    if multicast::is_option_of_ip(option) { Ok(()) } else { known(IP, option).map(|_| ()) }
+}
+
 impl Numbers {
     /// Sets an option.
     ///
     /// # Errors
     /// ENOPROTOOPT, EINVAL.
     pub fn set(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        if value.len() < 4 && matches!(level, TCP | UDP | UDP_LITE) {
+            return Err(Errno::EINVAL);
+        }
         let (_, _, least, greatest) = known(level, option)?;
         // The IP level takes single bytes as well.
         let number = match (value.first_chunk::<4>(), value.first()) {

@@ -13,6 +13,7 @@ mod connection;
 pub mod inbox;
 pub mod inet;
 pub mod inet_options;
+pub mod multicast;
 pub mod netlink;
 pub mod options;
 pub mod ports;

@@ -5,7 +5,7 @@ use super::channel::{Control, Take};
 use super::inbox::{Datagram, Inbox};
 use super::inet::{LO_FLAGS, LO_INDEX, LO_MTU};
 use super::options::{DEFAULT_BUFFER, Options};
-use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use crate::{Errno, Result, Task};
@@ -21,6 +21,8 @@ const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const GET_ROUTE: u16 = 26;
+/// Level of its options.
+const SOL_NETLINK: u32 = 270;
 /// NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP.
 const MULTI: u16 = 2;
 const ACK: u16 = 4;
@@ -275,9 +277,14 @@ impl Socket for NetlinkSocket {
         Ok(())
     }
 
-    fn set_option(&self, level: u32, _option: u32, _value: &[u8]) -> Result<()> {
-        // SOL_NETLINK: broadcasts never come, so membership and the like hold trivially.
-        if level == 270 { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+    fn check_level(&self, level: u32, _option: u32, _access: Access) -> Result<()> {
+        if level == SOL_NETLINK { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
+    }
+
+    fn set_option(&self, _level: u32, option: u32, _value: &[u8]) -> Result<()> {
+        // ADD_MEMBERSHIP, DROP_MEMBERSHIP, PKTINFO, BROADCAST_ERROR, NO_ENOBUFS, LISTEN_ALL_NSID, CAP_ACK, EXT_ACK,
+        // GET_STRICT_CHK: broadcasts never come, so membership and the like hold trivially.
+        if matches!(option, 1..=5 | 8 | 10..=12) { Ok(()) } else { Err(Errno::ENOPROTOOPT) }
     }
 }
 

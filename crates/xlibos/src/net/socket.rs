@@ -3,7 +3,8 @@
 use super::channel::{Control, Take};
 use super::inet::interface_ioctl;
 use super::options::{Options, Value, name};
-use crate::fs::inode::{Kind, Stat, maker, new_anonymous_ino};
+use crate::fs::inode::{Change, Kind, Stat};
+use crate::fs::own_attributes::OwnAttributes;
 use crate::fs::{File, FileOps, OpenFlags};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, WaitQueue};
@@ -122,6 +123,15 @@ pub struct Incoming {
     pub to: Option<IpAddr>,
 }
 
+/// What is done with an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// getsockopt(2).
+    Get,
+    /// setsockopt(2).
+    Set,
+}
+
 /// Directions that shutdown(2) ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directions {
@@ -205,10 +215,18 @@ pub trait Socket: Send + Sync + Any {
     /// EAGAIN, ENOTCONN, the connection's error.
     fn receive(&self, to: &mut Sink<'_>, take: Take, flags: u32) -> Result<Incoming>;
 
+    /// Whether it has options at another level than SOL_SOCKET: asked before anything is read.
+    ///
+    /// # Errors
+    /// What it answers where it has none, as its family does.
+    fn check_level(&self, _level: u32, _option: u32, _access: Access) -> Result<()> {
+        Err(Errno::ENOPROTOOPT)
+    }
+
     /// setsockopt(2) at other levels than SOL_SOCKET.
     ///
     /// # Errors
-    /// ENOPROTOOPT, EINVAL; EOPNOTSUPP where there are no other levels.
+    /// ENOPROTOOPT, EINVAL.
     fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
         Err(Errno::ENOPROTOOPT)
     }
@@ -266,16 +284,14 @@ const FIONREAD: u32 = 0x541b;
 /// A socket as a file. Dropping it drops the socket.
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
-    ino: u64,
-    /// User and group of who made it.
-    maker: (u32, u32),
+    attributes: OwnAttributes,
 }
 
 impl SocketFile {
     /// A file of a socket.
     #[must_use]
     pub fn open(socket: Arc<dyn Socket>, nonblocking: OpenFlags) -> Arc<File> {
-        let ops = Arc::new(SocketFile { socket, ino: new_anonymous_ino(), maker: maker() });
+        let ops = Arc::new(SocketFile { socket, attributes: OwnAttributes::new(Kind::Socket, 0o777) });
         File::new(ops, OpenFlags::RDWR | nonblocking & OpenFlags::NONBLOCK)
     }
 
@@ -357,12 +373,16 @@ impl FileOps for SocketFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let mode = Kind::Socket.mode_bits() | 0o777;
-        Ok(Stat { mode, ..Stat::anonymous_of(self.maker, Kind::Socket, self.ino) })
+        Ok(self.attributes.stat())
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        self.attributes.change(change);
+        Ok(())
     }
 
     fn describe(&self) -> Vec<u8> {
-        format!("socket:[{}]", self.ino).into_bytes()
+        format!("socket:[{}]", self.attributes.ino()).into_bytes()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,10 +5,12 @@ use super::address;
 use super::channel::{Channel, Control, Framing, Take, Taken};
 use super::connection::Connection;
 use super::inet::{self, interface_ioctl};
-use super::inet_options::{Numbers, TCP};
+use super::inet_options::{self, IP, Numbers, TCP};
+use super::multicast;
 use super::options::{Options, Value};
 use super::ports::{Binding, Ports};
-use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use crate::time::timer::{Timer, TimerTarget};
 use crate::uio::{Sink, Source};
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
@@ -67,6 +69,8 @@ pub struct TcpSocket {
     state: Mutex<State>,
     /// A write after the peer had gone was answered as Linux does: the first one succeeds.
     wrote_after_close: AtomicBool,
+    /// Ends a connect to a listener without room.
+    patience: Mutex<Option<Timer>>,
     me: Weak<TcpSocket>,
 }
 
@@ -85,6 +89,7 @@ impl TcpSocket {
             numbers,
             state: Mutex::new(State { binding: None, local, role, has_shut_read: false }),
             wrote_after_close: AtomicBool::new(false),
+            patience: Mutex::new(None),
             me: Weak::clone(me),
         })
     }
@@ -156,6 +161,8 @@ impl TcpSocket {
             };
             if pending.len() > *backlog {
                 waiting.push_back(Arc::downgrade(client));
+                drop(state);
+                client.limit_patience();
                 return Ok(());
             }
             pending.push_back(server);
@@ -219,6 +226,13 @@ impl TcpSocket {
         }
     }
 
+    /// A connect that nobody sleeps for ends, too.
+    fn limit_patience(&self) {
+        let target = Weak::<TcpSocket>::clone(&self.me);
+        let deadline = machine::clock::monotonic_ns().saturating_add(self.patience_ns());
+        self.patience.lock().get_or_insert_with(|| Timer::new(target as Weak<dyn TimerTarget>)).arm(Some(deadline));
+    }
+
     /// How long a connect goes on unanswered: TCP_USER_TIMEOUT, or TCP_SYNCNT attempts, the first of a second and each twice as long.
     fn patience_ns(&self) -> u64 {
         const SYNCNT: u32 = 7;
@@ -239,6 +253,8 @@ impl TcpSocket {
             }
             role => {
                 *role = Role::Idle;
+                // The timer may have been as fast.
+                let _ = self.options.take_error();
                 Err(Errno::ETIMEDOUT)
             }
         }
@@ -296,6 +312,18 @@ impl TcpSocket {
         let count = message.data.remaining();
         message.data.advance(count);
         Ok(count)
+    }
+}
+
+impl TimerTarget for TcpSocket {
+    fn expired(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.role, Role::Connecting(_)) {
+            state.role = Role::Idle;
+            drop(state);
+            self.options.set_error(Errno::ETIMEDOUT);
+            self.queue.wake(Events::all());
+        }
     }
 }
 
@@ -529,10 +557,17 @@ impl Socket for TcpSocket {
         Ok(Incoming { count: taken.count, full: taken.full, ..Incoming::default() })
     }
 
+    fn check_level(&self, level: u32, option: u32, access: Access) -> Result<()> {
+        inet_options::check_level(self.identity(), level, option, access)
+    }
+
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
         if level == TCP && option == CONGESTION {
             let is_known = value.starts_with(b"cubic") || value.starts_with(b"reno");
             return if is_known { Ok(()) } else { Err(Errno::ENOENT) };
+        }
+        if let Some(errno) = multicast::refusal_of_connections(option).filter(|_| level == IP) {
+            return Err(errno);
         }
         self.numbers.set(level, option, value)
     }

@@ -1,13 +1,14 @@
-//! UDP on loopback: udp(7).
+//! UDP on loopback, to one or to a group: udp(7).
 
 use super::address;
 use super::channel::{Control, Take};
 use super::inbox::{Datagram, Inbox};
 use super::inet::{self, LO_INDEX};
-use super::inet_options::{IP, IPV6, Numbers, PKTINFO, V6_RECVPKTINFO};
+use super::inet_options::{self, IP, IPV6, MULTICAST_ALL, Numbers, PKTINFO, V6_RECVPKTINFO};
+use super::multicast::{self, Groups};
 use super::options::{DEFAULT_BUFFER, Options, Value};
 use super::ports::{Binding, Ports};
-use super::socket::{Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family, msg};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use crate::{Errno, Result, Task};
@@ -37,6 +38,7 @@ pub struct UdpSocket {
     queue: Arc<WaitQueue>,
     options: Options,
     numbers: Numbers,
+    groups: Groups,
     inbox: Arc<Inbox>,
     state: Mutex<State>,
     me: Weak<UdpSocket>,
@@ -54,6 +56,7 @@ impl UdpSocket {
             queue,
             options: Options::default(),
             numbers: Numbers::default(),
+            groups: Groups::default(),
             inbox,
             state: Mutex::new(State { binding: None, local: None, peer: None, shut }),
             me: Weak::clone(me),
@@ -78,7 +81,37 @@ impl UdpSocket {
         }
         let local = self.state.lock().local.ok_or(Errno::EADDRNOTAVAIL)?;
         let source = address::source_for(to.ip());
-        Ok(if local.ip().is_unspecified() { SocketAddr::new(source, local.port()) } else { local })
+        let has_none = local.ip().is_unspecified() || local.ip().is_multicast();
+        Ok(if has_none { SocketAddr::new(source, local.port()) } else { local })
+    }
+
+    /// Where a packet to an address goes. To a group it takes the interface that was named, or that of its own address.
+    fn route(&self, to: SocketAddr) -> Result<SocketAddr> {
+        let has_interface = || {
+            let local = self.state.lock().local;
+            self.groups.has_interface() || local.is_some_and(|local| local.ip().is_loopback())
+        };
+        if to.is_ipv4() && to.ip().is_multicast() && has_interface() { Ok(to) } else { address::route(to) }
+    }
+
+    /// Whether it takes what comes for a group: as a member, or since others are (IP_MULTICAST_ALL).
+    fn takes_group(&self, group: IpAddr) -> bool {
+        self.groups.has(group) || self.numbers.number(IP, MULTICAST_ALL) != 0 && multicast::is_joined(group)
+    }
+
+    /// A copy for each that takes it; a full inbox drops it, as UDP may.
+    fn send_to_group(&self, to: SocketAddr, from: SocketAddr, data: &[u8]) -> Result<()> {
+        for taker in PORTS.find(to.ip(), to.port(), false) {
+            if !taker.takes_group(to.ip()) || !taker.takes_from(from) {
+                continue;
+            }
+            let mut copy = crate::ipc::ring::storage(data.len())?;
+            copy.copy_from_slice(data);
+            let from = address::encode(from, taker.own);
+            let datagram = Datagram { data: copy, from, control: Control::default(), to: Some(to.ip()) };
+            let _ = taker.inbox.put(datagram, &self.queue);
+        }
+        Ok(())
     }
 
     fn destination(&self, message: &Outgoing<'_, '_>) -> Result<SocketAddr> {
@@ -93,7 +126,7 @@ impl UdpSocket {
         if is_broadcast && !self.options.broadcast.load(Ordering::Relaxed) {
             return Err(Errno::EACCES);
         }
-        address::route(to)
+        self.route(to)
     }
 
     /// Whether it takes what comes from an address.
@@ -144,7 +177,7 @@ impl Socket for UdpSocket {
             self.state.lock().peer = None;
             return Ok(());
         }
-        let to = address::route(address::decode(bytes, self.own)?)?;
+        let to = self.route(address::decode(bytes, self.own)?)?;
         let local = self.source(to)?;
         let mut state = self.state.lock();
         state.peer = Some(to);
@@ -193,6 +226,9 @@ impl Socket for UdpSocket {
         let mut data = crate::ipc::ring::storage(total)?;
         message.data.peek(&mut data)?;
         message.data.advance(total);
+        if to.ip().is_multicast() {
+            return self.send_to_group(to, from, &data).map(|()| total);
+        }
         let taker = PORTS.find(to.ip(), to.port(), false).into_iter().find(|socket| socket.takes_from(from));
         match taker {
             Some(taker) => {
@@ -255,12 +291,16 @@ impl Socket for UdpSocket {
         out
     }
 
+    fn check_level(&self, level: u32, option: u32, access: Access) -> Result<()> {
+        inet_options::check_level(self.identity(), level, option, access)
+    }
+
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
-        self.numbers.set(level, option, value)
+        self.groups.set(level, option, value).unwrap_or_else(|| self.numbers.set(level, option, value))
     }
 
     fn option(&self, level: u32, option: u32) -> Result<Value> {
-        self.numbers.get(level, option)
+        self.groups.get(level, option).map_or_else(|| self.numbers.get(level, option), Ok)
     }
 
     fn readable_bytes(&self) -> usize {

@@ -4,7 +4,7 @@ use super::channel::{Control, Framing, Take, Ucred};
 use super::connection::Connection;
 use super::inbox::{Datagram, Inbox};
 use super::options::{DEFAULT_BUFFER, Options, Value, name};
-use super::socket::{Directions, Identity, Incoming, Outgoing, SOL_SOCKET, Socket, Type, family};
+use super::socket::{Access, Directions, Identity, Incoming, Outgoing, Socket, Type, family};
 use super::unix_name::{self, Bound, Name};
 use crate::uio::Sink;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue, end_of_wait, wait_at_most};
@@ -458,14 +458,11 @@ impl Socket for UnixSocket {
         }
     }
 
-    fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
+    fn check_level(&self, _level: u32, _option: u32, _access: Access) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 
-    fn option(&self, level: u32, option: u32) -> Result<Value> {
-        if level != SOL_SOCKET {
-            return Err(Errno::EOPNOTSUPP);
-        }
+    fn option(&self, _level: u32, option: u32) -> Result<Value> {
         if option != name::PEERCRED {
             return Err(Errno::ENOPROTOOPT);
         }

@@ -5,7 +5,7 @@ use super::socket::family;
 use super::unix::UnixSocket;
 use crate::fs::access;
 use crate::fs::change;
-use crate::fs::inode::{InodeId, Kind, NewKind};
+use crate::fs::inode::{InodeId, Kind, NewKind, NewMode};
 use crate::fs::namei::{AT_FDCWD, Follow, resolve, resolve_parent};
 use crate::fs::path::Path;
 use crate::{Errno, Result, Task};
@@ -81,8 +81,7 @@ pub(super) fn bind(task: &Task, name: Option<Name>, socket: &Weak<UnixSocket>) -
         Some(Name::Abstract(name)) => bind_abstract(name, socket).ok_or(Errno::EADDRINUSE),
         Some(Name::Path(text)) => {
             let (dir, last) = resolve_parent(task, AT_FDCWD, &text)?;
-            let mode = 0o777 & !task.fs().umask();
-            let made = change::make(&dir, &last, &task.creds(), NewKind::Socket, mode);
+            let made = change::make(&dir, &last, &task.creds(), NewKind::Socket, NewMode::of(task, 0o777));
             let path = made.map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
             let mut paths = PATHS.lock();
             paths.get_or_insert_default().insert(path.inode().id(), Weak::clone(socket));

@@ -20,7 +20,7 @@ pub fn is_allowed(caller: &Task, process: &Arc<Process>, identity: Identity) -> 
         return true;
     }
     let tasks = process.tasks();
-    let its = tasks.first().map(|task| task.creds()).or_else(|| process.remains().map(|(_, creds)| creds));
+    let its = tasks.first().map(|task| task.creds()).or_else(|| process.with_remains(|left| Arc::clone(&left.creds)));
     let (own, Some(its)) = (caller.creds(), its) else { return false };
     if own.has(CAP_SYS_PTRACE) {
         return true;

@@ -1,6 +1,6 @@
 //! Resource limits: getrlimit(2).
 
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 /// RLIM_INFINITY.
@@ -35,7 +35,13 @@ pub struct Limits {
     file_size: AtomicU64,
     /// /proc/PID/oom_score_adj: kept for who asks.
     oom_adjustment: AtomicI32,
+    /// /proc/PID/coredump_filter: kept for who asks, since no core is written.
+    core_filter: AtomicU32,
 }
+
+/// Which mappings a core has where nobody says so, and all that can be said.
+const CORE_FILTER: u32 = 0x33;
+const CORE_FILTER_ALL: u32 = 0x1ff;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -50,14 +56,15 @@ impl Default for Limits {
         table[12] = Limit { current: 819_200, max: 819_200 };
         table[13] = Limit { current: 0, max: 0 };
         table[14] = Limit { current: 0, max: 0 };
-        Limits::with(table, 0)
+        Limits::with(table, 0, CORE_FILTER)
     }
 }
 
 impl Limits {
-    fn with(table: [Limit; 16], oom_adjustment: i32) -> Limits {
+    fn with(table: [Limit; 16], oom_adjustment: i32, core_filter: u32) -> Limits {
         let file_size = AtomicU64::new(table[FSIZE].current);
-        Limits { table: Mutex::new(table), file_size, oom_adjustment: AtomicI32::new(oom_adjustment) }
+        let (oom_adjustment, core_filter) = (AtomicI32::new(oom_adjustment), AtomicU32::new(core_filter));
+        Limits { table: Mutex::new(table), file_size, oom_adjustment, core_filter }
     }
 
     /// The soft RLIMIT_FSIZE.
@@ -93,9 +100,20 @@ impl Limits {
         self.oom_adjustment.store(value, Ordering::Relaxed);
     }
 
+    /// /proc/PID/coredump_filter.
+    #[must_use]
+    pub fn core_filter(&self) -> u32 {
+        self.core_filter.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; what is not known is left out.
+    pub fn set_core_filter(&self, value: u32) {
+        self.core_filter.store(value & CORE_FILTER_ALL, Ordering::Relaxed);
+    }
+
     /// A copy: fork.
     #[must_use]
     pub fn copy(&self) -> Limits {
-        Limits::with(*self.table.lock(), self.oom_adjustment())
+        Limits::with(*self.table.lock(), self.oom_adjustment(), self.core_filter())
     }
 }

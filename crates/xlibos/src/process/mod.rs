@@ -12,6 +12,7 @@ pub mod limits;
 pub mod ptrace;
 pub mod robust;
 pub mod run_state;
+pub mod scheduled;
 pub mod session;
 pub mod settings;
 pub mod spare;

@@ -88,6 +88,11 @@ impl Settings {
         child
     }
 
+    /// PR_SET_TIMERSLACK, /proc/PID/timerslack_ns: 0 stands for what the task began with.
+    pub fn set_timer_slack(&mut self, wanted_ns: u64) {
+        self.timer_slack_ns = if wanted_ns == 0 { self.default_timer_slack_ns } else { wanted_ns };
+    }
+
     /// exec: PR_SET_KEEPCAPS ends, the rest stays.
     pub fn reset_for_exec(&mut self) {
         const KEEP_CAPS: u32 = 1 << 4;

@@ -2,6 +2,7 @@
 
 use super::run_state::RunState;
 use super::session::Session;
+use super::settings::Settings;
 use super::task::{Pid, Task};
 use super::usage::Usage;
 use crate::mm::Mm;
@@ -113,8 +114,16 @@ impl core::fmt::Debug for Process {
     }
 }
 
-/// Name and credentials of the last thread.
-pub type Remains = ([u8; 16], Arc<super::creds::Creds>);
+/// What the last thread of a process had.
+#[derive(Debug)]
+pub struct Remains {
+    /// Its name.
+    pub name: [u8; 16],
+    /// Its credentials.
+    pub creds: Arc<super::creds::Creds>,
+    /// Its scheduling: that of a zombie is told, and changes.
+    pub settings: Settings,
+}
 
 /// What a new process starts with.
 pub struct Parts {
@@ -239,16 +248,16 @@ impl Process {
         let left = tasks.len();
         drop(tasks);
         if left == 0 {
-            *self.remains.lock() = Some((*task.name.lock(), task.creds()));
+            let settings = task.settings.lock().clone();
+            *self.remains.lock() = Some(Remains { name: *task.name.lock(), creds: task.creds(), settings });
         }
         drop(removed);
         left
     }
 
-    /// What a process without threads had.
-    #[must_use]
-    pub fn remains(&self) -> Option<Remains> {
-        self.remains.lock().clone()
+    /// Looks at what the last thread had, once there is none; changes it.
+    pub fn with_remains<R>(&self, look: impl FnOnce(&mut Remains) -> R) -> Option<R> {
+        self.remains.lock().as_mut().map(look)
     }
 
     /// Its address space.

@@ -57,6 +57,12 @@ pub fn has_fewer_tasks(uid: u32, limit: u64) -> bool {
     (all.iter().filter(|task| task.creds().uid == uid).count() as u64) < limit
 }
 
+/// A process whose threads have all ended, by id.
+#[must_use]
+pub fn threadless(pid: Pid) -> Option<Arc<Process>> {
+    process(pid).filter(|process| process.with_remains(|_| ()).is_some())
+}
+
 /// Processes of a group.
 #[must_use]
 pub fn collect_group(pgid: Pid) -> Vec<Arc<Process>> {

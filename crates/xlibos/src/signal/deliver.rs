@@ -1,7 +1,8 @@
 //! Delivery: what a thread does about its pending signals before it returns to guest code.
 
 use super::{
-    Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_IGN, SIGSTOP, SigInfo, SigSet, default_action, frame,
+    Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGSEGV, SIGSTOP, SigInfo, SigSet,
+    default_action, frame, send,
 };
 use crate::process::{Task, exit, ptrace};
 use crate::syscall::Restart;
@@ -63,10 +64,8 @@ pub fn deliver_all(task: &Task, done: usize) -> Outcome {
         match action.handler {
             SIG_IGN => {}
             0 => by_default(task, info),
-            _ => {
-                run_handler(task, info, action, task.take_interrupted().filter(|_| done == 0));
-                outcome = Outcome::Handler;
-            }
+            _ if run_handler(task, info, action, done) => outcome = Outcome::Handler,
+            _ => no_room(task, info),
         }
     }
     outcome
@@ -89,27 +88,32 @@ fn by_default(task: &Task, info: SigInfo) {
     }
 }
 
-/// Builds the handler's frame on the guest's stack and points the thread at the handler.
-fn run_handler(task: &Task, info: SigInfo, action: Action, interrupted: Option<Restart>) {
+/// Builds the handler's frame on the guest's stack and points the thread at the handler; false where there is no room.
+fn run_handler(task: &Task, info: SigInfo, action: Action, done: usize) -> bool {
     let cpu = machine::cpu::current();
     let mut registers = as_guest_sees(task, cpu.frame());
-    if let Some(class) = interrupted {
+    if let Some(class) = task.interrupted().filter(|_| done == 0) {
         finish_interrupted(&mut registers, class, action);
     }
-    let mask = task.signals.take_saved().unwrap_or_else(|| task.signals.mask());
     if action.flags & SA_RESETHAND != 0 {
-        task.process.actions().set(info.signal, Action::default());
+        // Mask and flags stay.
+        task.process.actions().set(info.signal, Action { handler: SIG_DFL, ..action });
     }
-    match frame::push(task, &registers, info, &action, mask) {
-        Ok(handler) => {
-            cpu.set_frame(&handler);
-            let own = if action.flags & SA_NODEFER == 0 { SigSet::of(info.signal) } else { SigSet(0) };
-            task.signals.replace_mask(task.signals.mask().union(action.mask).union(own));
-        }
-        Err(_) => {
-            // No room for the frame: the process dies of SIGSEGV, as on Linux.
-            exit::kill_process(task, super::SIGSEGV);
-        }
+    let mask = task.signals.mask_to_restore();
+    let Ok(handler) = frame::push(task, &registers, info, &action, mask) else { return false };
+    cpu.set_frame(&handler);
+    let _ = (task.take_interrupted(), task.signals.take_saved());
+    let own = if action.flags & SA_NODEFER == 0 { SigSet::of(info.signal) } else { SigSet(0) };
+    task.signals.replace_mask(task.signals.mask().union(action.mask).union(own));
+    true
+}
+
+/// A frame cannot be written: SIGSEGV instead, whose handler may have a stack of its own; but death where it was that signal.
+fn no_room(task: &Task, info: SigInfo) {
+    if info.signal == SIGSEGV {
+        exit::kill_process(task, SIGSEGV);
+    } else {
+        send::force(task, SigInfo::kernel(SIGSEGV));
     }
 }
 

@@ -42,42 +42,69 @@ pub fn alt_stack_flags(stack: &AltStack, rsp: u64) -> u32 {
 }
 
 fn is_on_stack(stack: &AltStack, rsp: u64) -> bool {
-    stack.flags & SS_AUTODISARM == 0 && rsp > stack.sp && rsp - stack.sp <= stack.size
+    stack.flags & SS_AUTODISARM == 0 && holds(stack, rsp)
+}
+
+/// Whether a stack pointer is within a stack.
+fn holds(stack: &AltStack, rsp: u64) -> bool {
+    rsp > stack.sp && rsp - stack.sp <= stack.size
+}
+
+/// Where the parts of a frame lie.
+struct Place {
+    frame: u64,
+    fpstate: u64,
+}
+
+impl Place {
+    fn context(&self) -> u64 {
+        self.frame + 8
+    }
+
+    fn info(&self) -> u64 {
+        self.context() + size_of::<Context>() as u64
+    }
+}
+
+/// Where a handler's frame goes: on the alternate stack, or below the red zone.
+///
+/// # Errors
+/// EFAULT where the alternate stack would overflow: what lies below is not the stack's.
+fn place(alt: &AltStack, rsp: u64, action: &Action) -> Result<Place> {
+    let is_nested = is_on_stack(alt, rsp);
+    let enters = action.flags & SA_ONSTACK != 0 && alt.size != 0 && !is_nested;
+    let top = if enters { alt.sp.wrapping_add(alt.size) } else { rsp.wrapping_sub(RED_ZONE) };
+    let fpstate = top.wrapping_sub(xstate::size() + 4) & !63;
+    let context_len = size_of::<Context>() as u64;
+    let frame = (fpstate.wrapping_sub(context_len + 128 + 8) & !15).wrapping_sub(8);
+    if (enters || is_nested) && !holds(alt, frame) { Err(Errno::EFAULT) } else { Ok(Place { frame, fpstate }) }
 }
 
 /// Writes a frame for a handler; returns the registers with which the handler starts.
 ///
 /// # Errors
-/// EFAULT where the stack cannot be written.
+/// EFAULT where the stack cannot be written, or the alternate one overflows.
 pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, mask: SigSet) -> Result<TrapFrame> {
     let alt = task.signals.alt_stack();
-    let mut top = registers.rsp.wrapping_sub(RED_ZONE);
-    if action.flags & SA_ONSTACK != 0 && alt.size != 0 && !is_on_stack(&alt, registers.rsp) {
-        top = alt.sp.wrapping_add(alt.size);
-        if alt.flags & SS_AUTODISARM != 0 {
-            task.signals.set_alt_stack(AltStack::default());
-        }
-    }
-    let state_len = xstate::size();
-    let fpstate = top.wrapping_sub(state_len + 4) & !63;
-    let context_len = size_of::<Context>() as u64;
-    let frame = (fpstate.wrapping_sub(context_len + 128 + 8) & !15).wrapping_sub(8);
-    save_state(fpstate, state_len)?;
-    let fault = machine::cpu::current().fault();
-    let mut context = context_of(registers, fpstate, mask, &alt);
+    let place = place(&alt, registers.rsp, action)?;
+    let mut context = context_of(registers, place.fpstate, mask, &alt);
     if info.is_trap() {
+        let fault = machine::cpu::current().fault();
         context.registers.err = fault.error;
         context.registers.trapno = fault.trapno;
         context.registers.cr2 = fault.cr2;
     }
-    guest::write_value(frame, &action.restorer)?;
-    guest::write_value(frame + 8, &context)?;
-    guest::write(frame + 8 + context_len, &info.to_bytes())?;
+    let write = || write(&place, action.restorer, &context, &info);
+    // The stack may be one that grows.
+    write().or_else(|errno| if task.mm().grow(place.frame) { write() } else { Err(errno) })?;
+    if alt.flags & SS_AUTODISARM != 0 {
+        task.signals.set_alt_stack(AltStack::default());
+    }
     Ok(TrapFrame {
         rdi: info.signal.unsigned_abs().into(),
-        rsi: frame + 8 + context_len,
-        rdx: frame + 8,
-        rsp: frame,
+        rsi: place.info(),
+        rdx: place.context(),
+        rsp: place.frame,
         rip: action.handler,
         rax: 0,
         // Direction, trap and resume flags are clear in a handler.
@@ -85,6 +112,13 @@ pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, 
         orig_rax: u64::MAX,
         ..*registers
     })
+}
+
+fn write(place: &Place, restorer: u64, context: &Context, info: &SigInfo) -> Result<()> {
+    save_state(place.fpstate, xstate::size())?;
+    guest::write_value(place.frame, &restorer)?;
+    guest::write_value(place.context(), context)?;
+    guest::write(place.info(), &info.to_bytes())
 }
 
 fn context_of(registers: &TrapFrame, fpstate: u64, mask: SigSet, alt: &AltStack) -> Context {

@@ -86,6 +86,17 @@ pub const SA_NODEFER: u64 = 0x4000_0000;
 /// SA_RESETHAND.
 pub const SA_RESETHAND: u64 = 0x8000_0000;
 
+/// Flags that are kept: those above, SA_RESTORER and SA_EXPOSE_TAGBITS. Others are cleared, so that programs see what is known.
+pub const SA_KNOWN: u64 = SA_NOCLDSTOP
+    | SA_NOCLDWAIT
+    | SA_SIGINFO
+    | SA_ONSTACK
+    | SA_RESTART
+    | SA_NODEFER
+    | SA_RESETHAND
+    | 0x0400_0000
+    | 0x800;
+
 /// What a process does on a signal: struct kernel_sigaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Action {
@@ -99,6 +110,8 @@ pub struct Action {
     pub mask: SigSet,
 }
 
+/// SIG_DFL.
+pub const SIG_DFL: u64 = 0;
 /// SIG_IGN.
 pub const SIG_IGN: u64 = 1;
 
@@ -369,7 +382,13 @@ impl TaskSignals {
         self.mask().has(signal) || self.saved().is_some_and(|mask| mask.has(signal))
     }
 
-    /// Takes the mask that a handler's frame must restore.
+    /// The mask that a handler's frame must restore.
+    #[must_use]
+    pub fn mask_to_restore(&self) -> SigSet {
+        self.saved().unwrap_or_else(|| self.mask())
+    }
+
+    /// Forgets the mask that a temporary one replaced: a handler's frame has it, or the caller puts it back.
     #[must_use]
     pub fn take_saved(&self) -> Option<SigSet> {
         let saved = self.saved();

@@ -80,7 +80,7 @@ pub fn force(task: &Task, info: SigInfo) {
     let action = task.process.actions().get(info.signal);
     let blocked = task.signals.mask().has(info.signal);
     if action.handler == super::SIG_IGN || blocked {
-        task.process.actions().set(info.signal, super::Action::default());
+        task.process.actions().set(info.signal, super::Action { handler: super::SIG_DFL, ..action });
         task.signals.set_mask(task.signals.mask().without(SigSet::of(info.signal)));
     }
     task.signals.pending.add(info);

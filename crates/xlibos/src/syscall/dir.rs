@@ -3,7 +3,7 @@
 use super::args::UserPath;
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
-use crate::fs::inode::{DirEntry, Kind, NewKind, RenameMode};
+use crate::fs::inode::{DirEntry, Kind, NewKind, NewMode, RenameMode};
 use crate::fs::namei::PATH_MAX;
 use crate::fs::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Path, access, resolve, resolve_at, resolve_parent,
@@ -78,8 +78,7 @@ pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Resu
 
 fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
     let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
-    let mode = mode & !task.fs().umask();
-    change::make(&dir, &last, &task.creds(), kind, mode).map(|_| ())
+    change::make(&dir, &last, &task.creds(), kind, NewMode::of(task, mode)).map(|_| ())
 }
 
 pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
@@ -109,7 +108,7 @@ pub(super) fn symlinkat(task: &Task, target: UserPath, dirfd: Fd, path: UserPath
         return Err(Errno::ENOENT);
     }
     let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
-    change::make(&dir, &last, &task.creds(), NewKind::Symlink(&target), 0o777).map(|_| ())
+    change::make(&dir, &last, &task.creds(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
 }
 
 pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> Result<usize> {

@@ -1,8 +1,9 @@
 //! System V IPC: shmget(2), semget(2), msgget(2) and their families.
 
 use super::timeout::{read_timespec, with_kept_deadline};
+use crate::ipc::info::{self, Question as Info};
 use crate::ipc::msg::{self, Message};
-use crate::ipc::sem::{self, Operation, Question};
+use crate::ipc::sem::{self, MOST_OPERATIONS, Operation, Question};
 use crate::ipc::shm;
 use crate::ipc::table::Wanted;
 use crate::wait::Deadline;
@@ -10,12 +11,12 @@ use crate::{Errno, Result, Task};
 use alloc::vec;
 use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
+use zerocopy::{Immutable, IntoBytes};
 
 const IPC_RMID: u32 = 0;
 const IPC_SET: u32 = 1;
 const IPC_STAT: u32 = 2;
-/// Most operations of one semop(2): SEMOPM.
-const MOST_OPERATIONS: u64 = 500;
+const IPC_INFO: u32 = 3;
 /// Where a message's text begins.
 const TEXT: u64 = 8;
 
@@ -59,20 +60,45 @@ pub(super) fn shmdt(task: &Task, addr: u64) -> Result<()> {
 ///
 /// # Errors
 /// EINVAL, EACCES, EPERM, EFAULT, ENOMEM.
-pub(super) fn shmctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<()> {
+pub(super) fn shmctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<i32> {
     const SHM_LOCK: u32 = 11;
     const SHM_UNLOCK: u32 = 12;
+    const SHM_STAT: u32 = 13;
+    const SHM_INFO: u32 = 14;
+    const SHM_STAT_ANY: u32 = 15;
+    check_id(id)?;
     match command {
-        IPC_RMID => shm::remove(task, id),
+        IPC_RMID => shm::remove(task, id)?,
         IPC_SET => {
             let Owner { uid, gid, mode } = read_owner(buffer)?;
-            shm::set_owner(task, id, uid, gid, mode)
+            shm::set_owner(task, id, uid, gid, mode)?;
         }
-        IPC_STAT => guest::write_value(buffer, &shm::status(task, id)?),
-        SHM_LOCK => shm::lock(task, id),
-        SHM_UNLOCK => shm::unlock(task, id),
-        _ => Err(Errno::EINVAL),
+        IPC_STAT => guest::write_value(buffer, &shm::status(task, id)?)?,
+        IPC_INFO => return write_told(buffer, &info::segment_limits()),
+        SHM_INFO => return write_told(buffer, &info::segment_use()),
+        SHM_STAT => return write_at_place(buffer, shm::id_at(id)?, |id| shm::status(task, id)),
+        SHM_STAT_ANY => return write_at_place(buffer, shm::id_at(id)?, shm::status_for_any),
+        SHM_LOCK => shm::lock(task, id)?,
+        SHM_UNLOCK => shm::unlock(task, id)?,
+        _ => return Err(Errno::EINVAL),
     }
+    Ok(0)
+}
+
+fn check_id(id: i32) -> Result<()> {
+    if id < 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Writes what is told; the answer is the highest place that is taken.
+fn write_told<const N: usize, T: IntoBytes + Immutable>(to: u64, (told, highest): &info::Told<N, T>) -> Result<i32> {
+    guest::write_value(to, told)?;
+    Ok(*highest)
+}
+
+/// Writes the status of who is at a place; the answer is its id.
+fn write_at_place<const N: usize>(to: u64, id: i32, status: impl FnOnce(i32) -> Result<[u64; N]>) -> Result<i32> {
+    guest::write_value(to, &status(id)?)?;
+    Ok(id)
 }
 
 /// The semaphore set of a key: semget(2).
@@ -120,6 +146,10 @@ fn operate(task: &Task, id: i32, (at, count): (u64, u64), deadline: Deadline) ->
 /// EINVAL, EACCES, EPERM, ERANGE, EFAULT.
 pub(super) fn semctl(task: &Task, id: i32, number: i32, command: u32, argument: u64) -> Result<u64> {
     const SETVAL: u32 = 16;
+    const SEM_STAT: u32 = 18;
+    const SEM_INFO: u32 = 19;
+    const SEM_STAT_ANY: u32 = 20;
+    check_id(id)?;
     match command {
         IPC_RMID => sem::remove(task, id)?,
         IPC_SET => {
@@ -127,6 +157,12 @@ pub(super) fn semctl(task: &Task, id: i32, number: i32, command: u32, argument: 
             sem::set_owner(task, id, uid, gid, mode)?;
         }
         IPC_STAT => guest::write_value(argument, &sem::status(task, id)?)?,
+        IPC_INFO | SEM_INFO => {
+            let question = if command == IPC_INFO { Info::Limits } else { Info::Use };
+            return write_told(argument, &info::semaphores(question)).map(unsigned);
+        }
+        SEM_STAT => return write_at_place(argument, sem::id_at(id)?, |id| sem::status(task, id)).map(unsigned),
+        SEM_STAT_ANY => return write_at_place(argument, sem::id_at(id)?, sem::status_for_any).map(unsigned),
         SETVAL => {
             // As Linux: an int, and a bad one is told before a bad set.
             let value = u16::try_from(argument & 0xffff_ffff).map_err(|_| Errno::ERANGE)?;
@@ -136,6 +172,10 @@ pub(super) fn semctl(task: &Task, id: i32, number: i32, command: u32, argument: 
         _ => return control_values(task, id, number, command, argument),
     }
     Ok(0)
+}
+
+fn unsigned(id: i32) -> u64 {
+    id.unsigned_abs().into()
 }
 
 fn control_values(task: &Task, id: i32, number: i32, command: u32, argument: u64) -> Result<u64> {
@@ -204,16 +244,25 @@ pub(super) fn msgrcv(task: &Task, id: i32, to: u64, limit: u64, kind: i64, flags
 ///
 /// # Errors
 /// EINVAL, EACCES, EPERM, EFAULT.
-pub(super) fn msgctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<()> {
+pub(super) fn msgctl(task: &Task, id: i32, command: u32, buffer: u64) -> Result<i32> {
     /// Offset of msg_qbytes.
     const ROOM: u64 = 88;
+    const MSG_STAT: u32 = 11;
+    const MSG_INFO: u32 = 12;
+    const MSG_STAT_ANY: u32 = 13;
+    check_id(id)?;
     match command {
-        IPC_RMID => msg::remove(task, id),
+        IPC_RMID => msg::remove(task, id)?,
         IPC_SET => {
             let Owner { uid, gid, mode } = read_owner(buffer)?;
-            msg::set(task, id, (uid, gid), mode, guest::read_value(buffer.wrapping_add(ROOM))?)
+            msg::set(task, id, (uid, gid), mode, guest::read_value(buffer.wrapping_add(ROOM))?)?;
         }
-        IPC_STAT => guest::write_value(buffer, &msg::status(task, id)?),
-        _ => Err(Errno::EINVAL),
+        IPC_STAT => guest::write_value(buffer, &msg::status(task, id)?)?,
+        IPC_INFO => return write_told(buffer, &info::messages(Info::Limits)),
+        MSG_INFO => return write_told(buffer, &info::messages(Info::Use)),
+        MSG_STAT => return write_at_place(buffer, msg::id_at(id)?, |id| msg::status(task, id)),
+        MSG_STAT_ANY => return write_at_place(buffer, msg::id_at(id)?, msg::status_for_any),
+        _ => return Err(Errno::EINVAL),
     }
+    Ok(0)
 }

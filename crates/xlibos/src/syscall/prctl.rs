@@ -184,8 +184,7 @@ fn set_secure_bits(task: &Task, value: u64) -> Result<u64> {
 }
 
 fn set_timer_slack(task: &Task, value: u64) -> Result<u64> {
-    let mut settings = task.settings.lock();
-    settings.timer_slack_ns = if value == 0 { settings.default_timer_slack_ns } else { value };
+    task.settings.lock().set_timer_slack(value);
     Ok(0)
 }
 

@@ -3,6 +3,7 @@
 use crate::process::Process;
 use crate::process::creds::{CAP_SYS_RESOURCE, Creds};
 use crate::process::limits::{CPU, Limit, NOFILE};
+use crate::process::tree;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use machine::guest::UserPtr;
@@ -53,9 +54,14 @@ fn target(task: &Task, pid: i32) -> Result<Arc<Process>> {
     if pid == 0 || pid == task.process.pid {
         return Ok(Arc::clone(&task.process));
     }
-    let other = crate::process::tree::task(pid).ok_or(Errno::ESRCH)?;
-    let (ours, theirs) = (task.creds(), other.creds());
-    if may_touch(&ours, &theirs) { Ok(Arc::clone(&other.process)) } else { Err(Errno::EPERM) }
+    let (theirs, process) = match tree::task(pid) {
+        Some(other) => (other.creds(), Arc::clone(&other.process)),
+        None => {
+            let process = tree::threadless(pid).ok_or(Errno::ESRCH)?;
+            (process.with_remains(|left| Arc::clone(&left.creds)).ok_or(Errno::ESRCH)?, process)
+        }
+    };
+    if may_touch(&task.creds(), &theirs) { Ok(process) } else { Err(Errno::EPERM) }
 }
 
 fn may_touch(ours: &Creds, theirs: &Creds) -> bool {

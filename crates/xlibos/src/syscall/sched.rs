@@ -2,12 +2,13 @@
 //! is told; policies and priorities are kept, checked and inherited as Linux does.
 
 use crate::process::creds::{CAP_SYS_NICE, Creds};
+use crate::process::scheduled::Scheduled;
+use crate::process::settings::Settings;
 use crate::process::{Pid, Task, tree};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use machine::guest::{self, UserPtr};
@@ -80,7 +81,11 @@ pub(crate) fn hexadecimal(mask: &[u64]) -> String {
 /// The processors that a thread may use.
 #[must_use]
 pub fn mask_of(task: &Task) -> [u64; MASK_WORDS] {
-    task.settings.lock().affinity.as_ref().map_or_else(all_processors, |mask| **mask)
+    mask_in(&mut task.settings.lock())
+}
+
+fn mask_in(settings: &mut Settings) -> [u64; MASK_WORDS] {
+    settings.affinity.as_ref().map_or_else(all_processors, |mask| **mask)
 }
 
 /// The host's processor as one of those that the thread may use.
@@ -129,17 +134,20 @@ fn within(mask: &[u64; MASK_WORDS], host: u32) -> u32 {
     (0..MASK_WORDS as u32 * 64).filter(|n| has_processor(mask, *n)).nth(host as usize % count as usize).unwrap_or(0)
 }
 
-/// Runs `then` on the task that is meant; 0 is the caller.
-fn with_task<T>(task: &Task, tid: Pid, then: impl FnOnce(&Task) -> Result<T>) -> Result<T> {
+/// Runs `then` on the thread that is meant; 0 is the caller.
+fn with_task<T>(task: &Task, tid: Pid, then: impl FnOnce(&Scheduled<'_>) -> Result<T>) -> Result<T> {
     if tid == 0 || tid == task.tid() {
-        return then(task);
+        return then(&Scheduled::Thread(task));
     }
-    then(&*tree::task(tid).ok_or(Errno::ESRCH)?)
+    match tree::task(tid) {
+        Some(other) => then(&Scheduled::Thread(&other)),
+        None => then(&Scheduled::Ended(&*tree::threadless(tid).ok_or(Errno::ESRCH)?)),
+    }
 }
 
 /// Whether the caller may change another's scheduling.
-fn check_owner(task: &Task, other: &Task) -> Result<()> {
-    let (ours, theirs) = (task.creds(), other.creds());
+fn check_owner(task: &Task, other: &Scheduled<'_>) -> Result<()> {
+    let (ours, theirs) = (task.creds(), other.creds()?);
     let same = ours.euid == theirs.uid || ours.euid == theirs.euid;
     if same || ours.has(CAP_SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
 }
@@ -153,7 +161,7 @@ pub(super) fn sched_getaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> R
     if u64::from(len) * 8 < processors() as u64 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let words = with_task(task, tid, |other| Ok(mask_of(other)))?;
+    let words = with_task(task, tid, |other| other.with_settings(mask_in))?;
     let step = bytes.min(u64::from(len));
     let flat: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let part = usize::try_from(step).ok().and_then(|n| flat.get(..n)).ok_or(Errno::EINVAL)?;
@@ -182,7 +190,8 @@ pub(super) fn sched_setaffinity(task: &Task, tid: Pid, len: u32, mask: u64) -> R
         }
         let is_all = words == all_processors();
         let mask = if is_all { None } else { Some(Box::new(words)) };
-        let before = core::mem::replace(&mut other.settings.lock().affinity, mask);
+        let before = other.with_settings(|settings| core::mem::replace(&mut settings.affinity, mask))?;
+        let Scheduled::Thread(other) = other else { return Ok(()) };
         apply_mask(other).inspect_err(|_| other.settings.lock().affinity = before)
     })
 }
@@ -201,16 +210,13 @@ fn check_priority(policy: u32, priority: i32) -> Result<u32> {
 }
 
 /// Whether the caller may give that policy.
-fn check_policy(task: &Task, other: &Task, policy: u32, priority: u32) -> Result<()> {
+fn check_policy(task: &Task, other: &Scheduled<'_>, policy: u32, priority: u32) -> Result<()> {
     let ours = task.creds();
     if ours.has(CAP_SYS_NICE) {
         return Ok(());
     }
-    let now = {
-        let settings = other.settings.lock();
-        (settings.policy, settings.priority)
-    };
-    let limit = other.process.limits.get(LIMIT_RTPRIO).map_or(0, |limit| limit.current);
+    let now = other.with_settings(|settings| (settings.policy, settings.priority))?;
+    let limit = other.process().limits.get(LIMIT_RTPRIO).map_or(0, |limit| limit.current);
     let real_time = policy == FIFO || policy == RR;
     let changes_policy = real_time && policy != now.0 && limit == 0;
     let raises = real_time && priority > now.1 && u64::from(priority) > limit;
@@ -244,19 +250,16 @@ pub(super) fn sched_setparam(task: &Task, tid: Pid, param: UserPtr<i32>) -> Resu
 
 fn set_policy(task: &Task, tid: Pid, policy: Option<u32>, priority: i32) -> Result<()> {
     with_task(task, tid, |other| {
-        let (old, resets) = {
-            let settings = other.settings.lock();
-            (settings.policy, settings.resets_on_fork)
-        };
+        let (old, resets) = other.with_settings(|settings| (settings.policy, settings.resets_on_fork))?;
         let resets = policy.map_or(resets, |policy| policy & RESET_ON_FORK != 0);
         let policy = policy.map_or(old, |policy| policy & !RESET_ON_FORK);
         let priority = check_priority(policy, priority)?;
         check_policy(task, other, policy, priority)?;
-        let mut settings = other.settings.lock();
-        settings.policy = policy;
-        settings.priority = priority;
-        settings.resets_on_fork = resets;
-        Ok(())
+        other.with_settings(|settings| {
+            settings.policy = policy;
+            settings.priority = priority;
+            settings.resets_on_fork = resets;
+        })
     })
 }
 
@@ -268,10 +271,8 @@ pub(super) fn sched_getscheduler(task: &Task, tid: Pid) -> Result<u32> {
     if tid < 0 {
         return Err(Errno::EINVAL);
     }
-    with_task(task, tid, |other| {
-        let settings = other.settings.lock();
-        Ok(settings.policy | if settings.resets_on_fork { RESET_ON_FORK } else { 0 })
-    })
+    let flag = |settings: &Settings| if settings.resets_on_fork { RESET_ON_FORK } else { 0 };
+    with_task(task, tid, |other| other.with_settings(|settings| settings.policy | flag(settings)))
 }
 
 /// The priority within the policy: sched_getparam(2).
@@ -282,7 +283,7 @@ pub(super) fn sched_getparam(task: &Task, tid: Pid, param: UserPtr<u32>) -> Resu
     if tid < 0 || param.is_null() {
         return Err(Errno::EINVAL);
     }
-    let priority = with_task(task, tid, |other| Ok(other.settings.lock().priority))?;
+    let priority = with_task(task, tid, |other| other.with_settings(|settings| settings.priority))?;
     param.write(&priority)
 }
 
@@ -318,13 +319,11 @@ pub(super) fn sched_rr_get_interval(task: &Task, tid: Pid, to: UserPtr<[u64; 2]>
     if tid < 0 {
         return Err(Errno::EINVAL);
     }
-    let slice_ns = with_task(task, tid, |other| {
-        Ok(match other.settings.lock().policy {
-            FIFO => 0,
-            RR => 100_000_000,
-            _ => 3_000_000,
-        })
-    })?;
+    let slice_ns = match with_task(task, tid, |other| other.with_settings(|settings| settings.policy))? {
+        FIFO => 0,
+        RR => 100_000_000,
+        _ => 3_000_000,
+    };
     to.write(&[0, slice_ns])
 }
 
@@ -349,19 +348,12 @@ pub(super) fn sched_getattr(task: &Task, tid: Pid, to: u64, size: u32, flags: u3
     if tid < 0 || to == 0 || flags != 0 || !(ATTR_SIZE..=4096).contains(&size) {
         return Err(Errno::EINVAL);
     }
-    let words = with_task(task, tid, |other| {
-        let settings = other.settings.lock();
-        let nice = if matches!(settings.policy, FIFO | RR) { 0 } else { settings.nice.cast_unsigned() };
-        Ok([
-            pack(ATTR_SIZE, settings.policy),
-            u64::from(settings.resets_on_fork),
-            pack(nice, settings.priority),
-            0,
-            0,
-            0,
-        ])
-    })?;
-    guest::write_value(to, &words)
+    guest::write_value(to, &with_task(task, tid, |other| other.with_settings(attributes))?)
+}
+
+fn attributes(settings: &mut Settings) -> [u64; ATTR_WORDS] {
+    let nice = if matches!(settings.policy, FIFO | RR) { 0 } else { settings.nice.cast_unsigned() };
+    [pack(ATTR_SIZE, settings.policy), u64::from(settings.resets_on_fork), pack(nice, settings.priority), 0, 0, 0]
 }
 
 /// Whether something is set behind the part of struct sched_attr that is known: the words above, and two for clamps.
@@ -396,10 +388,7 @@ pub(super) fn sched_setattr(task: &Task, tid: Pid, from: u64, flags: u32) -> Res
         return Err(Errno::EPERM);
     }
     with_task(task, tid, |other| {
-        let (old_policy, old_priority) = {
-            let settings = other.settings.lock();
-            (settings.policy, settings.priority)
-        };
+        let (old_policy, old_priority) = other.with_settings(|settings| (settings.policy, settings.priority))?;
         let policy = if words[1] & KEEP_POLICY != 0 { old_policy } else { policy };
         let keeps = words[1] & KEEP_PARAMETERS != 0;
         let priority = if keeps { old_priority } else { priority };
@@ -409,11 +398,11 @@ pub(super) fn sched_setattr(task: &Task, tid: Pid, from: u64, flags: u32) -> Res
         if !keeps && matches!(policy, OTHER | BATCH) {
             set_nice(task, other, nice)?;
         }
-        let mut settings = other.settings.lock();
-        settings.policy = policy;
-        settings.priority = priority;
-        settings.resets_on_fork = words[1] & 1 != 0;
-        Ok(())
+        other.with_settings(|settings| {
+            settings.policy = policy;
+            settings.priority = priority;
+            settings.resets_on_fork = words[1] & 1 != 0;
+        })
     })
 }
 
@@ -429,12 +418,18 @@ enum Whose {
 ///
 /// # Errors
 /// ESRCH for nobody; what `each` broke with.
-fn for_each(task: &Task, whose: Whose, who: i32, mut each: impl FnMut(&Task) -> ControlFlow<Errno>) -> Result<()> {
+fn for_each(
+    task: &Task,
+    whose: Whose,
+    who: i32,
+    mut each: impl FnMut(&Scheduled<'_>) -> ControlFlow<Errno>,
+) -> Result<()> {
+    let mut call = |other: &Scheduled<'_>| match each(other) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(errno) => Err(errno),
+    };
     if whose == Whose::Thread {
-        return with_task(task, who, |other| match each(other) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(errno) => Err(errno),
-        });
+        return with_task(task, who, call);
     }
     let processes = if whose == Whose::Group {
         tree::collect_group(if who == 0 { task.process.links_of_other().0 } else { who })
@@ -442,13 +437,14 @@ fn for_each(task: &Task, whose: Whose, who: i32, mut each: impl FnMut(&Task) -> 
         tree::collect_processes()
     };
     let uid = if who == 0 { task.creds().uid } else { who.cast_unsigned() };
-    let tasks: Vec<Arc<Task>> = processes.iter().flat_map(|process| process.tasks()).collect();
-    let meant = tasks.iter().filter(|other| whose == Whose::Group || other.creds().uid == uid);
+    let is_meant = |other: &Scheduled<'_>| whose == Whose::Group || other.creds().is_ok_and(|creds| creds.uid == uid);
     let mut any = false;
-    for other in meant {
-        any = true;
-        if let ControlFlow::Break(errno) = each(other) {
-            return Err(errno);
+    for process in &processes {
+        let tasks = process.tasks();
+        let rest = if tasks.is_empty() { Some(Scheduled::Ended(process)) } else { None };
+        for other in tasks.iter().map(|task| Scheduled::Thread(task)).chain(rest).filter(is_meant) {
+            any = true;
+            call(&other)?;
         }
     }
     if any { Ok(()) } else { Err(Errno::ESRCH) }
@@ -470,7 +466,7 @@ fn whose(which: u32) -> Result<Whose> {
 pub(super) fn getpriority(task: &Task, which: u32, who: i32) -> Result<i32> {
     let mut best = i32::MIN;
     for_each(task, whose(which)?, who, |other| {
-        best = best.max(20 - other.settings.lock().nice);
+        best = best.max(other.with_settings(|settings| 20 - settings.nice).unwrap_or(i32::MIN));
         ControlFlow::Continue(())
     })?;
     Ok(best)
@@ -492,15 +488,16 @@ pub(super) fn setpriority(task: &Task, which: u32, who: i32, nice: i32) -> Resul
     refused.map_or(Ok(()), Err)
 }
 
-fn set_nice(task: &Task, other: &Task, nice: i32) -> Result<()> {
+fn set_nice(task: &Task, other: &Scheduled<'_>, nice: i32) -> Result<()> {
     let ours = task.creds();
-    let limit = other.process.limits.get(LIMIT_NICE).map_or(0, |limit| limit.current);
-    let mut settings = other.settings.lock();
-    if nice < settings.nice && !may_raise(&ours, nice, limit) {
-        return Err(Errno::EACCES);
-    }
-    settings.nice = nice;
-    Ok(())
+    let limit = other.process().limits.get(LIMIT_NICE).map_or(0, |limit| limit.current);
+    other.with_settings(|settings| {
+        if nice < settings.nice && !may_raise(&ours, nice, limit) {
+            return Err(Errno::EACCES);
+        }
+        settings.nice = nice;
+        Ok(())
+    })?
 }
 
 /// RLIMIT_NICE allows down to 20 - limit.
@@ -515,7 +512,8 @@ fn may_raise(ours: &Creds, nice: i32, limit: u64) -> bool {
 pub(super) fn ioprio_get(task: &Task, which: u32, who: i32) -> Result<u32> {
     let mut best: Option<u32> = None;
     for_each(task, io_whose(which)?, who, |other| {
-        let value = other.settings.lock().io_priority;
+        // With the last thread its context of transfers has gone.
+        let value = if let Scheduled::Thread(other) = other { other.settings.lock().io_priority } else { 0 };
         best = Some(best.map_or(value, |old| old.min(value)));
         ControlFlow::Continue(())
     })?;
@@ -540,7 +538,9 @@ pub(super) fn ioprio_set(task: &Task, which: u32, who: i32, priority: u32) -> Re
     }
     for_each(task, io_whose(which)?, who, |other| match check_owner(task, other) {
         Ok(()) => {
-            other.settings.lock().io_priority = priority & 0xffff;
+            if let Scheduled::Thread(other) = other {
+                other.settings.lock().io_priority = priority & 0xffff;
+            }
             ControlFlow::Continue(())
         }
         Err(errno) => ControlFlow::Break(errno),

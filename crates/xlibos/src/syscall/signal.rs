@@ -5,8 +5,8 @@ use crate::process::creds::CAP_KILL;
 use crate::process::limits::{INFINITY, SIGPENDING};
 use crate::process::{Pid, Process, Task, tree};
 use crate::signal::{
-    Action, AltStack, NSIG, SI_TKILL, SI_USER, SIGCONT, SIGRTMIN, SigInfo, SigSet, UNBLOCKABLE, deliver, frame,
-    send_all, send_process, send_task,
+    Action, AltStack, NSIG, SA_KNOWN, SI_TKILL, SI_USER, SIGCONT, SIGRTMIN, SigInfo, SigSet, UNBLOCKABLE, deliver,
+    frame, send_all, send_process, send_task,
 };
 use crate::wait::{WaitQueue, wait_until};
 use crate::{Errno, Result};
@@ -35,7 +35,8 @@ pub(super) fn rt_sigaction(
     let actions = task.process.actions();
     let was = actions.get(signal);
     if let Some([handler, flags, restorer, mask]) = wanted {
-        actions.set(signal, Action { handler, flags, restorer, mask: SigSet(mask).without(UNBLOCKABLE) });
+        let mask = SigSet(mask).without(UNBLOCKABLE);
+        actions.set(signal, Action { handler, flags: flags & SA_KNOWN, restorer, mask });
         if actions.ignores(signal) {
             task.process.pending.discard(SigSet::of(signal));
             task.process.tasks().iter().for_each(|t| t.signals.pending.discard(SigSet::of(signal)));
@@ -251,7 +252,12 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
     }
     check_signal(info.signal)?;
     // raise(3) and abort(3) ask nobody.
-    let found = if tid == task.tid() { None } else { Some(tree::task(tid).ok_or(Errno::ESRCH)?) };
+    let found = if tid == task.tid() { None } else { tree::task(tid) };
+    if found.is_none() && tid != task.tid() {
+        // A process that has ended, and was not waited for, hears nothing any more.
+        let ended = tree::threadless(tid).ok_or(Errno::ESRCH)?;
+        return if pid.is_none_or(|pid| pid == ended.pid) { Ok(()) } else { Err(Errno::ESRCH) };
+    }
     let target = found.as_deref().unwrap_or(task);
     if pid.is_some_and(|pid| target.process.pid != pid) {
         return Err(Errno::ESRCH);

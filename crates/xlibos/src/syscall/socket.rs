@@ -3,7 +3,7 @@
 use crate::fs::fd_table::{Fd, OnExec};
 use crate::fs::{File, OpenFlags};
 use crate::net::options::Value;
-use crate::net::socket::{Directions, SOL_SOCKET, Socket, SocketFile, Type, family, general_option, socket_of};
+use crate::net::socket::{Access, Directions, SOL_SOCKET, Socket, SocketFile, Type, family, general_option, socket_of};
 use crate::net::unix::{UnixSocket, creds_of};
 use crate::wait::{end_of_wait, wait_at_most};
 use crate::{Errno, Result, Task};
@@ -226,10 +226,13 @@ pub(super) fn shutdown(task: &Task, fd: Fd, how: i32) -> Result<()> {
 /// Sets an option: setsockopt(2).
 ///
 /// # Errors
-/// EBADF, ENOTSOCK, EINVAL, EFAULT, ENOPROTOOPT, EDOM.
+/// EBADF, ENOTSOCK, EINVAL, EFAULT, ENOPROTOOPT, EOPNOTSUPP, EDOM.
 pub(super) fn setsockopt(task: &Task, fd: Fd, level: u32, option: u32, value: u64, len: i32) -> Result<()> {
     let (_, socket) = socket_at(task, fd)?;
     let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if level != SOL_SOCKET {
+        socket.check_level(level, option, Access::Set)?;
+    }
     let mut bytes = vec![0; len.min(MAX_OPTION)];
     guest::read(value, &mut bytes)?;
     if level == SOL_SOCKET {
@@ -241,9 +244,12 @@ pub(super) fn setsockopt(task: &Task, fd: Fd, level: u32, option: u32, value: u6
 /// Reads an option: getsockopt(2).
 ///
 /// # Errors
-/// EBADF, ENOTSOCK, EINVAL, EFAULT, ENOPROTOOPT.
+/// EBADF, ENOTSOCK, EINVAL, EFAULT, ENOPROTOOPT, EOPNOTSUPP.
 pub(super) fn getsockopt(task: &Task, fd: Fd, level: u32, option: u32, value: u64, len: UserPtr<i32>) -> Result<()> {
     let (_, socket) = socket_at(task, fd)?;
+    if level != SOL_SOCKET {
+        socket.check_level(level, option, Access::Get)?;
+    }
     let room = usize::try_from(len.read()?).map_err(|_| Errno::EINVAL)?;
     let found = if level == SOL_SOCKET { general_option(&*socket, option)? } else { socket.option(level, option)? };
     let bytes = match found {

@@ -51,7 +51,7 @@ syscalls! {
     28 madvise(addr: u64, len: u64, advice: u32) -> () = super::mm::madvise, Partial("no MADV_REMOVE, MERGEABLE, COLLAPSE");
     29 shmget(key: i32, size: u64, flags: u32) -> i32 = super::ipc::shmget, Partial("no huge pages");
     30 shmat(id: i32, addr: u64, flags: u32) -> u64 = super::ipc::shmat, Full;
-    31 shmctl(id: i32, command: u32, buffer: u64) -> () = super::ipc::shmctl, Partial("no IPC_INFO, SHM_INFO, SHM_STAT; locked segments may be swapped");
+    31 shmctl(id: i32, command: u32, buffer: u64) -> i32 = super::ipc::shmctl, Partial("locked segments may be swapped");
     32 dup(fd: Fd) -> Fd = super::open::dup, Full;
     33 dup2(old: Fd, new: Fd) -> Fd = super::open::dup2, Full;
     34 pause() -> () = super::signal::pause, Full, Restart::NoHandler;
@@ -89,12 +89,12 @@ syscalls! {
     63 uname(buffer: UserPtr<u8>) -> () = super::system::uname, Full;
     64 semget(key: i32, count: i32, flags: u32) -> i32 = super::ipc::semget, Full;
     65 semop(id: i32, operations: u64, count: u64) -> () = super::ipc::semop, Full, Restart::Never;
-    66 semctl(id: i32, number: i32, command: u32, argument: u64) -> u64 = super::ipc::semctl, Partial("no IPC_INFO, SEM_INFO, SEM_STAT");
+    66 semctl(id: i32, number: i32, command: u32, argument: u64) -> u64 = super::ipc::semctl, Full;
     67 shmdt(addr: u64) -> () = super::ipc::shmdt, Full;
     68 msgget(key: i32, flags: u32) -> i32 = super::ipc::msgget, Full;
     69 msgsnd(id: i32, message: u64, len: u64, flags: u32) -> () = super::ipc::msgsnd, Full, Restart::Never;
     70 msgrcv(id: i32, to: u64, limit: u64, kind: i64, flags: u32) -> usize = super::ipc::msgrcv, Partial("no MSG_COPY"), Restart::Never;
-    71 msgctl(id: i32, command: u32, buffer: u64) -> () = super::ipc::msgctl, Partial("no IPC_INFO, MSG_INFO, MSG_STAT");
+    71 msgctl(id: i32, command: u32, buffer: u64) -> i32 = super::ipc::msgctl, Full;
     72 fcntl(fd: Fd, command: u32, argument: u64) -> u64 = super::fcntl::fcntl, Partial("no leases, no notification of directories");
     73 flock(fd: Fd, operation: u32) -> () = super::fcntl::flock, Full;
     74 fsync(fd: Fd) -> () = super::rw::fsync, Full;
@@ -346,7 +346,7 @@ syscalls! {
     309 getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> () = super::system::getcpu, Full;
     310 process_vm_readv(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_readv, Full;
     311 process_vm_writev(pid: i32, local: u64, local_count: u64, remote: u64, remote_count: u64, flags: u64) -> u64 = super::mm::process_vm_writev, Full;
-    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Partial("no KCMP_IO, KCMP_SYSVSEM");
+    312 kcmp(first: Pid, second: Pid, what: u32, index: u64, other: u64) -> u64 = super::kcmp::kcmp, Full;
     313 finit_module() -> () = super::system::privileged, Partial("always EPERM");
     314 sched_setattr(tid: i32, from: u64, flags: u32) -> () = super::sched::sched_setattr, Partial("kept; no deadline policy");
     315 sched_getattr(tid: i32, to: u64, size: u32, flags: u32) -> () = super::sched::sched_getattr, Full;

@@ -1,6 +1,7 @@
 //! Extended attributes: setxattr(2), getxattr(2), listxattr(2), removexattr(2), xattr(7).
 
 use super::args::UserPath;
+use crate::fs::acl::{self, Acl, AclKind};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Inode, Kind, XattrMode};
 use crate::fs::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, Path, access, inotify, pseudo, resolve_at};
@@ -86,8 +87,16 @@ fn set(task: &Task, find: impl FnOnce() -> Result<Path>, setting: &Setting) -> R
     let size = usize::try_from(setting.size).ok().filter(|size| *size <= SIZE_MAX).ok_or(Errno::E2BIG)?;
     let mut value = alloc::vec![0; size];
     guest::read(setting.value, &mut value)?;
+    let acl = match AclKind::of_name(&name) {
+        Some(kind) if value.is_empty() => Some((kind, None)),
+        Some(kind) => Some((kind, Acl::parse(&value)?)),
+        None => None,
+    };
     let place = find()?;
     place.mount.check_writable()?;
+    if let Some((kind, acl)) = acl {
+        return set_acl(task, &place, kind, acl);
+    }
     check(task, &**place.inode(), &name, Use::Change)?;
     let mode = match setting.flags {
         0 => XattrMode::Any,
@@ -98,6 +107,12 @@ fn set(task: &Task, find: impl FnOnce() -> Result<Path>, setting: &Setting) -> R
     };
     place.inode().set_xattr(&name, &value, mode)?;
     inotify::notify_place(&place, inotify::mask::ATTRIB);
+    Ok(())
+}
+
+fn set_acl(task: &Task, place: &Path, kind: AclKind, acl: Option<Acl>) -> Result<()> {
+    acl::set(&**place.inode(), &task.creds(), kind, acl)?;
+    inotify::notify_place(place, inotify::mask::ATTRIB);
     Ok(())
 }
 
@@ -115,6 +130,10 @@ fn answer(bytes: &[u8], buffer: u64, size: u64) -> Result<usize> {
 fn get(task: &Task, find: impl FnOnce() -> Result<Path>, name: u64, value: u64, size: u64) -> Result<usize> {
     let name = read_name(name)?;
     let place = find()?;
+    if let Some(kind) = AclKind::of_name(&name) {
+        let acl = place.inode().acl(kind)?.ok_or(Errno::ENODATA)?;
+        return answer(&acl.to_bytes(), value, size);
+    }
     check(task, &**place.inode(), &name, Use::Read)?;
     answer(&place.inode().xattr(&name)?, value, size)
 }
@@ -137,6 +156,9 @@ fn remove(task: &Task, find: impl FnOnce() -> Result<Path>, name: u64) -> Result
     let name = read_name(name)?;
     let place = find()?;
     place.mount.check_writable()?;
+    if let Some(kind) = AclKind::of_name(&name) {
+        return set_acl(task, &place, kind, None);
+    }
     check(task, &**place.inode(), &name, Use::Change)?;
     place.inode().remove_xattr(&name)?;
     inotify::notify_place(&place, inotify::mask::ATTRIB);

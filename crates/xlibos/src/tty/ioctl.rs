@@ -1,6 +1,6 @@
 //! ioctl_tty(2).
 
-use super::termios::{Termios, Winsize};
+use super::termios::{Termio, Termios, Winsize};
 use super::{Tty, packet};
 use crate::process::creds::CAP_SYS_ADMIN;
 use crate::process::{Pid, Task};
@@ -15,6 +15,10 @@ const TCGETS: u32 = 0x5401;
 const TCSETS: u32 = 0x5402;
 const TCSETSW: u32 = 0x5403;
 const TCSETSF: u32 = 0x5404;
+const TCGETA: u32 = 0x5405;
+const TCSETA: u32 = 0x5406;
+const TCSETAW: u32 = 0x5407;
+const TCSETAF: u32 = 0x5408;
 const TCSBRK: u32 = 0x5409;
 const TCXONC: u32 = 0x540a;
 const TCFLSH: u32 = 0x540b;
@@ -147,7 +151,11 @@ pub(super) fn master(tty: &Arc<Tty>, task: &Task, command: u32, argument: u64) -
 fn either(tty: &Arc<Tty>, task: &Task, command: u32, argument: u64, is_master: bool) -> Result<u64> {
     match command {
         TCGETS | TCGETS2 => get_settings(tty, argument, command == TCGETS2),
-        TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 => {
+        TCGETA => {
+            let termios = tty.state.lock().termios;
+            guest::write_value(argument, &Termio::of(&termios)).map(|()| 0)
+        }
+        TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 | TCSETA | TCSETAW | TCSETAF => {
             tty.check_foreground(task, SIGTTOU)?;
             set_settings(tty, command, argument)
         }
@@ -203,12 +211,16 @@ fn get_settings(tty: &Tty, argument: u64, is_long: bool) -> Result<u64> {
 
 fn set_settings(tty: &Tty, command: u32, argument: u64) -> Result<u64> {
     let mut new = tty.state.lock().termios;
-    let bytes = new.as_mut_bytes();
-    let len = if matches!(command, TCSETS2 | TCSETSW2 | TCSETSF2) { bytes.len() } else { Termios::SHORT };
-    guest::read(argument, bytes.get_mut(..len).ok_or(Errno::EFAULT)?)?;
+    if matches!(command, TCSETA | TCSETAW | TCSETAF) {
+        guest::read_value::<Termio>(argument)?.change(&mut new);
+    } else {
+        let bytes = new.as_mut_bytes();
+        let len = if matches!(command, TCSETS2 | TCSETSW2 | TCSETSF2) { bytes.len() } else { Termios::SHORT };
+        guest::read(argument, bytes.get_mut(..len).ok_or(Errno::EFAULT)?)?;
+    }
     {
         let mut state = tty.state.lock();
-        if matches!(command, TCSETSF | TCSETSF2) {
+        if matches!(command, TCSETSF | TCSETSF2 | TCSETAF) {
             state.input.flush();
         }
         state.set_termios(new);

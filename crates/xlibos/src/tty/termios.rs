@@ -24,6 +24,36 @@ pub struct Termios {
     pub ospeed: u32,
 }
 
+/// `struct termio`: the older, shorter form, without the speeds and what came after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Termio {
+    modes: [u16; 4],
+    line: u8,
+    cc: [u8; 8],
+    pad: u8,
+}
+
+impl Termio {
+    /// What it has of the settings.
+    #[must_use]
+    pub fn of(termios: &Termios) -> Termio {
+        let low = |mode: u32| u16::try_from(mode & 0xffff).unwrap_or(0);
+        let mut cc = [0; 8];
+        cc.iter_mut().zip(termios.cc).for_each(|(to, from)| *to = from);
+        let modes = [termios.iflag, termios.oflag, termios.cflag, termios.lflag].map(low);
+        Termio { modes, line: termios.line, cc, pad: 0 }
+    }
+
+    /// Changes what it has of the settings.
+    pub fn change(&self, termios: &mut Termios) {
+        let fields = [&mut termios.iflag, &mut termios.oflag, &mut termios.cflag, &mut termios.lflag];
+        fields.into_iter().zip(self.modes).for_each(|(field, low)| *field = *field & !0xffff | u32::from(low));
+        termios.line = self.line;
+        termios.cc.iter_mut().zip(self.cc).for_each(|(to, from)| *to = from);
+    }
+}
+
 /// `struct winsize`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
@@ -153,5 +183,22 @@ impl Termios {
     #[must_use]
     pub fn is(&self, byte: u8, index: usize) -> bool {
         byte != 0 && self.special(index) == byte
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Termio, Termios, cc};
+
+    #[test]
+    fn the_short_form_changes_only_what_it_has() {
+        let before = Termios { lflag: 0x1_8a3b, ..Termios::first() };
+        let mut short = Termio::of(&before);
+        short.modes[3] = 0;
+        short.cc[cc::VINTR] = 5;
+        let mut after = before;
+        short.change(&mut after);
+        assert_eq!((after.lflag, after.cc[cc::VINTR], after.cc[cc::VSUSP]), (0x1_0000, 5, before.cc[cc::VSUSP]));
+        assert_eq!((after.iflag, after.cflag, after.ospeed), (before.iflag, before.cflag, before.ospeed));
     }
 }

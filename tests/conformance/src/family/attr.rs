@@ -1,10 +1,131 @@
 //! What a file carries: mode, owner, times, size, extended attributes, and the file system's figures.
 
-use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, need_root, now, open, or_skip, pipe, read, stat, text};
+use crate::kit::{as_nobody, assert_errno, cases, child, close, file, fstat, int, need_root, now, open, or_skip, pipe, read, stat, text};
 use crate::sys::{self, Errno, Result, memory, sys};
 use libc as c;
 
 cases! { attr;
+    fn lists_decide_instead_of_the_group() {
+        need_root()?;
+        close(file(c"f", b"x")?)?;
+        sys!(chown, c"f", 1000, 1001)?;
+        let list = acl(&[(1, 6, -1), (2, 4, 65534), (4, 6, -1), (8, 2, 77), (0x10, 6, -1), (0x20, 0, -1)]);
+        or_skip(set_acl(c"f", ACCESS, &list), &[c::EOPNOTSUPP], "lists")?;
+        // The group's bits are the mask.
+        assert_eq!((stat(c"f")?.st_mode & 0o777, get_acl(c"f", ACCESS)?), (0o660, list));
+        let open_as = |uid: i32, gid: i32, flags: i32, errno: i32| child(|| {
+            sys!(setgroups, 0, 0)?;
+            sys!(setresgid, gid, gid, gid)?;
+            sys!(setresuid, uid, uid, uid)?;
+            match errno {
+                0 => drop(open(c"f", flags, 0)?),
+                _ => assert_errno(open(c"f", flags, 0), errno),
+            }
+            Ok(())
+        });
+        open_as(65534, 65534, c::O_RDONLY, 0)?.succeeds()?;
+        open_as(65534, 1001, c::O_WRONLY, c::EACCES)?.succeeds()?;
+        open_as(5, 1001, c::O_RDWR, 0)?.succeeds()?;
+        open_as(5, 77, c::O_WRONLY, 0)?.succeeds()?;
+        open_as(5, 77, c::O_RDONLY, c::EACCES)?.succeeds()?;
+        open_as(5, 5, c::O_RDONLY, c::EACCES)?.succeeds()?;
+        // chmod changes the mask, not the group.
+        sys!(chmod, c"f", 0o640)?;
+        let less = acl(&[(1, 6, -1), (2, 4, 65534), (4, 6, -1), (8, 2, 77), (0x10, 4, -1), (0x20, 0, -1)]);
+        assert_eq!(get_acl(c"f", ACCESS)?, less);
+        open_as(5, 77, c::O_WRONLY, c::EACCES)?.succeeds()?;
+        open_as(5, 1001, c::O_RDONLY, 0)?.succeeds()?;
+        open_as(1000, 5, c::O_RDWR, 0)?.succeeds()?;
+        let mut names = [0u8; 64];
+        let len = sys!(listxattr, c"f", &mut names[..], 64)? as usize;
+        assert_eq!(&names[..len], b"system.posix_acl_access\0");
+        sys!(removexattr, c"f", ACCESS)?;
+        sys!(removexattr, c"f", ACCESS)?;
+        assert_errno(get_acl(c"f", ACCESS), c::ENODATA);
+        assert_eq!(stat(c"f")?.st_mode & 0o777, 0o640);
+        // A list that the mode says all of is none.
+        set_acl(c"f", ACCESS, &acl(&[(1, 7, -1), (4, 5, -1), (0x20, 1, -1)]))?;
+        assert_errno(get_acl(c"f", ACCESS), c::ENODATA);
+        assert_eq!(stat(c"f")?.st_mode & 0o777, 0o751);
+    }
+    fn defaults_are_inherited_in_place_of_the_umask() {
+        sys!(mkdir, c"d", 0o755)?;
+        let list = acl(&[(1, 7, -1), (2, 7, 5), (4, 7, -1), (0x10, 7, -1), (0x20, 5, -1)]);
+        or_skip(set_acl(c"d", DEFAULT, &list), &[c::EOPNOTSUPP], "lists")?;
+        assert_eq!(stat(c"d")?.st_mode & 0o777, 0o755);
+        assert_errno(get_acl(c"d", ACCESS), c::ENODATA);
+        sys!(umask, 0o077)?;
+        close(open(c"d/f", c::O_CREAT | c::O_WRONLY, 0o664)?)?;
+        assert_eq!(stat(c"d/f")?.st_mode & 0o777, 0o664);
+        assert_eq!(get_acl(c"d/f", ACCESS)?, acl(&[(1, 6, -1), (2, 7, 5), (4, 7, -1), (0x10, 6, -1), (0x20, 4, -1)]));
+        sys!(mkdir, c"d/d", 0o770)?;
+        assert_eq!((stat(c"d/d")?.st_mode & 0o777, get_acl(c"d/d", DEFAULT)?), (0o770, list));
+        sys!(symlink, c"f", c"d/l")?;
+        let fd = open(c"d", c::O_TMPFILE | c::O_RDWR, 0o666);
+        if let Ok(fd) = fd {
+            assert_eq!(fstat(fd)?.st_mode & 0o777, 0o664);
+        }
+        sys!(removexattr, c"d", DEFAULT)?;
+        close(open(c"d/g", c::O_CREAT | c::O_WRONLY, 0o664)?)?;
+        assert_eq!(stat(c"d/g")?.st_mode & 0o777, 0o600);
+    }
+    fn lists_that_are_none() {
+        let fd = file(c"f", b"")?;
+        let good = acl(&[(1, 6, -1), (2, 4, 5), (4, 6, -1), (0x10, 6, -1), (0x20, 0, -1)]);
+        or_skip(set_acl(c"f", ACCESS, &good), &[c::EOPNOTSUPP], "lists")?;
+        assert_errno(set_acl(c"f", DEFAULT, &good), c::EACCES);
+        assert_errno(set_acl(c"f", ACCESS, &good[..5]), c::EINVAL);
+        assert_errno(set_acl(c"f", ACCESS, &[3, 0, 0, 0]), c::EOPNOTSUPP);
+        // Neither a user without a mask, nor what is out of its order.
+        assert_errno(set_acl(c"f", ACCESS, &acl(&[(1, 6, -1), (2, 4, 5), (4, 6, -1), (0x20, 0, -1)])), c::EINVAL);
+        assert_errno(set_acl(c"f", ACCESS, &acl(&[(4, 6, -1), (1, 6, -1), (0x20, 0, -1)])), c::EINVAL);
+        assert_errno(set_acl(c"f", ACCESS, &acl(&[(1, 9, -1), (4, 6, -1), (0x20, 0, -1)])), c::EINVAL);
+        let mut short = [0u8; 8];
+        assert_errno(sys!(fgetxattr, fd, ACCESS, &mut short, 8), c::ERANGE);
+        assert_eq!(sys!(fgetxattr, fd, ACCESS, 0, 0)?, good.len() as i64);
+        sys!(symlink, c"f", c"l")?;
+        assert_errno(sys!(lsetxattr, c"l", ACCESS, &good[..], good.len(), 0), c::EOPNOTSUPP);
+        as_nobody(|| {
+            assert_errno(set_acl(c"f", ACCESS, &good), c::EPERM);
+            assert_eq!(get_acl(c"f", ACCESS)?, good);
+            Ok(())
+        })?;
+    }
+    fn pipes_and_sockets_have_attributes_of_their_own() {
+        let [first, second] = crate::kit::socket_pair(c::SOCK_STREAM)?;
+        let [reading, writing] = pipe(0)?;
+        let (uid, gid) = (sys!(geteuid)?, sys!(getegid)?);
+        let of = |fd: i32| fstat(fd).map(|st| (st.st_mode, i64::from(st.st_uid), i64::from(st.st_gid), st.st_size, st.st_nlink));
+        assert_eq!((of(first)?, of(reading)?), ((0o140_777, uid, gid, 0, 1), (0o10600, uid, gid, 0, 1)));
+        let made = fstat(writing)?.st_mtime;
+        let clock = now(c::CLOCK_REALTIME)? / 1_000_000_000;
+        assert!((clock - 60..=clock + 1).contains(&made), "{made} at {clock}");
+        for fd in [first, reading] {
+            sys!(fchmod, fd, 0o640)?;
+            assert_eq!(fstat(fd)?.st_mode & 0o7777, 0o640);
+            let times = [c::timespec { tv_sec: 5, tv_nsec: 7 }, c::timespec { tv_sec: 6, tv_nsec: 8 }];
+            sys!(utimensat, fd, 0, &times, 0)?;
+            let st = fstat(fd)?;
+            assert_eq!((st.st_atime, st.st_atime_nsec, st.st_mtime, st.st_mtime_nsec), (5, 7, 6, 8));
+            as_nobody(|| {
+                assert_errno(sys!(fchmod, fd, 0o777), c::EPERM);
+                assert_errno(sys!(fchown, fd, 65534, -1), c::EPERM);
+                Ok(())
+            })?;
+        }
+        // Both ends are one pipe, and two sockets.
+        assert_eq!((fstat(writing)?.st_mode & 0o7777, fstat(second)?.st_mode & 0o7777), (0o640, 0o777));
+        need_root()?;
+        sys!(fchown, writing, 65534, 7)?;
+        assert_eq!((fstat(reading)?.st_uid, fstat(reading)?.st_gid), (65534, 7));
+        as_nobody(|| Ok(sys!(fchmod, reading, 0o600).map(drop)?))?;
+    }
+    fn anonymous_inodes_keep_their_attributes() {
+        let fd = int(sys!(eventfd2, 0, 0)?);
+        assert_errno(sys!(fchmod, fd, 0o640), c::EOPNOTSUPP);
+        assert_errno(sys!(fchown, fd, 1, 2), c::EOPNOTSUPP);
+        assert_eq!(fstat(fd)?.st_mode & 0o7777, 0o600);
+    }
     fn an_owner_outside_of_the_group_sets_no_group_bit() {
         need_root()?;
         sys!(mkdir, c"d", 0o755)?;
@@ -464,4 +585,26 @@ cases! { attr;
 /// Skips where the file system keeps no attributes of users.
 fn supported(result: Result<i64>) -> core::result::Result<i64, crate::kit::Fail> {
     or_skip(result.map_err(|e| Errno(e.0)), &[c::EOPNOTSUPP], "extended attributes")
+}
+
+const ACCESS: &core::ffi::CStr = c"system.posix_acl_access";
+const DEFAULT: &core::ffi::CStr = c"system.posix_acl_default";
+
+/// An attribute's value out of tag, permissions and id of each entry.
+fn acl(entries: &[(u16, u16, i32)]) -> Vec<u8> {
+    let entries = entries.iter().flat_map(|(tag, permissions, id)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    });
+    2u32.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+fn set_acl(path: &core::ffi::CStr, name: &core::ffi::CStr, value: &[u8]) -> Result<()> {
+    sys!(setxattr, path, name, value, value.len(), 0).map(drop)
+}
+
+fn get_acl(path: &core::ffi::CStr, name: &core::ffi::CStr) -> Result<Vec<u8>> {
+    let mut value = vec![0u8; 1024];
+    let len = sys!(getxattr, path, name, &mut value[..], 1024)?;
+    value.truncate(crate::kit::size(len));
+    Ok(value)
 }

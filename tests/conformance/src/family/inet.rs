@@ -6,6 +6,103 @@ use crate::sys::{self, Errno, Result, memory, signal, sys};
 use libc as c;
 
 cases! { inet;
+    fn a_group_on_loopback() {
+        const GROUP: [u8; 4] = [239, 77, 1, 2];
+        let on_lo = [GROUP, [127, 0, 0, 1]].concat();
+        let option = |fd: i32, name: i32, value: &[u8]| sys!(setsockopt, fd, c::IPPROTO_IP, name, value, value.len());
+        let bound = |address: [u8; 4], port: u16| -> Result<(i32, u16)> {
+            let fd = int(sys!(socket, c::AF_INET, c::SOCK_DGRAM | c::SOCK_NONBLOCK, 0)?);
+            set_option(fd, c::SOL_SOCKET, c::SO_REUSEADDR, &1i32)?;
+            sys!(bind, fd, &address_of(address, port), 16)?;
+            let (mut own, mut len) = ([0u8; 16], 16u32);
+            sys!(getsockname, fd, &mut own, &mut len)?;
+            Ok((fd, u16::from_be_bytes([own[2], own[3]])))
+        };
+        let (member, port) = bound([0; 4], 0)?;
+        let (other, _) = bound([0; 4], port)?;
+        let (named, _) = bound(GROUP, port)?;
+        let sender = int(sys!(socket, c::AF_INET, c::SOCK_DGRAM, 0)?);
+        option(sender, c::IP_MULTICAST_IF, &[127, 0, 0, 1])?;
+        let send = || sys!(sendto, sender, b"x", 1, 0, &address_of(GROUP, port), 16);
+        // Nobody has joined: it goes nowhere.
+        send()?;
+        assert_errno(recv(named, 9, 0), c::EAGAIN);
+        option(member, c::IP_ADD_MEMBERSHIP, &on_lo)?;
+        assert_errno(option(member, c::IP_ADD_MEMBERSHIP, &on_lo), c::EADDRINUSE);
+        send()?;
+        // Now it comes to each that is bound so, unless that wants its own groups alone.
+        for fd in [member, other, named] {
+            assert_eq!(recv(fd, 9, 0)?, b"x");
+        }
+        assert_eq!(crate::net::option(other, c::IPPROTO_IP, MULTICAST_ALL)?, 1);
+        set_option(other, c::IPPROTO_IP, MULTICAST_ALL, &0i32)?;
+        send()?;
+        assert_eq!((recv(member, 9, 0)?, recv(named, 9, 0)?), (b"x".to_vec(), b"x".to_vec()));
+        assert_errno(recv(other, 9, 0), c::EAGAIN);
+        // By the interface's number, and with its own address.
+        let by_number = [&[1u8, 0, 0, 0, 0, 0, 0, 0][..], &address_of(GROUP, 0), &[0; 112]].concat();
+        option(other, MCAST_JOIN_GROUP, &by_number)?;
+        let (bound_sender, _) = bound([127, 0, 0, 1], 0)?;
+        sys!(sendto, bound_sender, b"y", 1, 0, &address_of(GROUP, port), 16)?;
+        assert_eq!(recv(other, 9, 0)?, b"y");
+        option(other, MCAST_LEAVE_GROUP, &by_number)?;
+        option(member, c::IP_DROP_MEMBERSHIP, &on_lo)?;
+        assert_errno(option(member, c::IP_DROP_MEMBERSHIP, &on_lo), c::EADDRNOTAVAIL);
+        // What came before it left is there still.
+        assert_eq!((recv(member, 9, 0)?, recv(named, 9, 0)?), (b"y".to_vec(), b"y".to_vec()));
+        send()?;
+        assert_errno(recv(named, 9, 0), c::EAGAIN);
+    }
+    fn groups_and_interfaces_that_are_none() {
+        let udp = int(sys!(socket, c::AF_INET, c::SOCK_DGRAM, 0)?);
+        let tcp = int(sys!(socket, c::AF_INET, c::SOCK_STREAM, 0)?);
+        let option = |fd: i32, name: i32, value: &[u8]| sys!(setsockopt, fd, c::IPPROTO_IP, name, value, value.len());
+        let on_lo = [239, 77, 1, 3, 127, 0, 0, 1];
+        assert_errno(option(udp, c::IP_ADD_MEMBERSHIP, &[10, 0, 0, 1, 127, 0, 0, 1]), c::EINVAL);
+        assert_errno(option(udp, c::IP_ADD_MEMBERSHIP, &on_lo[..4]), c::EINVAL);
+        assert_errno(option(udp, c::IP_ADD_MEMBERSHIP, &[239, 77, 1, 3, 192, 0, 2, 99]), c::ENODEV);
+        assert_errno(option(udp, c::IP_ADD_MEMBERSHIP, &[239, 77, 1, 3, 0, 0, 0, 0, 0x7f, 0x7f, 0, 0]), c::ENODEV);
+        assert_errno(option(udp, c::IP_MULTICAST_IF, &[192, 0, 2, 99]), c::EADDRNOTAVAIL);
+        assert_errno(option(udp, c::IP_MULTICAST_IF, &[127, 0, 0]), c::EINVAL);
+        option(udp, c::IP_MULTICAST_IF, &[127, 0, 0, 1])?;
+        assert_eq!(crate::net::option(udp, c::IPPROTO_IP, c::IP_MULTICAST_IF)?, i32::from_ne_bytes([127, 0, 0, 1]));
+        assert_errno(option(tcp, c::IP_ADD_MEMBERSHIP, &on_lo), c::EPROTO);
+        assert_errno(option(tcp, c::IP_MULTICAST_IF, &[127, 0, 0, 1]), c::EINVAL);
+        for last in 0..20 {
+            option(udp, c::IP_ADD_MEMBERSHIP, &[239, 77, 2, last, 127, 0, 0, 1])?;
+        }
+        assert_errno(option(udp, c::IP_ADD_MEMBERSHIP, &[239, 77, 2, 20, 127, 0, 0, 1]), c::ENOBUFS);
+    }
+    fn levels_that_a_family_does_not_have() {
+        let get = |fd: i32, level: i32, value: usize, len: usize| sys!(getsockopt, fd, level, 9999, value, len);
+        let set = |fd: i32, level: i32, value: usize, len: i32| sys!(setsockopt, fd, level, 9999, value, len);
+        let hole = memory::hole()?;
+        // Family, type, levels of its own, and what it answers at others.
+        let kinds = [
+            (c::AF_UNIX, c::SOCK_STREAM, vec![], c::EOPNOTSUPP, c::EOPNOTSUPP),
+            (c::AF_INET, c::SOCK_STREAM, vec![c::IPPROTO_TCP], c::EOPNOTSUPP, c::ENOPROTOOPT),
+            (c::AF_INET, c::SOCK_DGRAM, vec![c::IPPROTO_UDP], c::EOPNOTSUPP, c::ENOPROTOOPT),
+            (c::AF_INET6, c::SOCK_STREAM, vec![c::IPPROTO_TCP, c::IPPROTO_IPV6], c::ENOPROTOOPT, c::ENOPROTOOPT),
+            (c::AF_INET6, c::SOCK_DGRAM, vec![c::IPPROTO_UDP, c::IPPROTO_IPV6], c::ENOPROTOOPT, c::ENOPROTOOPT),
+            (c::AF_NETLINK, c::SOCK_RAW, vec![c::SOL_NETLINK], c::ENOPROTOOPT, c::ENOPROTOOPT),
+        ];
+        for (family, kind, own, getting, setting) in kinds {
+            let fd = int(sys!(socket, family, kind, 0)?);
+            for level in [-1, 2, 6, 17, 41, 58, 263, 270, 12345] {
+                let is_own = own.contains(&level);
+                let [get_errno, set_errno] = if is_own { [c::ENOPROTOOPT; 2] } else { [getting, setting] };
+                let (mut value, mut len) = (1i32, 4i32);
+                let (value, len) = ((&raw mut value).addr(), (&raw mut len).addr());
+                assert_errno(get(fd, level, value, len), get_errno);
+                assert_errno(set(fd, level, value, 4), set_errno);
+                assert_errno(set(fd, level, value, -1), c::EINVAL);
+                // Nothing is read before that is known.
+                assert_errno(get(fd, level, value, hole), if is_own { c::EFAULT } else { getting });
+                assert_errno(set(fd, level, hole, 4), if is_own { c::EFAULT } else { setting });
+            }
+            assert_errno(get(fd, c::SOL_SOCKET, hole, hole), c::EFAULT);
+        }
+    }
     fn tcp_echo() {
         let server = Listener::new(5)?;
         let client = child(|| {
@@ -583,4 +680,17 @@ fn tcp_pair() -> Result<(i32, i32)> {
     let pair = (server.connect()?, server.accept()?);
     close(server.fd)?;
     Ok(pair)
+}
+
+const MULTICAST_ALL: i32 = 49;
+const MCAST_JOIN_GROUP: i32 = 42;
+const MCAST_LEAVE_GROUP: i32 = 45;
+
+/// A `sockaddr_in`.
+fn address_of(ip: [u8; 4], port: u16) -> [u8; 16] {
+    let mut bytes = [0u8; 16];
+    bytes[0] = 2;
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&ip);
+    bytes
 }

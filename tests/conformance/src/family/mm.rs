@@ -1,12 +1,108 @@
 //! Memory: mmap and its like, brk, memfd.
 
-use crate::kit::{assert_errno, cases, child, close, file, int, open, or_skip, pipe, read, shared, text, write};
-use crate::sys::{self, fault, memory, process, signal, sys};
+use crate::kit::{Child, assert_errno, cases, child, close, file, int, open, or_skip, pipe, read, shared, text, write};
+use crate::sys::{self, Result, fault, memory, process, signal, sys};
 use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 use memory::{ANON, PAGE, RW, SHARED, map, peek, poke};
 
 cases! { mm;
+    fn a_seal_against_writes_waits_for_mappings_that_can_write() {
+        let sealable = || -> Result<i32> {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            sys!(ftruncate, fd, 2 * PAGE)?;
+            Ok(fd)
+        };
+        let seal = |fd: i32| sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_WRITE | c::F_SEAL_SHRINK);
+        let fd = sealable()?;
+        // Private ones never reach the file, nor do those by a descriptor that cannot write.
+        map(PAGE, RW, c::MAP_PRIVATE, fd)?;
+        let reader = open(&crate::kit::name(&format!("/proc/self/fd/{fd}")), c::O_RDONLY, 0)?;
+        map(PAGE, c::PROT_READ, c::MAP_SHARED, reader)?;
+        let addr = map(2 * PAGE, c::PROT_READ, c::MAP_SHARED, fd)?;
+        assert_errno(seal(fd), c::EBUSY);
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, 0);
+        sys!(munmap, addr, PAGE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        let gate = crate::kit::Gate::new()?;
+        let heir = child(|| Ok(gate.pass()?))?;
+        sys!(munmap, addr + PAGE, PAGE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        gate.open()?;
+        heir.succeeds()?;
+        seal(fd)?;
+        let fd = sealable()?;
+        let addr = map(PAGE, RW, c::MAP_SHARED, fd)?;
+        // One that is there already may go on, and keeps the other seal away.
+        sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_FUTURE_WRITE)?;
+        assert_errno(seal(fd), c::EBUSY);
+        poke(addr, 1u8);
+        sys!(munmap, addr, PAGE)?;
+        seal(fd)?;
+    }
+    fn what_is_sealed_against_writes_is_mapped_to_read() {
+        for seal in [c::F_SEAL_WRITE, c::F_SEAL_FUTURE_WRITE] {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            write(fd, b"a")?;
+            sys!(fcntl, fd, c::F_ADD_SEALS, seal)?;
+            assert_errno(map(PAGE, RW, c::MAP_SHARED, fd), c::EPERM);
+            let addr = map(PAGE, c::PROT_READ, c::MAP_SHARED, fd)?;
+            assert_eq!(peek::<u8>(addr), b'a');
+            assert_errno(sys!(mprotect, addr, PAGE, RW), c::EACCES);
+            sys!(fcntl, fd, c::F_ADD_SEALS, c::F_SEAL_WRITE)?;
+        }
+    }
+    fn the_seal_of_execution_keeps_the_bits() {
+        const SEAL_EXEC: i32 = 0x20;
+        let make = |mode: u32| -> Result<i32> {
+            let fd = int(sys!(memfd_create, c"x", c::MFD_ALLOW_SEALING)?);
+            sys!(fchmod, fd, mode)?;
+            Ok(fd)
+        };
+        let fd = make(0o600)?;
+        or_skip(sys!(fcntl, fd, c::F_ADD_SEALS, SEAL_EXEC), &[c::EINVAL], "F_SEAL_EXEC")?;
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, i64::from(SEAL_EXEC));
+        assert_errno(sys!(fchmod, fd, 0o700), c::EPERM);
+        sys!(fchmod, fd, 0o640)?;
+        // A program is sealed against changes as well.
+        let fd = make(0o700)?;
+        sys!(fcntl, fd, c::F_ADD_SEALS, SEAL_EXEC)?;
+        assert_eq!(sys!(fcntl, fd, c::F_GET_SEALS)?, 0x3e);
+        assert_errno(sys!(fchmod, fd, 0o600), c::EPERM);
+        assert_errno(sys!(write, fd, b"a", 1), c::EPERM);
+    }
+    fn a_mapping_grows_down_where_it_is_touched() {
+        let (base, top) = growing()?;
+        poke(top - 1, 1u8);
+        poke(top - 300 * PAGE, 2u8);
+        assert_eq!((peek::<u8>(top - 1), peek::<u8>(top - 300 * PAGE), peek::<u8>(top - 200 * PAGE)), (1, 2, 0));
+        let maps = text(c"/proc/self/maps")?;
+        assert!(maps.contains(&format!("{:x}-{:x} rw-p", top - 300 * PAGE, top + PAGE)), "{maps}");
+        // Not near what others use; but what nobody can use is no neighbour.
+        sys!(mmap, base, PAGE, RW, ANON | c::MAP_FIXED, -1, 0)?;
+        toucher(base + GAP)?.dies_of(c::SIGSEGV)?;
+        poke(base + GAP + PAGE, 1u8);
+        sys!(mprotect, base, PAGE, c::PROT_NONE)?;
+        poke(base + PAGE, 1u8);
+        toucher(base - 1)?.dies_of(c::SIGSEGV)?;
+    }
+    fn a_mapping_grows_no_more_than_a_stack_may() {
+        let (_, top) = growing()?;
+        child(|| {
+            let mut limit = [0u64; 2];
+            sys!(getrlimit, c::RLIMIT_STACK, &mut limit)?;
+            sys!(setrlimit, c::RLIMIT_STACK, &[16 * PAGE as u64, limit[1]])?;
+            poke(top - 15 * PAGE, 1u8);
+            toucher(top - 15 * PAGE - 1)?.dies_of(c::SIGSEGV)
+        })?.succeeds()?;
+    }
+    fn a_gap_stays_below_a_mapping_that_grows() {
+        let (_, top) = growing()?;
+        let near = |addr: usize, flags: i32| sys!(mmap, addr, PAGE, RW, ANON | flags, -1, 0);
+        assert_ne!(near(top - 16 * PAGE, 0)?, top as i64 - 16 * 4096);
+        assert_eq!(near(top - GAP - PAGE, 0)?, top as i64 - 257 * 4096);
+        assert_eq!(near(top - 16 * PAGE, c::MAP_FIXED_NOREPLACE)?, top as i64 - 16 * 4096);
+    }
     fn anonymous_memory_is_zero_and_aligned() {
         let addr = memory::pages(4)?;
         assert_eq!(addr % PAGE, 0);
@@ -425,4 +521,24 @@ cases! { mm;
         assert_errno(sys!(fcntl, fd, c::F_ADD_SEALS, 1 << 20), c::EINVAL);
         assert_errno(sys!(fcntl, open(c".", c::O_RDONLY, 0)?, c::F_GET_SEALS), c::EINVAL);
     }
+}
+
+/// What stays free below a mapping that grows.
+const GAP: usize = 256 * PAGE;
+
+/// A free range, and a page with MAP_GROWSDOWN at its end.
+fn growing() -> Result<(usize, usize)> {
+    let len = 1024 * PAGE;
+    let base = map(len + 2 * PAGE, c::PROT_NONE, ANON, -1)?;
+    sys!(munmap, base, len + 2 * PAGE)?;
+    let (base, top) = (base + PAGE, base + len);
+    sys!(mmap, top, PAGE, RW, ANON | c::MAP_FIXED | c::MAP_GROWSDOWN, -1, 0)?;
+    Ok((base, top))
+}
+
+fn toucher(addr: usize) -> Result<Child> {
+    child(|| {
+        poke(addr, 1u8);
+        Ok(())
+    })
 }

@@ -7,6 +7,48 @@ use crate::sys::{self, Result, memory, sys};
 use libc as c;
 
 cases! { proc;
+    fn the_filter_of_cores_is_kept_and_inherited() {
+        let path = c"/proc/self/coredump_filter";
+        let put = |bytes: &[u8]| -> Result<()> { write(open(path, c::O_WRONLY, 0)?, bytes) };
+        let put_fails = |bytes: &'static [u8], errno: i32| -> Result<()> {
+            let fd = open(path, c::O_WRONLY, 0)?;
+            assert_errno(sys!(write, fd, bytes, bytes.len()), errno);
+            Ok(())
+        };
+        assert_eq!(text(path)?, "00000033\n");
+        put(b"0x11\n")?;
+        put_fails(b"x", c::EINVAL)?;
+        put_fails(b"-1", c::EINVAL)?;
+        put_fails(b"99999999999999", c::ERANGE)?;
+        assert_eq!(text(path)?, "00000011\n");
+        put(b"0xfff1ff")?;
+        child(|| {
+            assert_eq!(text(path)?, "000001ff\n");
+            Ok(())
+        })?.succeeds()?;
+    }
+    fn timer_slack_is_that_of_prctl() {
+        let path = c"/proc/self/timerslack_ns";
+        let put = |bytes: &[u8]| -> Result<()> { write(open(path, c::O_WRONLY, 0)?, bytes) };
+        assert_eq!(text(path)?, format!("{}\n", sys!(prctl, c::PR_GET_TIMERSLACK)?));
+        put(b"70000")?;
+        assert_eq!((sys!(prctl, c::PR_GET_TIMERSLACK)?, text(path)?.as_str()), (70_000, "70000\n"));
+        sys!(prctl, c::PR_SET_TIMERSLACK, 123)?;
+        assert_eq!(text(path)?, "123\n");
+        let parent = pid()?;
+        as_nobody(|| {
+            // What it began with is its maker's then.
+            put(b"0")?;
+            assert_eq!(text(path)?, "123\n");
+            let others = open(&crate::kit::name(&format!("/proc/{parent}/timerslack_ns")), c::O_RDWR, 0)?;
+            assert_errno(read(others, 9), c::EPERM);
+            assert_errno(sys!(write, others, b"1", 1), c::EPERM);
+            Ok(())
+        })?;
+        assert_errno(sys!(write, open(path, c::O_WRONLY, 0)?, b"x", 1), c::EINVAL);
+        put(b"0")?;
+        assert_eq!(sys!(prctl, c::PR_GET_TIMERSLACK)?, 50_000);
+    }
     fn self_is_the_reader() {
         assert_eq!(link("/proc/self")?, pid()?.to_string());
         assert_eq!(link("/proc/thread-self")?, format!("{0}/task/{0}", pid()?));

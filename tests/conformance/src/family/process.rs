@@ -1,12 +1,41 @@
 //! fork, clone, exit, wait, process groups and sessions.
 
-use crate::kit::{Gate, SELF, assert_errno, assert_interrupted, cases, child, close, file, helper_args, int, need_root, now, open, pid, pipe, read, restarted, shared, skip, text, tid, wait, write};
+use crate::kit::{Gate, SELF, assert_errno, assert_interrupted, cases, child, close, file, helper_args, int, need_root, now, open, pid, pipe, read, restarted, shared, skip, text, tid, until, wait, write};
 use crate::sys::{self, Result, memory, process, signal, sys};
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 cases! { process;
+    fn the_last_thread_gives_the_status() {
+        let first_has_ended = |pid: i32| {
+            let stat = text(&crate::kit::name(&format!("/proc/{pid}/stat"))).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+        };
+        let first_goes_first = child(|| {
+            let me = pid()?;
+            std::thread::spawn(move || {
+                until(|| first_has_ended(me));
+                sys!(exit, 5)
+            });
+            sys!(exit, 3)?;
+            Ok(())
+        })?;
+        first_goes_first.exits(5)?;
+        let first_goes_last = child(|| {
+            let other = memory::atomic(memory::pages(1)?);
+            std::thread::spawn(|| {
+                other.store(tid().unwrap_or(0).cast_unsigned(), SeqCst);
+                sys!(exit, 5)
+            });
+            until(|| other.load(SeqCst) != 0);
+            let (me, other) = (pid()?, other.load(SeqCst));
+            until(|| sys!(tgkill, me, other, 0).is_err());
+            sys!(exit, 4)?;
+            Ok(())
+        })?;
+        first_goes_last.exits(4)?;
+    }
     fn a_thread_gets_files_and_places_of_its_own() {
         sys!(mkdir, c"d", 0o755)?;
         let fd = file(c"f", b"")?;
@@ -166,7 +195,7 @@ cases! { process;
     fn wait4_gives_the_usage_of_the_child() {
         let worker = child(|| {
             let end = now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;
-            crate::kit::until(|| now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
+            until(|| now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
             Ok(())
         })?;
         let mut usage: c::rusage = sys::zeroed();
@@ -181,7 +210,7 @@ cases! { process;
         let worker = child(|| {
             let busy = || {
                 let end = now(c::CLOCK_THREAD_CPUTIME_ID)? + 20_000_000;
-                crate::kit::until(|| now(c::CLOCK_THREAD_CPUTIME_ID).is_ok_and(|t| t > end));
+                until(|| now(c::CLOCK_THREAD_CPUTIME_ID).is_ok_and(|t| t > end));
                 Ok(())
             };
             let ended: Result<()> = std::thread::spawn(busy).join().unwrap_or(Ok(()));
@@ -232,7 +261,7 @@ cases! { process;
     fn sigchld_comes_with_the_death() {
         signal::record(c::SIGCHLD, 0)?;
         let gone = child(|| process::exit(5))?;
-        crate::kit::until(|| signal::count(c::SIGCHLD) > 0);
+        until(|| signal::count(c::SIGCHLD) > 0);
         assert_eq!(signal::LAST.code.load(SeqCst), c::CLD_EXITED);
         assert_eq!(signal::LAST.pid.load(SeqCst), gone.pid);
         assert_eq!(signal::LAST.status.load(SeqCst), 5);
@@ -349,7 +378,7 @@ cases! { process;
     fn clone_with_another_exit_signal() {
         signal::record(c::SIGUSR1, 0)?;
         let pid = process::clone(c::SIGUSR1, exits_with_argument, 3, process::Places::default())?;
-        crate::kit::until(|| signal::count(c::SIGUSR1) > 0);
+        until(|| signal::count(c::SIGUSR1) > 0);
         assert_eq!(signal::LAST.pid.load(SeqCst), pid);
         assert_errno(sys!(wait4, pid, 0, 0, 0), c::ECHILD);
         assert_eq!(wait(pid, c::__WALL)?, 0x300);
@@ -362,7 +391,7 @@ cases! { process;
             process::clone(flags, tells_its_id_and_waits, words[0].as_ptr().addr(), process::Places::default())?;
             Ok(())
         })?;
-        crate::kit::until(|| words[0].load(SeqCst) != 0);
+        until(|| words[0].load(SeqCst) != 0);
         parent.kill(c::SIGKILL)?;
         parent.dies_of(c::SIGKILL)?;
         let left = words[0].load(SeqCst).cast_signed();
@@ -495,7 +524,7 @@ cases! { process;
         })?.exits(4)?;
         child(|| {
             let main_is_gone = std::thread::spawn(|| {
-                crate::kit::until(|| text(c"/proc/self/stat").is_ok_and(|t| t.contains(") Z ")));
+                until(|| text(c"/proc/self/stat").is_ok_and(|t| t.contains(") Z ")));
                 process::exit(6)
             });
             drop(main_is_gone);

@@ -65,6 +65,18 @@ cases! { reach;
         set_option(client, c::SOL_SOCKET, c::SO_SNDTIMEO, &[0i64, 1000])?;
         assert_errno(sys!(connect, client, &to, 16), c::EINPROGRESS);
     }
+    fn a_connect_that_nobody_answers_or_waits_for() {
+        let client = int(sys!(socket, c::AF_INET, c::SOCK_STREAM | c::SOCK_NONBLOCK, 0)?);
+        set_option(client, c::IPPROTO_TCP, c::TCP_SYNCNT, &1i32)?;
+        set_option(client, c::IPPROTO_TCP, c::TCP_USER_TIMEOUT, &1u32)?;
+        let server = full_listener()?;
+        assert_errno(sys!(connect, client, &local(port(server)?), 16), c::EINPROGRESS);
+        let mut poll = c::pollfd { fd: client, events: c::POLLOUT, revents: 0 };
+        assert_eq!(sys!(poll, &mut poll, 1, 15_000)?, 1);
+        assert!(poll.revents & (c::POLLERR | c::POLLHUP) == c::POLLERR | c::POLLHUP, "{:#x}", poll.revents);
+        assert_eq!(crate::net::option(client, c::SOL_SOCKET, c::SO_ERROR)?, c::ETIMEDOUT);
+        assert_eq!(crate::net::option(client, c::SOL_SOCKET, c::SO_ERROR)?, 0);
+    }
     fn a_connect_is_interrupted_and_goes_on() {
         let server = full_listener()?;
         let client = socket(c::SOCK_STREAM)?;

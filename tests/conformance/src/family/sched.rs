@@ -6,6 +6,70 @@ use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 cases! { sched;
+    fn who_has_ended_is_scheduled_until_waited_for() {
+        let ended = child(|| {
+            sys!(setpriority, c::PRIO_PROCESS, 0, 5)?;
+            Ok(())
+        })?;
+        let (id, mut info) = (ended.pid, sys::zeroed::<c::siginfo_t>());
+        sys!(waitid, c::P_PID, id, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
+        let (mut priority, mut all, mut time) = (7i32, [0u64; 16], crate::kit::ms(0));
+        assert_eq!((sys!(sched_getscheduler, id)?, sys!(sched_getparam, id, &mut priority)?, priority), (0, 0, 0));
+        sys!(sched_setscheduler, id, c::SCHED_BATCH, &0i32)?;
+        assert_eq!(sys!(sched_getscheduler, id)?, i64::from(c::SCHED_BATCH));
+        sys!(sched_setparam, id, &0i32)?;
+        assert_errno(sys!(sched_setparam, id, &1i32), c::EINVAL);
+        assert!(sys!(sched_getaffinity, id, 128, &mut all)? >= 8);
+        sys!(sched_setaffinity, id, 128, &all)?;
+        sys!(sched_rr_get_interval, id, &mut time)?;
+        let mut attributes = [0u64; 8];
+        sys!(sched_getattr, id, &mut attributes, 64, 0)?;
+        assert_eq!(attributes[0] >> 32, c::SCHED_BATCH as u64);
+        assert_eq!(sys!(getpriority, c::PRIO_PROCESS, id)?, 15);
+        sys!(setpriority, c::PRIO_PROCESS, id, 6)?;
+        assert_eq!(sys!(getpriority, c::PRIO_PROCESS, id)?, 14);
+        sys!(setpgid, id, id)?;
+        assert_eq!(sys!(getpriority, c::PRIO_PGRP, id)?, 14);
+        sys!(ioprio_set, 1, id, 2 << 13 | 3)?;
+        assert_eq!(sys!(ioprio_get, 1, id)?, 0);
+        sys!(prlimit64, id, c::RLIMIT_NOFILE, 0, &mut [0u64; 2])?;
+        assert_eq!((sys!(tgkill, id, id, 0)?, sys!(tkill, id, c::SIGTERM)?), (0, 0));
+        ended.wait()?;
+        assert_errno(sys!(sched_getscheduler, id), c::ESRCH);
+        assert_errno(sys!(getpriority, c::PRIO_PROCESS, id), c::ESRCH);
+        assert_errno(sys!(prlimit64, id, c::RLIMIT_NOFILE, 0, 0), c::ESRCH);
+        assert_errno(sys!(tgkill, id, id, 0), c::ESRCH);
+    }
+    fn kcmp_of_transfers_adjustments_and_the_ended() {
+        const IO: i32 = 5;
+        const SYSVSEM: i32 = 6;
+        let me = pid()?;
+        let compare = |other: i32, what: i32| sys!(kcmp, me, other, what, 0, 0);
+        or_skip(compare(me, IO), &[c::ENOSYS, c::EPERM], "kcmp")?;
+        let set = crate::ipc::Semaphores::new(1)?;
+        let gate = crate::kit::Gate::new()?;
+        let other = child(|| Ok(gate.pass()?))?;
+        assert_eq!((compare(other.pid, IO)?, compare(other.pid, SYSVSEM)?), (0, 0));
+        sys!(ioprio_set, 1, 0, 2 << 13 | 3)?;
+        set.operate(&[(0, 1, c::SEM_UNDO)])?;
+        assert_ne!((compare(other.pid, IO)?, compare(other.pid, SYSVSEM)?), (0, 0));
+        assert!(compare(other.pid, IO)? != 0 && compare(other.pid, SYSVSEM)? != 0);
+        assert_eq!((compare(me, IO)?, compare(me, SYSVSEM)?), (0, 0));
+        // A child has its own of both.
+        child(|| {
+            assert_ne!(sys!(kcmp, pid()?, me, IO, 0, 0)?, 0);
+            assert_ne!(sys!(kcmp, pid()?, me, SYSVSEM, 0, 0)?, 0);
+            Ok(())
+        })?.succeeds()?;
+        gate.open()?;
+        let mut info = sys::zeroed::<c::siginfo_t>();
+        sys!(waitid, c::P_PID, other.pid, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
+        for what in 1..=3 {
+            assert!(compare(other.pid, what)? != 0, "{what}");
+        }
+        assert_errno(compare(other.pid, 0), c::EBADF);
+        other.succeeds()?;
+    }
     fn yield_and_cpu_number() {
         assert_eq!(sys!(sched_yield)?, 0);
         let (mut cpu, mut node) = (u32::MAX, u32::MAX);

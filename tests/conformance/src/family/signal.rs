@@ -7,6 +7,90 @@ use libc as c;
 use signal::{LAST, bit};
 
 cases! { signal;
+    fn a_frame_without_room_is_a_segmentation_fault() {
+        let closed = memory::map(16 * memory::PAGE, c::PROT_NONE, memory::ANON, -1)?;
+        let raise = |prepare: &dyn Fn() -> Result<()>| child(|| {
+            sys!(sigaltstack, &[closed, 0, 16 * memory::PAGE], 0)?;
+            signal::record(c::SIGUSR1, c::SA_ONSTACK)?;
+            prepare()?;
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            Ok(())
+        });
+        raise(&|| Ok(()))?.dies_of(c::SIGSEGV)?;
+        raise(&|| signal::ignore(c::SIGSEGV))?.dies_of(c::SIGSEGV)?;
+        raise(&|| signal::record(c::SIGSEGV, c::SA_ONSTACK))?.dies_of(c::SIGSEGV)?;
+        raise(&|| {
+            signal::record(c::SIGSEGV, 0)?;
+            signal::mask(c::SIG_BLOCK, bit(c::SIGSEGV)).map(drop)
+        })?.dies_of(c::SIGSEGV)?;
+        // A handler that has a stack hears of it.
+        child(|| {
+            sys!(sigaltstack, &[closed, 0, 16 * memory::PAGE], 0)?;
+            signal::record(c::SIGUSR1, c::SA_ONSTACK)?;
+            signal::record_masked(c::SIGSEGV, 0, bit(c::SIGUSR2))?;
+            let masked = signal::mask(c::SIG_BLOCK, bit(c::SIGHUP))?;
+            sys!(kill, pid()?, c::SIGUSR1)?;
+            assert_eq!((signal::order(), LAST.code.load(SeqCst)), (vec![c::SIGSEGV], c::SI_KERNEL));
+            // The signal that had no room has gone, and blocks nothing.
+            assert_eq!(LAST.mask.load(SeqCst), masked | bit(c::SIGHUP));
+            assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, masked | bit(c::SIGHUP));
+            Ok(())
+        })?.succeeds()?;
+        // That signal itself without room is the end.
+        child(|| {
+            sys!(sigaltstack, &[closed, 0, 16 * memory::PAGE], 0)?;
+            signal::record(c::SIGSEGV, c::SA_ONSTACK)?;
+            sys!(kill, pid()?, c::SIGSEGV)?;
+            Ok(())
+        })?.dies_of(c::SIGSEGV)?;
+    }
+    fn an_alternate_stack_does_not_overflow_into_what_lies_below() {
+        let below = 16 * memory::PAGE;
+        let memory = memory::map(2 * below, memory::RW, memory::SHARED, -1)?;
+        let top = memory::pages(16)? + 16 * memory::PAGE;
+        sys!(sigaltstack, &[top - 16 * memory::PAGE, 0, 16 * memory::PAGE], 0)?;
+        signal::record(c::SIGUSR2, c::SA_ONSTACK)?;
+        sys!(kill, pid()?, c::SIGUSR2)?;
+        // Room for one frame and what its handler needs, not for another one.
+        let len = (top - LAST.frame.load(SeqCst)).next_multiple_of(64) + 1024;
+        for flags in [0, c::SA_ONSTACK] {
+            child(|| {
+                sys!(sigaltstack, &[memory + below, 0, len], 0)?;
+                signal::handle(c::SIGUSR1, raises_itself, c::SA_ONSTACK | c::SA_NODEFER)?;
+                signal::record(c::SIGSEGV, flags)?;
+                sys!(kill, pid()?, c::SIGUSR1)?;
+                Ok(())
+            })?.dies_of(c::SIGSEGV)?;
+            assert!((memory..memory + below).step_by(8).all(|at| memory::peek::<u64>(at) == 0));
+        }
+    }
+    fn a_stack_is_disarmed_by_any_handler() {
+        const AUTODISARM: usize = 1 << 31;
+        let stack = memory::pages(16)?;
+        let now = || -> Result<usize> {
+            let mut old = [0usize; 3];
+            sys!(sigaltstack, 0, &mut old)?;
+            Ok(old[1] & 0xffff_ffff)
+        };
+        sys!(sigaltstack, &[stack, AUTODISARM, 16 * memory::PAGE], 0)?;
+        signal::handle(c::SIGUSR1, notes_stack, 0)?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        assert_eq!((STACK_FLAGS.load(SeqCst), now()?), (2, AUTODISARM));
+    }
+    fn a_handler_that_is_reset_leaves_flags_and_mask() {
+        const RESTORER: u64 = 0x0400_0000;
+        let flags = c::SA_RESETHAND | c::SA_RESTART | c::SA_NODEFER;
+        signal::record_masked(c::SIGUSR1, flags, bit(c::SIGHUP))?;
+        let raw = || -> Result<[u64; 4]> {
+            let mut raw = [0u64; 4];
+            sys!(rt_sigaction, c::SIGUSR1, 0, &mut raw, 8)?;
+            Ok(raw)
+        };
+        let before = raw()?;
+        sys!(kill, pid()?, c::SIGUSR1)?;
+        let expected = u64::from((flags | c::SA_SIGINFO).cast_unsigned()) | RESTORER;
+        assert_eq!(raw()?, [0, expected, before[2], bit(c::SIGHUP)]);
+    }
     fn others_reach_who_waits_for_one_signal() {
         /// At each moment of the way back into the wait, many times.
         const ROUNDS: usize = 20_000;
@@ -520,4 +604,17 @@ extern "C" fn counts_in_shared_word(_: i32) {
 
 extern "C" fn counts_in_shared_memory(_: i32) {
     memory::atomic64(HANDLED.load(SeqCst)).fetch_add(1, SeqCst);
+}
+
+extern "C" fn raises_itself(signal: i32) {
+    let me = sys!(getpid).unwrap_or(0);
+    let _ = sys!(kill, me, signal);
+}
+
+static STACK_FLAGS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn notes_stack(_: i32) {
+    let mut old = [0usize; 3];
+    let _ = sys!(sigaltstack, 0, &mut old);
+    STACK_FLAGS.store(old[1] & 0xffff_ffff, SeqCst);
 }

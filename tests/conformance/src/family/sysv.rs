@@ -5,6 +5,16 @@ use crate::kit::{Fail, as_nobody, assert_errno, assert_interrupted, assert_never
 use crate::sys::{self, Result, memory, sys};
 use libc as c;
 
+const IPC_INFO: i32 = 3;
+const SHM_STAT: i32 = 13;
+const SHM_INFO: i32 = 14;
+const SHM_STAT_ANY: i32 = 15;
+const MSG_STAT: i32 = 11;
+const MSG_INFO: i32 = 12;
+const MSG_STAT_ANY: i32 = 13;
+const SEM_STAT: i32 = 18;
+const SEM_INFO: i32 = 19;
+const SEM_STAT_ANY: i32 = 20;
 const GETVAL: i32 = 12;
 const GETPID: i32 = 11;
 const GETALL: i32 = 13;
@@ -14,6 +24,65 @@ const SETALL: i32 = 17;
 const WAIT_FOR_ZERO: i16 = 0;
 
 cases! { sysv;
+    fn limits_are_told_as_in_proc() {
+        let in_proc = |name: &str| -> Result<Vec<u64>> {
+            let all = crate::kit::text(&crate::kit::name(&format!("/proc/sys/kernel/{name}")))?;
+            Ok(all.split_whitespace().map(|number| number.parse().unwrap_or(0)).collect())
+        };
+        let mut shm = [0u64; 9];
+        available(sys!(shmctl, 0, IPC_INFO, &mut shm))?;
+        let one = |name: &str| in_proc(name).map(|all| all[0]);
+        assert_eq!(shm[..5], [one("shmmax")?, 1, one("shmmni")?, one("shmmni")?, one("shmall")?]);
+        let mut msg = [0u32; 8];
+        sys!(msgctl, 0, IPC_INFO, &mut msg)?;
+        let told = [msg[2], msg[3], msg[4]].map(u64::from);
+        assert_eq!(told, [one("msgmax")?, one("msgmnb")?, one("msgmni")?]);
+        let mut sem = [0u32; 10];
+        sys!(semctl, 0, 0, IPC_INFO, &mut sem)?;
+        let told = [sem[4], sem[2], sem[5], sem[1]].map(u64::from);
+        assert_eq!((told.to_vec(), sem[8]), (in_proc("sem")?, 32767));
+        assert_errno(sys!(shmctl, 0, IPC_INFO, 8), c::EFAULT);
+        assert_errno(sys!(msgctl, 0, IPC_INFO, 8), c::EFAULT);
+        assert_errno(sys!(semctl, 0, 0, IPC_INFO, 8), c::EFAULT);
+        assert_errno(sys!(msgctl, -1, IPC_INFO, &mut msg), c::EINVAL);
+    }
+    fn what_is_used_is_told_and_listed_by_place() {
+        let (segment, queue, set) = (Segment::new(10_000)?, Queue::new()?, Semaphores::new(7)?);
+        queue.send(1, "ten bytes.", 0)?;
+        queue.send(1, "five.", 0)?;
+        let mut shm = [0u64; 6];
+        let highest = int(sys!(shmctl, 0, SHM_INFO, &mut shm)?);
+        assert!((shm[0] & 0xffff_ffff) >= 1 && shm[1] >= 3, "{shm:?}");
+        let mut info = sys::zeroed::<c::shmid_ds>();
+        assert!((0..=highest).any(|place| sys!(shmctl, place, SHM_STAT, &mut info) == Ok(segment.0.into()) && info.shm_segsz == 10_000));
+        assert!((0..=highest).any(|place| sys!(shmctl, place, SHM_STAT_ANY, &mut info) == Ok(segment.0.into())));
+        assert_errno(sys!(shmctl, highest + 1, SHM_STAT, &mut info), c::EINVAL);
+        let mut msg = [0u32; 8];
+        let highest = int(sys!(msgctl, 0, MSG_INFO, &mut msg)?);
+        assert!(msg[0] >= 1 && msg[1] >= 2 && msg[6] >= 15, "{msg:?}");
+        let mut info = sys::zeroed::<c::msqid_ds>();
+        assert!((0..=highest).any(|place| sys!(msgctl, place, MSG_STAT, &mut info) == Ok(queue.0.into()) && info.msg_qnum == 2));
+        assert!((0..=highest).any(|place| sys!(msgctl, place, MSG_STAT_ANY, &mut info) == Ok(queue.0.into())));
+        let mut sem = [0u32; 10];
+        let highest = int(sys!(semctl, 0, 0, SEM_INFO, &mut sem)?);
+        assert!(sem[7] >= 1 && sem[9] >= 7, "{sem:?}");
+        let mut info = sys::zeroed::<c::semid_ds>();
+        assert!((0..=highest).any(|place| sys!(semctl, place, 0, SEM_STAT, &mut info) == Ok(set.0.into()) && info.sem_nsems == 7));
+        assert!((0..=highest).any(|place| sys!(semctl, place, 0, SEM_STAT_ANY, &mut info) == Ok(set.0.into())));
+        as_nobody(|| {
+            let place = |id: i32| id & 0x7fff;
+            let mut info = sys::zeroed::<c::shmid_ds>();
+            assert_errno(sys!(shmctl, place(segment.0), SHM_STAT, &mut info), c::EACCES);
+            sys!(shmctl, place(segment.0), SHM_STAT_ANY, &mut info)?;
+            Ok(())
+        })?;
+    }
+    fn an_id_is_not_soon_anothers() {
+        let first = Queue::new()?.0;
+        for _ in 0..100 {
+            assert_ne!(Queue::new()?.0, first);
+        }
+    }
     fn adjustments_are_done_where_nobody_else_has_them() {
         let set = Semaphores::new(1)?;
         set.control(0, c::SETVAL, 5)?;

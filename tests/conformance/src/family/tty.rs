@@ -6,6 +6,32 @@ use crate::sys::{self, memory, sys};
 use libc as c;
 
 cases! { tty;
+    fn the_short_form_of_settings() {
+        let pty = Pty::new()?;
+        let short = |command: i32, bytes: &mut [u16; 9]| sys!(ioctl, pty.slave, command, bytes);
+        pty.change(|t| t.c_lflag |= 0x1_0000)?;
+        let (mut termio, settings) = ([0u16; 9], pty.settings()?);
+        short(0x5405, &mut termio)?;
+        let modes = [settings.c_iflag, settings.c_oflag, settings.c_cflag, settings.c_lflag & 0xffff].map(u64::from);
+        assert_eq!(termio[..4].iter().map(|mode| u64::from(*mode)).collect::<Vec<_>>(), modes);
+        // The line's number, then VINTR.
+        assert_eq!(termio[4], 3 << 8);
+        for command in [0x5406, 0x5407, 0x5408] {
+            termio[3] ^= u16::try_from(c::ECHO).unwrap_or(0);
+            termio[4] += 1 << 8;
+            short(command, &mut termio)?;
+            let now = pty.settings()?;
+            assert_eq!((now.c_lflag, now.c_cc[c::VINTR]), (u32::from(termio[3]) | 0x1_0000, (termio[4] >> 8) as u8));
+            assert_eq!((now.c_iflag, now.c_cflag, now.c_cc[c::VSUSP]), (settings.c_iflag, settings.c_cflag, settings.c_cc[c::VSUSP]));
+        }
+        // The last one takes what was not read.
+        write(pty.master, b"lost\n")?;
+        short(0x5408, &mut termio)?;
+        write(pty.master, b"x\n")?;
+        assert_eq!(read(pty.slave, 9)?, b"x\n");
+        assert_errno(sys!(ioctl, pty.slave, 0x5405, memory::hole()?), c::EFAULT);
+        assert_errno(sys!(ioctl, crate::kit::pipe(0)?[0], 0x5405, &mut termio), c::ENOTTY);
+    }
     fn pair_opens_and_is_a_terminal() {
         let pty = Pty::new()?;
         let st = fstat(pty.slave)?;

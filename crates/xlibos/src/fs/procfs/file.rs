@@ -92,6 +92,14 @@ impl FileOps for Text {
                 let task = subject.task.ok_or(Errno::ESRCH)?;
                 *task.name.lock() = new;
             }
+            "coredump_filter" => {
+                let filter = parse(bytes, None)?;
+                subject.process.limits.set_core_filter(u32::try_from(filter).map_err(|_| Errno::ERANGE)?);
+            }
+            "timerslack_ns" => {
+                let wanted = parse(bytes, Some(10))?;
+                subject.with_timer_slack(|settings| settings.set_timer_slack(wanted))?;
+            }
             _ => adjust(&subject.process, bytes)?,
         }
         // What is too long counts as written.
@@ -120,6 +128,25 @@ impl FileOps for Text {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// A number as the kernel reads one: to a base, or to that which its beginning tells.
+///
+/// # Errors
+/// EINVAL, ERANGE.
+fn parse(text: &[u8], base: Option<u32>) -> Result<u64> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (digits, base) = match (base, text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))) {
+        (Some(base), _) => (text, base),
+        (None, Some(digits)) => (digits, 16),
+        (None, None) => (text, if text.starts_with('0') { 8 } else { 10 }),
+    };
+    u64::from_str_radix(digits, base).map_err(|error| match error.kind() {
+        core::num::IntErrorKind::PosOverflow => Errno::ERANGE,
+        _ => Errno::EINVAL,
+    })
 }
 
 /// oom_score_adj: kept, and inherited.
@@ -195,5 +222,18 @@ impl FileOps for Memory {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use crate::Errno;
+
+    #[test]
+    fn numbers_are_read_as_the_kernel_reads_them() {
+        assert_eq!([parse(b"0x1f\n", None), parse(b"017", None), parse(b"17", None)], [Ok(31), Ok(15), Ok(17)]);
+        assert_eq!([parse(b"0x1f", Some(10)), parse(b"-1", None), parse(b"", None)], [Err(Errno::EINVAL); 3]);
+        assert_eq!(parse(b"99999999999999999999", Some(10)), Err(Errno::ERANGE));
     }
 }

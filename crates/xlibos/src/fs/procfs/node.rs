@@ -55,6 +55,8 @@ const OF_SUBJECT: [(&str, u32); 22] = [
     ("uid_map", 0o444),
     ("wchan", 0o444),
 ];
+/// More files of a process's directory.
+const OF_PROCESS: [(&str, u32); 2] = [("coredump_filter", 0o644), ("timerslack_ns", 0o666)];
 /// Links of a process's directory.
 const LINKS: [&str; 3] = ["cwd", "exe", "root"];
 
@@ -84,6 +86,17 @@ pub(super) enum Node {
     NetFile(Who, &'static str),
     Ipc,
     IpcFile(&'static str),
+}
+
+/// Files of a process's directory.
+fn texts() -> impl Iterator<Item = &'static (&'static str, u32)> {
+    OF_SUBJECT.iter().chain(&OF_PROCESS)
+}
+
+/// Those that the directory of a process, or of a thread, has.
+fn texts_of(who: Who) -> impl Iterator<Item = &'static (&'static str, u32)> {
+    let more = if matches!(who, Who::Process(_)) { OF_PROCESS.as_slice() } else { &[] };
+    OF_SUBJECT.iter().chain(more)
 }
 
 type Named = (Vec<u8>, Node);
@@ -131,7 +144,7 @@ impl Node {
             Node::DescriptorInfo(..) => 0o400,
             Node::Namespaces(_) => 0o511,
             Node::Setting(_) => 0o644,
-            Node::Text(_, name) => OF_SUBJECT.iter().find(|(known, _)| *known == name).map_or(0, |(_, mode)| *mode),
+            Node::Text(_, name) => texts().find(|(known, _)| *known == name).map_or(0, |(_, mode)| *mode),
             _ if self.kind() == Kind::Directory => 0o555,
             _ if self.kind() == Kind::Symlink => 0o777,
             _ => 0o444,
@@ -140,7 +153,7 @@ impl Node {
 
     /// Whether a write can succeed.
     pub(super) fn is_writable(self) -> bool {
-        matches!(self, Node::Text(_, "comm" | "oom_score_adj" | "mem"))
+        matches!(self, Node::Text(_, "comm" | "coredump_filter" | "mem" | "oom_score_adj" | "timerslack_ns"))
     }
 
     fn who(self) -> Option<Who> {
@@ -191,7 +204,7 @@ impl Node {
             Node::Net(_) => 5,
             Node::Namespace(_, name) => 80 + at(ns::ALL.iter().position(|(known, ..)| *known == name)),
             Node::NetFile(_, name) => 96 + at(net::FILES.iter().position(|known| *known == name)),
-            Node::Text(_, name) => 16 + at(OF_SUBJECT.iter().position(|(known, _)| *known == name)),
+            Node::Text(_, name) => 16 + at(texts().position(|(known, _)| *known == name)),
             Node::Place(_, name) => 64 + at(LINKS.iter().position(|known| *known == name)),
             Node::Descriptor(_, fd) => DESCRIPTORS + u64::from(fd.0.unsigned_abs()),
             Node::DescriptorInfo(_, fd) => INFOS + u64::from(fd.0.unsigned_abs()),
@@ -278,7 +291,7 @@ fn of_subject(who: Who) -> Vec<Named> {
     }
     all.extend([named("fd", Node::Descriptors(who)), named("fdinfo", Node::DescriptorInfos(who))]);
     all.extend([named("net", Node::Net(who)), named("ns", Node::Namespaces(who))]);
-    all.extend(OF_SUBJECT.iter().map(|(name, _)| named(name, Node::Text(who, name))));
+    all.extend(texts_of(who).map(|(name, _)| named(name, Node::Text(who, name))));
     all.extend(LINKS.iter().map(|name| named(name, Node::Place(who, name))));
     all
 }
@@ -292,7 +305,7 @@ fn in_subject(who: Who, name: &[u8]) -> Option<Node> {
         (b"ns", _) => return Some(Node::Namespaces(who)),
         _ => {}
     }
-    let text = OF_SUBJECT.iter().find(|(known, _)| known.as_bytes() == name).map(|(known, _)| Node::Text(who, known));
+    let text = texts_of(who).find(|(known, _)| known.as_bytes() == name).map(|(known, _)| Node::Text(who, known));
     text.or_else(|| LINKS.iter().find(|known| known.as_bytes() == name).map(|known| Node::Place(who, known)))
 }
 

@@ -91,7 +91,7 @@ fn flags(vma: &Vma) -> String {
         (vma.max_prot.contains(Prot::READ), "mr "),
         (vma.max_prot.contains(Prot::WRITE), "mw "),
         (vma.max_prot.contains(Prot::EXEC), "me "),
-        (matches!(vma.backing, Backing::Stack), "gd "),
+        (matches!(vma.backing, Backing::Stack) || vma.flags.contains(VmaFlags::GROWSDOWN), "gd "),
         (vma.flags.contains(VmaFlags::LOCKED), "lo "),
         (!vma.is_shared() && vma.prot.contains(Prot::WRITE), "ac "),
     ];

@@ -2,9 +2,11 @@
 
 use crate::fs::fd_table::Fd;
 use crate::fs::file::File;
-use crate::process::creds::Creds;
+use crate::process::creds::{CAP_SYS_NICE, Creds};
 use crate::process::inspect::{self, Identity};
 use crate::process::run_state::RunState;
+use crate::process::scheduled::Scheduled;
+use crate::process::settings::Settings;
 use crate::process::{Pid, Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::string::String;
@@ -53,7 +55,8 @@ impl Who {
             Some(tid) => Some(by_id(tid).ok_or(Errno::ENOENT)?),
             None => by_id(pid).or_else(|| tasks.first().cloned()),
         };
-        let creds = task.as_ref().map(|task| task.creds()).or_else(|| process.remains().map(|(_, creds)| creds));
+        let left = || process.with_remains(|left| Arc::clone(&left.creds));
+        let creds = task.as_ref().map(|task| task.creds()).or_else(left);
         Ok(Subject { id: tid.unwrap_or(pid), creds: creds.ok_or(Errno::ENOENT)?, process, task })
     }
 }
@@ -74,6 +77,21 @@ impl Subject {
         if may { Ok(()) } else { Err(Errno::EACCES) }
     }
 
+    /// Looks at the thread's timer slack, or changes it, if the caller may.
+    ///
+    /// # Errors
+    /// EPERM; ESRCH.
+    pub(super) fn with_timer_slack<R>(&self, look: impl FnOnce(&mut Settings) -> R) -> Result<R> {
+        let caller = Task::current();
+        if !self.is_own() && !caller.is_none_or(|caller| caller.creds().has(CAP_SYS_NICE)) {
+            return Err(Errno::EPERM);
+        }
+        match &self.task {
+            Some(task) => Scheduled::Thread(task).with_settings(look),
+            None => Scheduled::Ended(&self.process).with_settings(look),
+        }
+    }
+
     /// An open file.
     ///
     /// # Errors
@@ -87,7 +105,7 @@ impl Subject {
     pub(super) fn comm(&self) -> String {
         let name = match &self.task {
             Some(task) => *task.name.lock(),
-            None => self.process.remains().map_or([0; 16], |(name, _)| name),
+            None => self.process.with_remains(|left| left.name).unwrap_or_default(),
         };
         let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
         String::from_utf8_lossy(name.get(..end).unwrap_or(&[])).into_owned()

@@ -33,6 +33,7 @@ pub(super) fn of_subject(subject: &Subject, name: &str) -> Result<Vec<u8>> {
         "cgroup" => b"0::/\n".to_vec(),
         "cmdline" => command_line(subject)?,
         "comm" => [subject.comm().as_bytes(), b"\n"].concat(),
+        "coredump_filter" => of_task(|task| format!("{:08x}\n", task.process.limits.core_filter())),
         "environ" => environment(subject)?,
         "limits" => limits::text(&subject.process.limits).into_bytes(),
         "maps" => of_task(maps::text),
@@ -47,6 +48,7 @@ pub(super) fn of_subject(subject: &Subject, name: &str) -> Result<Vec<u8>> {
         "stat" => stat(subject).into_bytes(),
         "statm" => statm(subject).into_bytes(),
         "status" => status(subject).into_bytes(),
+        "timerslack_ns" => format!("{}\n", subject.with_timer_slack(|settings| settings.timer_slack_ns)?).into_bytes(),
         "uid_map" | "gid_map" => b"         0          0 4294967295\n".to_vec(),
         _ => Vec::new(),
     })
