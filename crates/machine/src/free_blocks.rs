@@ -10,9 +10,12 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 /// A size class has blocks of so many bytes more than the one before: the heap rounds up to that, with a word of its own.
 const STEP: usize = 32;
 const WORD: usize = 8;
-const CLASSES: usize = 16;
-/// How many blocks of a class are kept.
+const CLASSES: usize = 64;
+/// Classes below have small blocks.
+const SMALL: usize = 16;
+/// How many blocks of a class are kept, of small ones and of others.
 const KEPT: u32 = 8;
+const KEPT_LARGE: u32 = 2;
 const ALIGN: usize = 16;
 
 /// A thread's free blocks. Touched by the thread only.
@@ -33,6 +36,11 @@ impl Class {
     pub(crate) fn of(layout: Layout) -> Option<Class> {
         let index = (layout.size() + WORD - 1) / STEP;
         (index < CLASSES && layout.align() <= ALIGN).then_some(Class(index))
+    }
+
+    #[inline]
+    fn kept(self) -> u32 {
+        if self.0 < SMALL { KEPT } else { KEPT_LARGE }
     }
 
     /// What the heap is asked for, for any block of the class.
@@ -72,7 +80,7 @@ impl FreeBlocks {
     #[inline]
     pub(crate) unsafe fn keep(&self, class: Class, block: *mut u8) -> bool {
         let count = &self.counts[class.0];
-        if count.get() >= KEPT {
+        if count.get() >= class.kept() {
             return false;
         }
         let head = &self.heads[class.0];
@@ -81,6 +89,25 @@ impl FreeBlocks {
         head.store(block, Ordering::Release);
         count.set(count.get() + 1);
         true
+    }
+
+    /// Takes the lists of an area that nobody uses, where they are longer, for its own. What a child frees its parent has allocated:
+    /// so the child has room, and the parent gets for the next child what the last one freed.
+    pub(crate) fn trade(&self, unused: &FreeBlocks) {
+        for (index, count) in self.counts.iter().enumerate() {
+            let (more, less) = (unused.counts[index].get(), count.get());
+            if more <= less {
+                continue;
+            }
+            // At no point are blocks in both.
+            let [longer, shorter] = [unused, self].map(|blocks| blocks.heads[index].load(Ordering::Relaxed));
+            unused.heads[index].store(core::ptr::null_mut(), Ordering::Relaxed);
+            unused.counts[index].set(0);
+            self.heads[index].store(longer, Ordering::Release);
+            count.set(more);
+            unused.heads[index].store(shorter, Ordering::Release);
+            unused.counts[index].set(less);
+        }
     }
 }
 
@@ -95,11 +122,11 @@ mod tests {
 
     #[test]
     fn a_class_has_room_for_all_its_sizes() {
-        for size in 1..=504 {
+        for size in 1..=2040 {
             let class = class_of(size);
             assert!(class.is_some_and(|class| class.layout().size() >= size && class.layout().size() < size + 32));
         }
-        assert_eq!(class_of(505), None);
+        assert_eq!(class_of(2041), None);
     }
 
     #[test]
@@ -113,5 +140,21 @@ mod tests {
         let back: Vec<_> =
             core::iter::repeat_with(|| blocks.take(class)).take_while(|block| !block.is_null()).collect();
         assert!(back.iter().eq(all.iter().take(kept).rev()));
+    }
+
+    #[test]
+    fn the_longer_list_is_taken_and_the_other_left() {
+        let (own, unused) = (FreeBlocks::new(), FreeBlocks::new());
+        let (Some(one), Some(other)) = (class_of(24), class_of(600)) else { return };
+        let mut memory = [[0_u64; 75]; 4];
+        let all: Vec<_> = memory.iter_mut().map(|block| block.as_mut_ptr().cast::<u8>()).collect();
+        let [a, b, c, d] = all.as_slice() else { return };
+        // SAFETY: blocks of 600 bytes, which nothing else uses.
+        let kept = unsafe { [unused.keep(one, *a), unused.keep(one, *b), own.keep(one, *c), own.keep(other, *d)] };
+        assert_eq!(kept, [true; 4]);
+        own.trade(&unused);
+        assert_eq!([own.take(one), own.take(one), own.take(one)], [*b, *a, core::ptr::null_mut()]);
+        assert_eq!([unused.take(one), unused.take(one)], [*c, core::ptr::null_mut()]);
+        assert_eq!([own.take(other), unused.take(other)], [*d, core::ptr::null_mut()]);
     }
 }

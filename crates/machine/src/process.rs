@@ -30,6 +30,7 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
         Kind::Vfork => abi::hostcall::CLONE_VFORK_FLAGS,
     };
     crate::hand_over::inherit(area, kind != Kind::Thread);
+    crate::cpu::current().free_blocks.trade(&area.free_blocks);
     area.start_fs.set(fs_base);
     area.exit_kind.set(crate::cpu::EXIT_FULL);
     area.memory.set(match kind {
