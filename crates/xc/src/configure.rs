@@ -39,6 +39,9 @@ fn limits() -> Vec<(u64, u64)> {
     values.iter().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))).collect()
 }
 
+/// Fewer start no container.
+pub const LEAST_DESCRIPTORS: u64 = 128;
+
 /// How many descriptors a process may have at most; [`raise_descriptors`] lets it.
 fn descriptors() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
@@ -46,10 +49,19 @@ fn descriptors() -> u64 {
 
 /// The container's host processes keep the files of the host that are in use open: the caller's own limit, which is for its
 /// programs, would soon be reached.
-pub fn raise_descriptors() {
+///
+/// # Errors
+/// Where so few are allowed that no container starts.
+pub fn raise_descriptors() -> Result<()> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // Who may not keeps what there is, and the container notices when it has no more.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    match limit.maximum {
+        Some(most) if most < LEAST_DESCRIPTORS => {
+            bail!("a process may open {most} files, and {LEAST_DESCRIPTORS} are needed: ulimit -n 1024 or more")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the LibOS's configuration and opens the exports.

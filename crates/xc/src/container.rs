@@ -73,7 +73,7 @@ pub fn run(command: &Command) -> Result<u8> {
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (config, exports) = configure(command)?;
-    raise_descriptors();
+    raise_descriptors()?;
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
@@ -229,7 +229,8 @@ fn forward_signals(events: &OwnedFd, terminal: Option<terminal::Handle>) -> Resu
         }
         _ => sandbox::send_event(&events, &Event::Signal(signal)),
     };
-    sys::on_signals(&[&FORWARDED, own].concat(), deliver).context("cannot forward signals")
+    sys::on_signals(&[&FORWARDED, own].concat(), deliver)
+        .context("cannot start a thread for signals: allow more processes (ulimit -u)")
 }
 
 fn exit_code(status: i32) -> u8 {

@@ -518,6 +518,57 @@ fn a_host_without_proc_is_told_so_and_nothing_else() {
     assert_eq!(text.lines().count(), 3, "{text}");
 }
 
+/// There a pid of ours is another process's, whose ids would be mapped.
+#[test]
+fn a_proc_of_another_pid_namespace_is_told() {
+    for (words, status) in [(&["do", "true"][..], 125), (&["doctor"], 1)] {
+        let mut command = Command::new("unshare");
+        command.args(["-Urmpf"]).arg(xc()).args(words);
+        let output = run(command);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), error_of(&output));
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains("another pid namespace") && said.contains("mount -t proc proc /proc"), "{said}");
+    }
+}
+
+#[test]
+fn a_user_namespace_without_ids_is_told() {
+    let mut command = Command::new("unshare");
+    command.arg("-U").arg(xc()).arg("doctor");
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("missing user namespaces         the caller has no ids"), "{text}");
+}
+
+/// Neither /dev/null, nor a place for `xc` that containers share, nor settings in /proc are needed.
+#[test]
+fn doctor_starts_a_container_wherever_it_lies() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts.
+    }
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs none /dev && cp \"$0\" /dev/xc && mount -t proc -o subset=pid none /proc && exec /dev/xc doctor";
+    command.args(["-mpf", "--mount-proc", "sh", "-c", script]).arg(xc());
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", error_of(&output));
+}
+
+#[test]
+fn too_few_open_files_are_told_and_those_that_can_be_raised_are_none() {
+    let tried = |limit: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", "ulimit $0; \"$1\" do true && \"$1\" doctor", limit]).arg(xc());
+        let output = run(command);
+        (output.status.code(), error_of(&output))
+    };
+    assert_eq!(tried("-S -n 100"), (Some(0), String::new()));
+    let (status, error) = tried("-n 100");
+    assert_eq!(status, Some(125), "{error}");
+    assert!(error.contains("100 files") && error.contains("ulimit -n 1024") && error.lines().count() == 1, "{error}");
+}
+
 /// A user namespace has few ids, so there is none that nobody uses.
 #[test]
 fn root_of_a_user_namespace_has_containers_too() {
