@@ -75,7 +75,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         Command::Run(run) => Mounts::of_directory(&run.rootfs, run.read_only)?,
         _ => Mounts::of_host()?,
     };
-    mounts.add_own(options)?;
+    mounts.add_own(options, scratch(command))?;
     let user = user(options, rootfs)?;
     let hostname = host_name(options)?;
     let memory_limit = memory(options)?;
@@ -108,6 +108,14 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
     Ok((config, mounts.exports))
 }
 
+/// Where writes stay in memory though the root is read-only, as podman has it.
+fn scratch(command: &Command) -> &'static [&'static str] {
+    match command {
+        Command::Run(run) if run.read_only && run.read_only_tmpfs => &["run", "tmp", "var/tmp"],
+        _ => &[],
+    }
+}
+
 /// The options of both commands.
 ///
 /// # Errors
@@ -130,14 +138,16 @@ fn rootfs_of(command: &Command) -> Option<&PathBuf> {
 
 /// `-u`, else the caller for `xc do` and root for `xc run`. The caller keeps its own HOME.
 fn user(options: &Options, rootfs: Option<&PathBuf>) -> Result<User> {
+    let usual = if rootfs.is_none() { rustix::process::geteuid().as_raw() } else { 0 };
     let wanted = match (&options.user, rootfs) {
         (None, None) => return Ok(caller()),
-        (None, Some(_)) => "0",
-        (Some(user), _) => user,
+        (None, Some(_)) => "0".to_owned(),
+        (Some(group), _) if group.starts_with(':') => format!("{usual}{group}"),
+        (Some(user), _) => user.clone(),
     };
     let root = rootfs.map_or(Path::new("/"), PathBuf::as_path);
     let root = std::fs::File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
-    let user = Accounts::read(root)?.find(wanted).with_context(|| format!("--user {wanted}"))?;
+    let user = Accounts::read(root)?.find(&wanted).with_context(|| format!("--user {wanted}"))?;
     let fallback: &[u8] = if user.uid == 0 { b"/root" } else { b"/" };
     Ok(User { home: Some(user.home.unwrap_or(fallback.to_vec())), ..user })
 }

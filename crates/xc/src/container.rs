@@ -249,7 +249,7 @@ fn report_start_failure(command: &Command, options: &Options, step: StartStep, e
             (125, "the caller may not read what is mounted there, or what it is mounted on")
         }
         (StartStep::Mount, _) => (125, "the container could not be set up"),
-        (StartStep::Directory, libc::ENOENT) => (127, "no such directory in the container: name another with -w"),
+        (StartStep::Directory, libc::ENOENT) => (126, "no such directory in the container: name another with -w"),
         (StartStep::Directory, _) => (126, "name another working directory with -w"),
         (StartStep::Program, libc::ENOENT) => (127, missing.as_str()),
         (StartStep::Program, libc::EACCES) => (126, "it is a directory, or lacks the execute permission"),

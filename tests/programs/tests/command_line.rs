@@ -301,6 +301,8 @@ fn user_is_looked_up_in_the_containers_own_accounts() {
         assert_eq!(caller.shell_on_root(&["-u", "ann"], IDS), "1234\n77\n77 88\n/home/ann\n");
         assert_eq!(caller.shell_on_root(&["--user", "1234"], IDS), "1234\n77\n77 88\n/home/ann\n");
         assert_eq!(caller.shell_on_root(&["-u", "ann:wheel"], IDS), "1234\n88\n88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", "ann:"], IDS), "1234\n77\n77 88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", ":wheel"], IDS), "0\n88\n88\n/root\n");
         assert_eq!(caller.shell_on_root(&["-u", "5:6"], IDS), "5\n6\n6\n/\n");
         assert_eq!(caller.shell_on_root(&["-u", "ann", "-e", "HOME=/x"], "echo $HOME"), "/x\n");
         assert_eq!(caller.shell_on_root(&["-u", "5:6"], "grep Groups: /proc/self/status"), "Groups:\t6 \n");
@@ -324,7 +326,7 @@ fn a_user_that_is_not_there_is_named() {
     for caller in callers() {
         caller.refuses(&["-u", "no-such-user"], 125, &["--user", "no-such-user", "/etc/passwd"]);
         caller.refuses(&["-u", "root:no-such-group"], 125, &["no-such-group", "/etc/group"]);
-        caller.refuses(&["-u", "root:"], 125, &["USER:GROUP"]);
+        caller.refuses(&["-u", ""], 125, &["USER:GROUP"]);
         caller.refuses(&["-u", "-1"], 125, &["\"-1\""]);
     }
 }
@@ -371,7 +373,7 @@ fn a_setting_that_is_none_is_named_with_its_file_and_line() {
 fn working_directory_is_entered_or_named() {
     for caller in callers() {
         assert_eq!(caller.shell(&["-w", "/usr/bin"], "pwd"), "/usr/bin\n");
-        caller.refuses(&["-w", "/no/such/place"], 127, &["working directory /no/such/place"]);
+        caller.refuses(&["-w", "/no/such/place"], 126, &["working directory /no/such/place", "no such directory"]);
         caller.refuses(&["-w", "/etc/passwd"], 126, &["working directory /etc/passwd"]);
         caller.refuses(&["-w", "/root", "-u", "daemon"], 126, &["working directory /root", "ermission"]);
         caller.refuses(&["-w", "usr"], 125, &["--workdir usr", "absolute"]);
