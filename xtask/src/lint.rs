@@ -3,6 +3,7 @@
 mod budget;
 mod duplicate;
 mod function;
+mod links;
 mod safety;
 mod source;
 mod supply;
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let files = source::tracked()?;
     let mut findings = tree::check(&files)?;
+    findings.extend(links::check(&files)?);
     findings.extend(supply::check()?);
     findings.extend(budget::check(&source::parse(&files)?));
     findings.iter().for_each(|finding| eprintln!("{finding}"));

@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::ArgAction::Set;
+use clap::ArgAction::{HelpShort, Set};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,8 +18,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a program of this machine in a throw-away container: writes stay in memory.
+    #[command(disable_help_flag = true)]
     Do(Options),
     /// Run a program on the root file system in a directory.
+    #[command(disable_help_flag = true)]
     Run(Run),
     /// Check whether containers can run on this host, and say how to mend what lacks.
     Doctor(Doctor),
@@ -27,6 +29,15 @@ pub enum Command {
     Features,
     /// Print the version.
     Version,
+}
+
+/// A switch's value, in podman's spellings.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("write true or false"),
+    }
 }
 
 /// Form of the report.
@@ -43,11 +54,11 @@ pub enum StatsForm {
 pub struct Options {
     /// Keep standard input open; `xc do` always does.
     #[arg(short = 'i', long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
-          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+          default_missing_value = "true", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub interactive: bool,
     /// Give the container a terminal, whatever the standard streams are.
     #[arg(short = 't', long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
-          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+          default_missing_value = "true", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub tty: bool,
     /// Set an environment variable: NAME=VALUE, or NAME to take the caller's.
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
@@ -65,9 +76,9 @@ pub struct Options {
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
     pub workdir: Option<OsString>,
     /// Host name of the container.
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME", allow_hyphen_values = true)]
     pub hostname: Option<String>,
-    /// Mount a directory or file of the host: SRC:DST[:ro].
+    /// Mount a directory or file of the host: SRC:DST[:OPTIONS].
     #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
     pub volume: Vec<OsString>,
     /// Mount an empty file system in memory: DIR[:size=SIZE,nr_inodes=COUNT,mode=OCTAL,ro,noexec,nosuid,nodev].
@@ -85,6 +96,9 @@ pub struct Options {
     /// Trace system calls, on standard error.
     #[arg(long)]
     pub strace: bool,
+    /// Print help.
+    #[arg(long, action = HelpShort)]
+    help: Option<bool>,
     /// Program and arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -106,8 +120,15 @@ pub struct Run {
     pub rootfs: PathBuf,
     /// Refuse writes to the root file system.
     #[arg(long, num_args = 0..=1, require_equals = true, action = Set, default_value = "false",
-          default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+          default_missing_value = "true", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub read_only: bool,
+    /// With --read-only: writes to /run, /tmp and /var/tmp stay in memory.
+    #[arg(long, num_args = 0..=1, require_equals = true, action = Set, default_value = "true",
+          default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub read_only_tmpfs: bool,
+    /// Keep nothing of the container, as always.
+    #[arg(long)]
+    rm: bool,
     /// The rest.
     #[command(flatten)]
     pub options: Options,
@@ -128,13 +149,24 @@ mod tests {
     #[test]
     fn switches_are_spelled_in_all_ways_of_podman() {
         let of = |words| (options(words).interactive, options(words).tty);
-        for words in ["-it", "-ti", "-i -t", "--interactive --tty", "-i=true --tty=true", "-i -i -t", "-t=false -it"] {
+        for words in ["-it", "-ti", "-i -t", "--interactive --tty", "-i=1 --tty=TRUE", "-i -i -t", "-t=false -it"] {
             assert_eq!(of(words), (true, true), "{words}");
         }
         assert_eq!(
-            [of("-i=false"), of("--interactive=false -t"), of("-it -t=false")],
+            [of("-i=F"), of("--interactive=false -t"), of("-it -t=false")],
             [(false, false), (false, true), (true, false)]
         );
+        let refused = Arguments::try_parse_from(["xc", "do", "-i=no", "true"]).unwrap_err().to_string();
+        assert!(refused.contains("--interactive") && refused.contains("write true or false"), "{refused}");
+    }
+
+    #[test]
+    fn h_is_the_host_name_and_help_is_spelled_out() {
+        assert_eq!(options("-h web").hostname.as_deref(), Some("web"));
+        for verb in ["do", "run"] {
+            let help = Arguments::try_parse_from(["xc", verb, "--help"]).unwrap_err();
+            assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
+        }
     }
 
     #[test]

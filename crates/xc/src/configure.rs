@@ -39,6 +39,9 @@ fn limits() -> Vec<(u64, u64)> {
     values.iter().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))).collect()
 }
 
+/// Fewer start no container.
+pub const LEAST_DESCRIPTORS: u64 = 128;
+
 /// How many descriptors a process may have at most; [`raise_descriptors`] lets it.
 fn descriptors() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
@@ -46,10 +49,19 @@ fn descriptors() -> u64 {
 
 /// The container's host processes keep the files of the host that are in use open: the caller's own limit, which is for its
 /// programs, would soon be reached.
-pub fn raise_descriptors() {
+///
+/// # Errors
+/// Where so few are allowed that no container starts.
+pub fn raise_descriptors() -> Result<()> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // Who may not keeps what there is, and the container notices when it has no more.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    match limit.maximum {
+        Some(most) if most < LEAST_DESCRIPTORS => {
+            bail!("a process may open {most} files, and {LEAST_DESCRIPTORS} are needed: ulimit -n 1024 or more")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the LibOS's configuration and opens the exports.
@@ -63,7 +75,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         Command::Run(run) => Mounts::of_directory(&run.rootfs, run.read_only)?,
         _ => Mounts::of_host()?,
     };
-    mounts.add_own(options)?;
+    mounts.add_own(options, scratch(command))?;
     let user = user(options, rootfs)?;
     let hostname = host_name(options)?;
     let memory_limit = memory(options)?;
@@ -96,6 +108,14 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
     Ok((config, mounts.exports))
 }
 
+/// Where writes stay in memory though the root is read-only, as podman has it.
+fn scratch(command: &Command) -> &'static [&'static str] {
+    match command {
+        Command::Run(run) if run.read_only && run.read_only_tmpfs => &["run", "tmp", "var/tmp"],
+        _ => &[],
+    }
+}
+
 /// The options of both commands.
 ///
 /// # Errors
@@ -118,14 +138,16 @@ fn rootfs_of(command: &Command) -> Option<&PathBuf> {
 
 /// `-u`, else the caller for `xc do` and root for `xc run`. The caller keeps its own HOME.
 fn user(options: &Options, rootfs: Option<&PathBuf>) -> Result<User> {
+    let usual = if rootfs.is_none() { rustix::process::geteuid().as_raw() } else { 0 };
     let wanted = match (&options.user, rootfs) {
         (None, None) => return Ok(caller()),
-        (None, Some(_)) => "0",
-        (Some(user), _) => user,
+        (None, Some(_)) => "0".to_owned(),
+        (Some(group), _) if group.starts_with(':') => format!("{usual}{group}"),
+        (Some(user), _) => user.clone(),
     };
     let root = rootfs.map_or(Path::new("/"), PathBuf::as_path);
     let root = std::fs::File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
-    let user = Accounts::read(root)?.find(wanted).with_context(|| format!("--user {wanted}"))?;
+    let user = Accounts::read(root)?.find(&wanted).with_context(|| format!("--user {wanted}"))?;
     let fallback: &[u8] = if user.uid == 0 { b"/root" } else { b"/" };
     Ok(User { home: Some(user.home.unwrap_or(fallback.to_vec())), ..user })
 }

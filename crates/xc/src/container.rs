@@ -73,7 +73,7 @@ pub fn run(command: &Command) -> Result<u8> {
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
     let (config, exports) = configure(command)?;
-    raise_descriptors();
+    raise_descriptors()?;
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
@@ -229,7 +229,8 @@ fn forward_signals(events: &OwnedFd, terminal: Option<terminal::Handle>) -> Resu
         }
         _ => sandbox::send_event(&events, &Event::Signal(signal)),
     };
-    sys::on_signals(&[&FORWARDED, own].concat(), deliver).context("cannot forward signals")
+    sys::on_signals(&[&FORWARDED, own].concat(), deliver)
+        .context("cannot start a thread for signals: allow more processes (ulimit -u)")
 }
 
 fn exit_code(status: i32) -> u8 {
@@ -248,7 +249,7 @@ fn report_start_failure(command: &Command, options: &Options, step: StartStep, e
             (125, "the caller may not read what is mounted there, or what it is mounted on")
         }
         (StartStep::Mount, _) => (125, "the container could not be set up"),
-        (StartStep::Directory, libc::ENOENT) => (127, "no such directory in the container: name another with -w"),
+        (StartStep::Directory, libc::ENOENT) => (126, "no such directory in the container: name another with -w"),
         (StartStep::Directory, _) => (126, "name another working directory with -w"),
         (StartStep::Program, libc::ENOENT) => (127, missing.as_str()),
         (StartStep::Program, libc::EACCES) => (126, "it is a directory, or lacks the execute permission"),

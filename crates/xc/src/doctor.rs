@@ -82,7 +82,12 @@ fn judge(facts: &Facts) -> Vec<Check> {
     if facts.status.is_none() {
         return vec![Check::missing(PROC, "is not mounted: the host cannot be looked at", "mount -t proc proc /proc")];
     }
-    let mut checks = kernel::checks(facts);
+    let mut checks = Vec::new();
+    if !facts.is_own_proc {
+        let mend = "mount -t proc proc /proc; for unshare, --mount-proc";
+        checks.push(Check::missing(PROC, "is that of another pid namespace", mend));
+    }
+    checks.extend(kernel::checks(facts));
     checks.extend(namespaces::checks(facts));
     checks.extend(limits::checks(facts));
     checks

@@ -50,7 +50,8 @@ impl Mounts {
             bail!("--rootfs {}: {error}: give a directory with a root file system", root.display());
         }
         let mut mounts = Self::default();
-        let tree = mounts.tree(root, b"/", read_only)?;
+        let flags = if read_only { MountFlags::READ_ONLY } else { MountFlags::default() };
+        let tree = mounts.tree(root, b"/", flags)?;
         let is_seen = |mount: &Mount| !lies_below_own(Path::new(OsStr::from_bytes(&mount.target)));
         mounts.list.extend(tree.into_iter().filter(is_seen));
         Ok(mounts)
@@ -61,7 +62,7 @@ impl Mounts {
     /// # Errors
     /// Where the host's mounts cannot be read.
     pub fn of_host() -> Result<Self> {
-        let table = mountinfo::of_host().context("cannot read the host's mounts")?;
+        let table = host_mounts()?;
         let mut mounts = Self::default();
         let root = mounts.export(Path::new("/"), true).context("the host's root")?;
         mounts.add(b"/", mounts.host(root, true), MountFlags::default());
@@ -79,11 +80,12 @@ impl Mounts {
         Ok(mounts)
     }
 
-    /// /proc, /sys, /dev, and what the options ask for.
+    /// /proc, /sys, /dev, what the options ask for, and layers in memory above `scratch`, directories of the root, where no
+    /// option asks for something else there.
     ///
     /// # Errors
     /// Names the option.
-    pub fn add_own(&mut self, options: &Options) -> Result<()> {
+    pub fn add_own(&mut self, options: &Options, scratch: &[&str]) -> Result<()> {
         for (target, source) in [("/proc", MountSource::Proc), ("/sys", MountSource::Sys), ("/dev", MountSource::Dev)] {
             self.add(target.as_bytes(), source, MountFlags::default());
         }
@@ -93,6 +95,17 @@ impl Mounts {
         }
         for text in &options.volume {
             wanted.push(self.volume(text).with_context(|| format!("--volume {}", text.display()))?);
+        }
+        for name in scratch {
+            let target = [b"/", name.as_bytes()].concat();
+            let is_wanted = wanted.iter().flatten().any(|mount: &Mount| mount.target == target);
+            // One that is a link, or is not there, is no place to write to.
+            if let Some(Ok(export)) = self.exports.first().filter(|_| !is_wanted).map(|root| root.below(name)) {
+                let number = u16::try_from(self.exports.len()).context("too many mounts")?;
+                self.exports.push(export);
+                let flags = MountFlags { no_set_id: true, no_devices: true, ..MountFlags::default() };
+                wanted.push(vec![Mount { target, source: self.host(number, true), flags }]);
+            }
         }
         self.list.extend(in_order(wanted)?);
         Ok(())
@@ -115,18 +128,17 @@ impl Mounts {
     }
 
     /// A directory or file of the host, and the mounts below it.
-    fn tree(&mut self, source: &Path, target: &[u8], read_only: bool) -> Result<Vec<Mount>> {
-        let flags = writes_refused(read_only);
-        let export = self.export(source, read_only)?;
+    fn tree(&mut self, source: &Path, target: &[u8], flags: MountFlags) -> Result<Vec<Mount>> {
+        let export = self.export(source, flags.read_only)?;
         let mut tree = vec![Mount { target: target.to_vec(), source: self.host(export, false), flags }];
         let source = source.canonicalize().with_context(|| source.display().to_string())?;
-        for below in mountinfo::of_host().context("cannot read the host's mounts")? {
+        for below in host_mounts()? {
             let Ok(inner) = below.target.strip_prefix(&source) else { continue };
             if inner == Path::new("") || HIDDEN.contains(&below.kind.as_str()) {
                 continue;
             }
             // As for the host's root.
-            if let Ok(export) = self.export(&below.target, read_only) {
+            if let Ok(export) = self.export(&below.target, flags.read_only) {
                 let target = Path::new(OsStr::from_bytes(target)).join(inner).into_os_string().into_vec();
                 tree.push(Mount { target, source: self.host(export, false), flags });
             }
@@ -137,22 +149,22 @@ impl Mounts {
     /// `SRC:DST[:ro]`.
     fn volume(&mut self, text: &OsStr) -> Result<Vec<Mount>> {
         let parts: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
-        let (source, target, mode) = match parts.as_slice() {
-            [source, target] => (*source, *target, &b"rw"[..]),
-            [source, target, mode] => (*source, *target, *mode),
+        let (source, target, options) = match parts.as_slice() {
+            [source, target] => (*source, *target, &b""[..]),
+            [source, target, options] => (*source, *target, *options),
             _ => bail!("write SRC:DST or SRC:DST:ro"),
         };
         if source.is_empty() {
             bail!("the source is empty: write SRC:DST or SRC:DST:ro");
         }
         let target = target_of(target)?;
-        let read_only = match mode {
-            b"rw" => false,
-            b"ro" => true,
-            other => bail!("unknown option {}; only ro and rw are known", shown(other)),
-        };
-        self.tree(Path::new(OsStr::from_bytes(source)), &target, read_only)
+        let flags = volume_flags(options)?;
+        self.tree(Path::new(OsStr::from_bytes(source)), &target, flags)
     }
+}
+
+fn host_mounts() -> Result<Vec<mountinfo::Mount>> {
+    mountinfo::of_host().context("cannot read the host's mounts in /proc/self/mountinfo: `xc doctor` says what lacks")
 }
 
 /// Places that containers have of their own.
@@ -199,8 +211,20 @@ fn tmpfs(text: &OsStr) -> Result<Mount> {
     Ok(Mount { target, source: MountSource::Tmpfs { size: bytes, inodes, mode: permissions }, flags })
 }
 
-fn writes_refused(read_only: bool) -> MountFlags {
-    if read_only { MountFlags::READ_ONLY } else { MountFlags::default() }
+/// `ro,noexec,…` of a volume, as podman spells them.
+fn volume_flags(options: &[u8]) -> Result<MountFlags> {
+    let mut flags = MountFlags::default();
+    let mut access = None;
+    for option in options.split(|&b| b == b',').filter(|option| !option.is_empty()) {
+        match str::from_utf8(option).unwrap_or("") {
+            word @ ("ro" | "rw") if access.is_some_and(|before| before != word) => bail!("it is both ro and rw"),
+            word if set_flag(&mut flags, word) => access = ["ro", "rw"].into_iter().find(|it| *it == word).or(access),
+            // What is so anyway: containers have the labels of their caller, and mounts below come along.
+            "z" | "Z" | "rbind" | "rprivate" => {}
+            _ => bail!("unknown option {}; ro, rw, noexec, nosuid, nodev, z and Z are known", shown(option)),
+        }
+    }
+    Ok(flags)
 }
 
 /// `noexec`, `exec` and their like, as mount(8) spells them; false for other words.
@@ -252,9 +276,26 @@ mod tests {
         assert!(of("/tmp:").contains("no absolute path") && of("/tmp:a").contains("\"a\""));
         assert!(of("/tmp:/a/../b").contains(".."));
         assert!(of("/tmp:/.").contains("--rootfs"));
-        assert!(of("/tmp:/a:rx").contains("unknown option rx"));
+        assert!(
+            of("/tmp:/a:rx").contains("unknown option rx") && of("/tmp:/a:ro,\u{e9}").contains("unknown option \u{e9}")
+        );
+        assert!(of("/tmp:/a:rw,ro").contains("both ro and rw"));
         assert!(of("/no/such:/a").contains("/no/such"));
         assert_eq!(of("/tmp:/a:ro"), "");
+    }
+
+    #[test]
+    fn options_of_a_volume_are_those_of_podman() {
+        let read_only = MountFlags::READ_ONLY;
+        for (options, flags) in [
+            ("", MountFlags::default()),
+            ("rw,Z", MountFlags::default()),
+            ("z,ro,ro", read_only),
+            ("ro,noexec,rbind", MountFlags { no_exec: true, ..read_only }),
+            ("nosuid,nodev,rprivate", MountFlags { no_set_id: true, no_devices: true, ..MountFlags::default() }),
+        ] {
+            assert_eq!(volume_flags(options.as_bytes()).ok(), Some(flags), "{options}");
+        }
     }
 
     #[test]

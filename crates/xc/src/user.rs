@@ -25,7 +25,7 @@ pub struct User {
 /// Why a user was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// Nothing before or behind the colon.
+    /// No user.
     #[error("write USER or USER:GROUP, names or numbers")]
     Form,
     /// A name that nobody has.
@@ -60,10 +60,10 @@ impl Accounts {
     /// [`UserError`].
     pub fn find(&self, wanted: &str) -> Result<User, UserError> {
         let (user, group) = match wanted.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
+            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
             None => (wanted, None),
         };
-        if user.is_empty() || group == Some("") {
+        if user.is_empty() {
             return Err(UserError::Form);
         }
         let number = id_of(user);
@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn names_and_numbers_find_the_same_user() {
         let ann = user(1000, 100, &[100, 10, 29], Some("/home/ann"));
-        assert_eq!([accounts().find("ann"), accounts().find("1000")], [ann.clone(), ann]);
+        assert_eq!(
+            [accounts().find("ann"), accounts().find("1000"), accounts().find("ann:")],
+            [ann.clone(), ann.clone(), ann]
+        );
     }
 
     #[test]
@@ -171,7 +174,7 @@ mod tests {
         assert_eq!(accounts().find("-1"), Err(UserError::User("-1".into())));
         assert_eq!(accounts().find("4294967295"), Err(UserError::User("4294967295".into())));
         assert_eq!(accounts().find("ann:staff"), Err(UserError::Group("staff".into())));
-        for wanted in ["", ":", "ann:", ":wheel"] {
+        for wanted in ["", ":", ":wheel"] {
             assert_eq!(accounts().find(wanted), Err(UserError::Form), "{wanted}");
         }
     }

@@ -301,6 +301,8 @@ fn user_is_looked_up_in_the_containers_own_accounts() {
         assert_eq!(caller.shell_on_root(&["-u", "ann"], IDS), "1234\n77\n77 88\n/home/ann\n");
         assert_eq!(caller.shell_on_root(&["--user", "1234"], IDS), "1234\n77\n77 88\n/home/ann\n");
         assert_eq!(caller.shell_on_root(&["-u", "ann:wheel"], IDS), "1234\n88\n88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", "ann:"], IDS), "1234\n77\n77 88\n/home/ann\n");
+        assert_eq!(caller.shell_on_root(&["-u", ":wheel"], IDS), "0\n88\n88\n/root\n");
         assert_eq!(caller.shell_on_root(&["-u", "5:6"], IDS), "5\n6\n6\n/\n");
         assert_eq!(caller.shell_on_root(&["-u", "ann", "-e", "HOME=/x"], "echo $HOME"), "/x\n");
         assert_eq!(caller.shell_on_root(&["-u", "5:6"], "grep Groups: /proc/self/status"), "Groups:\t6 \n");
@@ -324,7 +326,7 @@ fn a_user_that_is_not_there_is_named() {
     for caller in callers() {
         caller.refuses(&["-u", "no-such-user"], 125, &["--user", "no-such-user", "/etc/passwd"]);
         caller.refuses(&["-u", "root:no-such-group"], 125, &["no-such-group", "/etc/group"]);
-        caller.refuses(&["-u", "root:"], 125, &["USER:GROUP"]);
+        caller.refuses(&["-u", ""], 125, &["USER:GROUP"]);
         caller.refuses(&["-u", "-1"], 125, &["\"-1\""]);
     }
 }
@@ -371,7 +373,7 @@ fn a_setting_that_is_none_is_named_with_its_file_and_line() {
 fn working_directory_is_entered_or_named() {
     for caller in callers() {
         assert_eq!(caller.shell(&["-w", "/usr/bin"], "pwd"), "/usr/bin\n");
-        caller.refuses(&["-w", "/no/such/place"], 127, &["working directory /no/such/place"]);
+        caller.refuses(&["-w", "/no/such/place"], 126, &["working directory /no/such/place", "no such directory"]);
         caller.refuses(&["-w", "/etc/passwd"], 126, &["working directory /etc/passwd"]);
         caller.refuses(&["-w", "/root", "-u", "daemon"], 126, &["working directory /root", "ermission"]);
         caller.refuses(&["-w", "usr"], 125, &["--workdir usr", "absolute"]);
@@ -516,6 +518,57 @@ fn a_host_without_proc_is_told_so_and_nothing_else() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.starts_with("missing /proc ") && text.contains("mount -t proc"), "{text}");
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+/// There a pid of ours is another process's, whose ids would be mapped.
+#[test]
+fn a_proc_of_another_pid_namespace_is_told() {
+    for (words, status) in [(&["do", "true"][..], 125), (&["doctor"], 1)] {
+        let mut command = Command::new("unshare");
+        command.args(["-Urmpf"]).arg(xc()).args(words);
+        let output = run(command);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), error_of(&output));
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains("another pid namespace") && said.contains("mount -t proc proc /proc"), "{said}");
+    }
+}
+
+#[test]
+fn a_user_namespace_without_ids_is_told() {
+    let mut command = Command::new("unshare");
+    command.arg("-U").arg(xc()).arg("doctor");
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("missing user namespaces         the caller has no ids"), "{text}");
+}
+
+/// Neither /dev/null, nor a place for `xc` that containers share, nor settings in /proc are needed.
+#[test]
+fn doctor_starts_a_container_wherever_it_lies() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root mounts.
+    }
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs none /dev && cp \"$0\" /dev/xc && mount -t proc -o subset=pid none /proc && exec /dev/xc doctor";
+    command.args(["-mpf", "--mount-proc", "sh", "-c", script]).arg(xc());
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", error_of(&output));
+}
+
+#[test]
+fn too_few_open_files_are_told_and_those_that_can_be_raised_are_none() {
+    let tried = |limit: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", "ulimit $0; \"$1\" do true && \"$1\" doctor", limit]).arg(xc());
+        let output = run(command);
+        (output.status.code(), error_of(&output))
+    };
+    assert_eq!(tried("-S -n 100"), (Some(0), String::new()));
+    let (status, error) = tried("-n 100");
+    assert_eq!(status, Some(125), "{error}");
+    assert!(error.contains("100 files") && error.contains("ulimit -n 1024") && error.lines().count() == 1, "{error}");
 }
 
 /// A user namespace has few ids, so there is none that nobody uses.

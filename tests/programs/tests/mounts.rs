@@ -25,6 +25,8 @@ fn volumes_are_the_hosts_and_wrong_ones_are_named() {
             caller.refuses(&["-v", volume], 125, &["--volume", volume, why]);
         }
         caller.refuses(&["-v", "/tmp:/a", "--tmpfs", "/a/"], 125, &["/a", "twice"]);
+        let script = "/mnt/true 2>&1 | cut -d: -f3-; head -c0 /mnt/true && echo read";
+        assert_eq!(caller.shell(&["-v", "/bin:/mnt:ro,noexec,z"], script), " /mnt/true: Permission denied\nread\n");
     }
 }
 

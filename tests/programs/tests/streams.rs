@@ -104,8 +104,26 @@ fn a_root_directory_is_written_unless_it_is_read_only() {
         let output = run(command);
         (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
     };
-    assert_eq!(with(&["--read-only"]), (String::new(), Some(1)));
+    // As with podman.
+    assert_eq!(with(&["--read-only"]), ("x\n".into(), Some(0)));
+    assert_eq!(with(&["--read-only", "--read-only-tmpfs=false"]), (String::new(), Some(1)));
+    assert_eq!(with(&["--read-only", "--tmpfs", "/tmp:ro"]), (String::new(), Some(1)));
     assert!(!root.0.join("tmp/w").exists());
+    // A link of the root leads to no place of the host.
+    std::fs::create_dir(root.0.join("var")).unwrap();
+    std::os::unix::fs::symlink("/etc", root.0.join("var/tmp")).unwrap();
+    let mut command = Command::new(xc());
+    command.args([
+        "run",
+        "--read-only",
+        "--rm",
+        "--rootfs",
+        &root.0.display().to_string(),
+        "/bin/busybox",
+        "ls",
+        "/var/tmp/",
+    ]);
+    assert_eq!(run(command).status.code(), Some(1));
     assert_eq!(with(&[]), ("x\n".into(), Some(0)));
     assert_eq!(std::fs::read_to_string(root.0.join("tmp/w")).unwrap(), "x\n");
 }

@@ -21,6 +21,10 @@ pub(super) struct Facts {
     pub(super) mountinfo: Option<String>,
     /// /proc/meminfo.
     pub(super) meminfo: Option<String>,
+    /// Whether /proc is that of the caller's pid namespace.
+    pub(super) is_own_proc: bool,
+    /// Whether the caller has ids in its user namespace.
+    pub(super) has_ids: bool,
     /// Whether /proc/self/ns/user is there.
     pub(super) has_user_namespaces: bool,
     /// Why a container gets no control group that bounds its memory; None where it gets one.
@@ -56,6 +60,22 @@ fn text(path: &str) -> Option<String> {
     std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Whether the maps of the user namespace hold the caller's ids; true where they do not tell.
+fn has_ids() -> bool {
+    let ids = [rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()];
+    let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(text);
+    ids.iter().zip(&maps).all(|(id, map)| map.as_ref().is_none_or(|map| map_holds(map, u64::from(*id))))
+}
+
+/// Lines of first id inside, first id outside and count: user_namespaces(7).
+fn map_holds(map: &str, id: u64) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+        let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&id)
+    })
+}
+
 impl Facts {
     pub(super) fn of_host() -> Self {
         let uname = rustix::system::uname();
@@ -70,6 +90,8 @@ impl Facts {
             limits: text("/proc/self/limits"),
             mountinfo: text("/proc/self/mountinfo"),
             meminfo: text("/proc/meminfo"),
+            is_own_proc: xkernel::sandbox::is_own_proc(),
+            has_ids: has_ids(),
             has_user_namespaces: Path::new("/proc/self/ns/user").exists(),
             no_memory_group: Group::attempt().err().map(|error| error.to_string()),
             has_tmp: Path::new("/tmp").is_dir(),
@@ -132,6 +154,8 @@ impl Facts {
             meminfo: Some(
                 "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\nCommitLimit: 6000000 kB\nCommitted_AS: 1 kB\n".into(),
             ),
+            is_own_proc: true,
+            has_ids: true,
             has_user_namespaces: true,
             no_memory_group: None,
             has_tmp: true,
@@ -152,5 +176,15 @@ impl Facts {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.into(), format!("{text}\n")));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ids_are_looked_up_in_all_lines_of_a_map() {
+        let holds = |id| super::map_holds("         0       1000          1\n   5     100000  10\n", id);
+        assert_eq!([0, 1, 5, 14, 15].map(holds), [true, false, true, true, false]);
+        assert!(!super::map_holds("", 65534) && super::map_holds("0 0 4294967295\n", 65534));
     }
 }

@@ -51,6 +51,9 @@ fn fsgsbase(facts: &Facts) -> Check {
 fn seccomp(facts: &Facts) -> Check {
     const NAME: &str = "seccomp";
     let Some(actions) = facts.setting("kernel/seccomp/actions_avail") else {
+        if facts.status_line("Seccomp_filters").is_some() {
+            return Check::ok(NAME, "the kernel has filters; /proc/sys does not tell which");
+        }
         let mend = "boot a kernel with CONFIG_SECCOMP_FILTER: host calls of containers cannot be filtered";
         return Check::missing(NAME, "the kernel has no filters", mend);
     };
@@ -138,7 +141,10 @@ mod tests {
             seccomp(&good.clone().with("kernel/seccomp/actions_avail", "kill errno allow")).state,
             State::Missing
         );
-        assert_eq!(seccomp(&Facts { settings: Vec::new(), ..good.clone() }).state, State::Missing);
+        let none = Facts { settings: Vec::new(), ..good.clone() };
+        assert_eq!(seccomp(&none).state, State::Missing);
+        // A /proc of processes alone: mount option subset=pid.
+        assert_eq!(seccomp(&Facts { status: Some("Seccomp_filters:\t0\n".into()), ..none }).state, State::Ok);
         assert_eq!(seccomp(&Facts { status: Some("Seccomp:\t2\n".into()), ..good }).state, State::Warning);
     }
 

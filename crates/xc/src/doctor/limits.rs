@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::facts::Facts;
-use crate::configure::ARENA;
+use crate::configure::{ARENA, LEAST_DESCRIPTORS};
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     vec![
@@ -35,49 +35,51 @@ struct Bounds {
     row: &'static str,
     least: u64,
     enough: u64,
+    /// xc goes up to the hard limit.
+    is_raised: bool,
     mend: &'static str,
 }
 
 impl Bounds {
     fn check(&self, facts: &Facts) -> Check {
-        match limit(facts, self.row) {
+        match limit(facts, self.row).map(|(soft, hard)| if self.is_raised { hard } else { soft }) {
             None => Check::ok(self.name, "the host does not tell"),
-            Some((soft, _)) if soft < self.least => Check::missing(self.name, shown(soft), self.mend),
-            Some((soft, _)) if soft < self.enough => Check::warning(self.name, shown(soft), self.mend),
-            Some((soft, _)) => Check::ok(self.name, shown(soft)),
+            Some(value) if value < self.least => Check::missing(self.name, shown(value), self.mend),
+            Some(value) if value < self.enough => Check::warning(self.name, shown(value), self.mend),
+            Some(value) => Check::ok(self.name, shown(value)),
         }
     }
 }
 
 fn open_files(facts: &Facts) -> Check {
     let mend = "ulimit -n 1024 or more (RLIMIT_NOFILE); for good: nofile in /etc/security/limits.conf";
-    Bounds { name: "open files", row: "Max open files", least: 128, enough: 1024, mend }.check(facts)
+    let least = LEAST_DESCRIPTORS;
+    Bounds { name: "open files", row: "Max open files", least, enough: 1024, is_raised: true, mend }.check(facts)
 }
 
 /// Root is not bound by it on the host, but its containers have a user of their own.
 fn processes(facts: &Facts) -> Check {
     let mend = "ulimit -u 4096 or more (RLIMIT_NPROC): each process of a container is one of the host";
-    Bounds { name: "processes", row: "Max processes", least: 16, enough: 512, mend }.check(facts)
+    Bounds { name: "processes", row: "Max processes", least: 16, enough: 512, is_raised: false, mend }.check(facts)
 }
 
 /// The arena is a file in memory.
 fn file_size(facts: &Facts) -> Check {
     let mend = "ulimit -f unlimited (RLIMIT_FSIZE): a container's memory is a file of 2 GiB, most of it a hole";
-    Bounds { name: "file size", row: "Max file size", least: ARENA, enough: ARENA, mend }.check(facts)
+    Bounds { name: "file size", row: "Max file size", least: ARENA, enough: ARENA, is_raised: false, mend }.check(facts)
 }
 
 fn address_space(facts: &Facts) -> Check {
     let mend = "ulimit -v unlimited (RLIMIT_AS): every process of a container maps 2 GiB beside its own memory";
-    let bounds =
-        Bounds { name: "address space", row: "Max address space", least: ARENA + ARENA / 4, enough: ARENA * 4, mend };
-    bounds.check(facts)
+    let (least, enough) = (ARENA + ARENA / 4, ARENA * 4);
+    Bounds { name: "address space", row: "Max address space", least, enough, is_raised: false, mend }.check(facts)
 }
 
 /// What a process may write and shares with nobody.
 fn data(facts: &Facts) -> Check {
     let mend =
         "ulimit -d unlimited (RLIMIT_DATA): it counts what a program reserves, and what xc and the library OS do";
-    Bounds { name: "data", row: "Max data size", least: 16 << 20, enough: 1 << 30, mend }.check(facts)
+    Bounds { name: "data", row: "Max data size", least: 16 << 20, enough: 1 << 30, is_raised: false, mend }.check(facts)
 }
 
 fn mappings(facts: &Facts) -> Check {
@@ -119,14 +121,14 @@ mod tests {
     use super::super::State;
     use super::*;
 
-    fn with_limit(name: &str, soft: &str) -> Facts {
-        Facts { limits: Some(format!("{name:<25} {soft:<20} unlimited            units\n")), ..Facts::good() }
+    fn with_limits(name: &str, soft: &str, hard: &str) -> Facts {
+        Facts { limits: Some(format!("{name:<25} {soft:<20} {hard:<20} units\n")), ..Facts::good() }
     }
 
     #[test]
     fn small_limits_are_warned_of_and_tiny_ones_are_missing() {
         let states = |row: &str, check: fn(&Facts) -> Check, values: [&str; 3]| {
-            values.map(|value| check(&with_limit(row, value)).state)
+            values.map(|value| check(&with_limits(row, value, value)).state)
         };
         let expected = [State::Missing, State::Warning, State::Ok];
         assert_eq!(states("Max open files", open_files, ["20", "512", "1024"]), expected);
@@ -135,6 +137,9 @@ mod tests {
         assert_eq!(states("Max data size", data, ["1024000", "100000000", "unlimited"]), expected);
         let sizes = states("Max file size", file_size, ["1024", "2147483648", "unlimited"]);
         assert_eq!(sizes, [State::Missing, State::Ok, State::Ok]);
+        // Up to the hard limit xc goes itself.
+        assert_eq!(open_files(&with_limits("Max open files", "20", "1024")).state, State::Ok);
+        assert_eq!(processes(&with_limits("Max processes", "3", "unlimited")).state, State::Missing);
     }
 
     #[test]

@@ -20,6 +20,10 @@ fn user_namespaces(facts: &Facts) -> Check {
         let mend = "run xc outside of the chroot, on its directory: xc run --rootfs DIR";
         return Check::missing(NAME, "/ is no mount: in a chroot the kernel makes none", mend);
     }
+    if !facts.has_ids {
+        let mend = "map ids in the user namespace that xc is started in (unshare -Ur): without them none is made in it";
+        return Check::missing(NAME, "the caller has no ids in its own user namespace", mend);
+    }
     match facts.number("user/max_user_namespaces") {
         Some(0) => Check::missing(NAME, "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces=15000"),
         Some(most) => Check::ok(NAME, format!("up to {most} a user")),
@@ -114,6 +118,8 @@ mod tests {
         assert_eq!(user_namespaces(&none).state, State::Missing);
         let zero = user_namespaces(&Facts::good().with("user/max_user_namespaces", "0"));
         assert_eq!((zero.state, zero.mend.contains("user.max_user_namespaces=")), (State::Missing, true));
+        let unmapped = user_namespaces(&Facts { has_ids: false, ..Facts::good() });
+        assert_eq!((unmapped.state, unmapped.mend.contains("unshare -Ur")), (State::Missing, true));
         let mountinfo = Some("30 24 0:26 / /proc rw - proc proc rw\n".into());
         assert!(user_namespaces(&Facts { mountinfo, ..Facts::good() }).found.contains("chroot"));
     }

@@ -79,9 +79,22 @@ impl Export {
     /// [`BrokerError`] where the path cannot be opened, is of another kind, or lies in proc, sysfs,
     /// devtmpfs, cgroup, bpf and their like.
     pub fn open(path: &Path, read_only: bool) -> Result<Self, BrokerError> {
-        let failed = |errno| BrokerError::Open { path: path.into(), errno };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let root = openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+        let root = openat(CWD, path, flags, Mode::empty());
+        Self::of_descriptor(root.map_err(|errno| BrokerError::Open { path: path.into(), errno })?, path, read_only)
+    }
+
+    /// A directory of this one as an export of its own, read-only.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and where the path leads through a link or into another mount.
+    pub fn below(&self, path: &str) -> Result<Self, BrokerError> {
+        let root = self.directory(path.as_bytes());
+        Self::of_descriptor(root.map_err(|errno| BrokerError::Open { path: path.into(), errno })?, path.as_ref(), true)
+    }
+
+    fn of_descriptor(root: OwnedFd, path: &Path, read_only: bool) -> Result<Self, BrokerError> {
+        let failed = |errno| BrokerError::Open { path: path.into(), errno };
         let attributes = attributes::of_descriptor(&root).map_err(failed)?;
         let is_directory = match attributes::kind(&attributes) {
             FileType::Directory => true,

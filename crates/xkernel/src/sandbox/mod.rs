@@ -21,6 +21,16 @@ pub enum SandboxError {
         /// Why it failed.
         error: io::Error,
     },
+    /// Our pid there is another process's, or nobody's.
+    #[error("/proc is that of another pid namespace: mount -t proc proc /proc")]
+    ForeignProc,
+}
+
+/// Whether /proc knows the process by its own pid: false too where none is mounted.
+#[must_use]
+pub fn is_own_proc() -> bool {
+    let pid = rustix::process::getpid().as_raw_pid().to_string();
+    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == pid.as_str())
 }
 
 fn failed<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> SandboxError {
@@ -80,6 +90,9 @@ pub fn start(
     console: Option<OwnedFd>,
     group: Option<OwnedFd>,
 ) -> Result<Running, SandboxError> {
+    if !is_own_proc() {
+        return Err(SandboxError::ForeignProc);
+    }
     let supervisor = sys::own_handle().map_err(failed("open a handle of the supervisor"))?;
     let (events, runner_events) = packet_pair()?;
     let mut channels = Vec::new();

@@ -40,13 +40,13 @@ fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let victims = Victims::open();
-    sys::set_ids(INNER_ID, INNER_ID)?;
+    sys::set_ids(INNER_ID, INNER_ID).map_err(at("take the container's ids"))?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
     if let Some(victims) = &victims {
         victims.raise();
     }
-    match sys::fork_with(0)? {
+    match sys::fork_with(0).map_err(at("make its first process"))? {
         Side::Child => become_runner(&hand),
         Side::Parent(runner) => {
             if let Some(victims) = &victims {
@@ -90,16 +90,24 @@ impl Victims {
     }
 }
 
+/// An error with what was tried.
+fn at<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> io::Error {
+    move |error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("cannot {step}: {error}"))
+    }
+}
+
 /// An empty, read-only root for every process of the container.
 fn leave_file_system() -> io::Result<()> {
     use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private)?;
+    rustix::mount::mount_change("/", private).map_err(at("make its mounts private"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    rustix::mount::mount("none", "/tmp", "tmpfs", flags, c"size=4k")?;
+    rustix::mount::mount("none", "/tmp", "tmpfs", flags, c"size=4k").map_err(at("mount an empty root on /tmp"))?;
     rustix::process::chdir("/tmp")?;
-    rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::pivot_root(".", ".").map_err(at("enter the empty root"))?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(at("leave the host's root"))?;
     rustix::process::chdir("/")?;
     Ok(())
 }

@@ -21,7 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
@@ -106,6 +106,10 @@ struct OverlayDir {
     meta: SetOnce<Arc<dyn Inode>>,
     id: InodeId,
     names: Mutex<Names>,
+    /// How many directories were made or moved here.
+    directories: AtomicU32,
+    /// It has been removed.
+    is_gone: AtomicBool,
     /// Generation of the lower directory's names for which the listing is whole.
     listed_at: AtomicU64,
 }
@@ -119,6 +123,8 @@ impl OverlayDir {
             meta: SetOnce::new(),
             id,
             names: Mutex::default(),
+            directories: AtomicU32::new(0),
+            is_gone: AtomicBool::new(false),
             listed_at: AtomicU64::new(0),
         })
     }
@@ -127,8 +133,16 @@ impl OverlayDir {
         let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
         let id = meta.id();
         let meta = SetOnce::from(meta);
-        let (names, listed_at) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Arc::new(OverlayDir { fs: Arc::clone(fs), lower: None, meta, id, names, listed_at }))
+        Ok(Arc::new(OverlayDir {
+            fs: Arc::clone(fs),
+            lower: None,
+            meta,
+            id,
+            names: Mutex::default(),
+            directories: AtomicU32::new(0),
+            is_gone: AtomicBool::new(false),
+            listed_at: AtomicU64::new(0),
+        }))
     }
 
     /// The inode that carries the attributes, made from the lower one's at the first change.
@@ -173,6 +187,7 @@ impl OverlayDir {
 
     /// Puts an inode under a name; whatever had the name is gone.
     fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
+        self.directories.fetch_add(self.counted(&inode), Ordering::Relaxed);
         let old = {
             let mut names = self.names.lock();
             names.add(name, &*inode);
@@ -181,8 +196,15 @@ impl OverlayDir {
             }
             names.own.insert(name.to_vec(), inode)
         };
-        drop(old);
+        if let Some(old) = old {
+            self.directories.fetch_sub(self.counted(&old), Ordering::Relaxed);
+        }
         self.touch();
+    }
+
+    /// By how much a name adds to the directory's links; above a lower one they are not told.
+    fn counted(&self, inode: &Arc<dyn Inode>) -> u32 {
+        u32::from(inode.kind() == Kind::Directory && self.lower.is_none())
     }
 
     /// A name of the lower directory is one of its own from now on: what it has been given here outlives what the host did.
@@ -215,6 +237,7 @@ impl OverlayDir {
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let inode = self.lookup(name)?;
         let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
+        self.directories.fetch_sub(self.counted(&inode), Ordering::Relaxed);
         {
             let mut names = self.names.lock();
             names.own.remove(name);
@@ -266,10 +289,14 @@ impl OverlayDir {
 
     /// The attributes of the inode that carries them, as the directory's own.
     fn own_stat(&self, stat: Stat) -> Stat {
-        if self.meta.get().is_none() {
-            return stat;
-        }
-        Stat { dev: self.id.dev, ino: self.id.ino, nlink: stat.nlink.max(1), ..stat }
+        let nlink = match &self.lower {
+            _ if self.is_gone.load(Ordering::Relaxed) => 0,
+            Some(_) if self.meta.get().is_none() => return stat,
+            // As in Linux's overlayfs: who counts directories by links (find) is told that they do not tell.
+            Some(_) => 1,
+            None => self.directories.load(Ordering::Relaxed) + 2,
+        };
+        Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat }
     }
 
     fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
@@ -392,10 +419,13 @@ impl Inode for OverlayDir {
 
     fn rmdir(&self, name: &[u8]) -> Result<()> {
         let child = self.lookup(name)?;
-        if !OverlayDir::overlay(&child)?.is_empty()? {
+        let directory = OverlayDir::overlay(&child)?;
+        if !directory.is_empty()? {
             return Err(Errno::ENOTEMPTY);
         }
-        self.take(name).map(|_| ())
+        self.take(name)?;
+        directory.is_gone.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn rename(&self, from: &[u8], to_dir: &Arc<dyn Inode>, to: &[u8], mode: RenameMode) -> Result<()> {
@@ -410,10 +440,9 @@ impl Inode for OverlayDir {
             if mode == RenameMode::NoReplace {
                 return Err(Errno::EEXIST);
             }
-            if old.kind() == Kind::Directory && !OverlayDir::overlay(&old)?.is_empty()? {
-                return Err(Errno::ENOTEMPTY);
-            }
-            if old.kind() != Kind::Directory {
+            if old.kind() == Kind::Directory {
+                target.rmdir(to)?;
+            } else {
                 target.unlink(to)?;
             }
         }

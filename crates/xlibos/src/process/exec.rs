@@ -132,15 +132,22 @@ fn read_head(file: &File) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// How much behind `#!` is looked at: BINPRM_BUF_SIZE.
+const LONGEST_LINE: usize = 254;
+
 /// `#! interpreter [argument]`: the interpreter, with argv rewritten.
 fn script_arguments(rest: &[u8], script: &[u8], argv: &mut Vec<Vec<u8>>) -> Result<Vec<u8>> {
-    let line = rest.get(..254.min(rest.len())).unwrap_or(rest);
-    let line = line.split(|&b| b == b'\n').next().unwrap_or(line);
+    let known = rest.get(..LONGEST_LINE.min(rest.len())).unwrap_or(rest);
+    let line = known.split(|&b| b == b'\n').next().unwrap_or(known);
     let is_space = |b: &u8| *b == b' ' || *b == b'\t';
     let start = line.iter().position(|b| !is_space(b)).ok_or(Errno::ENOEXEC)?;
     let line = line.get(start..).unwrap_or(&[]);
     let end = line.iter().position(is_space).unwrap_or(line.len());
     let interpreter = line.get(..end).unwrap_or(line).to_vec();
+    // An argument may be cut off, a path not.
+    if known.len() == LONGEST_LINE && !known.contains(&b'\n') && end == line.len() {
+        return Err(Errno::ENOEXEC);
+    }
     let argument = line.get(end..).unwrap_or(&[]).trim_ascii();
     if interpreter.is_empty() {
         return Err(Errno::ENOEXEC);
@@ -177,9 +184,11 @@ fn open_interpreter(task: &Task, file: &File, head: &[u8], elf: &Elf) -> Result<
     let Some((at, len)) = elf.interp else { return Ok(None) };
     let len = usize::try_from(len).map_err(|_| Errno::ENOEXEC)?;
     let mut path = read_part(file, head, at, len)?.ok_or(Errno::EIO)?;
-    if path.pop() != Some(0) {
+    if path.last() != Some(&0) {
         return Err(Errno::ENOEXEC);
     }
+    // Who put a shorter path in place filled up with NULs.
+    path.truncate(path.iter().position(|&b| b == 0).unwrap_or(0));
     let interpreter = crate::fs::open_for_exec(task, crate::fs::AT_FDCWD, &path, 0)?;
     let head = read_head(&interpreter)?;
     if head.len() < elf::HEADER {

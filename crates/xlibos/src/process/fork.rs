@@ -312,8 +312,11 @@ pub fn vfork_child_has_gone(task: &Task) -> bool {
     }
     if let Some(child) = tree::process(pid) {
         let done = || (!child.borrows_memory.load(Ordering::SeqCst)).then_some(());
+        // A kill ends the parent; the child goes on by itself. The mark of one that came on the way here is cleared by now.
+        if task.is_killed() {
+            return true;
+        }
         if wait_until(&[&child.events], None, done).is_err() {
-            // A kill ends the parent; the child goes on by itself.
             return task.is_killed();
         }
     }

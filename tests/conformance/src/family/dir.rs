@@ -200,6 +200,20 @@ cases! { dir;
         assert_eq!(stat(c"g")?.st_nlink, 1);
         assert_eq!(text(c"g")?, "abc");
     }
+    fn a_directorys_links_count_its_directories() {
+        sys!(mkdir, c"d", 0o755)?;
+        sys!(mkdir, c"d/e", 0o755)?;
+        sys!(mkdir, c"d/f", 0o755)?;
+        close(file(c"d/g", b"")?)?;
+        assert_eq!(stat(c"d")?.st_nlink, 4);
+        sys!(rename, c"d/e", c"d/f")?;
+        assert_eq!(stat(c"d")?.st_nlink, 3);
+        sys!(rename, c"d/f", c"f")?;
+        assert_eq!((stat(c"d")?.st_nlink, stat(c"f")?.st_nlink), (2, 2));
+        let gone = open(c"f", c::O_RDONLY, 0)?;
+        sys!(rmdir, c"f")?;
+        assert_eq!(fstat(gone)?.st_nlink, 0);
+    }
     fn link_errors() {
         close(file(c"f", b"")?)?;
         sys!(mkdir, c"d", 0o755)?;

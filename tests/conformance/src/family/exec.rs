@@ -206,6 +206,8 @@ cases! { exec;
         assert_errno(exec(&[(b"text\0", 1 << 20)]), c::EIO);
         assert_errno(exec(&[(b"text", 0)]), c::ENOEXEC);
         assert_errno(exec(&[(b"\0", 0)]), c::ENOEXEC);
+        // What lies behind the path's end is no part of it.
+        assert_errno(exec(&[(b"d\0\0x\0", 0)]), c::EACCES);
         // Linux takes the first.
         assert_errno(exec(&[(b"text\0", 0), (b"none\0", 0)]), c::ELIBBAD);
     }
@@ -239,6 +241,11 @@ cases! { exec;
         assert_errno(exec(), c::EACCES);
         write_script(b"#!s\n")?;
         assert_errno(exec(), c::ELOOP);
+        // The kernel reads 256 bytes: of an interpreter that ends behind them it does not know which it is.
+        write_script(&[b"#!", &[b'/'; 254][..], b"dev/null\n"].concat())?;
+        assert_errno(exec(), c::ENOEXEC);
+        write_script(&[b"#!", &[b'/'; 200][..], b"dev/null ", &[b'x'; 100][..]].concat())?;
+        assert_errno(exec(), c::EACCES);
     }
     fn execveat_by_descriptor() {
         let fd = open(SELF, c::O_RDONLY, 0)?;
@@ -360,7 +367,6 @@ fn run_in(path: &CStr, args: &[&str], env: &[&str], prepare: impl FnOnce() -> Ca
     Ok(String::from_utf8_lossy(&all).trim_end_matches('\n').to_owned())
 }
 
-/// A copy of this program, by calls that a young kernel has.
 /// A program that is its headers, and where its interpreters' paths are, so much further.
 fn elf(interpreters: &[(&[u8], u64)]) -> Vec<u8> {
     let count = interpreters.len() + 1;
@@ -380,6 +386,7 @@ fn elf(interpreters: &[(&[u8], u64)]) -> Vec<u8> {
     bytes
 }
 
+/// A copy of this program, by calls that a young kernel has.
 fn copy_self(path: &CStr) -> Result<()> {
     let (from, to) = (open(SELF, c::O_RDONLY, 0)?, open(path, c::O_CREAT | c::O_WRONLY, 0o755)?);
     loop {
