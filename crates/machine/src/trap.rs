@@ -87,6 +87,10 @@ pub(crate) fn set_signal_stack(cpu: &Cpu) {
 }
 
 extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostContext) {
+    // Sent from outside, not raised by what the thread did.
+    if info.code <= 0 && signal != INTERRUPT_SIGNAL as i32 {
+        return;
+    }
     let area = stack::area_of(core::ptr::from_ref(context) as u64);
     // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
     let cpu = unsafe { &*((area + stack::BLOCK) as *const Cpu) };

@@ -142,7 +142,7 @@ fn user(options: &Options, rootfs: Option<&PathBuf>) -> Result<User> {
     let wanted = match (&options.user, rootfs) {
         (None, None) => return Ok(caller()),
         (None, Some(_)) => "0".to_owned(),
-        (Some(group), _) if group.starts_with(':') => format!("{usual}{group}"),
+        (Some(group), _) if group.len() > 1 && group.starts_with(':') => format!("{usual}{group}"),
         (Some(user), _) => user.clone(),
     };
     let root = rootfs.map_or(Path::new("/"), PathBuf::as_path);

@@ -98,7 +98,10 @@ impl Mounts {
         }
         for name in scratch {
             let target = [b"/", name.as_bytes()].concat();
-            let is_wanted = wanted.iter().flatten().any(|mount: &Mount| mount.target == target);
+            // The place itself, or what it lies in: that is the user's own.
+            let covers =
+                |mount: &Mount| Path::new(OsStr::from_bytes(&target)).starts_with(OsStr::from_bytes(&mount.target));
+            let is_wanted = wanted.iter().flatten().any(covers);
             // One that is a link, or is not there, is no place to write to.
             if let Some(Ok(export)) = self.exports.first().filter(|_| !is_wanted).map(|root| root.below(name)) {
                 let number = u16::try_from(self.exports.len()).context("too many mounts")?;

@@ -327,6 +327,7 @@ fn a_user_that_is_not_there_is_named() {
         caller.refuses(&["-u", "no-such-user"], 125, &["--user", "no-such-user", "/etc/passwd"]);
         caller.refuses(&["-u", "root:no-such-group"], 125, &["no-such-group", "/etc/group"]);
         caller.refuses(&["-u", ""], 125, &["USER:GROUP"]);
+        caller.refuses(&["-u", ":"], 125, &["USER:GROUP"]);
         caller.refuses(&["-u", "-1"], 125, &["\"-1\""]);
     }
 }

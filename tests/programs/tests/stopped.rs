@@ -96,3 +96,20 @@ fn the_reaper_reaps_while_nobody_reads_what_it_tells() {
     container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     assert_eq!(container.xc.wait().unwrap().code(), Some(5));
 }
+
+#[test]
+fn fault_signals_from_the_host_change_nothing() {
+    let mut command = Command::new(xc());
+    let text = "$| = 1; print qq(ready\\n); fork or do { 1 while 1 }; print qq(got ), scalar <STDIN>; kill 9, -1; 1 while wait > 0";
+    command.args(["do", "--", "perl", "-e", text]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    for signal in [Signal::ILL, Signal::TRAP, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS] {
+        for pid in container.libos_processes() {
+            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
+        }
+    }
+    container.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    assert_eq!(container.line(), "got word");
+    assert_eq!(container.xc.wait().unwrap().code(), Some(0));
+}

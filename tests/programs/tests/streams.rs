@@ -109,8 +109,17 @@ fn a_root_directory_is_written_unless_it_is_read_only() {
     assert_eq!(with(&["--read-only", "--read-only-tmpfs=false"]), (String::new(), Some(1)));
     assert_eq!(with(&["--read-only", "--tmpfs", "/tmp:ro"]), (String::new(), Some(1)));
     assert!(!root.0.join("tmp/w").exists());
+    // What lies in a volume is the volume's.
+    std::fs::create_dir_all(root.0.join("var/tmp")).unwrap();
+    let volume = Directory::new("over");
+    std::fs::create_dir(volume.0.join("tmp")).unwrap();
+    let mut command = Command::new(xc());
+    command.args(["run", "--read-only", "-v", &format!("{}:/var", volume.0.display()), "--rootfs"]).arg(&root.0);
+    command.args(["/bin/busybox", "touch", "/var/tmp/f"]);
+    assert_eq!(run(command).status.code(), Some(0));
+    assert!(volume.0.join("tmp/f").exists());
+    std::fs::remove_dir(root.0.join("var/tmp")).unwrap();
     // A link of the root leads to no place of the host.
-    std::fs::create_dir(root.0.join("var")).unwrap();
     std::os::unix::fs::symlink("/etc", root.0.join("var/tmp")).unwrap();
     let mut command = Command::new(xc());
     command.args([

@@ -436,6 +436,8 @@ impl Inode for OverlayDir {
             target.insert(to, a);
             return Ok(());
         }
+        // Gone on the host meanwhile, perhaps: then the target stays.
+        self.lookup(from)?;
         if let Ok(old) = target.lookup(to) {
             if mode == RenameMode::NoReplace {
                 return Err(Errno::EEXIST);
