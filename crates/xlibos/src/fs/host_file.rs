@@ -62,13 +62,9 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Keeps the handle of one of the names, where that is still the file that had the name.
-    fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd) {
-        let inode = self.directory.as_ref().zip(self.names.get(at));
-        let Some(inode) = inode.and_then(|(directory, name)| directory.file_of(name, attributes)) else { return };
-        if !inode.has_handles() {
-            inode.is_ahead.store(true, Ordering::Relaxed);
-            inode.keep_handle(Arc::new(handle), false);
+    fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd, is_writable: bool) {
+        if let Some((directory, name)) = self.directory.as_ref().zip(self.names.get(at)) {
+            directory.keep_ahead(name, attributes, handle, is_writable);
         }
     }
 }
@@ -96,10 +92,15 @@ impl OpensAhead {
         if self.last.swap(directory, Ordering::Relaxed) == directory {
             self.earn(1);
         }
+        self.take()
+    }
+
+    /// Takes all credit.
+    pub(super) fn take(&self) -> usize {
         self.credit.swap(0, Ordering::Relaxed) as usize
     }
 
-    fn give_back(&self, rest: usize) {
+    pub(super) fn give_back(&self, rest: usize) {
         self.earn(rest as u32);
     }
 }
@@ -131,6 +132,12 @@ impl HostInode {
     pub(super) fn has_handles(&self) -> bool {
         let handles = self.handles.lock();
         handles.reading.is_some() || handles.writing.is_some()
+    }
+
+    /// Whether there is one that will do.
+    pub(super) fn has_handle(&self, is_writable: bool) -> bool {
+        let handles = self.handles.lock();
+        handles.writing.is_some() || !is_writable && handles.reading.is_some()
     }
 
     /// Drops the handles where the host has removed the file that they lead to.
@@ -168,7 +175,7 @@ impl HostInode {
     fn handle(&self, is_writable: bool) -> Result<Arc<HostFd>> {
         if let Some(handle) = self.kept_handle(is_writable) {
             if self.is_ahead.load(Ordering::Relaxed) && self.is_ahead.swap(false, Ordering::Relaxed) {
-                self.fs.opens.earn(OpensAhead::PAYS);
+                self.opens(is_writable).earn(OpensAhead::PAYS);
             }
             return Ok(handle);
         }
@@ -177,7 +184,7 @@ impl HostInode {
             return Ok(handle);
         }
         let path = self.path()?;
-        let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
+        let ahead = self.opened_next(is_writable);
         let beside = ahead.names.iter().map(|name| &**name).collect();
         let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
         let since = Moment::now(&self.fs.own_changes);
@@ -191,19 +198,33 @@ impl HostInode {
         }
         self.keep_handle(Arc::clone(&handle), is_writable);
         for ((at, attributes), handle) in beside.iter().zip(handles) {
-            ahead.keep(usize::from(*at), attributes, handle);
+            ahead.keep(usize::from(*at), attributes, handle, is_writable);
         }
         Ok(handle)
     }
 
+    fn opens(&self, is_writable: bool) -> &OpensAhead {
+        if is_writable { &self.fs.opens_to_write } else { &self.fs.opens }
+    }
+
     /// What is opened in advance where this file is opened by a request.
-    fn opened_next(&self) -> Ahead {
+    fn opened_next(&self, is_writable: bool) -> Ahead {
         let Some(directory) = self.directory() else { return Ahead::default() };
-        let credit = self.fs.opens.spend(directory.id().ino);
+        let opens = self.opens(is_writable);
+        let credit = opens.spend(directory.id().ino);
         let most = credit.min(MOST_BESIDE);
-        let names = if most == 0 { Vec::new() } else { directory.files_to_open(&self.name(), most) };
-        self.fs.opens.give_back(credit - names.len());
+        let names = if most == 0 { Vec::new() } else { directory.files_to_open(&self.name(), most, is_writable) };
+        opens.give_back(credit - names.len());
         Ahead { directory: Some(directory), names }
+    }
+
+    /// Keeps the handle of a name of this directory that was opened in advance, where that is still the file that had the name.
+    pub(super) fn keep_ahead(&self, name: &[u8], attributes: &Attributes, handle: HostFd, is_writable: bool) {
+        let Some(inode) = self.file_of(name, attributes) else { return };
+        if !inode.has_handle(is_writable) {
+            inode.is_ahead.store(true, Ordering::Relaxed);
+            inode.keep_handle(Arc::new(handle), is_writable);
+        }
     }
 
     /// Attributes by fstat of a held handle; false where none is held.

@@ -7,6 +7,7 @@
 //! Locks: a file's copy-up lock sleeps; the maps of a directory are leaves. The caller serialises a directory's changes.
 
 use super::file::{File, FileOps, OpenFlags};
+use super::host_watch::Word;
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
     now,
@@ -343,6 +344,10 @@ impl Inode for OverlayDir {
 
     fn names_generation(&self) -> u64 {
         self.lower.as_ref().map_or(0, |lower| lower.names_generation())
+    }
+
+    fn names_word(&self) -> Option<Word> {
+        self.lower.as_ref()?.names_word()
     }
 
     fn prefetch(&self, path: &[u8]) {
