@@ -56,8 +56,8 @@ pub enum Request<'a> {
         /// How many small files ([`SMALL_FILE`]) may be opened for reading with it, at most [`MOST_BESIDE`]: only with attributes.
         open: u8,
     },
-    /// A handle on a regular file, with its attributes, and handles of the same kind on others that are likely to be asked for
-    /// next. Answer: `Reply::Opened` and the descriptors.
+    /// A handle on a regular file, with its attributes, and handles for reading on others that are likely to be asked for next.
+    /// Answer: `Reply::Opened` and the descriptors.
     Open {
         /// Export.
         export: u16,
@@ -65,7 +65,7 @@ pub enum Request<'a> {
         path: &'a [u8],
         /// Whether the handle can write.
         writable: bool,
-        /// Names of others in the same directory, at most [`MOST_BESIDE`]. For writing only those that nobody can execute are opened.
+        /// Names of others in the same directory, at most [`MOST_BESIDE`].
         #[serde(borrow)]
         beside: Vec<&'a [u8]>,
     },

@@ -157,7 +157,7 @@ impl Broker {
         Ok(count)
     }
 
-    /// Opens a file, and others in its directory.
+    /// Opens a file, and others in its directory for reading.
     fn open(&self, export: &Export, path: &[u8], access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
         if access == Access::Read && beside.is_empty() {
             let (file, attributes) = export.file(path, access)?;
@@ -166,14 +166,13 @@ impl Broker {
         let named = export.named(path);
         let (file, attributes) = export.file_named(&named, access)?;
         let mut descriptors = vec![Arc::new(file)];
-        let (mut opened, mut names) = (Vec::new(), Vec::new());
-        for (at, file, attributes) in named.files_beside(beside, access) {
+        let mut opened = Vec::new();
+        for (at, file, attributes) in named.files_beside(beside) {
             descriptors.push(Arc::new(file));
             opened.push((at, attributes));
-            names.extend(beside.get(usize::from(at)));
         }
         if access == Access::Write {
-            self.watches.writes(export, &named, &names);
+            self.watches.writes(export, &named);
         }
         Ok(Outcome { reply: Reply::Opened { attributes, beside: opened }, descriptors })
     }

@@ -59,9 +59,6 @@ const TMPFS: u64 = 0x0102_1994;
 /// How often a walk is begun again that a rename elsewhere disturbed.
 const RETRIES: usize = 32;
 
-/// Somebody may execute the file.
-const EXECUTABLE: u32 = 0o111;
-
 /// What every opening carries.
 const BASE: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
 
@@ -212,20 +209,15 @@ impl<'a> Named<'a> {
         self.parent.as_ref().map(|(parent, name)| (parent, *name)).map_err(|errno| *errno)
     }
 
-    /// Opens regular files that lie beside it, each with its place among the names; those that cannot be opened are left out. For
-    /// writing also those that somebody may execute: the host could not, as long as they are open.
-    pub(super) fn files_beside(&self, names: &[&[u8]], access: Access) -> Vec<(u8, OwnedFd, Attributes)> {
+    /// Opens regular files that lie beside it for reading, each with its place among the names; those that cannot be opened are left
+    /// out.
+    pub(super) fn files_beside(&self, names: &[&[u8]]) -> Vec<(u8, OwnedFd, Attributes)> {
         let Some((directory, _)) = (!names.is_empty()).then(|| self.parent().ok()).flatten() else {
             return Vec::new();
         };
         let open = |name: &[u8]| {
             name::check_component(name)?;
-            let node = below(directory.as_fd(), name, OFlags::PATH)?;
-            let attributes = regular_attributes(&node)?;
-            if access == Access::Write && attributes.mode & EXECUTABLE != 0 {
-                return Err(Errno::TXTBSY);
-            }
-            Ok((reopen(&node, access)?, attributes))
+            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, Access::Read)
         };
         let opened = (0..).zip(names).map(|(at, name)| open(name).map(|(file, attributes)| (at, file, attributes)));
         opened.flatten().collect()

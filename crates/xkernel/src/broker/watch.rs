@@ -333,9 +333,8 @@ impl Watches {
         result
     }
 
-    /// The container gets handles that write to a file, and to others beside it: it asks the handles for attributes, and needs not
-    /// be told of writes.
-    pub(super) fn writes(&self, export: &Export, named: &Named<'_>, beside: &[&[u8]]) {
+    /// The container gets a handle that writes to a file: it asks the handle for attributes, and needs not be told of writes.
+    pub(super) fn writes(&self, export: &Export, named: &Named<'_>) {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return };
         let touched = self.touched(export, named, false);
         let directory = directory_of(std::slice::from_ref(named));
@@ -343,8 +342,6 @@ impl Watches {
         // The end of an earlier handle may still be told.
         self.read(&mut state, queue);
         state.note_written(&touched, directory);
-        let others = beside.iter().filter_map(|name| Some((touched.name.as_ref()?.0, name.to_vec())));
-        others.for_each(|name| state.note_written(&Touched { name: Some(name), itself: None }, None));
     }
 
     /// What a path is called in events. Its directory is watched, as is an export itself.
@@ -602,7 +599,7 @@ mod tests {
     fn writes_through_a_handle_of_the_container_are_not_told_until_it_is_closed() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
@@ -623,7 +620,7 @@ mod tests {
         let fixture = Fixture::new();
         std::fs::write(fixture.file("other"), "").expect("write");
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
         let other = File::options().append(true).open(fixture.file("other")).expect("other");
         let begun = std::time::Instant::now();
@@ -652,7 +649,7 @@ mod tests {
     fn who_asks_at_once_has_to_write_longer_the_next_time() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
         let needed = |rested: bool| {
@@ -672,7 +669,7 @@ mod tests {
     fn names_that_change_are_told_while_writes_are_left_out() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
         fixture.watches.leave_writes_out(&mut fixture.watches.lock(), queue, id);
@@ -685,7 +682,7 @@ mod tests {
     fn a_file_of_the_container_that_the_host_replaces_is_not_the_containers_any_more() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         std::fs::write(fixture.file("new"), "").expect("write");
         std::fs::rename(fixture.file("new"), fixture.file("file")).expect("rename");
         assert_eq!(fixture.told(""), 2);
@@ -700,7 +697,7 @@ mod tests {
         let fixture = Fixture::new();
         std::fs::create_dir(fixture.file("dir")).expect("mkdir");
         ["", "dir"].iter().for_each(|path| fixture.look(path));
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"), &[]);
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         fixture.watches.on_event(&mut fixture.watches.lock(), queue, -1, ReadFlags::QUEUE_OVERFLOW, b"");
         assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (2, 2, 0));

@@ -110,8 +110,6 @@ enum Noted {
 
 /// So many entries of a directory are looked at for files to open in advance.
 const MOST_LOOKS: usize = 128;
-/// Somebody may execute the file: the host could not while it is open for writing.
-const EXECUTABLE: u32 = 0o111;
 
 fn is_small_file(attributes: &Attributes) -> bool {
     Kind::from_mode(attributes.mode) == Some(Kind::File) && attributes.size <= SMALL_FILE
@@ -248,13 +246,12 @@ impl Listing {
         }
     }
 
-    /// Names of small files without a handle, those behind a name first; to be written only what nobody executes.
-    fn files_around(&self, name: &[u8], most: usize, is_writable: bool) -> Vec<Name> {
+    /// Names of small files without a handle, those behind a name first.
+    fn files_around(&self, name: &[u8], most: usize) -> Vec<Name> {
         let Some(at) = self.entries.cookie(name) else { return Vec::new() };
-        let will_do = |a: &Attributes| is_small_file(a) && !(is_writable && a.mode & EXECUTABLE != 0);
         let is_small = |noted: &Noted| match noted {
-            Noted::Known { node, .. } => will_do(&node.attributes),
-            Noted::Live { inode, .. } => will_do(&inode.attributes()) && !inode.has_handle(is_writable),
+            Noted::Known { node, .. } => is_small_file(&node.attributes),
+            Noted::Live { inode, .. } => is_small_file(&inode.attributes()) && !inode.has_handles(),
             Noted::Named { .. } | Noted::Unsure { .. } | Noted::Absent { .. } => false,
         };
         let before = self.entries.from(0).take_while(|(next, ..)| *next <= at);
@@ -364,15 +361,13 @@ impl HostInode {
     }
 
     /// Names of at most `most` small files without a handle: those that a program which reads the directory in its order opens
-    /// after `name`. What other machines may change is not opened in advance: each opening would be a message to them. Nor is what a
-    /// union of file systems copies when it is opened for writing.
-    pub(super) fn files_to_open(&self, name: &[u8], most: usize, is_writable: bool) -> Vec<Name> {
+    /// after `name`. What other machines may change is not opened in advance: each opening would be a message to them.
+    pub(super) fn files_to_open(&self, name: &[u8], most: usize) -> Vec<Name> {
         let Ok(listing) = self.listing() else { return Vec::new() };
-        let trust = self.fs.trust;
-        if !trust.is_watched || is_writable && !trust.is_mappable {
+        if !self.fs.trust.is_watched {
             return Vec::new();
         }
-        listing.lock().files_around(name, most, is_writable)
+        listing.lock().files_around(name, most)
     }
 
     /// The inode of a name, where it is this file of which no more than the node is needed.
@@ -514,7 +509,7 @@ impl HostInode {
         }
         self.learn_all(all, attributes, generation, since)?;
         for (name, attributes, handle) in opened {
-            self.keep_ahead(&name, &attributes, handle, false);
+            self.keep_ahead(&name, &attributes, handle);
         }
         Ok(())
     }

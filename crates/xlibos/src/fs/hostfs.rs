@@ -8,7 +8,7 @@ use super::broker;
 use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
 use super::host_attributes::Known;
-use super::host_file::{Handles, HostFile, OpensAhead};
+use super::host_file::{EXECUTABLE, Handles, HostFile, Lingering, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
@@ -38,7 +38,7 @@ pub struct HostFs {
     /// The same for attributes of the names of a directory that a program has read.
     pub(super) looks_behind: Eagerness,
     pub(super) opens: OpensAhead,
-    pub(super) opens_to_write: OpensAhead,
+    pub(super) lingering: Lingering,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -55,7 +55,7 @@ pub struct Trust {
 /// A file of an export.
 pub struct HostInode {
     pub(super) fs: Arc<HostFs>,
-    this: Weak<HostInode>,
+    pub(super) this: Weak<HostInode>,
     id: InodeId,
     kind: Kind,
     place: Mutex<Place>,
@@ -70,6 +70,12 @@ pub struct HostInode {
     pub(super) has_writer: AtomicBool,
     /// Its handle was opened in advance, and not used yet.
     pub(super) is_ahead: AtomicBool,
+    /// Open descriptions that can write, and mappings of them.
+    pub(super) writers: AtomicU32,
+    /// It is among those that have handles, or had.
+    pub(super) is_listed: AtomicBool,
+    /// Its handle that writes is looked at soon.
+    pub(super) is_lingering: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
@@ -105,7 +111,7 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
         opens: OpensAhead::default(),
-        opens_to_write: OpensAhead::default(),
+        lingering: Lingering::new(Weak::clone(this)),
         linked: Mutex::new(HashMap::new()),
     });
     let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
@@ -202,6 +208,9 @@ impl HostInode {
             names_changed: AtomicBool::new(false),
             has_writer: AtomicBool::new(false),
             is_ahead: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            is_listed: AtomicBool::new(false),
+            is_lingering: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
@@ -257,7 +266,7 @@ impl HostInode {
         self.place.lock().name.clone()
     }
 
-    fn is_removed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         self.place.lock().is_removed
     }
 
@@ -441,6 +450,9 @@ impl Inode for HostInode {
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
+        if change.mode.is_some_and(|mode| mode & EXECUTABLE != 0) {
+            self.drop_idle_writer();
+        }
         let path = self.path()?;
         let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
@@ -509,6 +521,8 @@ impl Inode for HostInode {
         let inode = self.fs.inode(&self.arc()?, &Name::from(name), &Node { attributes, target }, generation)?;
         if let Some(handle) = handle {
             inode.keep_handle(Arc::new(handle), true);
+            // Nobody may open it to write.
+            inode.linger();
         }
         self.set_name(name, Child::Live(Arc::clone(&inode)))?;
         self.changed()?;
