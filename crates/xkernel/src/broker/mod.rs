@@ -21,6 +21,7 @@ mod listing;
 mod lock;
 mod memory;
 mod name;
+mod twin;
 mod walk;
 mod watch;
 mod xattr;
