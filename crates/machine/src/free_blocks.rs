@@ -68,7 +68,7 @@ impl FreeBlocks {
             // SAFETY: a block in the list is ours, and begins with the address of the next.
             let next = unsafe { head.cast::<*mut u8>().read() };
             self.heads[class.0].store(next, Ordering::Release);
-            self.counts[class.0].set(self.counts[class.0].get().wrapping_sub(1));
+            self.counts[class.0].set(self.counts[class.0].get().saturating_sub(1));
         }
         head
     }

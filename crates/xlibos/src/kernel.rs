@@ -172,10 +172,28 @@ fn dispatch(cpu: &'static Cpu, task: &'static Task) {
 
 #[inline]
 fn finish(cpu: &'static Cpu, task: &'static Task, row: Option<&Row>, result: Result<u64>) {
-    match result {
+    match end_call(task, result) {
         Ok(value) => cpu.set_return(value),
         Err(errno) => fail_call(cpu, task, row, errno),
     }
+}
+
+/// A call ends with a result, unless that says that it was interrupted.
+#[inline]
+pub(crate) fn end_call(task: &Task, result: Result<u64>) -> Result<u64> {
+    if task.keeps_something() { end_begun_again(task, result) } else { result }
+}
+
+/// The end of a call that had begun before, and may not have come to what it kept: what was done counts, and nothing is left
+/// to the next call.
+#[cold]
+fn end_begun_again(task: &Task, result: Result<u64>) -> Result<u64> {
+    if result.is_err_and(Errno::is_interruption) {
+        return result;
+    }
+    let done = task.kept_progress();
+    task.forget_progress();
+    if done > 0 && result.is_err() { Ok(done as u64) } else { result }
 }
 
 /// As [`dispatch`], with all who look on. Apart, so that other calls pay nothing.

@@ -212,6 +212,10 @@ pub fn wait_at_most<T>(
     ready: impl FnMut() -> Option<T>,
 ) -> Result<Option<T>> {
     let (Some(limit), Some(task)) = (limit_ns, Task::current()) else { return wait_until(queues, None, ready) };
+    if machine::cpu::current().is_attempt() {
+        // The time begins with the call that waits.
+        return wait_until(queues, None, ready);
+    }
     let deadline = task.deadline_of(limit);
     wait_until(queues, Some(deadline), ready).inspect_err(|_| task.keep_deadline(deadline))
 }

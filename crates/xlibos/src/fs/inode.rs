@@ -325,7 +325,8 @@ pub trait Inode: Send + Sync + Any {
         self.stat()
     }
 
-    /// Attributes, where they are known without asking anybody outside: it may be called below a pin.
+    /// Attributes, where they are known without asking anybody outside, and no access control list says more: it may be called
+    /// below a pin.
     fn stat_at_hand(&self) -> Option<Stat> {
         None
     }

@@ -17,7 +17,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -108,6 +108,7 @@ impl TmpFs {
             body,
             xattrs: Mutex::new(BTreeMap::new()),
             acls: Mutex::default(),
+            has_access_list: AtomicBool::new(false),
         }))
     }
 }
@@ -144,6 +145,8 @@ pub struct TmpInode {
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     acls: Mutex<Option<Box<Acls>>>,
+    /// Whether the mode does not say all about who may do what.
+    has_access_list: AtomicBool,
 }
 
 /// Access control lists.
@@ -336,7 +339,7 @@ impl Inode for TmpInode {
     }
 
     fn stat_at_hand(&self) -> Option<Stat> {
-        self.stat().ok()
+        if self.has_access_list.load(Ordering::Acquire) { None } else { self.stat().ok() }
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -480,6 +483,9 @@ impl Inode for TmpInode {
             if acl.is_none() && acls.is_none() {
                 None
             } else {
+                if kind == AclKind::Access {
+                    self.has_access_list.store(acl.is_some(), Ordering::Release);
+                }
                 core::mem::replace(acls.get_or_insert_default().of(kind), acl)
             }
         };

@@ -246,6 +246,13 @@ impl Task {
         bytes
     }
 
+    /// Whether a call that was to begin again kept something.
+    #[inline]
+    #[must_use]
+    pub fn keeps_something(&self) -> bool {
+        self.restart_deadline.load(Ordering::Relaxed) != 0 || self.restart_progress.load(Ordering::Relaxed) != 0
+    }
+
     /// The call has ended: nothing of it is kept.
     pub fn forget_progress(&self) {
         self.keep_deadline(0);

@@ -117,6 +117,9 @@ pub fn serve(task: &Task) {
 /// # Errors
 /// ESRCH where the process has ended, EIO where it does not answer, EFAULT; INTERRUPTED.
 fn make(process: &Arc<Process>, address: u64, work: Work) -> Result<Vec<u8>> {
+    if machine::cpu::current().is_attempt() {
+        return Err(Errno::INTERRUPTED);
+    }
     let visit = Arc::new(Visit { address, work: Mutex::new(work), done: WaitQueue::new() });
     process.visits.post(&visit);
     let over = || process.thread_count() == 0;

@@ -98,7 +98,7 @@ fn receive(task: &Task, file: &File, socket: &dyn Socket, to: &mut Sink<'_>, fla
     let mut first = match attempt(to) {
         Err(errno) if before == 0 => return Err(errno),
         Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) => return Err(interrupted_after(task, before)),
-        Err(_) => Incoming::default(),
+        Err(_) => return Ok(Incoming { count: before, ..Incoming::default() }),
         Ok(first) => first,
     };
     first.count += before;

@@ -146,7 +146,7 @@ fn attempt(cpu: &'static machine::Cpu, serve: impl FnOnce(&Task, &machine::TrapF
     let Some(task) = cpu.task::<Task>().filter(|_| !machine::heap::is_short()) else { return AGAIN };
     let served = cpu.attempt(|| serve(task, cpu.frame()));
     machine::epoch::settle();
-    match served {
+    match crate::kernel::end_call(task, served) {
         Ok(value) => value,
         Err(errno) if errno.is_interruption() => AGAIN,
         Err(errno) => errno.as_return(),

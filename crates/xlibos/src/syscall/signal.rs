@@ -175,8 +175,8 @@ fn may_signal(task: &Task, target: &Process, signal: i32) -> bool {
         return true;
     }
     let same_session = signal == SIGCONT && target.links_of_other().1 == task.process.links_of_other().1;
-    let Some(leader) = target.tasks().first().cloned() else { return true };
-    let other = leader.creds();
+    let leader = target.tasks().first().map(|leader| leader.creds());
+    let Some(other) = leader.or_else(|| target.with_remains(|left| Arc::clone(&left.creds))) else { return true };
     let matches = [own.uid, own.euid].iter().any(|&uid| uid == other.uid || uid == other.suid);
     matches || same_session
 }
@@ -256,7 +256,10 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
     if found.is_none() && tid != task.tid() {
         // A process that has ended, and was not waited for, hears nothing any more.
         let ended = tree::threadless(tid).ok_or(Errno::ESRCH)?;
-        return if pid.is_none_or(|pid| pid == ended.pid) { Ok(()) } else { Err(Errno::ESRCH) };
+        if pid.is_some_and(|pid| pid != ended.pid) {
+            return Err(Errno::ESRCH);
+        }
+        return if may_signal(task, &ended, info.signal) { Ok(()) } else { Err(Errno::EPERM) };
     }
     let target = found.as_deref().unwrap_or(task);
     if pid.is_some_and(|pid| target.process.pid != pid) {

@@ -61,6 +61,9 @@ cases! { attr;
         sys!(mkdir, c"d/d", 0o770)?;
         assert_eq!((stat(c"d/d")?.st_mode & 0o777, get_acl(c"d/d", DEFAULT)?), (0o770, list));
         sys!(symlink, c"f", c"d/l")?;
+        let mut link: c::stat = sys::zeroed();
+        sys!(lstat, c"d/l", &mut link)?;
+        assert_eq!(link.st_mode & 0o777, 0o777);
         let fd = open(c"d", c::O_TMPFILE | c::O_RDWR, 0o666);
         if let Ok(fd) = fd {
             assert_eq!(fstat(fd)?.st_mode & 0o777, 0o664);
@@ -68,6 +71,24 @@ cases! { attr;
         sys!(removexattr, c"d", DEFAULT)?;
         close(open(c"d/g", c::O_CREAT | c::O_WRONLY, 0o664)?)?;
         assert_eq!(stat(c"d/g")?.st_mode & 0o777, 0o600);
+    }
+    fn lists_close_a_way_that_was_gone_before() {
+        sys!(chmod, c".", 0o755)?;
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/f", b"x")?)?;
+        let nobody = |errno: i32| as_nobody(|| {
+            for _ in 0..3 {
+                let found = [stat(c"d/f").map(|_| ()), open(c"d/f", c::O_RDONLY, 0).and_then(close), sys!(access, c"d/f", 0).map(|_| ())];
+                assert_eq!(found.map(|found| found.err().map_or(0, |error| error.0)), [errno; 3]);
+            }
+            Ok(())
+        });
+        nobody(0)?;
+        let list = acl(&[(1, 7, -1), (2, 0, 65534), (4, 5, -1), (0x10, 5, -1), (0x20, 5, -1)]);
+        or_skip(set_acl(c"d", ACCESS, &list), &[c::EOPNOTSUPP], "lists")?;
+        nobody(c::EACCES)?;
+        sys!(removexattr, c"d", ACCESS)?;
+        nobody(0)?;
     }
     fn lists_that_are_none() {
         let fd = file(c"f", b"")?;

@@ -571,6 +571,11 @@ cases! { process;
         sys!(waitid, c::P_PID, gone.pid, &mut info, c::WEXITED | c::WNOWAIT, 0)?;
         gone.kill(0)?;
         gone.kill(c::SIGKILL)?;
+        crate::kit::as_nobody(|| {
+            assert_errno(gone.kill(0), c::EPERM);
+            assert_errno(sys!(tgkill, gone.pid, gone.pid, 0), c::EPERM);
+            Ok(())
+        })?;
         gone.exits(0)?;
         assert_errno(gone.kill(0), c::ESRCH);
     }
