@@ -41,7 +41,7 @@ const MASK: WatchFlags = WatchFlags::MODIFY
 const WRITES_ON: Duration = Duration::from_millis(100);
 const LONGEST_WRITES_ON: Duration = Duration::from_secs(10);
 const BREAK: Duration = Duration::from_millis(4);
-/// Most directories in which the container's writes are looked at that way: each costs a descriptor.
+/// Most directories in which the container's writes are looked at that way at one time: each costs a descriptor.
 const MOST_WRITERS: usize = 64;
 
 /// Part of the user's watches that one container may have.
@@ -83,21 +83,37 @@ struct State {
     written: BTreeSet<Name>,
     /// What requests are changing right now.
     own: Vec<Name>,
-    /// Watched directories with such files.
+    /// Watched directories that have such files, and no others: who holds a directory keeps the host from telling of its end.
     writers: HashMap<Id, Writer>,
+    /// Those whose watch is without writes.
+    unheard: HashMap<Id, Unheard>,
 }
 
 /// A directory in which the container writes.
 #[derive(Debug)]
 struct Writer {
     directory: OwnedFd,
-    /// It has written since then without a break, until the last time; or its writes are left out since then.
+    /// It has written since then without a break, until the last time.
     since: Instant,
     last: Instant,
     /// How long it has to go on.
     needed: Duration,
-    /// The watch is without writes.
-    is_unheard: bool,
+}
+
+impl Writer {
+    fn new(directory: &OwnedFd, needed: Duration) -> Option<Self> {
+        let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0).ok()?;
+        let now = Instant::now();
+        Some(Self { directory, since: now, last: now, needed })
+    }
+}
+
+/// A directory in which the container has written on and on.
+#[derive(Debug)]
+struct Unheard {
+    since: Instant,
+    /// How long it had to.
+    needed: Duration,
 }
 
 /// A name in a directory; the empty name is the node itself.
@@ -119,6 +135,8 @@ pub(super) enum Then {
     NoDirectory,
     /// The container has one on the file.
     Write,
+    /// As [`Then::NoDirectory`], and the file's name is gone.
+    Remove,
     /// The first name's file has the second name now.
     Move,
 }
@@ -127,24 +145,39 @@ impl State {
     fn note_written(&mut self, file: &Touched, directory: Option<&OwnedFd>) {
         if self.written.len() >= MOST_WRITTEN {
             self.written.clear();
+            self.writers.clear();
         }
         let name = file.name.as_ref().or(file.itself.as_ref());
         self.written.extend(name.filter(|(directory, _)| self.by_id.contains_key(directory)).cloned());
         if let (Some((id, _)), Some(directory)) = (&file.name, directory)
             && self.by_id.contains_key(id)
-            && self.writers.len() < MOST_WRITERS
             && !self.writers.contains_key(id)
-            && let Ok(directory) = rustix::io::fcntl_dupfd_cloexec(directory, 0)
+            && !self.unheard.contains_key(id)
         {
-            let now = Instant::now();
-            let writer = Writer { directory, since: now, last: now, needed: WRITES_ON, is_unheard: false };
-            self.writers.insert(*id, writer);
+            self.note_writer(*id, directory, WRITES_ON);
         }
+    }
+
+    /// The container may write in a directory. Where others have all places, the one that has rested longest gives its own.
+    fn note_writer(&mut self, id: Id, directory: &OwnedFd, needed: Duration) {
+        if self.writers.len() >= MOST_WRITERS {
+            let oldest = self.writers.iter().min_by_key(|(_, writer)| writer.last);
+            match oldest.map(|(id, writer)| (*id, writer.last.elapsed() > BREAK)) {
+                Some((oldest, true)) => self.writers.remove(&oldest),
+                _ => return,
+            };
+        }
+        self.writers.extend(Writer::new(directory, needed).map(|writer| (id, writer)));
+    }
+
+    /// Files of a directory that are written.
+    fn written_in(&self, id: Id) -> impl Iterator<Item = &Name> {
+        self.written.range((id, Vec::new())..).take_while(move |name| name.0 == id)
     }
 
     /// The container has written in a directory; true where it does so on and on.
     fn writes_on(&mut self, id: Id) -> bool {
-        let Some(writer) = self.writers.get_mut(&id).filter(|writer| !writer.is_unheard) else { return false };
+        let Some(writer) = self.writers.get_mut(&id) else { return false };
         let now = Instant::now();
         if now.duration_since(writer.last) > BREAK {
             writer.since = now;
@@ -153,8 +186,21 @@ impl State {
         now.duration_since(writer.since) >= writer.needed
     }
 
-    fn forget_written(&mut self, file: &Touched) -> bool {
-        file.name.as_ref().is_some_and(|name| self.written.remove(name))
+    /// The container's handles do not write to the file that has this name from now on; true where one did.
+    fn forget_written(&mut self, name: &Name) -> bool {
+        let was_written = self.written.remove(name);
+        if was_written && self.written_in(name.0).next().is_none() {
+            self.writers.remove(&name.0);
+        }
+        was_written
+    }
+
+    fn move_written(&mut self, from: &Touched, to: &Touched) {
+        let mut forget = |file: &Touched| file.name.as_ref().is_some_and(|name| self.forget_written(name));
+        let (was_written, _) = (forget(from), forget(to));
+        if was_written {
+            self.note_written(to, None);
+        }
     }
 }
 
@@ -182,6 +228,7 @@ impl Watches {
             written: BTreeSet::new(),
             own: Vec::new(),
             writers: HashMap::new(),
+            unheard: HashMap::new(),
         };
         let watches = Self { queue, arena, most, state: Mutex::new(state) };
         if watches.queue.is_none() {
@@ -216,7 +263,7 @@ impl Watches {
         let id = id_of(attributes);
         let mut state = self.lock();
         if state.by_id.contains_key(&id) {
-            return self.hear_writes(&mut state, queue, id);
+            return self.hear_writes(&mut state, queue, id, node);
         }
         while state.by_id.len() >= self.most {
             self.forget_oldest(&mut state, queue);
@@ -242,26 +289,25 @@ impl Watches {
     }
 
     /// The container asks again about a directory: true where its watch was without writes.
-    fn hear_writes(&self, state: &mut State, queue: &OwnedFd, id: Id) -> bool {
-        let Some(writer) = state.writers.get_mut(&id).filter(|writer| writer.is_unheard) else { return false };
-        writer.is_unheard = false;
-        let now = Instant::now();
-        let was_worth_it = now.duration_since(writer.since) > 2 * WRITES_ON;
-        writer.needed = if was_worth_it { WRITES_ON } else { (writer.needed * 2).min(LONGEST_WRITES_ON) };
-        writer.since = now;
-        if inotify::add_watch(queue, magic_path(&writer.directory), MASK).is_err() {
+    fn hear_writes(&self, state: &mut State, queue: &OwnedFd, id: Id, directory: &OwnedFd) -> bool {
+        let Some(unheard) = state.unheard.remove(&id) else { return false };
+        let was_worth_it = unheard.since.elapsed() > 2 * WRITES_ON;
+        let needed = if was_worth_it { WRITES_ON } else { (unheard.needed * 2).min(LONGEST_WRITES_ON) };
+        if inotify::add_watch(queue, magic_path(directory), MASK).is_err() {
             self.give_up(state, change_word(id.1));
+        }
+        if state.written_in(id).next().is_some() {
+            state.note_writer(id, directory, needed);
         }
         true
     }
 
     /// Hears of writes in a directory no longer. Nothing that the container knows of it holds from then on.
     fn leave_writes_out(&self, state: &mut State, queue: &OwnedFd, id: Id) {
-        let Some(writer) = state.writers.get_mut(&id) else { return };
+        let Some(Writer { directory, needed, .. }) = state.writers.remove(&id) else { return };
         let mask = MASK.difference(WatchFlags::MODIFY);
-        writer.is_unheard = inotify::add_watch(queue, magic_path(&writer.directory), mask).is_ok();
-        writer.since = Instant::now();
-        if writer.is_unheard {
+        if inotify::add_watch(queue, magic_path(&directory), mask).is_ok() {
+            state.unheard.insert(id, Unheard { since: Instant::now(), needed });
             self.tell(state, id);
         }
     }
@@ -327,7 +373,10 @@ impl Watches {
         }
         match (then, touched.as_slice()) {
             (Then::Write, [file]) if result.is_ok() => state.note_written(file, directory_of(named)),
-            (Then::Move, [from, to]) if result.is_ok() && state.forget_written(from) => state.note_written(to, None),
+            (Then::Move, [from, to]) if result.is_ok() => state.move_written(from, to),
+            (Then::Remove, [Touched { name: Some(name), .. }]) if result.is_ok() => {
+                state.forget_written(name);
+            }
             _ => {}
         }
         result
@@ -424,7 +473,7 @@ impl Watches {
             return;
         }
         if !what.contains(ReadFlags::MODIFY) {
-            state.written.remove(&name);
+            state.forget_written(&name);
         }
         if !what.contains(ReadFlags::CLOSE_WRITE) {
             self.tell(state, id);
@@ -447,12 +496,12 @@ fn end(state: &mut State, queue: &OwnedFd, number: i32) {
     if let Some(id) = state.by_number.remove(&number) {
         state.by_id.remove(&id);
         state.writers.remove(&id);
+        state.unheard.remove(&id);
         let _ = inotify::remove_watch(queue, number);
         // From now on nobody tells which file has the name.
-        let in_directory =
-            |written: &BTreeSet<Name>| written.range((id, Vec::new())..).next().filter(|name| name.0 == id).cloned();
-        while let Some(name) = in_directory(&state.written) {
-            state.written.remove(&name);
+        let written: Vec<Name> = state.written_in(id).cloned().collect();
+        for name in &written {
+            state.written.remove(name);
         }
     }
     if state.order.len() > 2 * state.by_id.len() + 64 {
@@ -690,6 +739,20 @@ mod tests {
         fixture.look("");
         std::fs::write(fixture.file("file"), "text").expect("write");
         assert_eq!(fixture.told(""), 4);
+    }
+
+    #[test]
+    fn a_file_that_the_container_moves_over_another_is_written_where_it_was_written_before() {
+        let fixture = Fixture::new();
+        std::fs::write(fixture.file("other"), "").expect("write");
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let rename = || std::fs::rename(fixture.file("other"), fixture.file("file")).map_err(|_| Errno::IO);
+        let names = [fixture.export.named(b"other"), fixture.export.named(b"file")];
+        fixture.watches.changing(&fixture.export, &names, Then::Move, rename).expect("rename");
+        assert_eq!(fixture.told(""), 0);
+        std::fs::write(fixture.file("file"), "by another").expect("write");
+        assert_eq!(fixture.told(""), 2);
     }
 
     #[test]
