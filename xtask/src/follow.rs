@@ -59,6 +59,12 @@ pub(crate) struct Guest {
     pub(crate) text: std::ops::Range<u64>,
 }
 
+/// The threads of a process.
+fn threads(pid: Pid) -> Vec<Pid> {
+    let Ok(listed) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid::from_raw)).collect()
+}
+
 /// Whether a process descends from another one.
 fn is_below(pid: i32, ancestor: u32) -> bool {
     let parent = |pid: i32| -> Option<i32> {
@@ -118,6 +124,13 @@ impl Followed {
             std::thread::yield_now();
         };
         ptrace::interrupt(guest.pid).context("cannot trace the guest: are you root?")?;
+        // Its other threads too: one that waits for work may be given a guest thread that inherits the trap flag, and an end of its own
+        // would be that of the guest.
+        for tid in threads(guest.pid).into_iter().filter(|tid| *tid != guest.pid) {
+            if ptrace::seize(tid, options).is_ok() {
+                let _ = ptrace::interrupt(tid);
+            }
+        }
         Ok(Followed { container, guest })
     }
 

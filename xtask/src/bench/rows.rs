@@ -357,7 +357,7 @@ fn crowds() -> impl Iterator<Item = Row> {
     let crowds = [("100-containers-in-turn", Crowd::InTurn), ("100-containers-at-once", Crowd::AtOnce)];
     crowds.into_iter().map(|(name, crowd)| {
         let row = Row::new(name, Goal::AtMost(CROWD_GOAL), Kind::Crowd(crowd));
-        Row { who: Who::HostCrunAndOurs, most_rounds: REST_ROUNDS, ..row }
+        Row { who: Who::HostAndOurs, most_rounds: REST_ROUNDS, ..row }
     })
 }
 
