@@ -109,8 +109,7 @@ impl Broker {
             }
             Request::ReadDir { export: number, path, from, attributes, open } => {
                 let (export, open) = (self.export(number)?, self.may_open(open.into(), channel)?);
-                let (watches, bucket) = (&self.watches, &self.bucket);
-                let of = Directory { watches, bucket, number, export, path, wants_attributes: attributes, open };
+                let of = Directory { watches: &self.watches, number, export, path, wants_attributes: attributes, open };
                 let Chunk { directory, entries, opened, more } = self.listings.read(&of, from)?;
                 let (opened, files): (Vec<u16>, Vec<OwnedFd>) = opened.into_iter().unzip();
                 let descriptors = files.into_iter().map(Arc::new).collect();
@@ -152,7 +151,10 @@ impl Broker {
         if count > MOST_BESIDE {
             return Err(Errno::INVAL);
         }
-        Ok(if count == 0 || channel.has_untaken() { 0 } else { count })
+        let count = if count == 0 || channel.has_untaken() { 0 } else { count };
+        // Each is as much work as a request.
+        (0..count).for_each(|_| self.bucket.take());
+        Ok(count)
     }
 
     /// Opens a file, and others in its directory for reading.
@@ -165,8 +167,6 @@ impl Broker {
         let (file, attributes) = export.file_named(&named, access)?;
         let mut descriptors = vec![Arc::new(file)];
         let mut opened = Vec::new();
-        // Each is as much work as a request.
-        beside.iter().for_each(|_| self.bucket.take());
         for (at, file, attributes) in named.files_beside(beside) {
             descriptors.push(Arc::new(file));
             opened.push((at, attributes));
@@ -181,8 +181,9 @@ impl Broker {
     fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         let (number, paths, then) = match request {
             Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
-            Request::Create { export, path, .. } => (export, vec![path], Then::NoDirectory),
-            Request::Remove { export, path, directory: false } => (export, vec![path], Then::Remove),
+            Request::Create { export, path, .. } | Request::Remove { export, path, directory: false } => {
+                (export, vec![path], Then::NoDirectory)
+            }
             Request::Remove { export, path, .. }
             | Request::SetAttributes { export, path, .. }
             | Request::Allocate { export, path, .. }

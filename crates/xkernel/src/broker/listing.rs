@@ -5,7 +5,6 @@
 //! length. It holds a descriptor and where to go on, and no names, whatever the directory's size.
 
 use super::attributes;
-use super::bucket::Bucket;
 use super::export::{Export, look_and_open_small};
 use super::twin::TwinDirectory;
 use super::watch::Watches;
@@ -23,8 +22,6 @@ const OPEN_LIMIT: usize = 16;
 const ROOM: usize = MAX_REPLY - 256;
 /// Upper bound of an encoded entry without its name and target: varints at their longest.
 const ENTRY_COST: usize = 128;
-/// So many times as many files as may be opened are tried at most: of the others it shows only then that they are large.
-const TRIES: usize = 2;
 /// Bytes that are read of a directory at once.
 const READ: usize = 16 * 1024;
 
@@ -43,22 +40,12 @@ pub(super) struct Chunk {
 /// A directory to read.
 pub(super) struct Directory<'a> {
     pub(super) watches: &'a Watches,
-    /// Each file that is tried is paid: it is as much work as a request.
-    pub(super) bucket: &'a Bucket,
     pub(super) number: u16,
     pub(super) export: &'a Export,
     pub(super) path: &'a [u8],
     pub(super) wants_attributes: bool,
     /// How many files may be opened.
     pub(super) open: usize,
-}
-
-/// What may still be opened for one reply, and tried.
-struct Tries<'a> {
-    bucket: &'a Bucket,
-    twin: Option<TwinDirectory>,
-    open: usize,
-    tries: usize,
 }
 
 /// Directories that were read in part, the oldest first.
@@ -95,9 +82,8 @@ impl Listings {
                 listing => listing?,
             },
         };
-        let twin = (directory.open > 0).then(|| export.on_twin(path, &listing.attributes)).flatten();
-        let tries = Tries { bucket: directory.bucket, twin, open: directory.open, tries: TRIES * directory.open };
-        let chunk = listing.chunk(tries)?;
+        let opens = (directory.open > 0).then(|| export.on_twin(path, &listing.attributes)).flatten();
+        let chunk = listing.chunk(directory.open, opens.as_ref())?;
         if chunk.more {
             self.keep(listing);
         }
@@ -157,7 +143,7 @@ impl Listing {
     }
 
     /// As many entries as one reply holds.
-    fn chunk(&mut self, mut tries: Tries<'_>) -> Result<Chunk, Errno> {
+    fn chunk(&mut self, mut may_open: usize, twin: Option<&TwinDirectory>) -> Result<Chunk, Errno> {
         let mut chunk = Chunk { directory: self.attributes, ..Chunk::default() };
         let mut room = ROOM;
         let mut buffer = [MaybeUninit::uninit(); READ];
@@ -169,7 +155,7 @@ impl Listing {
             if is_dots(&entry) {
                 continue;
             }
-            let opened = self.look_and_open(&entry, &mut tries);
+            let opened = self.look_and_open(&entry, may_open, twin);
             let Some((node, file)) = opened.or_else(|| look(&self.directory, &entry, self.wants_attributes)) else {
                 continue;
             };
@@ -182,7 +168,7 @@ impl Listing {
             }
             room -= cost;
             if let (Some(file), Ok(place)) = (file, u16::try_from(chunk.entries.len())) {
-                tries.open -= 1;
+                may_open -= 1;
                 chunk.opened.push((place, file));
             }
             chunk.entries.push(Entry { name, node });
@@ -195,15 +181,18 @@ impl Listing {
 
 impl Listing {
     /// The node of a small file, and the file where it could be opened; None for others.
-    fn look_and_open(&self, entry: &RawDirEntry<'_>, tries: &mut Tries<'_>) -> Option<(Node, Option<OwnedFd>)> {
-        if tries.open == 0 || !self.wants_attributes || entry.file_type() != FileType::RegularFile {
+    fn look_and_open(
+        &self,
+        entry: &RawDirEntry<'_>,
+        may_open: usize,
+        twin: Option<&TwinDirectory>,
+    ) -> Option<(Node, Option<OwnedFd>)> {
+        if may_open == 0 || !self.wants_attributes || entry.file_type() != FileType::RegularFile {
             return None;
         }
-        tries.tries = tries.tries.checked_sub(1)?;
-        tries.bucket.take();
         let name = entry.file_name().to_bytes();
         let in_two_steps = || look_and_open_small(self.directory.as_fd(), name);
-        let looked = tries.twin.as_ref().map_or_else(in_two_steps, |twin| twin.look_and_open_small(name));
+        let looked = twin.map_or_else(in_two_steps, |twin| twin.look_and_open_small(name));
         let (attributes, file) = looked.ok()?;
         Some((Node { attributes, target: Vec::new() }, file))
     }

@@ -29,8 +29,7 @@ pub(super) struct Twin {
     root: OwnedFd,
     /// The host's table of mounts, which tells when it has changed.
     table: OwnedFd,
-    /// None where it could not be read since.
-    mounted: Mutex<Option<Arc<Names>>>,
+    mounted: Mutex<Arc<Names>>,
 }
 
 /// A directory on it.
@@ -49,7 +48,7 @@ impl Twin {
         let table = openat(CWD, "/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let id = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id;
         let (names, ids) = mounted().ok()?;
-        ids.contains(&id).then(|| Twin { root: twin, table, mounted: Mutex::new(Some(Arc::new(names))) })
+        ids.contains(&id).then(|| Twin { root: twin, table, mounted: Mutex::new(Arc::new(names)) })
     }
 
     /// The directory of a path, where it is the one with these attributes.
@@ -65,24 +64,11 @@ impl Twin {
     fn mounted(&self) -> Option<Arc<Names>> {
         let mut known = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = [PollFd::new(&self.table, PollFlags::PRI)];
-        let has_changed = poll(&mut table, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0);
-        names_after(&mut known, has_changed, || Ok(mounted()?.0))
+        if poll(&mut table, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0) {
+            *known = Arc::new(mounted().ok()?.0);
+        }
+        Some(Arc::clone(&known))
     }
-}
-
-/// A change is told once: what was known before is gone even where nothing can be read now.
-fn names_after(
-    known: &mut Option<Arc<Names>>,
-    has_changed: bool,
-    read: impl FnOnce() -> std::io::Result<Names>,
-) -> Option<Arc<Names>> {
-    if has_changed {
-        *known = None;
-    }
-    if known.is_none() {
-        *known = read().ok().map(Arc::new);
-    }
-    known.clone()
 }
 
 impl TwinDirectory {
@@ -108,7 +94,7 @@ fn mounted() -> std::io::Result<(Names, BTreeSet<u64>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, Attributes, Errno, Names, OFlags, OwnedFd, Twin, TwinDirectory, attributes, below, names_after};
+    use super::{Attributes, Errno, OFlags, OwnedFd, Twin, TwinDirectory, attributes, below};
     use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat, open};
     use std::os::fd::AsFd as _;
     use std::os::unix::fs::symlink;
@@ -171,18 +157,6 @@ mod tests {
         let (_, other) = look_at(&directory.path().join("other"));
         assert!(twin.directory(b"other", &other).is_some());
         assert!(twin.directory(b"one", &other).is_none() && twin.directory(b"missing", &other).is_none());
-    }
-
-    #[test]
-    fn a_table_that_could_not_be_read_is_read_again() {
-        let names = |name: &[u8]| Ok(Names::from([name.to_vec()]));
-        let mut known = names_after(&mut None, true, || names(b"old"));
-        let failed = || Err(std::io::Error::from(Errno::MFILE));
-        assert!(names_after(&mut known, true, failed).is_none());
-        assert!(names_after(&mut known, false, failed).is_none());
-        let new = names_after(&mut known, false, || names(b"new"));
-        assert_eq!(new, Some(Arc::new(Names::from([b"new".to_vec()]))));
-        assert_eq!(names_after(&mut known, false, failed), new);
     }
 
     #[test]

@@ -41,7 +41,7 @@ const MASK: WatchFlags = WatchFlags::MODIFY
 const WRITES_ON: Duration = Duration::from_millis(100);
 const LONGEST_WRITES_ON: Duration = Duration::from_secs(10);
 const BREAK: Duration = Duration::from_millis(4);
-/// Most directories in which the container's writes are looked at that way at one time: each costs a descriptor.
+/// Most directories in which the container's writes are looked at that way: each costs a descriptor.
 const MOST_WRITERS: usize = 64;
 
 /// Part of the user's watches that one container may have.
@@ -83,37 +83,21 @@ struct State {
     written: BTreeSet<Name>,
     /// What requests are changing right now.
     own: Vec<Name>,
-    /// Watched directories that have such files, and no others: who holds a directory keeps the host from telling of its end.
+    /// Watched directories with such files.
     writers: HashMap<Id, Writer>,
-    /// Those whose watch is without writes.
-    unheard: HashMap<Id, Unheard>,
 }
 
 /// A directory in which the container writes.
 #[derive(Debug)]
 struct Writer {
     directory: OwnedFd,
-    /// It has written since then without a break, until the last time.
+    /// It has written since then without a break, until the last time; or its writes are left out since then.
     since: Instant,
     last: Instant,
     /// How long it has to go on.
     needed: Duration,
-}
-
-impl Writer {
-    fn new(directory: &OwnedFd, needed: Duration) -> Option<Self> {
-        let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0).ok()?;
-        let now = Instant::now();
-        Some(Self { directory, since: now, last: now, needed })
-    }
-}
-
-/// A directory in which the container has written on and on.
-#[derive(Debug)]
-struct Unheard {
-    since: Instant,
-    /// How long it had to.
-    needed: Duration,
+    /// The watch is without writes.
+    is_unheard: bool,
 }
 
 /// A name in a directory; the empty name is the node itself.
@@ -135,8 +119,6 @@ pub(super) enum Then {
     NoDirectory,
     /// The container has one on the file.
     Write,
-    /// As [`Then::NoDirectory`], and the file's name is gone.
-    Remove,
     /// The first name's file has the second name now.
     Move,
 }
@@ -145,39 +127,24 @@ impl State {
     fn note_written(&mut self, file: &Touched, directory: Option<&OwnedFd>) {
         if self.written.len() >= MOST_WRITTEN {
             self.written.clear();
-            self.writers.clear();
         }
         let name = file.name.as_ref().or(file.itself.as_ref());
         self.written.extend(name.filter(|(directory, _)| self.by_id.contains_key(directory)).cloned());
         if let (Some((id, _)), Some(directory)) = (&file.name, directory)
             && self.by_id.contains_key(id)
+            && self.writers.len() < MOST_WRITERS
             && !self.writers.contains_key(id)
-            && !self.unheard.contains_key(id)
+            && let Ok(directory) = rustix::io::fcntl_dupfd_cloexec(directory, 0)
         {
-            self.note_writer(*id, directory, WRITES_ON);
+            let now = Instant::now();
+            let writer = Writer { directory, since: now, last: now, needed: WRITES_ON, is_unheard: false };
+            self.writers.insert(*id, writer);
         }
-    }
-
-    /// The container may write in a directory. Where others have all places, the one that has rested longest gives its own.
-    fn note_writer(&mut self, id: Id, directory: &OwnedFd, needed: Duration) {
-        if self.writers.len() >= MOST_WRITERS {
-            let oldest = self.writers.iter().min_by_key(|(_, writer)| writer.last);
-            match oldest.map(|(id, writer)| (*id, writer.last.elapsed() > BREAK)) {
-                Some((oldest, true)) => self.writers.remove(&oldest),
-                _ => return,
-            };
-        }
-        self.writers.extend(Writer::new(directory, needed).map(|writer| (id, writer)));
-    }
-
-    /// Files of a directory that are written.
-    fn written_in(&self, id: Id) -> impl Iterator<Item = &Name> {
-        self.written.range((id, Vec::new())..).take_while(move |name| name.0 == id)
     }
 
     /// The container has written in a directory; true where it does so on and on.
     fn writes_on(&mut self, id: Id) -> bool {
-        let Some(writer) = self.writers.get_mut(&id) else { return false };
+        let Some(writer) = self.writers.get_mut(&id).filter(|writer| !writer.is_unheard) else { return false };
         let now = Instant::now();
         if now.duration_since(writer.last) > BREAK {
             writer.since = now;
@@ -186,25 +153,8 @@ impl State {
         now.duration_since(writer.since) >= writer.needed
     }
 
-    /// The container's handles do not write to the file that has this name from now on; true where one did.
-    fn forget_written(&mut self, name: &Name) -> bool {
-        let was_written = self.written.remove(name);
-        if was_written && self.written_in(name.0).next().is_none() {
-            self.writers.remove(&name.0);
-        }
-        was_written
-    }
-
-    fn move_written(&mut self, from: &Touched, to: &Touched) {
-        let (Some(old), Some(new)) = (&from.name, &to.name) else { return };
-        if old == new {
-            return;
-        }
-        self.forget_written(new);
-        if self.written.contains(old) {
-            self.note_written(to, None);
-            self.forget_written(old);
-        }
+    fn forget_written(&mut self, file: &Touched) -> bool {
+        file.name.as_ref().is_some_and(|name| self.written.remove(name))
     }
 }
 
@@ -232,7 +182,6 @@ impl Watches {
             written: BTreeSet::new(),
             own: Vec::new(),
             writers: HashMap::new(),
-            unheard: HashMap::new(),
         };
         let watches = Self { queue, arena, most, state: Mutex::new(state) };
         if watches.queue.is_none() {
@@ -267,7 +216,7 @@ impl Watches {
         let id = id_of(attributes);
         let mut state = self.lock();
         if state.by_id.contains_key(&id) {
-            return self.hear_writes(&mut state, queue, id, node);
+            return self.hear_writes(&mut state, queue, id);
         }
         while state.by_id.len() >= self.most {
             self.forget_oldest(&mut state, queue);
@@ -293,25 +242,26 @@ impl Watches {
     }
 
     /// The container asks again about a directory: true where its watch was without writes.
-    fn hear_writes(&self, state: &mut State, queue: &OwnedFd, id: Id, directory: &OwnedFd) -> bool {
-        let Some(unheard) = state.unheard.remove(&id) else { return false };
-        let was_worth_it = unheard.since.elapsed() > 2 * WRITES_ON;
-        let needed = if was_worth_it { WRITES_ON } else { (unheard.needed * 2).min(LONGEST_WRITES_ON) };
-        if inotify::add_watch(queue, magic_path(directory), MASK).is_err() {
+    fn hear_writes(&self, state: &mut State, queue: &OwnedFd, id: Id) -> bool {
+        let Some(writer) = state.writers.get_mut(&id).filter(|writer| writer.is_unheard) else { return false };
+        writer.is_unheard = false;
+        let now = Instant::now();
+        let was_worth_it = now.duration_since(writer.since) > 2 * WRITES_ON;
+        writer.needed = if was_worth_it { WRITES_ON } else { (writer.needed * 2).min(LONGEST_WRITES_ON) };
+        writer.since = now;
+        if inotify::add_watch(queue, magic_path(&writer.directory), MASK).is_err() {
             self.give_up(state, change_word(id.1));
-        }
-        if state.written_in(id).next().is_some() {
-            state.note_writer(id, directory, needed);
         }
         true
     }
 
     /// Hears of writes in a directory no longer. Nothing that the container knows of it holds from then on.
     fn leave_writes_out(&self, state: &mut State, queue: &OwnedFd, id: Id) {
-        let Some(Writer { directory, needed, .. }) = state.writers.remove(&id) else { return };
+        let Some(writer) = state.writers.get_mut(&id) else { return };
         let mask = MASK.difference(WatchFlags::MODIFY);
-        if inotify::add_watch(queue, magic_path(&directory), mask).is_ok() {
-            state.unheard.insert(id, Unheard { since: Instant::now(), needed });
+        writer.is_unheard = inotify::add_watch(queue, magic_path(&writer.directory), mask).is_ok();
+        writer.since = Instant::now();
+        if writer.is_unheard {
             self.tell(state, id);
         }
     }
@@ -377,10 +327,7 @@ impl Watches {
         }
         match (then, touched.as_slice()) {
             (Then::Write, [file]) if result.is_ok() => state.note_written(file, directory_of(named)),
-            (Then::Move, [from, to]) if result.is_ok() => state.move_written(from, to),
-            (Then::Remove, [Touched { name: Some(name), .. }]) if result.is_ok() => {
-                state.forget_written(name);
-            }
+            (Then::Move, [from, to]) if result.is_ok() && state.forget_written(from) => state.note_written(to, None),
             _ => {}
         }
         result
@@ -477,7 +424,7 @@ impl Watches {
             return;
         }
         if !what.contains(ReadFlags::MODIFY) {
-            state.forget_written(&name);
+            state.written.remove(&name);
         }
         if !what.contains(ReadFlags::CLOSE_WRITE) {
             self.tell(state, id);
@@ -500,12 +447,12 @@ fn end(state: &mut State, queue: &OwnedFd, number: i32) {
     if let Some(id) = state.by_number.remove(&number) {
         state.by_id.remove(&id);
         state.writers.remove(&id);
-        state.unheard.remove(&id);
         let _ = inotify::remove_watch(queue, number);
         // From now on nobody tells which file has the name.
-        let written: Vec<Name> = state.written_in(id).cloned().collect();
-        for name in &written {
-            state.written.remove(name);
+        let in_directory =
+            |written: &BTreeSet<Name>| written.range((id, Vec::new())..).next().filter(|name| name.0 == id).cloned();
+        while let Some(name) = in_directory(&state.written) {
+            state.written.remove(&name);
         }
     }
     if state.order.len() > 2 * state.by_id.len() + 64 {
@@ -534,4 +481,272 @@ fn allowed() -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::{CHANGE_WORDS, CHANGES_OFFSET, CreateFlags, Export, OwnedFd, ReadFlags, Then, Watches, change_word};
+    use rustix::fs::inotify;
+    use rustix::io::Errno;
+    use std::fs::{File, Permissions};
+    use std::io::Write as _;
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+    use tempfile::TempDir;
+
+    /// An export, and what a container that may read its words knows.
+    struct Fixture {
+        directory: TempDir,
+        export: Export,
+        arena: File,
+        watches: Watches,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self::with(inotify::init(CreateFlags::NONBLOCK).ok(), 100)
+        }
+
+        fn with(queue: Option<OwnedFd>, most: usize) -> Self {
+            let directory = tempfile::tempdir().expect("directory");
+            let arena = tempfile::tempfile().expect("arena");
+            arena.set_len(4096).expect("arena");
+            let export = Export::open(directory.path(), false).expect("export");
+            std::fs::write(directory.path().join("file"), "x").expect("file");
+            let watches = Watches::with(queue, arena.try_clone().ok().map(OwnedFd::from), most);
+            Self { directory, export, arena, watches }
+        }
+
+        fn word(&self, word: usize) -> u32 {
+            let mut bytes = [0; 4];
+            self.arena.read_exact_at(&mut bytes, CHANGES_OFFSET + word as u64 * 4).expect("a word");
+            u32::from_ne_bytes(bytes)
+        }
+
+        fn file(&self, name: &str) -> std::path::PathBuf {
+            self.directory.path().join(name)
+        }
+
+        /// As a request that reads the directory.
+        fn look(&self, path: &str) {
+            let node = self.export.node(path.as_bytes()).expect("node");
+            self.watches.watch(&self.export, &node).expect("watch");
+        }
+
+        /// What is told of a directory, after all that has happened.
+        fn told(&self, path: &str) -> u32 {
+            if let Some(queue) = &self.watches.queue {
+                self.watches.read(&mut self.watches.lock(), queue);
+            }
+            self.word(change_word(std::fs::metadata(self.file(path)).expect("directory").ino()))
+        }
+
+        fn count(&self) -> usize {
+            self.watches.lock().by_id.len()
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_once_until_the_container_looks_again() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        assert_eq!((fixture.told(""), fixture.word(0)), (0, 0));
+        std::fs::write(fixture.file("new"), "").expect("write");
+        assert_eq!((fixture.told(""), fixture.word(0), fixture.count()), (2, 2, 0));
+        std::fs::write(fixture.file("newer"), "").expect("write");
+        assert_eq!((fixture.told(""), fixture.word(0)), (2, 2));
+        fixture.look("");
+        std::fs::remove_file(fixture.file("new")).expect("remove");
+        assert_eq!((fixture.told(""), fixture.word(0)), (4, 4));
+    }
+
+    #[test]
+    fn every_kind_of_change_is_told() {
+        let changes: [fn(&Fixture); 6] = [
+            |f| std::fs::write(f.file("file"), "longer").expect("write"),
+            |f| std::fs::set_permissions(f.file("file"), Permissions::from_mode(0o600)).expect("mode"),
+            |f| std::fs::set_permissions(f.directory.path(), Permissions::from_mode(0o711)).expect("mode"),
+            |f| std::fs::rename(f.file("file"), f.file("moved")).expect("rename"),
+            |f| std::fs::create_dir(f.file("dir")).expect("mkdir"),
+            |f| std::fs::remove_file(f.file("moved")).expect("remove"),
+        ];
+        let fixture = Fixture::new();
+        for (number, change) in (1..).zip(changes) {
+            fixture.look("");
+            change(&fixture);
+            assert_eq!(fixture.told(""), number * 2, "change {number}");
+        }
+    }
+
+    #[test]
+    fn what_the_container_does_itself_is_not_told() {
+        let fixture = Fixture::new();
+        std::fs::create_dir(fixture.file("dir")).expect("mkdir");
+        ["", "dir"].iter().for_each(|path| fixture.look(path));
+        let changing = |paths: &[&[u8]], change: &dyn Fn() -> std::io::Result<()>| {
+            let change = || change().map_err(|_| Errno::IO);
+            let names: Vec<_> = paths.iter().map(|path| fixture.export.named(path)).collect();
+            fixture.watches.changing(&fixture.export, &names, Then::Nothing, change).expect("a change");
+        };
+        changing(&[b"file"], &|| std::fs::write(fixture.file("file"), "more"));
+        changing(&[b"dir"], &|| std::fs::set_permissions(fixture.file("dir"), Permissions::from_mode(0o700)));
+        changing(&[b"file", b"dir/moved"], &|| std::fs::rename(fixture.file("file"), fixture.file("dir/moved")));
+        changing(&[b"dir/moved"], &|| std::fs::remove_file(fixture.file("dir/moved")));
+        assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (0, 0, 2));
+        assert!(fixture.watches.lock().own.is_empty());
+        // Another name, meanwhile.
+        changing(&[b"one"], &|| std::fs::write(fixture.file("other"), ""));
+        assert_eq!((fixture.told(""), fixture.told("dir")), (2, 0));
+    }
+
+    #[test]
+    fn writes_through_a_handle_of_the_container_are_not_told_until_it_is_closed() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
+        handle.write_all(b"more").expect("write");
+        assert_eq!((fixture.told(""), fixture.count()), (0, 1));
+        let rename = || std::fs::rename(fixture.file("file"), fixture.file("moved")).map_err(|_| Errno::IO);
+        let names = [fixture.export.named(b"file"), fixture.export.named(b"moved")];
+        fixture.watches.changing(&fixture.export, &names, Then::Move, rename).expect("rename");
+        handle.write_all(b"more").expect("write");
+        assert_eq!((fixture.told(""), fixture.count()), (0, 1));
+        drop(handle);
+        assert_eq!((fixture.told(""), fixture.watches.lock().written.len()), (0, 0));
+        std::fs::write(fixture.file("moved"), "by another").expect("write");
+        assert_eq!(fixture.told(""), 2);
+    }
+
+    #[test]
+    fn a_directory_in_which_the_container_writes_on_and_on_is_told_once_and_its_writes_are_heard_again_when_it_is_looked_at()
+     {
+        let fixture = Fixture::new();
+        std::fs::write(fixture.file("other"), "").expect("write");
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
+        let other = File::options().append(true).open(fixture.file("other")).expect("other");
+        let begun = std::time::Instant::now();
+        while fixture.told("") == 0 {
+            handle.write_all(b"more").expect("write");
+            // A test is kept from running for longer than a writer is.
+            fixture.watches.lock().writers.values_mut().for_each(|writer| writer.last = std::time::Instant::now());
+            assert!(begun.elapsed().as_secs() < 20, "not told");
+        }
+        assert_eq!((fixture.told(""), fixture.count()), (2, 1));
+        // Nothing is known now that these could change.
+        handle.write_all(b"more").expect("write");
+        (&other).write_all(b"more").expect("write");
+        assert_eq!(fixture.told(""), 2);
+        fixture.look("");
+        // However long this test is kept from running.
+        fixture.watches.lock().writers.values_mut().for_each(|writer| writer.needed = std::time::Duration::MAX);
+        handle.write_all(b"more").expect("write");
+        assert_eq!(fixture.told(""), 2);
+        (&other).write_all(b"more").expect("write");
+        assert_eq!((fixture.told(""), fixture.count()), (4, 0));
+        assert!(fixture.watches.lock().writers.is_empty());
+    }
+
+    #[test]
+    fn who_asks_at_once_has_to_write_longer_the_next_time() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let queue = fixture.watches.queue.as_ref().expect("a queue");
+        let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
+        let needed = |rested: bool| {
+            fixture.watches.leave_writes_out(&mut fixture.watches.lock(), queue, id);
+            if rested {
+                std::thread::sleep(super::WRITES_ON * 3);
+            }
+            fixture.look("");
+            fixture.watches.lock().writers[&id].needed
+        };
+        assert!((0..20).all(|_| needed(false) > super::WRITES_ON));
+        assert_eq!(needed(false), super::LONGEST_WRITES_ON);
+        assert_eq!(needed(true), super::WRITES_ON);
+    }
+
+    #[test]
+    fn names_that_change_are_told_while_writes_are_left_out() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let queue = fixture.watches.queue.as_ref().expect("a queue");
+        let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
+        fixture.watches.leave_writes_out(&mut fixture.watches.lock(), queue, id);
+        assert_eq!(fixture.told(""), 2);
+        std::fs::rename(fixture.file("file"), fixture.file("moved")).expect("rename");
+        assert_eq!((fixture.told(""), fixture.count()), (4, 0));
+    }
+
+    #[test]
+    fn a_file_of_the_container_that_the_host_replaces_is_not_the_containers_any_more() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        std::fs::write(fixture.file("new"), "").expect("write");
+        std::fs::rename(fixture.file("new"), fixture.file("file")).expect("rename");
+        assert_eq!(fixture.told(""), 2);
+        // One event was told, and the watch ended: the container looks again.
+        fixture.look("");
+        std::fs::write(fixture.file("file"), "text").expect("write");
+        assert_eq!(fixture.told(""), 4);
+    }
+
+    #[test]
+    fn lost_events_void_everything() {
+        let fixture = Fixture::new();
+        std::fs::create_dir(fixture.file("dir")).expect("mkdir");
+        ["", "dir"].iter().for_each(|path| fixture.look(path));
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let queue = fixture.watches.queue.as_ref().expect("a queue");
+        fixture.watches.on_event(&mut fixture.watches.lock(), queue, -1, ReadFlags::QUEUE_OVERFLOW, b"");
+        assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (2, 2, 0));
+        assert!(fixture.watches.lock().written.is_empty());
+        fixture.look("dir");
+        std::fs::write(fixture.file("dir/new"), "").expect("write");
+        assert_eq!(fixture.told("dir"), 4);
+    }
+
+    #[test]
+    fn a_container_that_has_its_share_of_watches_forgets_the_oldest() {
+        let fixture = Fixture::with(inotify::init(CreateFlags::NONBLOCK).ok(), 2);
+        for name in ["a", "b", "c"] {
+            std::fs::create_dir(fixture.file(name)).expect("mkdir");
+            fixture.look(name);
+        }
+        assert_eq!(["a", "b", "c"].map(|name| fixture.told(name)), [2, 0, 0]);
+        assert_eq!(fixture.count(), 2);
+        (0..200).for_each(|i| fixture.look(["a", "b", "c"][i % 3]));
+        let state = fixture.watches.lock();
+        assert!(state.by_id.len() == 2 && state.by_number.len() == 2 && state.order.len() < 100);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_watched_is_known_for_a_moment_only() {
+        // No queue of events: whatever is asked of it fails.
+        let other = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).ok();
+        let fixture = Fixture::with(other, 100);
+        std::fs::create_dir(fixture.file("dir")).expect("mkdir");
+        fixture.look("dir");
+        assert_eq!((fixture.told("dir") & 1, fixture.word(0) & 1), (1, 0));
+    }
+
+    #[test]
+    fn without_a_queue_everything_is_known_for_a_moment_only() {
+        let fixture = Fixture::with(None, 100);
+        assert!((1..CHANGE_WORDS).all(|word| fixture.word(word) == 1));
+        fixture.look("");
+        assert_eq!(fixture.told(""), 1);
+    }
+
+    #[test]
+    fn a_removed_directory_is_told_of_and_not_watched() {
+        let fixture = Fixture::new();
+        std::fs::create_dir(fixture.file("dir")).expect("mkdir");
+        let word = change_word(std::fs::metadata(fixture.file("dir")).expect("directory").ino());
+        fixture.look("dir");
+        std::fs::remove_dir(fixture.file("dir")).expect("rmdir");
+        fixture.told("");
+        assert_eq!((fixture.word(word), fixture.count()), (2, 0));
+    }
+}

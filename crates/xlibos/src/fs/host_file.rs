@@ -258,11 +258,6 @@ impl HostInode {
         if !inode.has_handles() {
             inode.is_ahead.store(true, Ordering::Relaxed);
             inode.keep_handle(Arc::new(handle), false);
-            // It may be of a removed file, and the inode since be another file's of the same number.
-            let known = inode.attributes();
-            if (known.ctime, known.size) != (attributes.ctime, attributes.size) {
-                inode.drop_dead_handles();
-            }
         }
     }
 

@@ -297,11 +297,6 @@ impl Learned {
     }
 }
 
-/// Whether an answer may have failed for the descriptors that were to travel with it.
-fn is_of_descriptors(errno: Errno) -> bool {
-    matches!(errno, Errno::ETOOMANYREFS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO)
-}
-
 /// What the host says of a directory.
 #[derive(Default)]
 struct Fetched {
@@ -502,9 +497,9 @@ impl HostInode {
         let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
         let most = credit.min(MOST_BESIDE);
         // Where no descriptor can travel, names can.
-        let fetched = self.fetch(attributes, most).or_else(|errno| match errno {
-            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0),
-            errno => Err(errno),
+        let fetched = self.fetch(attributes, most).or_else(|errno| match most {
+            0 => Err(errno),
+            _ => self.fetch(attributes, 0),
         });
         let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
         self.fs.opens.give_back(credit.saturating_sub(opened));

@@ -199,32 +199,3 @@ fn locks_of_a_removed_file_are_given_back_by_their_owner() {
     assert_eq!(lock(1, 0), 0);
     assert_eq!(lock(1, 2), libc::ENOENT);
 }
-
-/// Descriptors of this process that lead to removed nodes below the fixture's directory.
-fn removed_and_held(fixture: &Fixture) -> usize {
-    let mut prefix = fixture.directory.path().as_os_str().to_owned();
-    prefix.push("/");
-    let is_held = |link: &std::path::PathBuf| {
-        let link = link.to_string_lossy();
-        link.starts_with(&*prefix.to_string_lossy()) && link.ends_with(" (deleted)")
-    };
-    let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
-    descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(is_held).count()
-}
-
-#[test]
-fn directories_that_the_container_has_written_in_and_removed_are_not_held() {
-    let arena = tempfile::tempfile().expect("arena");
-    arena.set_len(4096).expect("arena");
-    let fixture = Fixture::with(|options| options.arena = Some(arena.into()));
-    for number in 0..100 {
-        let handle = fixture.ask(create("dir", NewNode::Directory, 0o755)).1;
-        assert!(handle.is_none());
-        let handle = fixture.ask(create("dir/f", NewNode::File, 0o644)).1;
-        let later = handle.filter(|_| number % 2 == 0);
-        assert_eq!(fixture.errno(Request::Remove { export: 0, path: b"dir/f", directory: false }), 0);
-        assert_eq!(fixture.errno(Request::Remove { export: 0, path: b"dir", directory: true }), 0);
-        drop(later);
-    }
-    assert_eq!(removed_and_held(&fixture), 0);
-}

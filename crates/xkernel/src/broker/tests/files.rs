@@ -2,12 +2,10 @@
 
 use super::Fixture;
 use abi::broker::{Entry, MOST_BESIDE, Reply, Request};
-use rustix::fs::inotify;
 use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::sync::Arc;
@@ -185,42 +183,6 @@ fn small_files_of_a_listing_are_opened_for_reading_as_many_as_are_asked_for() {
         fixture.errno(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open: most }),
         libc::EINVAL
     );
-}
-
-#[test]
-fn what_is_not_opened_with_a_listing_is_not_paid() {
-    let fixture = Fixture::with(|options| options.requests_per_second = 40);
-    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
-    let begun = std::time::Instant::now();
-    for _ in 0..10 {
-        let open = MOST_BESIDE as u8;
-        fixture.ask(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open });
-        let beside = vec![&b"file"[..]; MOST_BESIDE];
-        fixture.errno(Request::Open { export: 0, path: b"missing", writable: false, beside });
-    }
-    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
-}
-
-#[test]
-fn a_listing_tries_few_files_in_vain() {
-    let fixture = Fixture::new();
-    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
-    for number in 0..200 {
-        let file = std::fs::File::create(fixture.path(&format!("dir/{number}"))).expect("create");
-        file.set_len(1 << 20).expect("size");
-    }
-    let queue = inotify::init(inotify::CreateFlags::NONBLOCK).expect("inotify");
-    inotify::add_watch(&queue, fixture.path("dir"), inotify::WatchFlags::OPEN).expect("watch");
-    let (reply, files) =
-        fixture.ask_several(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open: 3 });
-    assert!(matches!(reply, Reply::Entries { entries, .. } if entries.len() > 100) && files.is_empty());
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut reader = inotify::Reader::new(&queue, &mut buffer);
-    let mut opened = 0;
-    while let Ok(event) = reader.next() {
-        opened += usize::from(event.file_name().is_some());
-    }
-    assert!(opened <= 6, "{opened}");
 }
 
 #[test]
