@@ -1,14 +1,9 @@
 //! What the host changes below a container's volumes and its root is seen in the container, whatever it knew before.
 
-use programs::host::{Container, comes_true};
+use programs::host::Container;
 use programs::xc;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
-use std::collections::BTreeSet;
 use std::fs::Permissions;
-use std::io::{ErrorKind, Write as _};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -365,98 +360,4 @@ fn own_changes_of_a_volume_are_not_asked_for_again() {
     };
     let (few, many) = (count(2), count(42));
     assert!(many <= few + 2 * 40, "{few} looks for 2 rounds, {many} for 42");
-}
-
-/// Whether the host can execute a file of a volume now: not while anybody has it open for writing.
-fn runs(seen: &Seen, name: &str) -> bool {
-    match Command::new(seen.path(name)).status() {
-        Ok(status) => status.success(),
-        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
-        Err(error) => panic!("{name}: {error}"),
-    }
-}
-
-#[test]
-fn what_a_living_container_has_written_the_host_executes() {
-    let mut seen = Seen::volume();
-    assert_eq!(seen.ask("cp /bin/true @/copied; echo done"), "done");
-    assert!(runs(&seen, "copied"));
-    assert_eq!(seen.ask("cat /bin/true >@/made; chmod +x @/made; echo done"), "done");
-    assert!(runs(&seen, "made"));
-    assert_eq!(seen.ask("cat /bin/true >>@/copied; @/copied && echo done"), "done");
-    assert!(runs(&seen, "copied"));
-    // Who only reads the file keeps nobody from it.
-    assert_eq!(seen.ask("exec 3>@/read 4<@/read; cat /bin/true >&3; exec 3>&-; chmod +x @/read; echo done"), "done");
-    assert!(runs(&seen, "read"));
-    // The host makes it a program itself.
-    assert_eq!(seen.ask("cat /bin/true >@/host; echo done"), "done");
-    std::fs::set_permissions(seen.path("host"), Permissions::from_mode(0o755)).expect("mode");
-    assert!(comes_true(|| runs(&seen, "host")));
-}
-
-#[test]
-fn what_the_container_still_writes_the_host_does_not_execute() {
-    let mut seen = Seen::volume();
-    assert_eq!(seen.ask("cp /bin/true @/open; exec 3>>@/open; echo done"), "done");
-    assert!(!runs(&seen, "open"));
-    assert_eq!(seen.ask("chmod 700 @/open; echo x >>@/open; echo done"), "done");
-    assert!(!runs(&seen, "open"));
-    assert_eq!(seen.ask("exec 3>&-; echo done"), "done");
-    assert!(runs(&seen, "open"));
-}
-
-/// Files of the volume that somebody has closed who could write to them.
-struct Closed(OwnedFd);
-
-impl Closed {
-    fn of(seen: &Seen) -> Self {
-        let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");
-        inotify::add_watch(&queue, seen.host.path(), WatchFlags::CLOSE_WRITE).expect("a watch");
-        Self(queue)
-    }
-
-    /// The names of those that are told of, until one has this name.
-    fn until(&self, last: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(&self.0, &mut buffer);
-        while !names.contains(last) {
-            let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-            let is_told = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience)).expect("poll");
-            assert_eq!(is_told, 1, "{last} is not told of, only {names:?}");
-            while let Ok(event) = reader.next() {
-                names.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
-            }
-        }
-        names
-    }
-}
-
-#[test]
-fn the_host_is_told_when_a_living_container_closes_a_file_that_it_has_written() {
-    let mut seen = Seen::volume();
-    let closed = Closed::of(&seen);
-    assert_eq!(seen.ask("echo x >@/new; echo done"), "done");
-    assert_eq!(closed.until("new"), BTreeSet::from(["new".to_owned()]));
-    assert_eq!(seen.ask("echo x >@/program; chmod +x @/program; echo done"), "done");
-    assert_eq!(closed.until("program"), BTreeSet::from(["program".to_owned()]));
-    assert_eq!(seen.ask("echo x >>@/new; echo done"), "done");
-    assert_eq!(closed.until("new"), BTreeSet::from(["new".to_owned()]));
-}
-
-#[test]
-fn the_host_is_told_of_no_file_as_written_that_the_container_has_not_opened_to_write() {
-    let mut seen = Seen::volume();
-    (0..40).for_each(|at| seen.write(&format!("f{at}"), "text"));
-    let closed = Closed::of(&seen);
-    // Their neighbours are likely to be opened next.
-    let some = ["f1", "f2", "f3", "f4", "f5", "f6"];
-    let command = format!("cat @/f* >/dev/null; for f in {}; do echo x >>@/$f; done; echo done", some.join(" "));
-    assert_eq!(seen.ask(&command), "done");
-    // What was opened with them is closed at the end of the container.
-    drop(seen.container.stdin.take());
-    seen.container.xc.wait().expect("an end");
-    seen.write("last", "");
-    let written = some.iter().chain(&["last"]).map(|name| (*name).to_owned());
-    assert_eq!(closed.until("last"), written.collect());
 }

@@ -21,7 +21,6 @@ mod listing;
 mod lock;
 mod memory;
 mod name;
-mod twin;
 mod walk;
 mod watch;
 mod xattr;

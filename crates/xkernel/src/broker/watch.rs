@@ -4,10 +4,6 @@
 //! word of the directory in the container's arena and ends the watch, until the container asks again: a busy directory
 //! costs nothing while nobody looks. What the container does itself, by requests or through handles that write, it knows.
 //!
-//! A write to a file of a watched directory costs the writer a third of it for the event, also where the writer is the container
-//! itself. So a directory in which it writes on and on is told to have changed, and its watch is without writes until the
-//! container asks again.
-//!
 //! Words are written by `pwrite`, since the container may write to them too; nothing is ever read back.
 
 use super::attributes;
@@ -22,7 +18,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 /// A node of the host, by device and inode number.
 type Id = (u64, u64);
@@ -35,14 +30,6 @@ const MASK: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::DELETE)
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::EXCL_UNLINK);
-
-/// How long the container has to write on in a directory before writes are left out of its watch, at first and at most, and how long
-/// it may pause.
-const WRITES_ON: Duration = Duration::from_millis(100);
-const LONGEST_WRITES_ON: Duration = Duration::from_secs(10);
-const BREAK: Duration = Duration::from_millis(4);
-/// Most directories in which the container's writes are looked at that way: each costs a descriptor.
-const MOST_WRITERS: usize = 64;
 
 /// Part of the user's watches that one container may have.
 const SHARE: usize = 8;
@@ -83,21 +70,6 @@ struct State {
     written: BTreeSet<Name>,
     /// What requests are changing right now.
     own: Vec<Name>,
-    /// Watched directories with such files.
-    writers: HashMap<Id, Writer>,
-}
-
-/// A directory in which the container writes.
-#[derive(Debug)]
-struct Writer {
-    directory: OwnedFd,
-    /// It has written since then without a break, until the last time; or its writes are left out since then.
-    since: Instant,
-    last: Instant,
-    /// How long it has to go on.
-    needed: Duration,
-    /// The watch is without writes.
-    is_unheard: bool,
 }
 
 /// A name in a directory; the empty name is the node itself.
@@ -124,33 +96,12 @@ pub(super) enum Then {
 }
 
 impl State {
-    fn note_written(&mut self, file: &Touched, directory: Option<&OwnedFd>) {
+    fn note_written(&mut self, file: &Touched) {
         if self.written.len() >= MOST_WRITTEN {
             self.written.clear();
         }
         let name = file.name.as_ref().or(file.itself.as_ref());
         self.written.extend(name.filter(|(directory, _)| self.by_id.contains_key(directory)).cloned());
-        if let (Some((id, _)), Some(directory)) = (&file.name, directory)
-            && self.by_id.contains_key(id)
-            && self.writers.len() < MOST_WRITERS
-            && !self.writers.contains_key(id)
-            && let Ok(directory) = rustix::io::fcntl_dupfd_cloexec(directory, 0)
-        {
-            let now = Instant::now();
-            let writer = Writer { directory, since: now, last: now, needed: WRITES_ON, is_unheard: false };
-            self.writers.insert(*id, writer);
-        }
-    }
-
-    /// The container has written in a directory; true where it does so on and on.
-    fn writes_on(&mut self, id: Id) -> bool {
-        let Some(writer) = self.writers.get_mut(&id).filter(|writer| !writer.is_unheard) else { return false };
-        let now = Instant::now();
-        if now.duration_since(writer.last) > BREAK {
-            writer.since = now;
-        }
-        writer.last = now;
-        now.duration_since(writer.since) >= writer.needed
     }
 
     fn forget_written(&mut self, file: &Touched) -> bool {
@@ -181,7 +132,6 @@ impl Watches {
             order: VecDeque::new(),
             written: BTreeSet::new(),
             own: Vec::new(),
-            writers: HashMap::new(),
         };
         let watches = Self { queue, arena, most, state: Mutex::new(state) };
         if watches.queue.is_none() {
@@ -216,7 +166,7 @@ impl Watches {
         let id = id_of(attributes);
         let mut state = self.lock();
         if state.by_id.contains_key(&id) {
-            return self.hear_writes(&mut state, queue, id);
+            return false;
         }
         while state.by_id.len() >= self.most {
             self.forget_oldest(&mut state, queue);
@@ -239,31 +189,6 @@ impl Watches {
             Err(_) => self.give_up(&mut state, change_word(id.1)),
         }
         added.is_ok()
-    }
-
-    /// The container asks again about a directory: true where its watch was without writes.
-    fn hear_writes(&self, state: &mut State, queue: &OwnedFd, id: Id) -> bool {
-        let Some(writer) = state.writers.get_mut(&id).filter(|writer| writer.is_unheard) else { return false };
-        writer.is_unheard = false;
-        let now = Instant::now();
-        let was_worth_it = now.duration_since(writer.since) > 2 * WRITES_ON;
-        writer.needed = if was_worth_it { WRITES_ON } else { (writer.needed * 2).min(LONGEST_WRITES_ON) };
-        writer.since = now;
-        if inotify::add_watch(queue, magic_path(&writer.directory), MASK).is_err() {
-            self.give_up(state, change_word(id.1));
-        }
-        true
-    }
-
-    /// Hears of writes in a directory no longer. Nothing that the container knows of it holds from then on.
-    fn leave_writes_out(&self, state: &mut State, queue: &OwnedFd, id: Id) {
-        let Some(writer) = state.writers.get_mut(&id) else { return };
-        let mask = MASK.difference(WatchFlags::MODIFY);
-        writer.is_unheard = inotify::add_watch(queue, magic_path(&writer.directory), mask).is_ok();
-        writer.since = Instant::now();
-        if writer.is_unheard {
-            self.tell(state, id);
-        }
     }
 
     fn forget_oldest(&self, state: &mut State, queue: &OwnedFd) {
@@ -313,8 +238,7 @@ impl Watches {
     ) -> Result<T, Errno> {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return change() };
         let may_be_directory = matches!(then, Then::Nothing | Then::Move);
-        let named = names;
-        let touched: Vec<Touched> = named.iter().map(|named| self.touched(export, named, may_be_directory)).collect();
+        let touched: Vec<Touched> = names.iter().map(|named| self.touched(export, named, may_be_directory)).collect();
         let names = || touched.iter().flat_map(|touched| [&touched.name, &touched.itself]).flatten();
         self.lock().own.extend(names().cloned());
         let result = change();
@@ -326,22 +250,21 @@ impl Watches {
             }
         }
         match (then, touched.as_slice()) {
-            (Then::Write, [file]) if result.is_ok() => state.note_written(file, directory_of(named)),
-            (Then::Move, [from, to]) if result.is_ok() && state.forget_written(from) => state.note_written(to, None),
+            (Then::Write, [file]) if result.is_ok() => state.note_written(file),
+            (Then::Move, [from, to]) if result.is_ok() && state.forget_written(from) => state.note_written(to),
             _ => {}
         }
         result
     }
 
     /// The container gets a handle that writes to a file: it asks the handle for attributes, and needs not be told of writes.
-    pub(super) fn writes(&self, export: &Export, named: &Named<'_>) {
+    pub(super) fn writes(&self, export: &Export, path: &[u8]) {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return };
-        let touched = self.touched(export, named, false);
-        let directory = directory_of(std::slice::from_ref(named));
+        let touched = self.touched(export, &export.named(path), false);
         let mut state = self.lock();
         // The end of an earlier handle may still be told.
         self.read(&mut state, queue);
-        state.note_written(&touched, directory);
+        state.note_written(&touched);
     }
 
     /// What a path is called in events. Its directory is watched, as is an export itself.
@@ -414,13 +337,7 @@ impl Watches {
             return end(state, queue, number);
         }
         let name = (id, name.to_vec());
-        if state.own.contains(&name) {
-            return;
-        }
-        if what.contains(ReadFlags::MODIFY) && state.written.contains(&name) {
-            if state.writes_on(id) {
-                self.leave_writes_out(state, queue, id);
-            }
+        if state.own.contains(&name) || what.contains(ReadFlags::MODIFY) && state.written.contains(&name) {
             return;
         }
         if !what.contains(ReadFlags::MODIFY) {
@@ -446,7 +363,6 @@ impl Watches {
 fn end(state: &mut State, queue: &OwnedFd, number: i32) {
     if let Some(id) = state.by_number.remove(&number) {
         state.by_id.remove(&id);
-        state.writers.remove(&id);
         let _ = inotify::remove_watch(queue, number);
         // From now on nobody tells which file has the name.
         let in_directory =
@@ -459,11 +375,6 @@ fn end(state: &mut State, queue: &OwnedFd, number: i32) {
         let State { order, by_number, .. } = state;
         order.retain(|(number, id)| by_number.get(number) == Some(id));
     }
-}
-
-/// The directory of the first name.
-fn directory_of<'a>(named: &'a [Named<'_>]) -> Option<&'a OwnedFd> {
-    named.first()?.parent().ok().map(|(directory, _)| directory)
 }
 
 fn id_of(attributes: &Attributes) -> Id {
@@ -599,7 +510,7 @@ mod tests {
     fn writes_through_a_handle_of_the_container_are_not_told_until_it_is_closed() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        fixture.watches.writes(&fixture.export, b"file");
         let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
@@ -615,74 +526,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_which_the_container_writes_on_and_on_is_told_once_and_its_writes_are_heard_again_when_it_is_looked_at()
-     {
-        let fixture = Fixture::new();
-        std::fs::write(fixture.file("other"), "").expect("write");
-        fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
-        let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
-        let other = File::options().append(true).open(fixture.file("other")).expect("other");
-        let begun = std::time::Instant::now();
-        while fixture.told("") == 0 {
-            handle.write_all(b"more").expect("write");
-            // A test is kept from running for longer than a writer is.
-            fixture.watches.lock().writers.values_mut().for_each(|writer| writer.last = std::time::Instant::now());
-            assert!(begun.elapsed().as_secs() < 20, "not told");
-        }
-        assert_eq!((fixture.told(""), fixture.count()), (2, 1));
-        // Nothing is known now that these could change.
-        handle.write_all(b"more").expect("write");
-        (&other).write_all(b"more").expect("write");
-        assert_eq!(fixture.told(""), 2);
-        fixture.look("");
-        // However long this test is kept from running.
-        fixture.watches.lock().writers.values_mut().for_each(|writer| writer.needed = std::time::Duration::MAX);
-        handle.write_all(b"more").expect("write");
-        assert_eq!(fixture.told(""), 2);
-        (&other).write_all(b"more").expect("write");
-        assert_eq!((fixture.told(""), fixture.count()), (4, 0));
-        assert!(fixture.watches.lock().writers.is_empty());
-    }
-
-    #[test]
-    fn who_asks_at_once_has_to_write_longer_the_next_time() {
-        let fixture = Fixture::new();
-        fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
-        let queue = fixture.watches.queue.as_ref().expect("a queue");
-        let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
-        let needed = |rested: bool| {
-            fixture.watches.leave_writes_out(&mut fixture.watches.lock(), queue, id);
-            if rested {
-                std::thread::sleep(super::WRITES_ON * 3);
-            }
-            fixture.look("");
-            fixture.watches.lock().writers[&id].needed
-        };
-        assert!((0..20).all(|_| needed(false) > super::WRITES_ON));
-        assert_eq!(needed(false), super::LONGEST_WRITES_ON);
-        assert_eq!(needed(true), super::WRITES_ON);
-    }
-
-    #[test]
-    fn names_that_change_are_told_while_writes_are_left_out() {
-        let fixture = Fixture::new();
-        fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
-        let queue = fixture.watches.queue.as_ref().expect("a queue");
-        let id = *fixture.watches.lock().writers.keys().next().expect("a directory");
-        fixture.watches.leave_writes_out(&mut fixture.watches.lock(), queue, id);
-        assert_eq!(fixture.told(""), 2);
-        std::fs::rename(fixture.file("file"), fixture.file("moved")).expect("rename");
-        assert_eq!((fixture.told(""), fixture.count()), (4, 0));
-    }
-
-    #[test]
     fn a_file_of_the_container_that_the_host_replaces_is_not_the_containers_any_more() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        fixture.watches.writes(&fixture.export, b"file");
         std::fs::write(fixture.file("new"), "").expect("write");
         std::fs::rename(fixture.file("new"), fixture.file("file")).expect("rename");
         assert_eq!(fixture.told(""), 2);
@@ -697,7 +544,7 @@ mod tests {
         let fixture = Fixture::new();
         std::fs::create_dir(fixture.file("dir")).expect("mkdir");
         ["", "dir"].iter().for_each(|path| fixture.look(path));
-        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        fixture.watches.writes(&fixture.export, b"file");
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         fixture.watches.on_event(&mut fixture.watches.lock(), queue, -1, ReadFlags::QUEUE_OVERFLOW, b"");
         assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (2, 2, 0));

@@ -61,29 +61,6 @@ pub fn close_behind(fd: OwnedFd) {
     drop(ring);
 }
 
-/// No device can be opened on a mount from now on, and what is mounted elsewhere does not come to it.
-///
-/// # Errors
-/// The host's errno.
-pub fn close_off(mount: BorrowedFd<'_>) -> io::Result<()> {
-    let (attr_set, propagation) = (libc::MOUNT_ATTR_NODEV, libc::MS_PRIVATE);
-    let wanted = libc::mount_attr { attr_set, attr_clr: 0, propagation, userns_fd: 0 };
-    let (fd, path, size) = (mount.as_raw_fd(), c"", size_of::<libc::mount_attr>());
-    // SAFETY: the kernel reads an empty path and the attributes, of which it is told the size.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, path.as_ptr(), libc::AT_EMPTY_PATH, &raw const wanted, size)
-    };
-    check(ret).map(|_| ())
-}
-
-/// How many bytes of a socket its other end has not read; None where the host does not say.
-pub fn unsent(socket: BorrowedFd<'_>) -> Option<u32> {
-    let mut count: libc::c_int = 0;
-    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int.
-    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    (ret == 0).then(|| u32::try_from(count).ok()).flatten()
-}
-
 /// A handle of this process (pidfd), by which a child sees whether it has ended.
 ///
 /// # Errors

@@ -5,9 +5,8 @@ use super::data::cut_vectors;
 use super::dentry::Name;
 use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
 use super::host_watch::Moment;
-use super::hostfs::{HostFs, HostInode};
+use super::hostfs::HostInode;
 use super::inode::Inode;
-use crate::time::timer::{Timer, TimerTarget};
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result, Task};
 use abi::broker::{Attributes, MOST_BESIDE, Reply, Request, Time};
@@ -16,13 +15,9 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use machine::clock;
 use machine::host::{self, HostFd, HostStat, IoVec};
 use machine::sync::Mutex;
 use machine::window;
-
-/// Somebody may execute the file: the host cannot while it is open for writing.
-pub(super) const EXECUTABLE: u32 = 0o111;
 
 /// Handles of one file.
 #[derive(Debug, Default)]
@@ -52,13 +47,10 @@ fn yield_handles() {
         tries -= 1;
         let Some(oldest) = KEPT.lock().pop_front() else { return };
         let Some(inode) = oldest.upgrade() else { continue };
-        inode.is_listed.store(false, Ordering::Relaxed);
         if inode.drop_idle_handles() {
             continue;
         }
-        if !inode.is_listed.swap(true, Ordering::Relaxed) {
-            KEPT.lock().push_back(oldest);
-        }
+        KEPT.lock().push_back(oldest);
     }
 }
 
@@ -70,9 +62,13 @@ struct Ahead {
 }
 
 impl Ahead {
+    /// Keeps the handle of one of the names, where that is still the file that had the name.
     fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd) {
-        if let Some((directory, name)) = self.directory.as_ref().zip(self.names.get(at)) {
-            directory.keep_ahead(name, attributes, handle);
+        let inode = self.directory.as_ref().zip(self.names.get(at));
+        let Some(inode) = inode.and_then(|(directory, name)| directory.file_of(name, attributes)) else { return };
+        if !inode.has_handles() {
+            inode.is_ahead.store(true, Ordering::Relaxed);
+            inode.keep_handle(Arc::new(handle), false);
         }
     }
 }
@@ -100,15 +96,10 @@ impl OpensAhead {
         if self.last.swap(directory, Ordering::Relaxed) == directory {
             self.earn(1);
         }
-        self.take()
-    }
-
-    /// Takes all credit.
-    pub(super) fn take(&self) -> usize {
         self.credit.swap(0, Ordering::Relaxed) as usize
     }
 
-    pub(super) fn give_back(&self, rest: usize) {
+    fn give_back(&self, rest: usize) {
         self.earn(rest as u32);
     }
 }
@@ -132,37 +123,8 @@ impl HostInode {
         self.is_ahead.store(false, Ordering::Relaxed);
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
-        let handles = self.handles.lock();
-        if handles.writing.is_none() && self.has_writer.swap(false, Ordering::Relaxed) {
+        if self.has_writer.swap(false, Ordering::Relaxed) {
             self.set_outdated();
-        }
-    }
-
-    /// Drops the handle that writes unless somebody may write, or the file has no name: while it is open the host cannot execute
-    /// the file, and waits for its end.
-    pub(super) fn drop_idle_writer(&self) {
-        let mut handles = self.handles.lock();
-        let is_used = self.writers.load(Ordering::SeqCst) > 0 || self.is_removed();
-        let writing = if is_used { None } else { handles.writing.take() };
-        drop(handles);
-        if writing.is_some() {
-            self.drop_handles(Handles { reading: None, writing });
-        }
-    }
-
-    /// The last who could write has closed the file.
-    fn writer_closed(&self) {
-        if self.attributes().mode & EXECUTABLE != 0 {
-            self.drop_idle_writer();
-        } else {
-            self.linger();
-        }
-    }
-
-    /// Keeps the handle that writes for a moment.
-    pub(super) fn linger(&self) {
-        if !self.is_lingering.swap(true, Ordering::Relaxed) {
-            self.fs.lingering.add(Weak::clone(&self.this));
         }
     }
 
@@ -173,7 +135,7 @@ impl HostInode {
 
     /// Drops the handles where the host has removed the file that they lead to.
     pub(super) fn drop_dead_handles(&self) {
-        let Some(handle) = self.any_handle() else { return };
+        let Some(handle) = self.kept_handle(false) else { return };
         if host::fstat(handle.raw()).is_ok_and(|stat| stat.nlink > 0) {
             return;
         }
@@ -183,6 +145,7 @@ impl HostInode {
 
     pub(super) fn keep_handle(&self, handle: Arc<HostFd>, is_writable: bool) {
         let mut handles = self.handles.lock();
+        let is_first = handles.reading.is_none() && handles.writing.is_none();
         if is_writable {
             self.has_writer.store(true, Ordering::Relaxed);
         }
@@ -190,24 +153,18 @@ impl HostInode {
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
         drop(old);
-        if !self.is_listed.swap(true, Ordering::Relaxed) {
-            KEPT.lock().push_back(Weak::clone(&self.this));
+        if is_first && let Ok(this) = self.arc() {
+            KEPT.lock().push_back(Arc::downgrade(&this));
             yield_handles();
         }
     }
 
     fn kept_handle(&self, is_writable: bool) -> Option<Arc<HostFd>> {
         let handles = self.handles.lock();
-        if is_writable { handles.writing.clone() } else { handles.reading.clone() }
+        if is_writable { handles.writing.clone() } else { handles.writing.clone().or_else(|| handles.reading.clone()) }
     }
 
-    fn any_handle(&self) -> Option<Arc<HostFd>> {
-        let handles = self.handles.lock();
-        handles.writing.clone().or_else(|| handles.reading.clone())
-    }
-
-    /// A handle on the file, the kept one where it will do. Who reads has none that writes, which would stay as long as he does,
-    /// unless the file has no name any more.
+    /// A handle on the file, the kept one where it will do.
     fn handle(&self, is_writable: bool) -> Result<Arc<HostFd>> {
         if let Some(handle) = self.kept_handle(is_writable) {
             if self.is_ahead.load(Ordering::Relaxed) && self.is_ahead.swap(false, Ordering::Relaxed) {
@@ -219,10 +176,7 @@ impl HostInode {
         if let Some(handle) = self.kept_handle(is_writable) {
             return Ok(handle);
         }
-        let path = match (self.path(), self.any_handle()) {
-            (Err(_), Some(handle)) if !is_writable => return Ok(handle),
-            (path, _) => path?,
-        };
+        let path = self.path()?;
         let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
         let beside = ahead.names.iter().map(|name| &**name).collect();
         let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
@@ -252,27 +206,11 @@ impl HostInode {
         Ahead { directory: Some(directory), names }
     }
 
-    /// Keeps the handle of a name of this directory that was opened in advance, where that is still the file that had the name.
-    pub(super) fn keep_ahead(&self, name: &[u8], attributes: &Attributes, handle: HostFd) {
-        let Some(inode) = self.file_of(name, attributes) else { return };
-        if !inode.has_handles() {
-            inode.is_ahead.store(true, Ordering::Relaxed);
-            inode.keep_handle(Arc::new(handle), false);
-        }
-    }
-
     /// Attributes by fstat of a held handle; false where none is held.
     pub(super) fn refresh_from_handle(&self) -> bool {
-        let has_writer = self.has_writer.load(Ordering::Relaxed);
-        let Some(handle) = self.any_handle() else { return false };
+        let Some(handle) = self.kept_handle(false) else { return false };
         let since = Moment::now(&self.fs.own_changes);
-        let stat = host::fstat(handle.raw());
-        drop(handle);
-        if has_writer && !self.has_writer.load(Ordering::Relaxed) {
-            // This may have been its end.
-            self.set_outdated();
-        }
-        match stat {
+        match host::fstat(handle.raw()) {
             Ok(stat) => {
                 // Here the host tells ids as our own namespace has them, which is nobody's for most.
                 let Attributes { uid, gid, .. } = self.attributes();
@@ -305,68 +243,10 @@ fn attributes_from(stat: &HostStat) -> Attributes {
     }
 }
 
-/// Who can write to a file, until dropped.
-struct Writer(Arc<HostInode>);
-
-impl Writer {
-    /// To be made before the handle is asked for, which then stays.
-    fn new(inode: &Arc<HostInode>) -> Writer {
-        inode.writers.fetch_add(1, Ordering::SeqCst);
-        Writer(Arc::clone(inode))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if self.0.writers.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.writer_closed();
-        }
-    }
-}
-
-/// Closed files whose handle that writes is kept for a moment: those that write to many files again and again pay no request
-/// for each.
-pub(super) struct Lingering {
-    files: Mutex<Vec<Weak<HostInode>>>,
-    timer: Timer,
-}
-
-impl Lingering {
-    const NS: u64 = 400_000_000;
-
-    pub(super) fn new(fs: Weak<HostFs>) -> Lingering {
-        Lingering { files: Mutex::new(Vec::new()), timer: Timer::new(fs) }
-    }
-
-    fn add(&self, file: Weak<HostInode>) {
-        let is_first = {
-            let mut files = self.files.lock();
-            files.push(file);
-            files.len() == 1
-        };
-        if is_first {
-            self.timer.arm(Some(clock::monotonic_ns().saturating_add(Self::NS)));
-        }
-    }
-}
-
-impl TimerTarget for HostFs {
-    fn expired(&self) {
-        let files = core::mem::take(&mut *self.lingering.files.lock());
-        for inode in files.iter().filter_map(Weak::upgrade) {
-            // Who closes the file from here on has it looked at again.
-            inode.is_lingering.store(false, Ordering::SeqCst);
-            inode.drop_idle_writer();
-        }
-    }
-}
-
 /// An open regular file of the host.
 pub(super) struct HostFile {
     inode: Arc<HostInode>,
     handle: Arc<HostFd>,
-    /// Behind the handle, which is closed first.
-    _writer: Option<Writer>,
     /// The inode's, when it gave the handle or before.
     turn: u32,
     /// The file reached as far as this, when it was opened or later.
@@ -375,11 +255,10 @@ pub(super) struct HostFile {
 
 impl HostFile {
     pub(super) fn open(inode: &Arc<HostInode>, is_writable: bool) -> Result<HostFile> {
-        let writer = is_writable.then(|| Writer::new(inode));
         let turn = inode.handles_turn.load(Ordering::Relaxed);
         let handle = inode.handle(is_writable)?;
         let reach = AtomicU64::new(inode.attributes().size);
-        Ok(HostFile { inode: Arc::clone(inode), handle, _writer: writer, turn, reach })
+        Ok(HostFile { inode: Arc::clone(inode), handle, turn, reach })
     }
 
     /// Reads without the host what the process has mapped of the file. None for what may reach the end of the file, and

@@ -7,12 +7,11 @@ use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
+use abi::broker::{Attributes, Entry, Node, Reply, Request};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use machine::host::HostFd;
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 #[derive(Default)]
@@ -108,7 +107,8 @@ enum Noted {
     },
 }
 
-/// So many entries of a directory are looked at for files to open in advance.
+/// Files no larger than this many bytes are opened in advance, and so many entries of a directory are looked at for them.
+const SMALL_FILE: u64 = 64 * 1024;
 const MOST_LOOKS: usize = 128;
 
 fn is_small_file(attributes: &Attributes) -> bool {
@@ -161,8 +161,8 @@ pub(super) enum Child {
 /// Answer of a look into a listing.
 enum Look {
     Live(Arc<HostInode>),
-    /// With the last bits of the second in which it was learned, and the name.
-    Known(Box<Node>, u16, Name),
+    /// With the last bits of the second in which it was learned.
+    Known(Box<Node>, u16),
     Absent,
     Unknown,
 }
@@ -186,11 +186,11 @@ impl Listing {
     }
 
     fn look(&self, name: &[u8]) -> Look {
-        match self.entries.get_named(name).filter(|(_, noted)| noted.round() == self.round) {
-            Some((_, Noted::Live { inode, .. })) => Look::Live(Arc::clone(inode)),
-            Some((name, Noted::Known { node, second, .. })) => Look::Known(node.clone(), *second, Name::clone(name)),
-            Some((_, Noted::Absent { .. })) => Look::Absent,
-            Some((_, Noted::Named { .. } | Noted::Unsure { .. })) => Look::Unknown,
+        match self.entries.get(name).filter(|noted| noted.round() == self.round) {
+            Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
+            Some(Noted::Known { node, second, .. }) => Look::Known(node.clone(), *second),
+            Some(Noted::Absent { .. }) => Look::Absent,
+            Some(Noted::Named { .. } | Noted::Unsure { .. }) => Look::Unknown,
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
@@ -297,15 +297,6 @@ impl Learned {
     }
 }
 
-/// What the host says of a directory.
-#[derive(Default)]
-struct Fetched {
-    itself: Option<Attributes>,
-    all: Vec<Entry>,
-    /// Files opened in advance.
-    opened: Vec<(Vec<u8>, Attributes, HostFd)>,
-}
-
 /// The components of a path that can be walked ahead: up to the first `..`.
 fn plain_components(path: &[u8]) -> Vec<&[u8]> {
     let parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -344,17 +335,17 @@ impl HostInode {
 
     /// The inode of a name, made where only its node is known so far.
     fn live(&self, name: &[u8], look: Look, generation: u64) -> Result<Option<Result<Arc<HostInode>>>> {
-        let (node, second, own_name) = match look {
+        let (node, second) = match look {
             Look::Unknown => return Ok(None),
             Look::Absent => return Ok(Some(Err(Errno::ENOENT))),
             Look::Live(inode) => return Ok(Some(Ok(inode))),
-            Look::Known(node, second, own_name) => (node, second, own_name),
+            Look::Known(node, second) => (node, second),
         };
         // That is all that has to be told apart.
         let now = host_watch::second();
         let second = if last_bits(now) == second { now } else { 0 };
         let generation = attributes_generation(&node.attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, &own_name, &node, generation)?;
+        let inode = self.fs.inode(&self.arc()?, name, &node, generation)?;
         let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
         drop(old);
         Ok(Some(Ok(inode)))
@@ -494,49 +485,26 @@ impl HostInode {
                 return Ok(());
             }
         }
-        let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
-        let most = credit.min(MOST_BESIDE);
-        // Where no descriptor can travel, names can.
-        let fetched = self.fetch(attributes, most).or_else(|errno| match most {
-            0 => Err(errno),
-            _ => self.fetch(attributes, 0),
-        });
-        let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
-        self.fs.opens.give_back(credit.saturating_sub(opened));
-        let Fetched { itself, all, opened } = fetched?;
+        let path = self.path()?;
+        let mut all: Vec<Entry> = Vec::new();
+        let mut itself = None;
+        loop {
+            let from = u32::try_from(all.len()).map_err(|_| Errno::EOVERFLOW)?;
+            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes };
+            let Reply::Entries { directory, entries, more } = broker::request(&request)?.0 else {
+                return Err(Errno::EIO);
+            };
+            itself.get_or_insert(directory);
+            let is_end = !more || entries.is_empty();
+            all.extend(entries);
+            if is_end {
+                break;
+            }
+        }
         if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, attributes, generation, since)?;
-        for (name, attributes, handle) in opened {
-            self.keep_ahead(&name, &attributes, handle);
-        }
-        Ok(())
-    }
-
-    /// Asks for all names; at most so many small files may be opened with the first answer.
-    fn fetch(&self, attributes: bool, open: usize) -> Result<Fetched> {
-        let path = self.path()?;
-        let mut fetched = Fetched::default();
-        loop {
-            let from = u32::try_from(fetched.all.len()).map_err(|_| Errno::EOVERFLOW)?;
-            let open = if from == 0 { u8::try_from(open).unwrap_or(0) } else { 0 };
-            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes, open };
-            let (Reply::Entries { directory, entries, more, opened }, handles) = broker::request_several(&request)?
-            else {
-                return Err(Errno::EIO);
-            };
-            fetched.itself.get_or_insert(directory);
-            for (place, handle) in opened.into_iter().zip(handles) {
-                let entry = entries.get(usize::from(place)).ok_or(Errno::EIO)?;
-                fetched.opened.push((entry.name.clone(), entry.node.attributes, handle));
-            }
-            let is_end = !more || entries.is_empty();
-            fetched.all.extend(entries);
-            if is_end {
-                return Ok(fetched);
-            }
-        }
+        self.learn_all(all, attributes, generation, since)
     }
 
     fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {

@@ -5,10 +5,9 @@
 //! ([`super::host_watch`]). A request that names something in a directory has the supervisor watch it first.
 
 use super::broker;
-use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
 use super::host_attributes::Known;
-use super::host_file::{EXECUTABLE, Handles, HostFile, Lingering, OpensAhead};
+use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
@@ -38,7 +37,6 @@ pub struct HostFs {
     /// The same for attributes of the names of a directory that a program has read.
     pub(super) looks_behind: Eagerness,
     pub(super) opens: OpensAhead,
-    pub(super) lingering: Lingering,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
 }
@@ -55,7 +53,7 @@ pub struct Trust {
 /// A file of an export.
 pub struct HostInode {
     pub(super) fs: Arc<HostFs>,
-    pub(super) this: Weak<HostInode>,
+    this: Weak<HostInode>,
     id: InodeId,
     kind: Kind,
     place: Mutex<Place>,
@@ -70,12 +68,6 @@ pub struct HostInode {
     pub(super) has_writer: AtomicBool,
     /// Its handle was opened in advance, and not used yet.
     pub(super) is_ahead: AtomicBool,
-    /// Open descriptions that can write, and mappings of them.
-    pub(super) writers: AtomicU32,
-    /// It is among those that have handles, or had.
-    pub(super) is_listed: AtomicBool,
-    /// Its handle that writes is looked at soon.
-    pub(super) is_lingering: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
@@ -86,7 +78,7 @@ pub struct HostInode {
 
 struct Place {
     parent: Option<Arc<HostInode>>,
-    name: Name,
+    name: Box<[u8]>,
     is_removed: bool,
 }
 
@@ -111,11 +103,10 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
         opens: OpensAhead::default(),
-        lingering: Lingering::new(Weak::clone(this)),
         linked: Mutex::new(HashMap::new()),
     });
     let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
-    Ok(HostInode::make(&fs, None, &Name::default(), &node, if since.is_quiet() { generation } else { OUTDATED }))
+    Ok(HostInode::make(&fs, None, b"", &node, if since.is_quiet() { generation } else { OUTDATED }))
 }
 
 impl HostFs {
@@ -130,7 +121,7 @@ impl HostFs {
     pub(super) fn inode(
         &self,
         parent: &Arc<HostInode>,
-        name: &Name,
+        name: &[u8],
         node: &Node,
         generation: u64,
     ) -> Result<Arc<HostInode>> {
@@ -184,7 +175,7 @@ impl HostInode {
     fn make(
         fs: &Arc<HostFs>,
         parent: Option<&Arc<HostInode>>,
-        name: &Name,
+        name: &[u8],
         node: &Node,
         generation: u64,
     ) -> Arc<HostInode> {
@@ -193,7 +184,7 @@ impl HostInode {
         let word = match parent {
             // Nobody has asked for anything in the directory, so the supervisor does not watch it.
             Some(_) if kind == Kind::Directory => Word::of(node.attributes.inode, true),
-            Some(parent) => parent.own_names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
+            Some(parent) => parent.names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
             None => Word::of(node.attributes.inode, !fs.trust.is_watched),
         };
         Arc::new_cyclic(|this| HostInode {
@@ -201,16 +192,13 @@ impl HostInode {
             this: this.clone(),
             id: InodeId { dev: node.attributes.device, ino: node.attributes.inode },
             kind,
-            place: Mutex::new(Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false }),
+            place: Mutex::new(Place { parent: parent.cloned(), name: Box::from(name), is_removed: false }),
             attributes: Known::new(&node.attributes),
             word: AtomicWord::new(word),
             generation: AtomicU64::new(generation),
             names_changed: AtomicBool::new(false),
             has_writer: AtomicBool::new(false),
             is_ahead: AtomicBool::new(false),
-            writers: AtomicU32::new(0),
-            is_listed: AtomicBool::new(false),
-            is_lingering: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
@@ -240,7 +228,7 @@ impl HostInode {
     }
 
     /// Appends the name; returns the directory above.
-    fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
+    fn name_to(&self, names: &mut Vec<Box<[u8]>>) -> Option<Arc<HostInode>> {
         let place = self.place.lock();
         names.push(place.name.clone());
         place.parent.clone()
@@ -262,11 +250,11 @@ impl HostInode {
     }
 
     /// Its name there.
-    pub(super) fn name(&self) -> Name {
+    pub(super) fn name(&self) -> Box<[u8]> {
         self.place.lock().name.clone()
     }
 
-    pub(super) fn is_removed(&self) -> bool {
+    fn is_removed(&self) -> bool {
         self.place.lock().is_removed
     }
 
@@ -309,14 +297,14 @@ impl HostInode {
     }
 
     /// The change word of the directory's names.
-    pub(super) fn own_names_word(&self) -> Word {
+    pub(super) fn names_word(&self) -> Word {
         Word::of(self.id.ino, !self.fs.trust.is_watched)
     }
 
     /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
     fn watched_word(&self, attributes: &Attributes) -> Word {
         if self.kind == Kind::Directory {
-            return self.own_names_word();
+            return self.names_word();
         }
         self.word.load().timed(!self.fs.trust.is_watched || attributes.links > 1)
     }
@@ -450,9 +438,6 @@ impl Inode for HostInode {
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
-        if change.mode.is_some_and(|mode| mode & EXECUTABLE != 0) {
-            self.drop_idle_writer();
-        }
         let path = self.path()?;
         let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
@@ -490,11 +475,7 @@ impl Inode for HostInode {
     }
 
     fn names_generation(&self) -> u64 {
-        self.own_names_word().generation()
-    }
-
-    fn names_word(&self) -> Option<Word> {
-        Some(self.own_names_word())
+        self.names_word().generation()
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -518,11 +499,9 @@ impl Inode for HostInode {
         let (Reply::Node(attributes), handle) = reply else { return Err(Errno::EIO) };
         let target = if let NewKind::Symlink(target) = node.kind { target.to_vec() } else { Vec::new() };
         let generation = attributes_generation(&attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, &Name::from(name), &Node { attributes, target }, generation)?;
+        let inode = self.fs.inode(&self.arc()?, name, &Node { attributes, target }, generation)?;
         if let Some(handle) = handle {
             inode.keep_handle(Arc::new(handle), true);
-            // Nobody may open it to write.
-            inode.linger();
         }
         self.set_name(name, Child::Live(Arc::clone(&inode)))?;
         self.changed()?;
@@ -638,11 +617,11 @@ impl Inode for HostInode {
 impl HostInode {
     /// The inode is now `name` in `dir`.
     fn move_to(self: &Arc<Self>, dir: &Arc<HostInode>, name: &[u8]) -> Result<()> {
-        let new = Place { parent: Some(Arc::clone(dir)), name: Name::from(name), is_removed: false };
+        let new = Place { parent: Some(Arc::clone(dir)), name: Box::from(name), is_removed: false };
         let old = core::mem::replace(&mut *self.place.lock(), new);
         drop(old);
         if self.kind != Kind::Directory {
-            self.word.store(dir.own_names_word());
+            self.word.store(dir.names_word());
             self.set_outdated();
         }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)

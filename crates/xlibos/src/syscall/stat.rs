@@ -4,9 +4,7 @@ use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Kind, Stat, split_dev};
 use crate::fs::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, access as permission,
-    glance::{self, Glance},
-    pseudo, resolve_at,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, access as permission, glance, pseudo, resolve_at,
 };
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -40,12 +38,10 @@ fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         return of_descriptor(task, dirfd);
     }
-    let follow = Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0);
-    match glance::stat(task, dirfd, &path, follow) {
-        Glance::Seen(stat) => stat,
-        Glance::Stopped(stopped) => stopped.walk(task, follow)?.inode().stat(),
-        Glance::Nothing => resolve_at(task, dirfd, &path, flags)?.inode().stat(),
+    if let Some(stat) = glance::stat(task, dirfd, &path, Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0)) {
+        return stat;
     }
+    resolve_at(task, dirfd, &path, flags)?.inode().stat()
 }
 
 fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
