@@ -64,6 +64,17 @@ fn builds_and_histories_in_a_debian_root() {
     same(&["make.sh", "static.sh", "git.sh"]);
 }
 
+/// Files that are made, renamed and read again at once, while the processors are busy: what is known of the host's files has to be true.
+#[test]
+fn histories_made_beside_each_other_are_whole() {
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| same(&["git.sh"]))).collect();
+        for one in all {
+            assert!(one.join().is_ok(), "a history differs");
+        }
+    });
+}
+
 #[test]
 fn perl_and_openssl_in_a_debian_root() {
     same(&["perl.sh", "openssl.sh"]);
