@@ -58,6 +58,8 @@ struct State {
     local: Option<SocketAddr>,
     role: Role,
     has_shut_read: bool,
+    /// When a connect that waits for a listener ends, in nanoseconds of CLOCK_MONOTONIC.
+    gives_up_at: Option<u64>,
 }
 
 /// A TCP socket.
@@ -87,7 +89,7 @@ impl TcpSocket {
             queue: Arc::new(WaitQueue::new()),
             options: Options::default(),
             numbers,
-            state: Mutex::new(State { binding: None, local, role, has_shut_read: false }),
+            state: Mutex::new(State { binding: None, local, role, has_shut_read: false, gives_up_at: None }),
             wrote_after_close: AtomicBool::new(false),
             patience: Mutex::new(None),
             me: Weak::clone(me),
@@ -151,7 +153,10 @@ impl TcpSocket {
         let (mine, theirs) = Connection::pair(Framing::Bytes, capacity, &client.queue, &server.queue);
         server.state.lock().role = Role::Connected { connection: Arc::new(theirs), peer: local, is_told: true };
         // Before it can be found in the row of those that wait.
-        client.state.lock().role = Role::Connecting(to);
+        {
+            let mut state = client.state.lock();
+            (state.role, state.gives_up_at) = (Role::Connecting(to), None);
+        }
         {
             let mut state = self.state.lock();
             let Role::Listening { backlog, pending, waiting } = &mut state.role else {
@@ -230,6 +235,7 @@ impl TcpSocket {
     fn limit_patience(&self) {
         let target = Weak::<TcpSocket>::clone(&self.me);
         let deadline = machine::clock::monotonic_ns().saturating_add(self.patience_ns());
+        self.state.lock().gives_up_at = Some(deadline);
         self.patience.lock().get_or_insert_with(|| Timer::new(target as Weak<dyn TimerTarget>)).arm(Some(deadline));
     }
 
@@ -317,8 +323,11 @@ impl TcpSocket {
 
 impl TimerTarget for TcpSocket {
     fn expired(&self) {
+        let now = machine::clock::monotonic_ns();
         let mut state = self.state.lock();
-        if matches!(state.role, Role::Connecting(_)) {
+        // The expiry may be that of the connect before.
+        let is_over = state.gives_up_at.is_some_and(|at| at <= now);
+        if is_over && matches!(state.role, Role::Connecting(_)) {
             state.role = Role::Idle;
             drop(state);
             self.options.set_error(Errno::ETIMEDOUT);

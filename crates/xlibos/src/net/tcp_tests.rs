@@ -115,3 +115,19 @@ fn an_unbound_socket_shows_the_any_address() {
     assert_eq!(socket.peer_address(), Err(Errno::ENOTCONN));
     assert_eq!(socket.poll(), WRITABLE | Events::HUP);
 }
+
+#[test]
+fn a_late_expiry_does_not_end_the_next_connect() {
+    use crate::time::timer::TimerTarget as _;
+    let (_server, to) = listener(0);
+    let (Ok(_first), Ok(client)) = (connect(to), connect(to)) else { panic!("refused") };
+    let is_connecting = |client: &TcpSocket| matches!(client.state.lock().role, super::Role::Connecting(_));
+    assert!(is_connecting(&client));
+    // The timer of the connect before was due, and is only now heard of.
+    client.expired();
+    assert!(is_connecting(&client));
+    client.state.lock().gives_up_at = Some(1);
+    client.expired();
+    assert!(!is_connecting(&client));
+    assert_eq!(client.options.take_error(), Some(Errno::ETIMEDOUT));
+}
