@@ -1,6 +1,8 @@
 //! A guest of the workload program, followed instruction by instruction: in which of the LibOS's functions it is.
 
-use crate::command;
+use crate::bench::build_workload;
+use crate::setup::{self, Needs};
+use crate::{build, command};
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -8,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The functions of the LibOS image.
@@ -18,7 +20,7 @@ pub(crate) struct Symbols {
 }
 
 impl Symbols {
-    pub(crate) fn read(image: &Path) -> Result<Symbols> {
+    fn read(image: &Path) -> Result<Symbols> {
         let listed = command::output(Command::new("nm").arg("--print-size").arg(image))?;
         Symbols::parse(&listed).context("the image has no _start")
     }
@@ -92,9 +94,44 @@ fn find(container: &Child, xc: &Path, program: &Path) -> Option<Guest> {
     Some(Guest { pid: Pid::from_raw(pid), text: number(from)?..number(to)? })
 }
 
+/// What is needed to follow a guest.
+pub(crate) struct Site {
+    xc: PathBuf,
+    program: PathBuf,
+    /// The functions of the LibOS.
+    pub(crate) symbols: Symbols,
+}
+
+impl Site {
+    /// Builds all of it.
+    ///
+    /// # Errors
+    /// Where something cannot be built.
+    pub(crate) fn build() -> Result<Site> {
+        setup::ensure(Needs::Build)?;
+        let xc = build::all()?;
+        let symbols = Symbols::read(&build::image())?;
+        let program = command::target_dir().join("followed-workload");
+        build_workload(&program)?;
+        Ok(Site { xc, program, symbols })
+    }
+}
+
+/// Ends a container, whatever becomes of who looked at it.
+struct Container(Child);
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = command::kill_below(self.0.id());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A container whose guest does a service of the workload again and again, and stands under our hands.
 pub(crate) struct Followed {
-    container: Child,
+    _container: Container,
     /// The guest.
     pub(crate) guest: Guest,
 }
@@ -104,22 +141,22 @@ impl Followed {
     ///
     /// # Errors
     /// Where it does not start, or cannot be traced.
-    pub(crate) fn begin(xc: &Path, program: &Path, service: &str, options: Options) -> Result<Followed> {
-        let mut container = Command::new(xc);
-        container.args(["do", "--"]).arg(program).args(["--ops", "1000000000", service]);
-        let mut container = container.stdout(Stdio::null()).spawn().context("cannot start xc")?;
+    pub(crate) fn begin(site: &Site, service: &str, options: Options) -> Result<Followed> {
+        let mut container = Command::new(&site.xc);
+        container.args(["do", "--"]).arg(&site.program).args(["--ops", "1000000000", service]);
+        let mut container = Container(container.stdout(Stdio::null()).spawn().context("cannot start xc")?);
         let began = std::time::Instant::now();
         let guest = loop {
             // A child may be about to end.
             let begins = |guest: &Guest| ptrace::seize(guest.pid, options) != Err(Errno::ESRCH);
-            if let Some(guest) = find(&container, xc, program).filter(begins) {
+            if let Some(guest) = find(&container.0, &site.xc, &site.program).filter(begins) {
                 break guest;
             }
-            if let Some(status) = container.try_wait()? {
+            if let Some(status) = container.0.try_wait()? {
                 bail!("the workload ended with {status}: `{service}` is none of its services?");
             }
             if began.elapsed().as_secs() > 10 {
-                bail!("the container {} has no guest", container.id());
+                bail!("the container {} has no guest", container.0.id());
             }
             std::thread::yield_now();
         };
@@ -131,7 +168,7 @@ impl Followed {
                 let _ = ptrace::interrupt(tid);
             }
         }
-        Ok(Followed { container, guest })
+        Ok(Followed { _container: container, guest })
     }
 
     /// Steps through so many instructions of the guest and those that it makes, and shows each: where, and of which process.
@@ -147,17 +184,6 @@ impl Followed {
             visit(pid, registers.rip);
             let _ = ptrace::step(pid, signal);
         }
-        Ok(())
-    }
-
-    /// Ends the container.
-    ///
-    /// # Errors
-    /// Where it has ended by itself.
-    pub(crate) fn end(mut self) -> Result<()> {
-        command::kill_below(self.container.id())?;
-        self.container.kill().context("the container has ended")?;
-        self.container.wait()?;
         Ok(())
     }
 }

@@ -4,44 +4,33 @@
 //! The result is `crates/xlibos-image/hot.ld`, which is kept: builds need no such run. A name in it that no function has any
 //! more costs nothing but its place; run this again when forks take more page faults (tests/programs/tests/budgets.rs).
 
-use crate::bench::build_workload;
-use crate::follow::{Followed, Symbols};
-use crate::setup::{self, Needs};
-use crate::{build, command};
+use crate::command;
+use crate::follow::{Followed, Site};
 use anyhow::{Context as _, Result};
 use nix::sys::ptrace::Options;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// What is followed, the most important first: a service of the workload, and how many instructions of it.
 const RUNS: [(&str, u64); 3] =
     [("fork-exit-wait", 400_000), ("thread-create-join", 200_000), ("fork-exec-true", 1_500_000)];
 
-const TRIES: u32 = 3;
-
 /// Builds, follows, and writes the order.
 ///
 /// # Errors
 /// Where something cannot be built, or followed.
 pub(crate) fn run() -> Result<ExitCode> {
-    setup::ensure(Needs::Build)?;
-    let xc = build::all()?;
-    let symbols = Symbols::read(&build::image())?;
-    let program = command::target_dir().join("order-workload");
-    build_workload(&program)?;
+    let site = Site::build()?;
     let mut order = Vec::new();
     let mut known = BTreeSet::new();
     for (service, instructions) in RUNS {
-        // A guest that was found while it began may go on in another host process.
-        let visits = || first_visits(&xc, &program, service, instructions);
-        let visits = (0..TRIES).find_map(|_| visits().ok()).map_or_else(visits, Ok);
+        let visits = first_visits(&site, service, instructions);
         let mut followed = visits.with_context(|| format!("cannot follow {service}"))?;
         // Children begin with none of the text, their parent has it all.
         followed.sort_by_key(|(is_child, _)| !is_child);
         let new: Vec<_> =
-            followed.iter().filter_map(|(_, at)| symbols.at(*at)).filter(|name| known.insert(*name)).collect();
+            followed.iter().filter_map(|(_, at)| site.symbols.at(*at)).filter(|name| known.insert(*name)).collect();
         println!("{service}: {} more functions", new.len());
         order.extend(new);
     }
@@ -90,8 +79,8 @@ fn numbered(rest: &str) -> Option<(&'static str, &str)> {
 }
 
 /// Where the guest and its children were in the LibOS's text for the first time, as offsets, in turn; and whether that was a child.
-fn first_visits(xc: &Path, program: &Path, service: &str, instructions: u64) -> Result<Vec<(bool, u64)>> {
-    let followed = Followed::begin(xc, program, service, Options::PTRACE_O_TRACECLONE)?;
+fn first_visits(site: &Site, service: &str, instructions: u64) -> Result<Vec<(bool, u64)>> {
+    let followed = Followed::begin(site, service, Options::PTRACE_O_TRACECLONE)?;
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
     followed.walk(instructions, |pid, at| {
@@ -100,7 +89,6 @@ fn first_visits(xc: &Path, program: &Path, service: &str, instructions: u64) -> 
             order.push((is_child, at - followed.guest.text.start));
         }
     })?;
-    followed.end()?;
     Ok(order)
 }
 

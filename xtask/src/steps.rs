@@ -1,10 +1,7 @@
 //! `cargo xtask steps`: how many instructions a service of the workload takes, function by function. A count that no other work on
 //! the machine, and no machine, changes.
 
-use crate::bench::build_workload;
-use crate::follow::{Followed, Symbols};
-use crate::setup::{self, Needs};
-use crate::{build, command};
+use crate::follow::{Followed, Site};
 use anyhow::{Context as _, Result};
 use nix::sys::ptrace::Options;
 use std::process::ExitCode;
@@ -12,7 +9,7 @@ use std::process::ExitCode;
 /// What follows `cargo xtask steps`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A service of the workload program (`target/bench/workload --list` names them)
+    /// A service of the workload program (benches/workload): eventfd, stat-present, fork-exit-wait…
     service: String,
     /// How many calls in a row are shown: as many as the service makes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -21,8 +18,8 @@ pub(crate) struct Args {
 
 /// Instructions that a call may take at most, as these are found.
 const MOST_OF_A_CALL: u64 = 100_000;
-/// Calls before the first that is shown: what happens once has happened.
-const CALLS_BEFORE: usize = 8;
+/// Calls before the first that is shown: the program has begun by then, and what happens once has happened.
+const CALLS_BEFORE: usize = 100;
 
 /// Where a guest's calls come in.
 const ENTRY: &str = "xlibos_syscall_entry";
@@ -34,22 +31,18 @@ const GUEST: &str = "(guest)";
 /// # Errors
 /// Where something cannot be built, or followed, or makes too few calls.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    setup::ensure(Needs::Build)?;
-    let xc = build::all()?;
-    let symbols = Symbols::read(&build::image())?;
-    let program = command::target_dir().join("order-workload");
-    build_workload(&program)?;
-    let followed = Followed::begin(&xc, &program, &args.service, Options::empty())?;
+    let site = Site::build()?;
+    let followed = Followed::begin(&site, &args.service, Options::empty())?;
     let text = followed.guest.text.clone();
     let mut names = Vec::new();
     let wanted = CALLS_BEFORE + args.calls as usize + 1;
     while begins(&names).len() < wanted && (names.len() as u64) < MOST_OF_A_CALL * wanted as u64 {
         followed.walk(1000, |_, at| {
-            let name = text.contains(&at).then(|| symbols.at(at - text.start).unwrap_or("?"));
+            let name = text.contains(&at).then(|| site.symbols.at(at - text.start).unwrap_or("?"));
             names.push(name.unwrap_or(GUEST));
         })?;
     }
-    followed.end()?;
+    drop(followed);
     let begins = begins(&names);
     let (from, to) = begins.get(CALLS_BEFORE).zip(begins.get(wanted - 1)).context("it makes too few calls")?;
     let shown = names.get(*from..*to).unwrap_or(&[]);
