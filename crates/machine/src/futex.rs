@@ -18,7 +18,7 @@ fn bucket(word: u64) -> &'static AtomicU32 {
     // Of memories made one after the other the same word falls to different buckets.
     let key = (word >> 2).wrapping_add(cpu::current().memory.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
     let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-    WAITERS.get(mixed as usize % BUCKETS).unwrap_or(&WAITERS[0])
+    &WAITERS[mixed as usize % BUCKETS]
 }
 
 /// A thread that sleeps, or is about to.

@@ -150,31 +150,22 @@ impl<'a> Sink<'a> {
     /// EFAULT where none of them could be written.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
-        match &mut self.target {
-            // Usually all goes to one buffer.
-            Target::Guest(cursor) if bytes.len() as u64 <= cursor.current.len => {
-                let count = guest::write_some(cursor.current.base, bytes)?;
-                cursor.advance(count as u64);
-                self.done += count;
-                Ok(count)
-            }
-            Target::Guest(_) | Target::Kernel(_) => self.put_pieces(bytes),
-        }
+        // Usually all goes to one buffer.
+        let first = self.put_piece(bytes)?;
+        if first == bytes.len() { Ok(first) } else { Ok(first + self.put_rest(bytes.get(first..).unwrap_or(&[]))) }
     }
 
-    fn put_pieces(&mut self, bytes: &[u8]) -> Result<usize> {
+    /// Goes on until there is no room, or a byte cannot be written: what was written before counts.
+    fn put_rest(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() && self.remaining() > 0 {
-            let rest = bytes.get(written..).unwrap_or(&[]);
-            match self.put_piece(rest) {
-                Ok(n) => written += n,
-                Err(errno) if written == 0 => return Err(errno),
-                Err(_) => break,
-            }
+            let Ok(count) = self.put_piece(bytes.get(written..).unwrap_or(&[])) else { break };
+            written += count;
         }
-        Ok(written)
+        written
     }
 
+    #[inline]
     fn put_piece(&mut self, bytes: &[u8]) -> Result<usize> {
         let count = match &mut self.target {
             Target::Guest(cursor) => {
@@ -298,28 +289,23 @@ impl<'a> Source<'a> {
     /// EFAULT where none could be read.
     #[inline]
     pub fn take(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        match &mut self.origin {
-            Origin::Guest(cursor) if buffer.len() as u64 <= cursor.current.len => {
-                let count = guest::read_some(cursor.current.base, buffer)?;
-                cursor.advance(count as u64);
-                self.done += count;
-                Ok(count)
-            }
-            Origin::Guest(_) | Origin::Kernel(_) => self.take_pieces(buffer),
+        // Usually all comes from one buffer.
+        let first = self.take_piece(buffer)?;
+        if first == buffer.len() {
+            Ok(first)
+        } else {
+            Ok(first + self.take_rest(buffer.get_mut(first..).unwrap_or(&mut [])))
         }
     }
 
-    fn take_pieces(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    /// Goes on until nothing is left, or a byte cannot be read: what was read before counts.
+    fn take_rest(&mut self, buffer: &mut [u8]) -> usize {
         let mut taken = 0;
         while taken < buffer.len() && self.remaining() > 0 {
-            let free = buffer.get_mut(taken..).ok_or(Errno::EFAULT)?;
-            match self.take_piece(free) {
-                Ok(n) => taken += n,
-                Err(errno) if taken == 0 => return Err(errno),
-                Err(_) => break,
-            }
+            let Ok(count) = self.take_piece(buffer.get_mut(taken..).unwrap_or(&mut [])) else { break };
+            taken += count;
         }
-        Ok(taken)
+        taken
     }
 
     /// Copies exactly `buffer.len()` bytes without taking them.
@@ -335,6 +321,7 @@ impl<'a> Source<'a> {
         if ahead.take(buffer)? == buffer.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
+    #[inline]
     fn take_piece(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let count = match &mut self.origin {
             Origin::Guest(cursor) => {

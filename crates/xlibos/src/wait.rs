@@ -202,6 +202,28 @@ pub fn end_of_wait<T>(waited: Result<Option<Result<T>>>, is_limited: bool) -> Re
     }
 }
 
+/// Runs a wait whose deadline outlives a restart of the call: the first run computes it, an interrupted one keeps it.
+///
+/// # Errors
+/// The wait's.
+pub fn with_kept_deadline<T>(
+    task: &Task,
+    timeout_ns: Option<u64>,
+    wait: impl FnOnce(Deadline) -> Result<T>,
+) -> Result<T> {
+    if machine::cpu::current().is_attempt() && timeout_ns != Some(0) {
+        // The time begins with the call that waits.
+        return wait(None);
+    }
+    // A zero timeout is a deadline that has passed: no clock needs to be read.
+    let deadline = timeout_ns.map(|ns| if ns == 0 { 1 } else { task.deadline_of(ns) });
+    let result = wait(deadline);
+    if let (Err(Errno::INTERRUPTED), Some(at)) = (&result, deadline) {
+        task.keep_deadline(at);
+    }
+    result
+}
+
 /// As [`wait_until`], for at most a length, which does not begin anew where the call was interrupted and goes on.
 ///
 /// # Errors
@@ -211,13 +233,8 @@ pub fn wait_at_most<T>(
     limit_ns: Option<u64>,
     ready: impl FnMut() -> Option<T>,
 ) -> Result<Option<T>> {
-    let (Some(limit), Some(task)) = (limit_ns, Task::current()) else { return wait_until(queues, None, ready) };
-    if machine::cpu::current().is_attempt() {
-        // The time begins with the call that waits.
-        return wait_until(queues, None, ready);
-    }
-    let deadline = task.deadline_of(limit);
-    wait_until(queues, Some(deadline), ready).inspect_err(|_| task.keep_deadline(deadline))
+    let Some(task) = Task::current() else { return wait_until(queues, None, ready) };
+    with_kept_deadline(task, limit_ns, |deadline| wait_until(queues, deadline, ready))
 }
 
 /// As [`wait_until`], for sleepers of which one is enough to wake ([`WaitQueue::wake_one`]).

@@ -29,7 +29,7 @@ const MODIFY: u32 = access::WRITE | access::EXECUTE;
 pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: NewMode) -> Result<NewNode<'a>> {
     let stat = dir.inode().permissions()?;
     let inherits = stat.mode & SET_GID != 0;
-    let mut mode = if matches!(kind, NewKind::Symlink(_)) { 0o777 } else { mode.within(&**dir.inode()) };
+    let mut mode = mode.within(&**dir.inode());
     if inherits && kind == NewKind::Directory {
         mode |= SET_GID;
     }

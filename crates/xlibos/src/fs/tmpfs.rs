@@ -108,7 +108,7 @@ impl TmpFs {
             body,
             xattrs: Mutex::new(BTreeMap::new()),
             acls: Mutex::default(),
-            has_access_list: AtomicBool::new(false),
+            listed: [const { AtomicBool::new(false) }; 2],
         }))
     }
 }
@@ -145,8 +145,8 @@ pub struct TmpInode {
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     acls: Mutex<Option<Box<Acls>>>,
-    /// Whether the mode does not say all about who may do what.
-    has_access_list: AtomicBool,
+    /// Which of them there are, by [`AclKind`]: looked at without the lock, since most files have none.
+    listed: [AtomicBool; 2],
 }
 
 /// Access control lists.
@@ -203,6 +203,10 @@ fn xattr_cost(name: &[u8], value: &[u8]) -> u64 {
 }
 
 impl TmpInode {
+    fn is_listed(&self, kind: AclKind) -> bool {
+        self.listed[kind as usize].load(Ordering::Acquire)
+    }
+
     fn entries(&self) -> Result<&Mutex<DirMap<Arc<TmpInode>>>> {
         match &self.body {
             Body::Directory(entries) => Ok(entries),
@@ -339,7 +343,7 @@ impl Inode for TmpInode {
     }
 
     fn stat_at_hand(&self) -> Option<Stat> {
-        if self.has_access_list.load(Ordering::Acquire) { None } else { self.stat().ok() }
+        if self.is_listed(AclKind::Access) { None } else { self.stat().ok() }
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -473,6 +477,9 @@ impl Inode for TmpInode {
         if self.kind == Kind::Symlink {
             return Err(Errno::EOPNOTSUPP);
         }
+        if !self.is_listed(kind) {
+            return Ok(None);
+        }
         Ok(self.acls.lock().as_mut().and_then(|acls| acls.of(kind).clone()))
     }
 
@@ -483,9 +490,7 @@ impl Inode for TmpInode {
             if acl.is_none() && acls.is_none() {
                 None
             } else {
-                if kind == AclKind::Access {
-                    self.has_access_list.store(acl.is_some(), Ordering::Release);
-                }
+                self.listed[kind as usize].store(acl.is_some(), Ordering::Release);
                 core::mem::replace(acls.get_or_insert_default().of(kind), acl)
             }
         };

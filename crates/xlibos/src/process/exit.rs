@@ -5,7 +5,6 @@ use super::task::Task;
 use super::thread_group::Process;
 use super::tree;
 use super::wait::{Change, notify_parent};
-use crate::fs::File;
 use crate::ipc::futex_set::{self, Scope};
 use crate::signal::{SIGCHLD, SIGCONT, SIGHUP, SigInfo, send, send_group, send_process};
 use crate::wait::Events;
@@ -140,15 +139,13 @@ pub fn bury(task: &Arc<Task>) {
 fn drop_files(task: &Task) {
     let files = task.files();
     task.keep_closed(None);
-    let close = |file: Arc<File>| file.closed_by(task, &files);
     // The task's own reference, and ours: others are tasks that share the table.
-    if Arc::strong_count(&files) == 2 {
-        files.take_all().for_each(close);
-        return;
+    let is_shared = Arc::strong_count(&files) > 2;
+    if is_shared {
+        task.set_files(crate::fs::FdTable::new(0));
     }
-    task.set_files(crate::fs::FdTable::new(0));
-    if Arc::strong_count(&files) == 1 {
-        files.take_all().for_each(close);
+    if !is_shared || Arc::strong_count(&files) == 1 {
+        files.take_all().for_each(|file| file.closed_by(task, &files));
     }
 }
 

@@ -19,9 +19,7 @@ pub fn is_allowed(caller: &Task, process: &Arc<Process>, identity: Identity) -> 
     if Arc::ptr_eq(&caller.process, process) {
         return true;
     }
-    let tasks = process.tasks();
-    let its = tasks.first().map(|task| task.creds()).or_else(|| process.with_remains(|left| Arc::clone(&left.creds)));
-    let (own, Some(its)) = (caller.creds(), its) else { return false };
+    let (own, Some(its)) = (caller.creds(), process.creds()) else { return false };
     if own.has(CAP_SYS_PTRACE) {
         return true;
     }
@@ -31,6 +29,6 @@ pub fn is_allowed(caller: &Task, process: &Arc<Process>, identity: Identity) -> 
     };
     let same = [its.uid, its.euid, its.suid].iter().all(|id| *id == uid)
         && [its.gid, its.egid, its.sgid].iter().all(|id| *id == gid);
-    let dumpable = !tasks.is_empty() && process.mm().info().dumpable == 1;
+    let dumpable = process.thread_count() > 0 && process.mm().info().dumpable == 1;
     same && dumpable && its.permitted & !capabilities == 0
 }

@@ -35,7 +35,7 @@ impl Scheduled<'_> {
     pub fn creds(&self) -> Result<Arc<Creds>> {
         match self {
             Scheduled::Thread(task) => Ok(task.creds()),
-            Scheduled::Ended(process) => process.with_remains(|left| Arc::clone(&left.creds)).ok_or(Errno::ESRCH),
+            Scheduled::Ended(process) => process.creds().ok_or(Errno::ESRCH),
         }
     }
 

@@ -246,13 +246,21 @@ impl Process {
         let mut tasks = self.tasks.lock();
         let removed = tasks.iter().position(|t| core::ptr::eq(&raw const **t, task)).map(|at| tasks.remove(at));
         let left = tasks.len();
-        drop(tasks);
         if left == 0 {
+            // Before anybody sees that there is none: whose process it is can be told at any time.
             let settings = task.settings.lock().clone();
             *self.remains.lock() = Some(Remains { name: *task.name.lock(), creds: task.creds(), settings });
         }
+        drop(tasks);
         drop(removed);
         left
+    }
+
+    /// Credentials of its first thread, or of its last one once that has ended; None before it has any.
+    #[must_use]
+    pub fn creds(&self) -> Option<Arc<super::creds::Creds>> {
+        let first = self.tasks.lock().first().cloned();
+        first.map_or_else(|| self.with_remains(|left| Arc::clone(&left.creds)), |first| Some(first.creds()))
     }
 
     /// Looks at what the last thread had, once there is none; changes it.

@@ -2,11 +2,12 @@
 
 use super::event::install;
 use super::poll::read_mask;
-use super::timeout::{from_millis, read_timespec, with_kept_deadline};
+use super::timeout::{from_millis, read_timespec};
 use crate::fs::epoll::{Change, Epoll};
 use crate::fs::fd_table::Fd;
 use crate::fs::{File, OpenFlags};
 use crate::signal::SigSet;
+use crate::wait::with_kept_deadline;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use machine::guest::{self, UserPtr};

@@ -1,12 +1,12 @@
 //! System V IPC: shmget(2), semget(2), msgget(2) and their families.
 
-use super::timeout::{read_timespec, with_kept_deadline};
+use super::timeout::read_timespec;
 use crate::ipc::info::{self, Question as Info};
 use crate::ipc::msg::{self, Message};
 use crate::ipc::sem::{self, MOST_OPERATIONS, Operation, Question};
 use crate::ipc::shm;
 use crate::ipc::table::Wanted;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, with_kept_deadline};
 use crate::{Errno, Result, Task};
 use alloc::vec;
 use alloc::vec::Vec;

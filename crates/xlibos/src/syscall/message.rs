@@ -67,7 +67,7 @@ fn send(
         });
         match sent {
             Ok(count) => total += count,
-            Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if total > 0 => {
+            Err(errno) if total > 0 && errno.is_interruption() => {
                 return Err(interrupted_after(task, total));
             }
             Err(_) if total > 0 => return Ok(total),
@@ -97,7 +97,7 @@ fn receive(task: &Task, file: &File, socket: &dyn Socket, to: &mut Sink<'_>, fla
     to.advance(before);
     let mut first = match attempt(to) {
         Err(errno) if before == 0 => return Err(errno),
-        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) => return Err(interrupted_after(task, before)),
+        Err(errno) if errno.is_interruption() => return Err(interrupted_after(task, before)),
         Err(_) => return Ok(Incoming { count: before, ..Incoming::default() }),
         Ok(first) => first,
     };
@@ -106,7 +106,7 @@ fn receive(task: &Task, file: &File, socket: &dyn Socket, to: &mut Sink<'_>, fla
     while wants_all && first.count > 0 && to.remaining() > 0 && first.control.files.is_empty() {
         match attempt(to) {
             Ok(more) if more.count > 0 => first.count += more.count,
-            Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) => return Err(interrupted_after(task, first.count)),
+            Err(errno) if errno.is_interruption() => return Err(interrupted_after(task, first.count)),
             _ => break,
         }
     }
@@ -122,9 +122,7 @@ fn interrupted_after(task: &Task, done: usize) -> Errno {
 /// Of several messages, one of which a part is done counts where others came before it.
 fn or_part(task: &Task, index: u32, moved: Result<usize>) -> Result<usize> {
     match moved {
-        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if index > 0 && task.kept_progress() > 0 => {
-            Ok(task.take_progress())
-        }
+        Err(errno) if errno.is_interruption() && index > 0 && task.kept_progress() > 0 => Ok(task.take_progress()),
         other => other,
     }
 }

@@ -1,10 +1,10 @@
 //! Waiting for many files: poll(2), ppoll(2), select(2), pselect6(2).
 
-use super::timeout::{from_millis, left_until, read_timespec, to_timespec, with_kept_deadline};
+use super::timeout::{from_millis, left_until, read_timespec, to_timespec};
 use crate::fs::File;
 use crate::fs::fd_table::{Fd, FdTable};
 use crate::signal::SigSet;
-use crate::wait::{Deadline, Events, WaitQueue, wait_until};
+use crate::wait::{Deadline, Events, WaitQueue, wait_until, with_kept_deadline};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec;

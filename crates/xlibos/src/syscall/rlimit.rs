@@ -58,7 +58,7 @@ fn target(task: &Task, pid: i32) -> Result<Arc<Process>> {
         Some(other) => (other.creds(), Arc::clone(&other.process)),
         None => {
             let process = tree::threadless(pid).ok_or(Errno::ESRCH)?;
-            (process.with_remains(|left| Arc::clone(&left.creds)).ok_or(Errno::ESRCH)?, process)
+            (process.creds().ok_or(Errno::ESRCH)?, process)
         }
     };
     if may_touch(&task.creds(), &theirs) { Ok(process) } else { Err(Errno::EPERM) }

@@ -27,7 +27,7 @@ fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
     let is_cut = written.is_ok() && from.remaining() > 0 && !file.ops().is_seekable() && !file.is_nonblocking();
     match written {
         Ok(_) if is_cut && is_to_go_on() => {}
-        Err(Errno::INTERRUPTED | Errno::INTERRUPTED_TIMED) if before > 0 => {}
+        Err(errno) if before > 0 && errno.is_interruption() => {}
         Err(errno) if before == 0 => return Err(errno),
         Ok(_) | Err(_) => return Ok(done),
     }

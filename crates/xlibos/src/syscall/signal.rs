@@ -1,6 +1,6 @@
 //! Signals: sigaction(2), sigprocmask(2), kill(2) and their families.
 
-use super::timeout::{read_timespec, with_kept_deadline};
+use super::timeout::read_timespec;
 use crate::process::creds::CAP_KILL;
 use crate::process::limits::{INFINITY, SIGPENDING};
 use crate::process::{Pid, Process, Task, tree};
@@ -8,7 +8,7 @@ use crate::signal::{
     Action, AltStack, NSIG, SA_KNOWN, SI_TKILL, SI_USER, SIGCONT, SIGRTMIN, SigInfo, SigSet, UNBLOCKABLE, deliver,
     frame, send_all, send_process, send_task,
 };
-use crate::wait::{WaitQueue, wait_until};
+use crate::wait::{WaitQueue, wait_until, with_kept_deadline};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
 use machine::guest::{self, UserPtr};
@@ -175,8 +175,7 @@ fn may_signal(task: &Task, target: &Process, signal: i32) -> bool {
         return true;
     }
     let same_session = signal == SIGCONT && target.links_of_other().1 == task.process.links_of_other().1;
-    let leader = target.tasks().first().map(|leader| leader.creds());
-    let Some(other) = leader.or_else(|| target.with_remains(|left| Arc::clone(&left.creds))) else { return true };
+    let Some(other) = target.creds() else { return true };
     let matches = [own.uid, own.euid].iter().any(|&uid| uid == other.uid || uid == other.suid);
     matches || same_session
 }

@@ -3,7 +3,8 @@
 //!
 //! A row: `number name(argument: Type, …) -> Result = handler, Support;` or, with a restart class other than
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted. `#[leaf]` says that
-//! the handler keeps to what [`machine::leaf::Leaf`] asks, `#[attempt]` that it does so but where it would have to wait, and that nothing was done by then.
+//! the handler keeps to what [`machine::leaf::Leaf`] asks, `#[attempt]` that it does so but where it would have to wait, and that
+//! nothing was done by then.
 
 use super::args::UserPath;
 use super::creds::CapHeader;

@@ -1,9 +1,9 @@
 //! Clocks and sleeps: clock_gettime(2), nanosleep(2), adjtimex(2).
 
-use super::timeout::{read_timespec, to_timespec, with_kept_deadline};
+use super::timeout::{read_timespec, to_timespec};
 use crate::process::creds::CAP_SYS_TIME;
 use crate::time::clock::{Clock, wait_ns};
-use crate::wait::{Deadline, wait_until};
+use crate::wait::{Deadline, wait_until, with_kept_deadline};
 use crate::{Errno, Result, Task};
 use machine::clock::monotonic_ns;
 use machine::guest::UserPtr;

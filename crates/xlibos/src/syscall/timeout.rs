@@ -2,7 +2,7 @@
 
 use crate::time::Setting;
 use crate::wait::Deadline;
-use crate::{Errno, Result, Task};
+use crate::{Errno, Result};
 use machine::clock::monotonic_ns;
 use machine::guest::UserPtr;
 
@@ -71,26 +71,4 @@ pub fn deadline_after(timeout_ns: Option<u64>) -> Deadline {
 #[must_use]
 pub fn left_until(deadline: Deadline) -> Option<u64> {
     deadline.map(|at| at.saturating_sub(monotonic_ns()))
-}
-
-/// Runs a wait whose deadline outlives a restart of the call: the first run computes it, an interrupted one keeps it.
-///
-/// # Errors
-/// The wait's.
-pub fn with_kept_deadline<T>(
-    task: &Task,
-    timeout_ns: Option<u64>,
-    wait: impl FnOnce(Deadline) -> Result<T>,
-) -> Result<T> {
-    if machine::cpu::current().is_attempt() && timeout_ns != Some(0) {
-        // The time begins with the call that waits.
-        return wait(None);
-    }
-    // A zero timeout is a deadline that has passed: no clock needs to be read.
-    let deadline = timeout_ns.map(|ns| if ns == 0 { 1 } else { task.deadline_of(ns) });
-    let result = wait(deadline);
-    if let (Err(Errno::INTERRUPTED), Some(at)) = (&result, deadline) {
-        task.keep_deadline(at);
-    }
-    result
 }

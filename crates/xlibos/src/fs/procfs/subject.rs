@@ -55,8 +55,7 @@ impl Who {
             Some(tid) => Some(by_id(tid).ok_or(Errno::ENOENT)?),
             None => by_id(pid).or_else(|| tasks.first().cloned()),
         };
-        let left = || process.with_remains(|left| Arc::clone(&left.creds));
-        let creds = task.as_ref().map(|task| task.creds()).or_else(left);
+        let creds = task.as_ref().map(|task| task.creds()).or_else(|| process.creds());
         Ok(Subject { id: tid.unwrap_or(pid), creds: creds.ok_or(Errno::ENOENT)?, process, task })
     }
 }
