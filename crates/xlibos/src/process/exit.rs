@@ -45,7 +45,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
     let process = Arc::clone(&task.process);
     super::ptrace::about_to_end(task);
     if crate::kernel::is_straced() {
-        crate::syscall::trace::ended(task, process.exit_status().unwrap_or(0));
+        crate::syscall::trace::ended(task, task.end_status());
     }
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
@@ -63,6 +63,8 @@ pub fn exit_thread(task: &'static Task) -> ! {
     let is_last = process.remove_task(task) == 0;
     super::ptrace::thread_ended(task);
     if is_last {
+        // Of threads that end at the same time one is the last, and only here is it known which.
+        process.begin_exit(task.end_status());
         // The host's clock of the process has the threads that ended before.
         let cpu_ns = crate::time::clock::process_cpu_ns(&process).unwrap_or(0);
         process.ended_cpu_ns.store(cpu_ns, Ordering::Relaxed);

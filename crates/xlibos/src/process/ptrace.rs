@@ -182,8 +182,6 @@ pub struct Trace {
     is_traced: AtomicBool,
     state: Mutex<State>,
     resumed: WaitQueue,
-    /// Wait status of a thread that ends alone.
-    pub exit_status: AtomicI32,
     /// Its id when it called execve(2), which gives it the process's.
     pub exec_tid: AtomicI32,
 }

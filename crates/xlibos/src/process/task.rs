@@ -62,6 +62,8 @@ pub struct Task {
     pub vfork_child: AtomicI32,
     /// The thread must end (exit_group, exec of another thread, a kill).
     pub must_exit: AtomicBool,
+    /// Wait status that it leaves where it ends alone.
+    pub exit_status: AtomicI32,
     /// It has ended.
     pub ended: AtomicBool,
     /// CPU time that its host thread had used for others before.
@@ -131,6 +133,7 @@ impl Task {
             making: Mutex::new(None),
             vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),
+            exit_status: AtomicI32::new(0),
             ended: AtomicBool::new(false),
             cpu_base_ns: AtomicU64::new(0),
             trace: super::ptrace::Trace::default(),
@@ -170,6 +173,12 @@ impl Task {
     /// Moves the task to another thread area (exec in a fresh host process).
     pub fn set_cpu(&self, cpu: &'static Cpu) {
         *self.cpu.lock() = cpu;
+    }
+
+    /// The wait status with which it ends: the process's once that is decided, else what it gave to exit(2).
+    #[must_use]
+    pub fn end_status(&self) -> i32 {
+        self.process.exit_status().unwrap_or_else(|| self.exit_status.load(Ordering::Relaxed))
     }
 
     /// Whether the task must end instead of returning to guest code.

@@ -162,10 +162,7 @@ pub(super) fn execveat(task: &Task, dirfd: Fd, path: UserPath, argv: u64, env: u
 
 /// Ends the calling thread: _exit(2).
 pub(super) fn exit(task: &Task, code: i32) -> Result<()> {
-    if task.process.thread_count() == 1 {
-        task.process.begin_exit(exit::exited(code));
-    }
-    task.trace.exit_status.store(exit::exited(code), Ordering::Relaxed);
+    task.exit_status.store(exit::exited(code), Ordering::Relaxed);
     task.must_exit.store(true, Ordering::SeqCst);
     machine::cpu::current().mark_pending();
     Ok(())

@@ -36,6 +36,26 @@ cases! { process;
         })?;
         first_goes_last.exits(4)?;
     }
+    fn threads_that_end_at_once_leave_the_status_of_one() {
+        for _ in 0..50 {
+            let both = child(|| {
+                let there = memory::atomic(memory::pages(1)?);
+                let together = || {
+                    there.fetch_add(1, SeqCst);
+                    while there.load(SeqCst) < 2 {}
+                };
+                std::thread::spawn(move || {
+                    together();
+                    sys!(exit, 5)
+                });
+                together();
+                sys!(exit, 4)?;
+                Ok(())
+            })?;
+            let status = both.wait()?;
+            assert!(c::WIFEXITED(status) && matches!(c::WEXITSTATUS(status), 4 | 5), "wait status {status:#x}");
+        }
+    }
     fn a_thread_gets_files_and_places_of_its_own() {
         sys!(mkdir, c"d", 0o755)?;
         let fd = file(c"f", b"")?;

@@ -228,7 +228,7 @@ pub fn about_to_end(task: &Task) {
     if !task.trace.is_on() {
         return;
     }
-    let status = task.process.exit_status().unwrap_or_else(|| task.trace.exit_status.load(Ordering::Relaxed));
+    let status = task.end_status();
     if status & 0x7f != SIGKILL {
         event(task, Event::Exit, u64::from(status.cast_unsigned()));
     }

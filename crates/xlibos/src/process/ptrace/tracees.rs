@@ -175,8 +175,7 @@ pub fn find_report(
 /// A thread has ended. The first one's end is that of the process.
 pub fn thread_ended(task: &Task) {
     if task.trace.is_on() && task.tid() != task.process.pid {
-        let alone = || task.trace.exit_status.load(Ordering::Relaxed);
-        ended(task, task.process.exit_status().unwrap_or_else(alone));
+        ended(task, task.end_status());
     }
 }
 
