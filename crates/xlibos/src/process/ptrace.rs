@@ -123,6 +123,8 @@ pub struct Stop {
     pub info: SigInfo,
     /// Its registers.
     pub registers: RegisterState,
+    /// At its end, which is not that of others: it stands until they are to end as well.
+    ends_alone: bool,
     is_reported: bool,
     /// How it goes on, once that is told.
     goes_on: Option<(Mode, i32)>,
@@ -140,6 +142,7 @@ impl Stop {
             message: 0,
             info: SigInfo { signal: SIGTRAP, code, ..SigInfo::default() },
             registers: RegisterState::default(),
+            ends_alone: false,
             is_reported: false,
             goes_on: None,
             listens: false,

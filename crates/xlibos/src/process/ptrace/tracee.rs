@@ -26,7 +26,7 @@ fn stand(task: &Task, mut stop: Stop) -> Option<Resumed> {
     if let (Some(class), true) = (task.interrupted(), task.kept_progress() == 0) {
         stop.registers.show_result(restart_code(class));
     }
-    let (code, tracer) = {
+    let (code, ends_alone, tracer) = {
         let mut state = task.trace.state.lock();
         if state.tracer == 0 {
             return None;
@@ -34,12 +34,12 @@ fn stand(task: &Task, mut stop: Stop) -> Option<Resumed> {
         if state.mode == Mode::Step {
             stop.registers.hide_steps();
         }
-        let code = stop.code;
+        let (code, ends_alone) = (stop.code, stop.ends_alone);
         state.stop = Some(stop);
-        (code, state.tracer)
+        (code, ends_alone, state.tracer)
     };
     tell_tracer(tracer, task, Change::Trapped(code));
-    wait_for_tracer(task, code);
+    wait_for_tracer(task, code, ends_alone);
     let (stop, (mode, signal), was_stepped) = {
         let mut state = task.trace.state.lock();
         let stop = state.stop.take()?;
@@ -55,14 +55,11 @@ fn stand(task: &Task, mut stop: Stop) -> Option<Resumed> {
     Some(Resumed { signal, info: stop.info })
 }
 
-fn wait_for_tracer(task: &Task, code: i32) {
+fn wait_for_tracer(task: &Task, code: i32, ends_alone: bool) {
     let trace = &task.trace;
-    let process = &task.process;
-    let is_process_ending = || process.exit_status().is_some() || process.is_executing.load(Ordering::SeqCst);
-    // At its end a thread stands though it must exit; one that ends alone, until the others are to end as well.
+    // At its end a thread stands though it must exit.
     let is_ending = code >> 8 == Event::Exit as i32;
-    let ends_alone = is_ending && !is_process_ending();
-    let must_go = || if is_ending { ends_alone && is_process_ending() } else { task.must_exit() };
+    let must_go = || if is_ending { ends_alone && is_process_ending(task) } else { task.must_exit() };
     let is_over = || {
         let told = trace.state.lock().stop.as_ref().is_none_or(|stop| stop.goes_on.is_some());
         (told || task.is_killed() || must_go()).then_some(())
@@ -199,9 +196,18 @@ pub fn stop_with_group(task: &Task, signal: i32) {
 
 /// Something happens of which the tracer wants to know.
 pub fn event(task: &Task, event: Event, message: u64) {
+    stand_for(task, event, message, false);
+}
+
+fn stand_for(task: &Task, event: Event, message: u64, ends_alone: bool) {
     if task.trace.is_on() && task.trace.state.lock().options.contains(event.option()) {
-        stand(task, Stop { message, ..Stop::new(Kind::Event, SIGTRAP | (event as i32) << 8) });
+        let code = SIGTRAP | (event as i32) << 8;
+        stand(task, Stop { message, ends_alone, ..Stop::new(Kind::Event, code) });
     }
+}
+
+fn is_process_ending(task: &Task) -> bool {
+    task.process.exit_status().is_some() || task.process.is_executing.load(Ordering::SeqCst)
 }
 
 /// execve(2) has loaded another program.
@@ -228,9 +234,11 @@ pub fn about_to_end(task: &Task) {
     if !task.trace.is_on() {
         return;
     }
+    // First: a kill from here on has it stand no longer, and may be taken by another thread.
+    let ends_alone = !is_process_ending(task);
     let status = task.end_status();
     if status & 0x7f != SIGKILL {
-        event(task, Event::Exit, u64::from(status.cast_unsigned()));
+        stand_for(task, Event::Exit, u64::from(status.cast_unsigned()), ends_alone);
     }
 }
 
