@@ -5,9 +5,10 @@ use super::rows::{CPU_GOAL, Goal, Row};
 use super::run::Sample;
 use super::runtime::CRUN;
 use anyhow::Result;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// A row whose quartiles lie further apart than this part of the median is too wide to judge.
+/// A row whose middle half lies further apart than this part of the median is too wide to judge by medians.
 const TOO_WIDE: f64 = 0.25;
 /// Fewer samples than this say nothing about their spread.
 const FEWEST: usize = 3;
@@ -81,13 +82,13 @@ impl Results {
 
     /// The median in the row's unit.
     pub(super) fn median(&self, row: usize, runtime: usize) -> Option<f64> {
-        quantile(&self.values(row, runtime), 0.5)
+        median(&self.values(row, runtime))
     }
 
     /// The median of the CPU time an operation.
     pub(super) fn cpu_ns(&self, row: usize, runtime: usize) -> Option<f64> {
         let times: Option<Vec<f64>> = self.samples(row, runtime).iter().map(|sample| sample.cpu_ns).collect();
-        quantile(&times?, 0.5)
+        median(&times?)
     }
 
     /// A runtime's median by the host's.
@@ -106,19 +107,44 @@ impl Results {
         Some(self.cpu_ns(row, runtime)? / self.cpu_ns(row, 0)?)
     }
 
-    /// Distance of the quartiles as a part of the median.
+    /// How far apart the middle half lies, as a part of the median.
     pub(super) fn spread(&self, row: usize, runtime: usize) -> Option<f64> {
-        let values = self.values(row, runtime);
-        Some((quantile(&values, 0.75)? - quantile(&values, 0.25)?) / quantile(&values, 0.5)?)
+        let [low, high] = self.middle(row, runtime)?;
+        Some((high - low) / self.median(row, runtime)?)
     }
 
-    /// Whether the samples are enough, and near enough to one another, to be compared.
-    fn doubt(&self, row: usize, runtimes: [usize; 2]) -> Option<&'static str> {
+    /// The least and the greatest of the middle half.
+    fn middle(&self, row: usize, runtime: usize) -> Option<[f64; 2]> {
+        let mut sorted = self.values(row, runtime);
+        sorted.sort_by(f64::total_cmp);
+        let aside = sorted.len().checked_sub(1)? / 4;
+        Some([*sorted.get(aside)?, *sorted.get(sorted.len() - 1 - aside)?])
+    }
+
+    /// What the samples say of ours beside those of another runtime: all that lie in the middle half, where they agree, else the
+    /// medians, where the samples are near enough to one another.
+    fn judge<T: PartialEq>(
+        &self,
+        row: usize,
+        [other, ours]: [usize; 2],
+        says: impl Fn(f64, f64) -> T,
+    ) -> Result<T, &'static str> {
+        let runtimes = [other, ours];
         if runtimes.iter().any(|runtime| self.samples(row, *runtime).len() < FEWEST) {
-            return Some("too few rounds to judge");
+            return Err("too few rounds to judge");
+        }
+        let middles = self.middle(row, other).zip(self.middle(row, ours));
+        let ([other_low, other_high], [low, high]) = middles.ok_or("failed")?;
+        let (best, worst) = (says(other_high, low), says(other_low, high));
+        if best == worst {
+            return Ok(best);
         }
         let is_wide = |runtime| self.spread(row, runtime).is_some_and(|spread| spread > TOO_WIDE);
-        runtimes.into_iter().any(is_wide).then_some("too wide to judge")
+        if runtimes.into_iter().any(is_wide) {
+            return Err("too wide to judge");
+        }
+        let medians = self.median(row, other).zip(self.median(row, ours));
+        medians.map(|(other, ours)| says(other, ours)).ok_or("failed")
     }
 
     /// Whether the goal is reached.
@@ -129,29 +155,22 @@ impl Results {
         }
         let ours = self.ours();
         let has_failed = (0..=ours).any(|runtime| self.failure(row, runtime).is_some());
-        match self.is_met(row, of.goal) {
-            None if self.median(row, ours).is_none() => "failed",
-            _ if has_failed => "failed in part",
-            None => "",
-            Some(is_met) => match self.doubt(row, [self.reference(of.goal), ours]) {
-                Some(doubt) => doubt,
-                None if !is_met => "missed",
-                None if of.cpu_counts && self.cpu_ratio(row, ours).is_some_and(|ratio| ratio > CPU_GOAL) => {
-                    "missed: CPU"
-                }
-                None => "met",
-            },
+        if self.median(row, ours).is_none() {
+            return "failed";
         }
-    }
-
-    fn is_met(&self, row: usize, goal: Goal) -> Option<bool> {
-        let ours = self.median(row, self.ours())?;
-        match goal {
-            Goal::None => None,
-            Goal::Ratio(goal) => Some(self.ratio(row, self.ours())? <= goal),
-            Goal::Factor(goal) => Some(ours >= self.median(row, 0)?.min(goal)),
-            Goal::AtMost(goal) => Some(ours <= goal),
-            Goal::OverCrun(more) | Goal::OverHost(more) => Some(ours <= self.median(row, self.reference(goal))? + more),
+        if has_failed {
+            return "failed in part";
+        }
+        if of.goal == Goal::None {
+            return "";
+        }
+        match self.judge(row, [self.reference(of.goal), ours], |other, ours| is_met(of.goal, other, ours)) {
+            Err(doubt) => doubt,
+            Ok(false) => "missed",
+            Ok(true) if of.cpu_counts && self.cpu_ratio(row, ours).is_some_and(|ratio| ratio > CPU_GOAL) => {
+                "missed: CPU"
+            }
+            Ok(true) => "met",
         }
     }
 
@@ -168,16 +187,21 @@ impl Results {
     pub(super) fn changes(&self) -> Vec<(&Row, Change)> {
         let (before, ours) = (self.ours().saturating_sub(1), self.ours());
         let change = |row: usize, of: &Row| {
+            // As time: more is worse.
+            let ratio_of = |then, now| if matches!(of.goal, Goal::Factor(_)) { then / now } else { now / then };
+            let direction = |then, now| match ratio_of(then, now) {
+                ratio if ratio > 1.0 + NOTABLE => Ordering::Greater,
+                ratio if ratio < 1.0 - NOTABLE => Ordering::Less,
+                _ => Ordering::Equal,
+            };
             let Some((then, now)) = self.median(row, before).zip(self.median(row, ours)) else {
                 return Change::Doubtful("failed");
             };
-            // As time: more is worse.
-            let ratio = if matches!(of.goal, Goal::Factor(_)) { then / now } else { now / then };
-            match self.doubt(row, [before, ours]) {
-                Some(doubt) => Change::Doubtful(doubt),
-                None if ratio > 1.0 + NOTABLE => Change::Worse(ratio),
-                None if ratio < 1.0 - NOTABLE => Change::Better(ratio),
-                None => Change::Same,
+            match self.judge(row, [before, ours], direction) {
+                Err(doubt) => Change::Doubtful(doubt),
+                Ok(Ordering::Greater) => Change::Worse(ratio_of(then, now)),
+                Ok(Ordering::Less) => Change::Better(ratio_of(then, now)),
+                Ok(Ordering::Equal) => Change::Same,
             }
         };
         self.rows.iter().enumerate().map(|(row, of)| (of, change(row, of))).collect()
@@ -203,11 +227,21 @@ impl Cell {
     }
 }
 
-fn quantile(samples: &[f64], part: f64) -> Option<f64> {
+/// Whether a value of ours reaches a goal beside one of whom the goal compares with.
+fn is_met(goal: Goal, other: f64, ours: f64) -> bool {
+    match goal {
+        Goal::None => true,
+        Goal::Ratio(most) => ours / other <= most,
+        Goal::Factor(least) => ours >= other.min(least),
+        Goal::AtMost(most) => ours <= most,
+        Goal::OverCrun(more) | Goal::OverHost(more) => ours <= other + more,
+    }
+}
+
+fn median(samples: &[f64]) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().checked_sub(1)?;
-    sorted.get((part * last as f64).round() as usize).copied()
+    sorted.get(sorted.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -236,6 +270,11 @@ mod tests {
         assert_eq!(verdict(&HOST, &[40.0, 41.0, 39.0]), "met");
         assert_eq!(verdict(&HOST, &[60.0, 61.0, 59.0]), "missed");
         assert_eq!(verdict(&[100.0, 300.0, 10.0], &[40.0, 41.0, 39.0]), "too wide to judge");
+        assert_eq!(verdict(&HOST, &[10.0, 20.0, 40.0]), "met");
+        assert_eq!(verdict(&HOST, &[60.0, 80.0, 100.0]), "missed");
+        assert_eq!(verdict(&HOST, &[45.0, 46.0, 52.0]), "met");
+        assert_eq!(verdict(&HOST, &[10.0, 46.0, 52.0]), "too wide to judge");
+        assert_eq!(verdict(&HOST, &[1.0, 46.0, 46.0, 46.0, 90.0]), "met");
         assert_eq!(verdict(&[100.0], &[40.0]), "too few rounds to judge");
         assert_eq!(verdict(&[100.0], &[]), "failed");
     }
