@@ -11,13 +11,15 @@
 //! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
 
-use crate::cpu::{Cpu, EXIT_CALL};
+use crate::cpu::{Cpu, EXIT_CALL, EXIT_FULL};
 use crate::frame::TrapFrame;
 use crate::leaf::{AGAIN, LIMIT};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
 const FRAME: usize = offset_of!(Cpu, frame);
+/// The processor's direction flag, which our code wants to be clear.
+const DIRECTION: u32 = 0x400;
 
 // The kernel's hooks; the image crate defines them.
 unsafe extern "Rust" {
@@ -150,7 +152,12 @@ xlibos_syscall_entry:
     test rcx, rcx
     jz 2f
     mov [r11 + {orig}], rax
-    cld
+    // To look at the direction flag takes a third of the time of clearing it.
+    pushfq
+    pop rdi
+    mov [r11 + {r11}], rdi
+    test edi, {direction}
+    jnz 2f
     mov rdi, r11
     call rcx
     cmp rax, {again}
@@ -158,25 +165,24 @@ xlibos_syscall_entry:
 
     .global xlibos_leaf_check
 xlibos_leaf_check:
-    cmp qword ptr gs:[{pending}], 0
+    mov r11, gs:[{this}]
+    cmp qword ptr [r11 + {pending}], 0
     jne xlibos_leaf_pending
-    pushfq
-    pop r11
-    mov rdi, gs:[{rdi}]
-    mov rsi, gs:[{rsi}]
-    mov rdx, gs:[{rdx}]
-    mov r10, gs:[{r10}]
-    mov r8, gs:[{r8}]
-    mov r9, gs:[{r9}]
-    mov rcx, gs:[{rip}]
-    mov rsp, gs:[{rsp}]
+    mov rcx, [r11 + {rip}]
+    mov rsp, [r11 + {rsp}]
+    mov rdi, [r11 + {rdi}]
+    mov rsi, [r11 + {rsi}]
+    mov rdx, [r11 + {rdx}]
+    mov r10, [r11 + {r10}]
+    mov r8, [r11 + {r8}]
+    mov r9, [r11 + {r9}]
+    mov r11, [r11 + {r11}]
     jmp rcx
     .global xlibos_leaf_end
 xlibos_leaf_end:
 
     // The frame becomes what any call leaves.
 xlibos_leaf_pending:
-    mov r11, gs:[{this}]
     mov [r11 + {rax}], rax
     mov qword ptr [r11 + {orig}], -1
     SAVE_KEPT
@@ -187,6 +193,12 @@ xlibos_leaf_pending:
     mov r11, gs:[{this}]
     mov rax, [r11 + {orig}]
     jmp 2f
+
+    // The guest gets its direction flag back.
+xlibos_call_down:
+    cld
+    mov dword ptr [r11 + {exit_kind}], {exit_full}
+    jmp xlibos_call
 
     // Handlers send calls here: GS is ours.
     .global xlibos_trapped_entry
@@ -201,7 +213,9 @@ xlibos_trapped_entry:
     mov [r11 + {rax}], rax
     mov [r11 + {orig}], rax
     SAVE_KEPT
-    cld
+    test ecx, {direction}
+    jnz xlibos_call_down
+xlibos_call:
     mov rdi, r11
     call {enter_call}
 
@@ -492,6 +506,8 @@ xlibos_initial_xstate:
     guest_gs = const offset_of!(Cpu, guest_gs),
     tid = const offset_of!(Cpu, tid),
     exit_call = const EXIT_CALL,
+    exit_full = const EXIT_FULL,
+    direction = const DIRECTION,
     areas_start = sym AREAS_START,
     areas_end = sym AREAS_END,
     enter_call = sym enter_call,
