@@ -428,6 +428,23 @@ xlibos_cmpxchg_end:
     xor eax, eax
     ret
 
+    // rdi = address; returns whether that failed, and the word.
+    .global xlibos_guest_load
+xlibos_guest_load:
+    .global xlibos_load_at
+xlibos_load_at:
+    mov rdx, [rdi]
+    xor eax, eax
+    ret
+    // rdi = address, rsi = word.
+    .global xlibos_guest_store
+xlibos_guest_store:
+    mov [rdi], rsi
+    .global xlibos_store_end
+xlibos_store_end:
+    xor eax, eax
+    ret
+
     // rdi = area in guest memory, rsi = mask.
     .global xlibos_guest_xsave
 xlibos_guest_xsave:
@@ -522,6 +539,14 @@ pub(crate) static AREAS_START: core::sync::atomic::AtomicU64 = core::sync::atomi
 /// End of the thread areas.
 pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
 
+/// What a load of a guest's word gave.
+#[repr(C)]
+pub(crate) struct Loaded {
+    /// 0 where it did not fault.
+    pub(crate) failed: u64,
+    pub(crate) word: u64,
+}
+
 unsafe extern "C" {
     #[link_name = "xlibos_host_clone"]
     pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
@@ -533,6 +558,10 @@ unsafe extern "C" {
     pub(crate) fn sleeping_call(nr: u64, args: &[u64; 6]) -> u64;
     #[link_name = "xlibos_guest_copy"]
     pub(crate) fn guest_copy(to: u64, from: u64, len: u64) -> u64;
+    #[link_name = "xlibos_guest_load"]
+    pub(crate) fn guest_load(addr: u64) -> Loaded;
+    #[link_name = "xlibos_guest_store"]
+    pub(crate) fn guest_store(addr: u64, word: u64) -> u64;
     #[link_name = "xlibos_guest_cmpxchg"]
     pub(crate) fn guest_compare_exchange(addr: u64, expected: *mut u32, new: u32) -> u64;
     #[link_name = "xlibos_guest_xsave"]
@@ -560,6 +589,8 @@ unsafe extern "C" {
     fn xlibos_copy_end();
     fn xlibos_copy_fault_bytes();
     fn xlibos_copy_fault_block();
+    fn xlibos_load_at();
+    fn xlibos_store_end();
     fn xlibos_cmpxchg_at();
     fn xlibos_cmpxchg_end();
     fn xlibos_xsave_at();
@@ -626,6 +657,7 @@ pub(crate) fn fault_fixup(rip: u64) -> Option<u64> {
         ),
         (xlibos_copy_bytes, xlibos_copy_block, xlibos_copy_fault_bytes),
         (xlibos_copy_block, xlibos_copy_end, xlibos_copy_fault_block),
+        (xlibos_load_at, xlibos_store_end, xlibos_fault_one),
         (xlibos_cmpxchg_at, xlibos_cmpxchg_end, xlibos_fault_one),
         (xlibos_xsave_at, xlibos_xsave_end, xlibos_fault_one),
         (xlibos_xrstor_at, xlibos_xrstor_end, xlibos_fault_one),

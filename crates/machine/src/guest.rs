@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::entry::guest_compare_exchange;
 #[cfg(target_os = "none")]
 pub(crate) use crate::entry::guest_copy;
+#[cfg(target_os = "none")]
+use crate::entry::{guest_load, guest_store};
 
 /// Copies between guest and kernel memory; returns how many bytes were not copied.
 ///
@@ -101,7 +103,10 @@ pub fn zero(mut addr: u64, mut len: u64) -> Result<()> {
 #[inline]
 pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
     let mut value = T::new_zeroed();
-    read(addr, value.as_mut_bytes())?;
+    match value.as_mut_bytes().as_mut_array() {
+        Some(word) => *word = read_word(addr)?.to_ne_bytes(),
+        None => read(addr, value.as_mut_bytes())?,
+    }
     Ok(value)
 }
 
@@ -111,7 +116,44 @@ pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
 /// EFAULT.
 #[inline]
 pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()> {
-    write(addr, value.as_bytes())
+    match value.as_bytes().as_array() {
+        Some(word) => write_word(addr, u64::from_ne_bytes(*word)),
+        None => write(addr, value.as_bytes()),
+    }
+}
+
+/// What is copied most often is a word: it stays in a register.
+#[inline]
+fn read_word(addr: u64) -> Result<u64> {
+    if !cpu::is_guest_range(addr, 8) {
+        return Err(Errno::EFAULT);
+    }
+    #[cfg(target_os = "none")]
+    {
+        // SAFETY: the guest side may fault, which is reported.
+        let loaded = unsafe { guest_load(addr) };
+        if loaded.failed == 0 { Ok(loaded.word) } else { Err(Errno::EFAULT) }
+    }
+    #[cfg(not(target_os = "none"))]
+    {
+        let mut word = [0; 8];
+        read(addr, &mut word).map(|()| u64::from_ne_bytes(word))
+    }
+}
+
+#[inline]
+fn write_word(addr: u64, word: u64) -> Result<()> {
+    if !cpu::is_guest_range(addr, 8) {
+        return Err(Errno::EFAULT);
+    }
+    #[cfg(target_os = "none")]
+    {
+        // SAFETY: the guest side may fault, which is reported.
+        let failed = unsafe { guest_store(addr, word) };
+        if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+    #[cfg(not(target_os = "none"))]
+    write(addr, &word.to_ne_bytes())
 }
 
 /// Reads a string up to its NUL, at most `max` bytes.
