@@ -48,7 +48,7 @@ fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
     task.with_any_file(fd, |file| match file.path() {
         Some(path) => path.inode().stat(),
         None => pseudo::path_of(file).inode().stat(),
-    })?
+    })
 }
 
 pub(super) fn stat(task: &Task, path: UserPath, to: u64) -> Result<()> {
