@@ -213,6 +213,25 @@ pub fn compare_exchange(addr: u64, expected: u32, new: u32) -> Result<u32> {
     }
 }
 
+/// Longest string that [`read_short_string`] reads, with its NUL.
+pub const SHORT: usize = 64;
+
+/// As [`read_string`], into a buffer of the caller's; None for a string that is longer, comes near the end of a page, or cannot
+/// be read.
+#[inline]
+pub fn read_short_string(addr: u64, buffer: &mut [u8; SHORT]) -> Option<&[u8]> {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    if (addr & 4095) as usize > 4096 - SHORT {
+        return None;
+    }
+    read(addr, buffer).ok()?;
+    // The lowest bit that is left belongs to the first byte that is 0.
+    let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & LOWEST << 7;
+    let mut words = buffer.as_chunks::<8>().0.iter().map(|word| zeros(u64::from_le_bytes(*word))).enumerate();
+    let (at, zeros) = words.find(|(_, zeros)| *zeros != 0)?;
+    buffer.get(..at * 8 + (zeros.trailing_zeros() / 8) as usize)
+}
+
 /// An address of a `T` in guest memory, as a call's argument.
 #[derive(Debug)]
 pub struct UserPtr<T> {
@@ -298,5 +317,30 @@ impl<T: FromBytes + IntoBytes + Immutable> UserPtr<T> {
             out.push(self.at(i).read()?);
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHORT, read_short_string, read_string};
+
+    #[test]
+    fn short_strings_are_those_that_end_soon() {
+        for len in [0, 1, 7, 8, 9, 31, 62, 63, 64, 80] {
+            for at in [0, 1, 5, 4096 - 64, 4096 - 63] {
+                let mut memory = vec![1_u8; 3 * 4096];
+                let start = (memory.as_ptr() as u64).next_multiple_of(4096) + at;
+                let index = (start - memory.as_ptr() as u64) as usize;
+                memory[index + len] = 0;
+                if len > 2 {
+                    memory[index + 1] = 0x80;
+                }
+                let mut buffer = [0; SHORT];
+                let short = read_short_string(start, &mut buffer).map(<[u8]>::to_vec);
+                let is_short = len < SHORT && at <= 4096 - SHORT as u64;
+                assert_eq!(short, is_short.then(|| read_string(start, 4096).unwrap_or_default()), "{len} at {at}");
+            }
+        }
+        assert_eq!(read_short_string(16, &mut [0; SHORT]), None);
     }
 }
