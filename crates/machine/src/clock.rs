@@ -17,30 +17,36 @@ pub(crate) fn set_vdso_function(address: u64) {
 
 /// Reads a clock that the vDSO answers (REALTIME, MONOTONIC, their COARSE forms, BOOTTIME, TAI), in nanoseconds.
 #[must_use]
-#[cfg(target_os = "none")]
 pub fn read_ns(clock: u32) -> u64 {
-    let address = CLOCK_GETTIME.load(Ordering::Relaxed);
-    if address == 0 {
-        return 0;
-    }
-    let mut time = [0_i64; 2];
-    // SAFETY: the address was found in the vDSO's symbol table under this C signature.
-    let function = unsafe { core::mem::transmute::<u64, extern "C" fn(u64, *mut i64) -> i32>(address) };
-    let _ = function(u64::from(clock), time.as_mut_ptr());
-    time[0].cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time[1].cast_unsigned())
+    let [seconds, nanoseconds] = read(clock);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
-/// Reads a clock (build machine).
+/// The same in seconds, and nanoseconds of the last one.
+#[must_use]
+#[cfg(target_os = "none")]
+pub fn read(clock: u32) -> [u64; 2] {
+    let mut time = [0_u64; 2];
+    let address = CLOCK_GETTIME.load(Ordering::Relaxed);
+    if address != 0 {
+        // SAFETY: the address was found in the vDSO's symbol table under this C signature.
+        let function = unsafe { core::mem::transmute::<u64, extern "C" fn(u64, *mut u64) -> i32>(address) };
+        let _ = function(u64::from(clock), time.as_mut_ptr());
+    }
+    time
+}
+
+/// The same (build machine).
 #[must_use]
 #[cfg(not(target_os = "none"))]
-pub fn read_ns(clock: u32) -> u64 {
+pub fn read(clock: u32) -> [u64; 2] {
     let _ = CLOCK_GETTIME.load(Ordering::Relaxed);
-    let mut time = [0_i64; 2];
+    let mut time = [0_u64; 2];
     // SAFETY: the host writes one timespec to our local.
     let _ = unsafe {
         crate::host::raw(crate::host::nr::CLOCK_GETTIME, [u64::from(clock), time.as_mut_ptr() as u64, 0, 0, 0, 0])
     };
-    time[0].cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time[1].cast_unsigned())
+    time
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.

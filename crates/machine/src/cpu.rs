@@ -113,6 +113,8 @@ pub struct Cpu {
     pinned_at: AtomicU64,
     /// How many pins it has.
     pub(crate) pin_depth: Cell<u32>,
+    /// How many looks at what it owns are under way: see [`crate::owned`].
+    pub(crate) looks: Cell<u32>,
     /// Whether the thread attempts a call: see [`crate::leaf`].
     pub(crate) attempts: Cell<bool>,
     /// Whom the thread wakes before it sleeps: see [`crate::hand_over`].
@@ -412,6 +414,7 @@ impl Cpu {
             in_use: AtomicBool::new(true),
             pinned_at: AtomicU64::new(0),
             pin_depth: Cell::new(0),
+            looks: Cell::new(0),
             attempts: Cell::new(false),
             hand_over: HandOver::new(),
         }
@@ -628,6 +631,7 @@ fn forget_guest(cpu: &Cpu, index: u64) {
     cpu.identity.store(next_identity(cpu, index), Ordering::Release);
     cpu.exit_kind.set(EXIT_FULL);
     cpu.signalled.set(0);
+    cpu.looks.set(0);
     cpu.gs_foreign.set(0);
     cpu.guest_gs.set(0);
     cpu.stands_at.store(0, Ordering::Relaxed);

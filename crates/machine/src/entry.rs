@@ -11,13 +11,15 @@
 //! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
 
-use crate::cpu::{Cpu, EXIT_CALL};
+use crate::cpu::{Cpu, EXIT_CALL, EXIT_FULL};
 use crate::frame::TrapFrame;
 use crate::leaf::{AGAIN, LIMIT};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
 const FRAME: usize = offset_of!(Cpu, frame);
+/// The processor's direction flag, which our code wants to be clear.
+const DIRECTION: u32 = 0x400;
 
 // The kernel's hooks; the image crate defines them.
 unsafe extern "Rust" {
@@ -150,7 +152,12 @@ xlibos_syscall_entry:
     test rcx, rcx
     jz 2f
     mov [r11 + {orig}], rax
-    cld
+    // To look at the direction flag takes a third of the time of clearing it.
+    pushfq
+    pop rdi
+    mov [r11 + {r11}], rdi
+    test edi, {direction}
+    jnz 2f
     mov rdi, r11
     call rcx
     cmp rax, {again}
@@ -158,25 +165,24 @@ xlibos_syscall_entry:
 
     .global xlibos_leaf_check
 xlibos_leaf_check:
-    cmp qword ptr gs:[{pending}], 0
+    mov r11, gs:[{this}]
+    cmp qword ptr [r11 + {pending}], 0
     jne xlibos_leaf_pending
-    pushfq
-    pop r11
-    mov rdi, gs:[{rdi}]
-    mov rsi, gs:[{rsi}]
-    mov rdx, gs:[{rdx}]
-    mov r10, gs:[{r10}]
-    mov r8, gs:[{r8}]
-    mov r9, gs:[{r9}]
-    mov rcx, gs:[{rip}]
-    mov rsp, gs:[{rsp}]
+    mov rcx, [r11 + {rip}]
+    mov rsp, [r11 + {rsp}]
+    mov rdi, [r11 + {rdi}]
+    mov rsi, [r11 + {rsi}]
+    mov rdx, [r11 + {rdx}]
+    mov r10, [r11 + {r10}]
+    mov r8, [r11 + {r8}]
+    mov r9, [r11 + {r9}]
+    mov r11, [r11 + {r11}]
     jmp rcx
     .global xlibos_leaf_end
 xlibos_leaf_end:
 
     // The frame becomes what any call leaves.
 xlibos_leaf_pending:
-    mov r11, gs:[{this}]
     mov [r11 + {rax}], rax
     mov qword ptr [r11 + {orig}], -1
     SAVE_KEPT
@@ -187,6 +193,12 @@ xlibos_leaf_pending:
     mov r11, gs:[{this}]
     mov rax, [r11 + {orig}]
     jmp 2f
+
+    // The guest gets its direction flag back.
+xlibos_call_down:
+    cld
+    mov dword ptr [r11 + {exit_kind}], {exit_full}
+    jmp xlibos_call
 
     // Handlers send calls here: GS is ours.
     .global xlibos_trapped_entry
@@ -201,7 +213,9 @@ xlibos_trapped_entry:
     mov [r11 + {rax}], rax
     mov [r11 + {orig}], rax
     SAVE_KEPT
-    cld
+    test ecx, {direction}
+    jnz xlibos_call_down
+xlibos_call:
     mov rdi, r11
     call {enter_call}
 
@@ -414,6 +428,23 @@ xlibos_cmpxchg_end:
     xor eax, eax
     ret
 
+    // rdi = address; returns whether that failed, and the word.
+    .global xlibos_guest_load
+xlibos_guest_load:
+    .global xlibos_load_at
+xlibos_load_at:
+    mov rdx, [rdi]
+    xor eax, eax
+    ret
+    // rdi = address, rsi = word.
+    .global xlibos_guest_store
+xlibos_guest_store:
+    mov [rdi], rsi
+    .global xlibos_store_end
+xlibos_store_end:
+    xor eax, eax
+    ret
+
     // rdi = area in guest memory, rsi = mask.
     .global xlibos_guest_xsave
 xlibos_guest_xsave:
@@ -492,6 +523,8 @@ xlibos_initial_xstate:
     guest_gs = const offset_of!(Cpu, guest_gs),
     tid = const offset_of!(Cpu, tid),
     exit_call = const EXIT_CALL,
+    exit_full = const EXIT_FULL,
+    direction = const DIRECTION,
     areas_start = sym AREAS_START,
     areas_end = sym AREAS_END,
     enter_call = sym enter_call,
@@ -506,6 +539,14 @@ pub(crate) static AREAS_START: core::sync::atomic::AtomicU64 = core::sync::atomi
 /// End of the thread areas.
 pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
 
+/// What a load of a guest's word gave.
+#[repr(C)]
+pub(crate) struct Loaded {
+    /// 0 where it did not fault.
+    pub(crate) failed: u64,
+    pub(crate) word: u64,
+}
+
 unsafe extern "C" {
     #[link_name = "xlibos_host_clone"]
     pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
@@ -517,6 +558,10 @@ unsafe extern "C" {
     pub(crate) fn sleeping_call(nr: u64, args: &[u64; 6]) -> u64;
     #[link_name = "xlibos_guest_copy"]
     pub(crate) fn guest_copy(to: u64, from: u64, len: u64) -> u64;
+    #[link_name = "xlibos_guest_load"]
+    pub(crate) fn guest_load(addr: u64) -> Loaded;
+    #[link_name = "xlibos_guest_store"]
+    pub(crate) fn guest_store(addr: u64, word: u64) -> u64;
     #[link_name = "xlibos_guest_cmpxchg"]
     pub(crate) fn guest_compare_exchange(addr: u64, expected: *mut u32, new: u32) -> u64;
     #[link_name = "xlibos_guest_xsave"]
@@ -544,6 +589,8 @@ unsafe extern "C" {
     fn xlibos_copy_end();
     fn xlibos_copy_fault_bytes();
     fn xlibos_copy_fault_block();
+    fn xlibos_load_at();
+    fn xlibos_store_end();
     fn xlibos_cmpxchg_at();
     fn xlibos_cmpxchg_end();
     fn xlibos_xsave_at();
@@ -610,6 +657,7 @@ pub(crate) fn fault_fixup(rip: u64) -> Option<u64> {
         ),
         (xlibos_copy_bytes, xlibos_copy_block, xlibos_copy_fault_bytes),
         (xlibos_copy_block, xlibos_copy_end, xlibos_copy_fault_block),
+        (xlibos_load_at, xlibos_store_end, xlibos_fault_one),
         (xlibos_cmpxchg_at, xlibos_cmpxchg_end, xlibos_fault_one),
         (xlibos_xsave_at, xlibos_xsave_end, xlibos_fault_one),
         (xlibos_xrstor_at, xlibos_xrstor_end, xlibos_fault_one),

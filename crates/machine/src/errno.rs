@@ -3,9 +3,10 @@
 /// A result whose error is an [`Errno`].
 pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
-/// An error number, or one of the kernel-internal codes from 512 on that dispatch never shows a guest.
+/// An error number, or one of the kernel-internal codes from 512 on that dispatch never shows a guest. A whole word, so that a
+/// result that is a count or an error comes back in two registers; through memory, half words read as words wait for their store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Errno(u16);
+pub struct Errno(u64);
 
 macro_rules! errnos {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -44,7 +45,7 @@ impl Errno {
     /// An error number from outside (the host, the broker); 0 and numbers out of range become EIO.
     #[must_use]
     pub fn from_raw(number: i32) -> Errno {
-        match u16::try_from(number) {
+        match u64::try_from(number) {
             Ok(n @ 1..=4095) => Errno(n),
             _ => Errno::EIO,
         }
@@ -53,7 +54,7 @@ impl Errno {
     /// The number.
     #[must_use]
     pub fn number(self) -> u16 {
-        self.0
+        self.0 as u16
     }
 
     /// Whether it is one of those that say that a call was interrupted.
@@ -65,7 +66,7 @@ impl Errno {
     /// The value that a system call returns for it.
     #[must_use]
     pub fn as_return(self) -> u64 {
-        (-i64::from(self.0)).cast_unsigned()
+        self.0.wrapping_neg()
     }
 }
 

@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::entry::guest_compare_exchange;
 #[cfg(target_os = "none")]
 pub(crate) use crate::entry::guest_copy;
+#[cfg(target_os = "none")]
+use crate::entry::{guest_load, guest_store};
 
 /// Copies between guest and kernel memory; returns how many bytes were not copied.
 ///
@@ -101,7 +103,10 @@ pub fn zero(mut addr: u64, mut len: u64) -> Result<()> {
 #[inline]
 pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
     let mut value = T::new_zeroed();
-    read(addr, value.as_mut_bytes())?;
+    match value.as_mut_bytes().as_mut_array() {
+        Some(word) => *word = read_word(addr)?.to_ne_bytes(),
+        None => read(addr, value.as_mut_bytes())?,
+    }
     Ok(value)
 }
 
@@ -111,7 +116,44 @@ pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
 /// EFAULT.
 #[inline]
 pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()> {
-    write(addr, value.as_bytes())
+    match value.as_bytes().as_array() {
+        Some(word) => write_word(addr, u64::from_ne_bytes(*word)),
+        None => write(addr, value.as_bytes()),
+    }
+}
+
+/// What is copied most often is a word: it stays in a register.
+#[inline]
+fn read_word(addr: u64) -> Result<u64> {
+    if !cpu::is_guest_range(addr, 8) {
+        return Err(Errno::EFAULT);
+    }
+    #[cfg(target_os = "none")]
+    {
+        // SAFETY: the guest side may fault, which is reported.
+        let loaded = unsafe { guest_load(addr) };
+        if loaded.failed == 0 { Ok(loaded.word) } else { Err(Errno::EFAULT) }
+    }
+    #[cfg(not(target_os = "none"))]
+    {
+        let mut word = [0; 8];
+        read(addr, &mut word).map(|()| u64::from_ne_bytes(word))
+    }
+}
+
+#[inline]
+fn write_word(addr: u64, word: u64) -> Result<()> {
+    if !cpu::is_guest_range(addr, 8) {
+        return Err(Errno::EFAULT);
+    }
+    #[cfg(target_os = "none")]
+    {
+        // SAFETY: the guest side may fault, which is reported.
+        let failed = unsafe { guest_store(addr, word) };
+        if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+    #[cfg(not(target_os = "none"))]
+    write(addr, &word.to_ne_bytes())
 }
 
 /// Reads a string up to its NUL, at most `max` bytes.
@@ -169,6 +211,25 @@ pub fn compare_exchange(addr: u64, expected: u32, new: u32) -> Result<u32> {
         );
         Ok(seen)
     }
+}
+
+/// Longest string that [`read_short_string`] reads, with its NUL.
+pub const SHORT: usize = 64;
+
+/// As [`read_string`], into a buffer of the caller's; None for a string that is longer, comes near the end of a page, or cannot
+/// be read.
+#[inline]
+pub fn read_short_string(addr: u64, buffer: &mut [u8; SHORT]) -> Option<&[u8]> {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    if (addr & 4095) as usize > 4096 - SHORT {
+        return None;
+    }
+    read(addr, buffer).ok()?;
+    // The lowest bit that is left belongs to the first byte that is 0.
+    let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & LOWEST << 7;
+    let mut words = buffer.as_chunks::<8>().0.iter().map(|word| zeros(u64::from_le_bytes(*word))).enumerate();
+    let (at, zeros) = words.find(|(_, zeros)| *zeros != 0)?;
+    buffer.get(..at * 8 + (zeros.trailing_zeros() / 8) as usize)
 }
 
 /// An address of a `T` in guest memory, as a call's argument.
@@ -256,5 +317,30 @@ impl<T: FromBytes + IntoBytes + Immutable> UserPtr<T> {
             out.push(self.at(i).read()?);
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHORT, read_short_string, read_string};
+
+    #[test]
+    fn short_strings_are_those_that_end_soon() {
+        for len in [0, 1, 7, 8, 9, 31, 62, 63, 64, 80] {
+            for at in [0, 1, 5, 4096 - 64, 4096 - 63] {
+                let mut memory = vec![1_u8; 3 * 4096];
+                let start = (memory.as_ptr() as u64).next_multiple_of(4096) + at;
+                let index = (start - memory.as_ptr() as u64) as usize;
+                memory[index + len] = 0;
+                if len > 2 {
+                    memory[index + 1] = 0x80;
+                }
+                let mut buffer = [0; SHORT];
+                let short = read_short_string(start, &mut buffer).map(<[u8]>::to_vec);
+                let is_short = len < SHORT && at <= 4096 - SHORT as u64;
+                assert_eq!(short, is_short.then(|| read_string(start, 4096).unwrap_or_default()), "{len} at {at}");
+            }
+        }
+        assert_eq!(read_short_string(16, &mut [0; SHORT]), None);
     }
 }

@@ -53,11 +53,9 @@ impl<V> Table<V> {
 fn hash(name: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = name.as_chunks::<8>();
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    // In a register: bytes that are stored one by one, and read as a word, wait for their stores.
+    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]);
     words.fold(name.len() as u64, |hash, word| {
         let product = u128::from(hash ^ word ^ FACTOR) * u128::from(FACTOR);
         product as u64 ^ (product >> 64) as u64

@@ -1,11 +1,11 @@
 //! A value that one thread reads without a lock: its owner, the only one that changes it while it lives. Others read below
 //! the lock. What several threads change has no owner, and is read and changed below the lock by all.
 
-use crate::cpu;
+use crate::cpu::{self, Cpu};
 use crate::sync::Mutex;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// No owner yet: the value may be claimed.
 const UNCLAIMED: u64 = 0;
@@ -17,8 +17,6 @@ const SHARED: u64 = u64::MAX;
 pub struct Owned<T> {
     /// Identity of the owner's thread, or [`UNCLAIMED`] or [`SHARED`]. Changed below the lock.
     owner: AtomicU64,
-    /// How many looks of the owner's are under way. Only the owner touches it.
-    looks: AtomicU32,
     lock: Mutex<()>,
     value: UnsafeCell<T>,
 }
@@ -27,11 +25,11 @@ pub struct Owned<T> {
 // else happens below the lock.
 unsafe impl<T: Send + Sync> Sync for Owned<T> {}
 
-/// A look of the owner's: the value stays as it is while this lives.
+/// A look of the owner's: while this lives the thread changes nothing that it owns.
 #[derive(Debug)]
 pub struct Look<'a, T> {
     value: &'a T,
-    looks: &'a AtomicU32,
+    cpu: &'static Cpu,
     not_send: PhantomData<*const ()>,
 }
 
@@ -47,7 +45,7 @@ impl<T> core::ops::Deref for Look<'_, T> {
 impl<T> Drop for Look<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.looks.store(self.looks.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.cpu.looks.set(self.cpu.looks.get() - 1);
     }
 }
 
@@ -55,8 +53,7 @@ impl<T> Owned<T> {
     /// A value without an owner.
     #[must_use]
     pub const fn new(value: T) -> Owned<T> {
-        let (owner, looks) = (AtomicU64::new(UNCLAIMED), AtomicU32::new(0));
-        Owned { owner, looks, lock: Mutex::new(()), value: UnsafeCell::new(value) }
+        Owned { owner: AtomicU64::new(UNCLAIMED), lock: Mutex::new(()), value: UnsafeCell::new(value) }
     }
 
     /// Makes the calling thread the owner, where there is none that lives, and the value is not shared.
@@ -68,7 +65,6 @@ impl<T> Owned<T> {
         let _locked = self.lock.lock();
         let owner = self.owner.load(Ordering::Relaxed);
         if owner == UNCLAIMED || owner != SHARED && !cpu::is_alive(owner) {
-            self.looks.store(0, Ordering::Relaxed);
             self.owner.store(cpu::current().identity(), Ordering::Release);
         }
     }
@@ -97,7 +93,7 @@ impl<T> Owned<T> {
     fn may_change(&self, owner: u64) -> bool {
         match owner {
             UNCLAIMED | SHARED => true,
-            owner if owner == cpu::current().identity() => self.looks.load(Ordering::Relaxed) == 0,
+            owner if owner == cpu::current().identity() => cpu::current().looks.get() == 0,
             owner => !cpu::is_alive(owner),
         }
     }
@@ -105,13 +101,24 @@ impl<T> Owned<T> {
     /// Looks at the value without a lock, as its owner; None for other threads. It cannot be changed from within.
     #[inline]
     pub fn look(&self) -> Option<Look<'_, T>> {
-        if self.owner.load(Ordering::Acquire) != cpu::current().identity() {
+        let cpu = cpu::current();
+        if self.owner.load(Ordering::Acquire) != cpu.identity() {
             return None;
         }
-        self.looks.store(self.looks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        cpu.looks.set(cpu.looks.get() + 1);
         // SAFETY: only the calling thread changes the value, and not before the look ends.
         let value = unsafe { &*self.value.get() };
-        Some(Look { value, looks: &self.looks, not_send: PhantomData })
+        Some(Look { value, cpu, not_send: PhantomData })
+    }
+
+    /// The same below a look at another value, which holds this one as well.
+    #[inline]
+    pub fn look_below<'a, U>(&'a self, look: &'a Look<'_, U>) -> Option<&'a T> {
+        if self.owner.load(Ordering::Acquire) != look.cpu.identity() {
+            return None;
+        }
+        // SAFETY: only the calling thread, whose look that is, changes the value, and not before that ends.
+        Some(unsafe { &*self.value.get() })
     }
 
     /// Reads the value.
@@ -158,6 +165,22 @@ mod tests {
         value.share();
         value.claim();
         assert_eq!((value.look().map(|v| *v), value.read(|v| *v)), (None, 2));
+    }
+
+    #[test]
+    fn below_a_look_nothing_of_the_owners_changes() {
+        let (outer, inner) = (Owned::new(1), Owned::new(2));
+        outer.claim();
+        let Some(look) = outer.look() else { panic!("it is the owner's") };
+        assert_eq!(inner.look_below(&look), None);
+        inner.claim();
+        assert_eq!(inner.look_below(&look), Some(&2));
+        let change = std::panic::AssertUnwindSafe(|| inner.change(|v| *v = 3));
+        assert!(std::panic::catch_unwind(change).is_err());
+        assert_eq!(inner.look_below(&look), Some(&2));
+        drop(look);
+        inner.change(|v| *v = 3);
+        assert_eq!(inner.look().map(|v| *v), Some(3));
     }
 
     #[test]

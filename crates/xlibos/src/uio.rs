@@ -185,6 +185,22 @@ impl<'a> Sink<'a> {
         Ok(count)
     }
 
+    /// Appends a word, which fits.
+    ///
+    /// # Errors
+    /// EFAULT where it could not be written whole.
+    #[inline]
+    pub fn put_word(&mut self, word: u64) -> Result<usize> {
+        match &mut self.target {
+            Target::Guest(cursor) if cursor.current.len >= 8 => {
+                guest::write_value(cursor.current.base, &word)?;
+                self.advance(8);
+                Ok(8)
+            }
+            _ => self.put(&word.to_ne_bytes()),
+        }
+    }
+
     /// Appends up to `count` zeros; returns how many.
     ///
     /// # Errors
@@ -272,6 +288,20 @@ impl<'a> Source<'a> {
         self.done
     }
 
+    /// Takes all that is left, unread; how many bytes that is.
+    pub fn skip_rest(&mut self) -> usize {
+        let left = self.remaining();
+        match &mut self.origin {
+            Origin::Guest(cursor) => {
+                cursor.current.len = 0;
+                (cursor.rest, cursor.left) = (&[], 0);
+                self.done += left;
+            }
+            Origin::Kernel(buffer) => self.done = buffer.len(),
+        }
+        left
+    }
+
     /// Leaves at most `max` bytes.
     pub fn limit(&mut self, max: u64) {
         match &mut self.origin {
@@ -306,6 +336,21 @@ impl<'a> Source<'a> {
             taken += count;
         }
         taken
+    }
+
+    /// The first word, which is not taken.
+    ///
+    /// # Errors
+    /// EFAULT where it cannot be read, or there are fewer bytes.
+    #[inline]
+    pub fn peek_word(&self) -> Result<u64> {
+        match &self.origin {
+            Origin::Guest(cursor) if cursor.current.len >= 8 => guest::read_value(cursor.current.base),
+            _ => {
+                let mut bytes = [0; 8];
+                self.peek(&mut bytes).map(|()| u64::from_ne_bytes(bytes))
+            }
+        }
     }
 
     /// Copies exactly `buffer.len()` bytes without taking them.
@@ -419,6 +464,17 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_is_taken_at_once() {
+        let mut buffer = *b"01234567";
+        let pieces = vectors(&mut buffer, &[(0, 4), (4, 4)]);
+        for mut source in [Source::guest_vectors(&pieces), Source::kernel(b"01234567")] {
+            source.advance(3);
+            assert_eq!((source.skip_rest(), source.remaining(), source.done()), (5, 0, 8));
+            assert_eq!((source.skip_rest(), source.take(&mut [0; 4])), (0, Ok(0)));
+        }
+    }
+
+    #[test]
     fn a_look_ahead_takes_nothing() {
         let mut buffer = *b"01234567";
         let pieces = vectors(&mut buffer, &[(0, 2), (6, 2)]);
@@ -426,7 +482,20 @@ mod tests {
         let mut seen = [0; 4];
         assert_eq!((source.peek(&mut seen), &seen), (Ok(()), b"0167"));
         assert_eq!(source.peek(&mut [0; 5]), Err(Errno::EFAULT));
+        assert_eq!(source.peek_word(), Err(Errno::EFAULT));
         assert_eq!((source.take(&mut seen), &seen), (Ok(4), b"0167"));
+    }
+
+    #[test]
+    fn a_word_goes_to_and_comes_from_one_buffer_or_several() {
+        for pieces in [&[(0, 8)][..], &[(0, 3), (3, 5)], &[(0, 12)]] {
+            let mut buffer = [0; 12];
+            let pieces = vectors(&mut buffer, pieces);
+            let mut sink = Sink::guest_vectors(&pieces);
+            assert_eq!((sink.put_word(7), sink.done()), (Ok(8), 8));
+            assert_eq!(Source::guest_vectors(&pieces).peek_word(), Ok(7));
+            assert_eq!(buffer, *b"\x07\0\0\0\0\0\0\0\0\0\0\0");
+        }
     }
 
     #[test]

@@ -54,9 +54,7 @@ impl FileOps for MemFile {
         if self.device == Device::Full {
             return Err(Errno::ENOSPC);
         }
-        let count = from.remaining();
-        from.advance(count);
-        Ok(count)
+        Ok(from.skip_rest())
     }
 
     fn is_seekable(&self) -> bool {

@@ -72,21 +72,17 @@ impl FileOps for EventFile {
             return Err(Errno::EINVAL);
         }
         let value = self.take().ok_or(Errno::EAGAIN)?;
-        to.put(&value.to_ne_bytes())
+        to.put_word(value)
     }
 
     fn write(&self, _file: &File, from: &mut Source<'_>, _offset: u64) -> Result<usize> {
         if from.remaining() < 8 {
             return Err(Errno::EINVAL);
         }
-        // A copy of the cursor would do as well; a write that must wait is begun again from the same bytes.
-        let mut bytes = [0; 8];
-        from.peek(&mut bytes)?;
-        self.add(u64::from_ne_bytes(bytes))?;
-        from.advance(8);
+        // A write that must wait is begun again from the same bytes.
+        self.add(from.peek_word()?)?;
         // Linux takes the first eight bytes and calls that the whole write.
-        let rest = from.remaining();
-        from.advance(rest);
+        from.skip_rest();
         Ok(8)
     }
 

@@ -85,7 +85,7 @@ impl Slots {
 
 /// A descriptor table in its owner's hands, which does not change meanwhile.
 #[derive(Debug)]
-pub struct OwnFiles<'a>(Look<'a, Slots>);
+pub struct OwnFiles<'a>(&'a Slots);
 
 impl OwnFiles<'_> {
     /// The file of a descriptor.
@@ -153,10 +153,10 @@ impl FdTable {
         self.slots.read(|slots| slots.get(fd).map(&look))
     }
 
-    /// The table as it is for its owner; None for others.
+    /// The table as it is for its owner, which looks at its task's; None for others.
     #[inline]
-    pub fn look(&self) -> Option<OwnFiles<'_>> {
-        self.slots.look().map(OwnFiles)
+    pub fn look_below<'a>(&'a self, look: &'a Look<'_, Arc<FdTable>>) -> Option<OwnFiles<'a>> {
+        self.slots.look_below(look).map(OwnFiles)
     }
 
     /// The calling thread is the only one that changes the table, while it lives and does not share it.

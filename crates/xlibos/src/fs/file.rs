@@ -295,11 +295,33 @@ pub enum MapObject {
     Zero,
 }
 
+/// What a transfer does with the position: as the object says of itself, whose answer never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeking {
+    /// There is none, and pread(2) is refused.
+    Stream,
+    /// Nothing.
+    Ignored,
+    /// It begins there, and moves it.
+    Moves,
+}
+
+impl Seeking {
+    fn of(ops: &dyn FileOps) -> Seeking {
+        match (ops.is_seekable(), ops.ignores_seek()) {
+            (false, _) => Seeking::Stream,
+            (true, true) => Seeking::Ignored,
+            (true, false) => Seeking::Moves,
+        }
+    }
+}
+
 /// An open file description.
 pub struct File {
     ops: Arc<dyn FileOps>,
     flags: AtomicU32,
     position: AtomicU64,
+    seeking: Seeking,
     /// Held while a transfer uses the position: transfers may sleep (a file in memory moves to a memfd).
     moving: SleepLock,
     /// The name it was opened by, for /proc and for relative look-ups.
@@ -447,10 +469,12 @@ impl File {
     #[must_use]
     pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
         let flags = AtomicU32::new(flags.intersection(KEPT).bits());
+        let seeking = Seeking::of(&*ops);
         Arc::new(File {
             ops,
             flags,
             position: AtomicU64::new(0),
+            seeking,
             moving: SleepLock::new(),
             path,
             watchers: Mutex::new(Vec::new()),
@@ -558,6 +582,12 @@ impl File {
         self.flags().contains(OpenFlags::NONBLOCK)
     }
 
+    /// Whether it has no position: as the object's own answer, without asking it.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.seeking == Seeking::Stream
+    }
+
     /// What holds now.
     #[must_use]
     pub fn poll(&self) -> Events {
@@ -572,16 +602,15 @@ impl File {
         if !self.flags().is_readable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.is_seekable() {
-            return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0));
-        }
-        let count = if self.ops.ignores_seek() {
-            self.ops.read(self, to, 0)?
-        } else {
-            let mut position = self.position();
-            let count = self.ops.read(self, to, *position)?;
-            *position += count as u64;
-            count
+        let count = match self.seeking {
+            Seeking::Stream => return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0)),
+            Seeking::Ignored => self.ops.read(self, to, 0)?,
+            Seeking::Moves => {
+                let mut position = self.position();
+                let count = self.ops.read(self, to, *position)?;
+                *position += count as u64;
+                count
+            }
         };
         self.notify_transfer(mask::ACCESS, count);
         Ok(count)
@@ -589,7 +618,9 @@ impl File {
 
     /// Tells inotify(7) of something that happened to the file.
     fn notify(&self, found: u32) {
-        if let Some(path) = &self.path {
+        if inotify::is_used()
+            && let Some(path) = &self.path
+        {
             inotify::notify_place(path, found);
         }
     }
@@ -608,14 +639,17 @@ impl File {
         if !self.flags().is_writable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.is_seekable() {
-            return self.write_stream(from);
-        }
-        if self.ops.ignores_seek() {
-            let count = self.ops.write(self, from, 0)?;
-            self.notify_transfer(mask::MODIFY, count);
-            return Ok(count);
-        }
+        let count = match self.seeking {
+            Seeking::Stream => return self.write_stream(from),
+            Seeking::Ignored => self.ops.write(self, from, 0)?,
+            Seeking::Moves => self.write_moving(from)?,
+        };
+        self.notify_transfer(mask::MODIFY, count);
+        Ok(count)
+    }
+
+    #[inline(never)]
+    fn write_moving(&self, from: &mut Source<'_>) -> Result<usize> {
         let mut position = self.position();
         size_limit::cut(self, from, *position)?;
         let count = self.ops.write(self, from, *position)?;
@@ -624,12 +658,11 @@ impl File {
         } else {
             *position += count as u64;
         }
-        drop(position);
-        self.notify_transfer(mask::MODIFY, count);
         Ok(count)
     }
 
     /// A blocking write to a stream goes on until all is written; what was written before an error counts.
+    #[inline(never)]
     fn write_stream(&self, from: &mut Source<'_>) -> Result<usize> {
         let mut total = 0;
         loop {
@@ -675,7 +708,7 @@ impl File {
         if !self.flags().is_writable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.is_seekable() {
+        if self.is_stream() {
             return self.write_stream(from);
         }
         // Objects look at the flags of the description that they are given.
@@ -693,7 +726,7 @@ impl File {
     }
 
     fn check_offset_use(&self, allowed: bool) -> Result<()> {
-        if !self.ops.is_seekable() {
+        if self.is_stream() {
             return Err(Errno::ESPIPE);
         }
         if allowed { Ok(()) } else { Err(Errno::EBADF) }
@@ -708,6 +741,17 @@ impl File {
         if nonblocking || !matches!(first, Err(Errno::EAGAIN)) {
             return first;
         }
+        self.transfer_waiting(events, first, attempt)
+    }
+
+    /// The first attempt found nothing to do.
+    #[cold]
+    fn transfer_waiting<T>(
+        &self,
+        events: Events,
+        first: Result<T>,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
         let Some(queue) = self.ops.wait_queue() else { return first };
         let limit = self.ops.time_limit(events);
         let waited = wait_at_most(&[queue], limit, || match attempt() {

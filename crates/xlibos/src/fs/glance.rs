@@ -31,9 +31,15 @@ pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Option<Re
     see(task, dirfd, path, follow, |seen| Some(seen.path()))
 }
 
-/// The attributes of a path's file; None where the walk has to be made, or the attributes asked for.
-pub fn stat(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Option<Result<Stat>> {
-    see(task, dirfd, path, follow, |seen| seen.dentry.inode().stat_at_hand())
+/// What is told by the attributes of a path's file; None where the walk has to be made, or the attributes asked for.
+pub fn stat<T>(
+    task: &Task,
+    dirfd: Fd,
+    path: &[u8],
+    follow: Follow,
+    tell: impl FnOnce(&Stat) -> T,
+) -> Option<Result<T>> {
+    see(task, dirfd, path, follow, |seen| seen.dentry.inode().stat_at_hand().map(|stat| tell(&stat)))
 }
 
 /// Where a path leads.

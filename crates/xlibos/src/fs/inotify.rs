@@ -208,6 +208,7 @@ impl Drop for Inotify {
 }
 
 /// Whether anybody watches anything.
+#[inline]
 #[must_use]
 pub fn is_used() -> bool {
     WATCH_COUNT.load(Ordering::Relaxed) != 0

@@ -299,24 +299,30 @@ impl Task {
     /// Does something with what [`Task::file`] gives: without a count, where no other task can close it.
     ///
     /// # Errors
-    /// EBADF.
+    /// EBADF; what `act` answers.
     #[inline]
-    pub fn with_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
-        self.with_any_file(fd, |file| (!file.is_place()).then(|| act(file)))?.ok_or(Errno::EBADF)
+    pub fn with_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> crate::Result<R>) -> crate::Result<R> {
+        self.with_any_file(fd, |file| if file.is_place() { Err(Errno::EBADF) } else { act(file) })
     }
 
     /// The same with what [`Task::any_file`] gives.
     ///
     /// # Errors
-    /// EBADF.
+    /// EBADF; what `act` answers.
     #[inline]
-    pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> R) -> crate::Result<R> {
+    pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> crate::Result<R>) -> crate::Result<R> {
         if let Some(files) = self.files.look()
-            && let Some(own) = files.look()
+            && let Some(own) = files.look_below(&files)
         {
-            return own.get(fd).map(act);
+            return own.get(fd).and_then(act);
         }
-        self.any_file(fd).map(|file| act(&file))
+        self.with_counted_file(fd, act)
+    }
+
+    /// Apart, for it seldom is anybody else's table.
+    #[cold]
+    fn with_counted_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> crate::Result<R>) -> crate::Result<R> {
+        self.any_file(fd).and_then(|file| act(&file))
     }
 
     /// The calling thread runs the task from now on: what only that one changes is its own.

@@ -3,7 +3,7 @@
 use crate::fs::fd_table::Fd;
 use crate::{Errno, Result};
 use alloc::vec::Vec;
-use machine::guest::UserPtr;
+use machine::guest::{SHORT, UserPtr};
 
 /// A type that a register can hold. Types that cannot refuse always give a value; those that can say EINVAL.
 pub trait FromReg: Sized {
@@ -76,6 +76,12 @@ impl UserPath {
     /// EFAULT, ENAMETOOLONG.
     pub fn read(self) -> Result<Vec<u8>> {
         machine::guest::read_string(self.0, PATH_MAX)
+    }
+
+    /// A path that is short enough for a buffer of the caller's; None for others, and where it cannot be read.
+    #[inline]
+    pub fn read_short(self, buffer: &mut [u8; SHORT]) -> Option<&[u8]> {
+        machine::guest::read_short_string(self.0, buffer)
     }
 }
 

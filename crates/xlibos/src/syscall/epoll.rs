@@ -80,8 +80,8 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
     let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
     let mut at = events;
     let emit = |bits: u32, data: u64| -> Result<()> {
-        guest::write_value(at, &bits)?;
-        guest::write_value(at.wrapping_add(4), &data)?;
+        let half = |word: u64| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
+        guest::write_value(at, &[bits, half(data), half(data >> 32)])?;
         at = at.wrapping_add(EVENT_SIZE);
         Ok(())
     };
@@ -90,7 +90,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
         with_kept_deadline(task, timeout_ns, |deadline| {
             crate::signal::with_mask(task, mask, || instance.wait(max, deadline, emit))
         })
-    })?
+    })
 }
 
 /// Waits for events: epoll_wait(2).

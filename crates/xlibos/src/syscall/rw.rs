@@ -9,22 +9,34 @@ use crate::uio::{Sink, Source};
 use crate::{Errno, Result, Task};
 use machine::guest::{self, UserPtr};
 
+#[inline]
 pub(super) fn read(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    task.with_file(fd, |file| file.read(&mut Sink::guest(buffer, len)))?
+    task.with_file(fd, |file| file.read(&mut Sink::guest(buffer, len)))
 }
 
+#[inline]
 pub(super) fn write(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize> {
-    task.with_file(fd, |file| write_all(task, file, &mut Source::guest(buffer, len)))?
+    task.with_file(fd, |file| write_all(task, file, &mut Source::guest(buffer, len)))
 }
 
 /// A blocking write to a stream goes on with the rest where it was interrupted, unless a handler runs: the call then ends
 /// with what was written.
 fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
     let before = task.take_progress();
-    from.advance(before);
+    if before > 0 {
+        from.advance(before);
+    }
     let written = file.write(from);
+    // Nearly always all at once.
+    let is_whole = before == 0 && (written.is_err() || from.remaining() == 0);
+    if is_whole { written } else { end_of_write(task, file, from, before, written) }
+}
+
+/// The end of a write that had begun before, or left something.
+#[cold]
+fn end_of_write(task: &Task, file: &File, from: &Source<'_>, before: usize, written: Result<usize>) -> Result<usize> {
     let done = before + written.unwrap_or(0);
-    let is_cut = written.is_ok() && from.remaining() > 0 && !file.ops().is_seekable() && !file.is_nonblocking();
+    let is_cut = written.is_ok() && from.remaining() > 0 && file.is_stream() && !file.is_nonblocking();
     match written {
         Ok(_) if is_cut && is_to_go_on() => {}
         Err(errno) if before > 0 && errno.is_interruption() => {}
@@ -49,12 +61,12 @@ fn range_offset(offset: u64, len: u64) -> Result<u64> {
 
 pub(super) fn pread64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = range_offset(offset, len)?;
-    task.with_file(fd, |file| file.read_at(&mut Sink::guest(buffer, len), offset))?
+    task.with_file(fd, |file| file.read_at(&mut Sink::guest(buffer, len), offset))
 }
 
 pub(super) fn pwrite64(task: &Task, fd: Fd, buffer: u64, len: u64, offset: u64) -> Result<usize> {
     let offset = range_offset(offset, len)?;
-    task.with_file(fd, |file| file.write_at(&mut Source::guest(buffer, len), offset))?
+    task.with_file(fd, |file| file.write_at(&mut Source::guest(buffer, len), offset))
 }
 
 pub(super) fn readv(task: &Task, fd: Fd, iov: u64, count: u64) -> Result<usize> {

@@ -45,6 +45,7 @@ pub(super) fn rt_sigaction(
     old.write_optional(&[was.handler, was.flags, was.restorer, was.mask.0])
 }
 
+#[inline]
 pub(super) fn rt_sigprocmask(task: &Task, how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: u64) -> Result<()> {
     check_size(size)?;
     let was = task.signals.mask();

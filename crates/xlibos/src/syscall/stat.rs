@@ -14,7 +14,8 @@ const AT_EACCESS: u32 = 0x200;
 const AT_NO_AUTOMOUNT: u32 = 0x800;
 const AT_STATX_SYNC: u32 = 0x6000;
 
-fn write_stat(to: u64, stat: &Stat) -> Result<()> {
+/// `struct stat`.
+fn stat_words(stat: &Stat) -> [u64; 18] {
     let mut words = [0_u64; 18];
     words[0] = stat.dev;
     words[1] = stat.ino;
@@ -29,80 +30,107 @@ fn write_stat(to: u64, stat: &Stat) -> Result<()> {
         words[slot] = time.sec.cast_unsigned();
         words[slot + 1] = time.nsec.into();
     }
-    guest::write_value(to, &words)
+    words
 }
 
-/// Attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so.
-fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Result<Stat> {
+/// Attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as the call tells them.
+fn lookup<T>(task: &Task, dirfd: Fd, path: UserPath, flags: u32, tell: impl Fn(&Stat) -> T) -> Result<T> {
+    if machine::cpu::current().is_attempt() {
+        return look_up_at_once(task, dirfd, path, flags, tell).unwrap_or(Err(Errno::INTERRUPTED));
+    }
     let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { path.read()? };
-    if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
-        return of_descriptor(task, dirfd);
+    if is_of_descriptor(dirfd, &path, flags) {
+        return of_descriptor(task, dirfd).map(|stat| tell(&stat));
     }
-    if let Some(stat) = glance::stat(task, dirfd, &path, Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0)) {
-        return stat;
+    if let Some(told) = glance::stat(task, dirfd, &path, follow(flags), &tell) {
+        return told;
     }
-    resolve_at(task, dirfd, &path, flags)?.inode().stat()
+    resolve_at(task, dirfd, &path, flags)?.inode().stat().map(|stat| tell(&stat))
+}
+
+/// The same of a short path whose names are known; None for others.
+fn look_up_at_once<T>(
+    task: &Task,
+    dirfd: Fd,
+    path: UserPath,
+    flags: u32,
+    tell: impl Fn(&Stat) -> T,
+) -> Option<Result<T>> {
+    let mut buffer = [0; guest::SHORT];
+    let path = path.read_short(&mut buffer)?;
+    if is_of_descriptor(dirfd, path, flags) {
+        return Some(of_descriptor(task, dirfd).map(|stat| tell(&stat)));
+    }
+    glance::stat(task, dirfd, path, follow(flags), tell)
+}
+
+fn is_of_descriptor(dirfd: Fd, path: &[u8], flags: u32) -> bool {
+    path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD
+}
+
+fn follow(flags: u32) -> Follow {
+    Follow::unless(flags & AT_SYMLINK_NOFOLLOW != 0)
 }
 
 fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
     task.with_any_file(fd, |file| match file.path() {
         Some(path) => path.inode().stat(),
         None => pseudo::path_of(file).inode().stat(),
-    })?
+    })
 }
 
 pub(super) fn stat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    write_stat(to, &lookup(task, AT_FDCWD, path, 0)?)
+    guest::write_value(to, &lookup(task, AT_FDCWD, path, 0, stat_words)?)
 }
 
 pub(super) fn lstat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    write_stat(to, &lookup(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)?)
+    guest::write_value(to, &lookup(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, stat_words)?)
 }
 
 pub(super) fn fstat(task: &Task, fd: Fd, to: u64) -> Result<()> {
-    write_stat(to, &of_descriptor(task, fd)?)
+    guest::write_value(to, &stat_words(&of_descriptor(task, fd)?))
 }
 
 pub(super) fn newfstatat(task: &Task, dirfd: Fd, path: UserPath, to: u64, flags: u32) -> Result<()> {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 {
         return Err(Errno::EINVAL);
     }
-    write_stat(to, &lookup(task, dirfd, path, flags)?)
+    guest::write_value(to, &lookup(task, dirfd, path, flags, stat_words)?)
 }
 
 pub(super) fn statx(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mask: u32, to: UserPtr<u8>) -> Result<()> {
     const STATX_RESERVED: u32 = 0x8000_0000;
-    const BASIC_STATS: u32 = 0x7ff;
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC) != 0
         || flags & AT_STATX_SYNC == AT_STATX_SYNC
         || mask & STATX_RESERVED != 0
     {
         return Err(Errno::EINVAL);
     }
-    let stat = lookup(task, dirfd, path, flags)?;
-    let mut words = [0_u32; 64];
-    let mut put64 = |at: usize, value: u64| {
-        words[at] = u32::try_from(value & 0xffff_ffff).unwrap_or(0);
-        words[at + 1] = u32::try_from(value >> 32).unwrap_or(0);
+    guest::write_value(to.addr(), &lookup(task, dirfd, path, flags, statx_words)?)
+}
+
+/// `struct statx`.
+fn statx_words(stat: &Stat) -> [u64; 32] {
+    const BASIC_STATS: u32 = 0x7ff;
+    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let device = |number: u64| {
+        let (major, minor) = split_dev(number);
+        pair(major, minor)
     };
-    put64(8, stat.ino);
-    put64(10, stat.size);
-    put64(12, stat.blocks);
-    put64(16, stat.atime.sec.cast_unsigned());
-    put64(24, stat.ctime.sec.cast_unsigned());
-    put64(28, stat.mtime.sec.cast_unsigned());
-    words[0] = BASIC_STATS;
-    words[1] = stat.blksize;
-    words[4] = stat.nlink;
-    words[5] = stat.uid;
-    words[6] = stat.gid;
-    words[7] = stat.mode;
-    words[18] = stat.atime.nsec;
-    words[26] = stat.ctime.nsec;
-    words[30] = stat.mtime.nsec;
-    (words[32], words[33]) = split_dev(stat.rdev);
-    (words[34], words[35]) = split_dev(stat.dev);
-    guest::write_value(to.addr(), &words)
+    let mut words = [0_u64; 32];
+    words[0] = pair(BASIC_STATS, stat.blksize);
+    words[2] = pair(stat.nlink, stat.uid);
+    words[3] = pair(stat.gid, stat.mode);
+    words[4] = stat.ino;
+    words[5] = stat.size;
+    words[6] = stat.blocks;
+    for (slot, time) in [(8, stat.atime), (12, stat.ctime), (14, stat.mtime)] {
+        words[slot] = time.sec.cast_unsigned();
+        words[slot + 1] = time.nsec.into();
+    }
+    words[16] = device(stat.rdev);
+    words[17] = device(stat.dev);
+    words
 }
 
 pub(super) fn access(task: &Task, path: UserPath, mode: u32) -> Result<()> {

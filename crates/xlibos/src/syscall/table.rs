@@ -20,9 +20,11 @@ syscalls! {
     1 write(fd: Fd, buffer: u64, len: u64) -> usize = super::rw::write, Full;
     2 open(path: UserPath, flags: u32, mode: u32) -> Fd = super::open::open, Full;
     3 close(fd: Fd) -> () = super::open::close, Full;
+    #[attempt]
     4 stat(path: UserPath, to: u64) -> () = super::stat::stat, Full;
     #[attempt]
     5 fstat(fd: Fd, to: u64) -> () = super::stat::fstat, Full;
+    #[attempt]
     6 lstat(path: UserPath, to: u64) -> () = super::stat::lstat, Full;
     7 poll(fds: u64, count: u32, timeout_ms: i32) -> usize = super::poll::poll, Full, Restart::NoHandler;
     #[attempt]
@@ -296,6 +298,7 @@ syscalls! {
     259 mknodat(dirfd: Fd, path: UserPath, mode: u32, rdev: u64) -> () = super::dir::mknodat, Partial("no device nodes");
     260 fchownat(dirfd: Fd, path: UserPath, uid: u32, gid: u32, flags: u32) -> () = super::attr::fchownat, Full;
     261 futimesat(dirfd: Fd, path: UserPath, times: UserPtr<[i64; 4]>) -> () = super::attr::futimesat, Full;
+    #[attempt]
     262 newfstatat(dirfd: Fd, path: UserPath, to: u64, flags: u32) -> () = super::stat::newfstatat, Full;
     263 unlinkat(dirfd: Fd, path: UserPath, flags: u32) -> () = super::dir::unlinkat, Full;
     264 renameat(olddir: Fd, old: UserPath, newdir: Fd, new: UserPath) -> () = super::dir::renameat, Full;
@@ -367,6 +370,7 @@ syscalls! {
     329 pkey_mprotect(addr: u64, len: u64, prot: u32, key: i32) -> () = super::mm::pkey_mprotect, Partial("no keys");
     330 pkey_alloc(flags: u64, rights: u64) -> () = super::mm::pkey_alloc, Partial("no keys: always ENOSPC");
     331 pkey_free(key: i32) -> () = super::mm::pkey_free, Partial("no keys");
+    #[attempt]
     332 statx(dirfd: Fd, path: UserPath, flags: u32, mask: u32, to: UserPtr<u8>) -> () = super::stat::statx, Partial("no birth time, no mount id");
     333 io_pgetevents() Absent;
     334 rseq(area: u64, len: u32, flags: u32, signature: u32) -> u64 = super::prctl::rseq, Full;

@@ -17,8 +17,11 @@ const CAP_WAKE_ALARM: u32 = 35;
 /// # Errors
 /// EINVAL, EFAULT.
 pub(super) fn clock_gettime(task: &Task, clock: u32, to: UserPtr<[u64; 2]>) -> Result<()> {
-    let ns = Clock::of_id(task, clock)?.read_ns()?;
-    to.write(&[ns / SECOND, ns % SECOND])
+    let time = match Clock::of_id(task, clock)? {
+        Clock::Real(number) => machine::clock::read(number),
+        of_cpu => of_cpu.read_ns().map(|ns| [ns / SECOND, ns % SECOND])?,
+    };
+    to.write(&time)
 }
 
 /// The resolution of a clock: clock_getres(2).

@@ -28,6 +28,18 @@ cases! { event;
         assert_errno(sys!(eventfd2, 0, 0x40), c::EINVAL);
         assert_eq!(sys!(lseek, fd, 0, c::SEEK_SET)?, 0);
     }
+    fn eventfd_gives_and_takes_whole_words() {
+        let fd = int(sys!(eventfd2, 5, c::EFD_NONBLOCK)?);
+        let base = memory::pages(2)?;
+        sys!(munmap, base + memory::PAGE, memory::PAGE)?;
+        let cut = base + memory::PAGE - 4;
+        assert_errno(sys!(write, fd, cut, 8), c::EFAULT);
+        assert_eq!(read(fd, 8)?, 5u64.to_ne_bytes());
+        write(fd, &5u64.to_ne_bytes())?;
+        assert_errno(sys!(read, fd, cut, 8), c::EFAULT);
+        // What could not be told is gone.
+        assert_errno(read(fd, 8), c::EAGAIN);
+    }
     fn eventfd_read_waits() {
         let fd = int(sys!(eventfd, 0)?);
         let writer = child(|| Ok(write(fd, &7u64.to_ne_bytes())?))?;

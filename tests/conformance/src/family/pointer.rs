@@ -227,6 +227,33 @@ cases! { pointer;
         sys!(mq_timedsend, queue, b"x", 1, 0, 0)?;
         assert_errno(sys!(mq_timedreceive, queue, bad, 8192, 0, 0), c::EFAULT);
     }
+    fn paths_that_end_with_the_memory() {
+        file(c"f", b"1234")?;
+        let base = memory::pages(2)?;
+        let end = base + memory::PAGE;
+        sys!(munmap, end, memory::PAGE)?;
+        for dots in [0, 1, 30, 31, 32, 100] {
+            let path = [&b"./".repeat(dots)[..], b"f\0"].concat();
+            for at in [base, base + 7, end - 64, end - 63, end - path.len()] {
+                let at = at.min(end - path.len());
+                path.iter().enumerate().for_each(|(index, byte)| memory::poke(at + index, *byte));
+                let mut stat: c::stat = sys::zeroed();
+                let mut statx: c::statx = sys::zeroed();
+                sys!(stat, at, &mut stat)?;
+                sys!(statx, c::AT_FDCWD, at, 0, c::STATX_BASIC_STATS, &mut statx)?;
+                assert_eq!((stat.st_size, statx.stx_size, statx.stx_ino), (4, 4, stat.st_ino), "{dots} at {at:x}");
+                assert_eq!((statx.stx_uid, u32::from(statx.stx_mode)), (stat.st_uid, stat.st_mode));
+                assert_eq!((statx.stx_nlink, statx.stx_mtime.tv_nsec.into()), (1, stat.st_mtime_nsec));
+                memory::poke(at + path.len() - 2, b'g');
+                assert_errno(sys!(lstat, at, &mut stat), c::ENOENT);
+            }
+        }
+        memory::fill(end - 80, 80, b'f');
+        for at in [end - 1, end - 80] {
+            assert_errno(sys!(stat, at, base), c::EFAULT);
+            assert_errno(sys!(newfstatat, c::AT_FDCWD, at, base, 0), c::EFAULT);
+        }
+    }
     fn objects_of_system_v() {
         let (bad, segment, set, queue) = (memory::closed()?, Segment::new(4096)?, Semaphores::new(1)?, Queue::new()?);
         for (name, result) in [

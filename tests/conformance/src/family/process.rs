@@ -92,6 +92,10 @@ cases! { process;
             assert!(beside.join().is_ok());
         });
     }
+    fn a_call_keeps_the_direction_flag() {
+        const DIRECTION: u64 = 0x400;
+        assert_eq!(process::flags_across_calls().map(|flags| flags & DIRECTION), [DIRECTION; 2]);
+    }
     fn fork_copies_memory() {
         let mut value = 1;
         child(|| {

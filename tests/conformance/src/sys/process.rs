@@ -80,6 +80,30 @@ pub(crate) fn xmm_across_a_signal(signal: c_int, value: u64) -> Result<u64> {
     if result == 0 { Ok(after) } else { Err(Errno(i32::try_from(-result).unwrap_or(0))) }
 }
 
+/// Makes two calls with the direction flag set, getppid and a close that fails; the flags after each.
+pub(crate) fn flags_across_calls() -> [u64; 2] {
+    let (first, second): (u64, u64);
+    // SAFETY: the calls touch no memory, the direction flag is clear at the end; all registers are declared.
+    unsafe {
+        asm!(
+            "std",
+            "mov eax, 110",
+            "syscall",
+            "pushfq",
+            "pop {first}",
+            "mov rdi, -1",
+            "mov eax, 3",
+            "syscall",
+            "pushfq",
+            "pop {second}",
+            "cld",
+            first = out(reg) first, second = out(reg) second,
+            out("rax") _, out("rdi") _, out("rcx") _, out("r11") _,
+        );
+    }
+    [first, second]
+}
+
 /// vfork(2), with a child that stores `value` at `place` and exits with `status`; returns its pid.
 ///
 /// # Errors
