@@ -172,7 +172,7 @@ pub fn send_event(events: &OwnedFd, event: &abi::event::Event) {
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+pub enum Sent {
     /// It is in the channel, or the container has gone.
     Done,
     /// The channel has no room.
@@ -180,7 +180,8 @@ enum Sent {
 }
 
 /// As [`send_event`], without waiting for room.
-fn try_send_event(events: &OwnedFd, event: &abi::event::Event) -> Sent {
+#[must_use]
+pub fn try_send_event(events: &OwnedFd, event: &abi::event::Event) -> Sent {
     let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
     match send_with(events, event, flags) {
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => Sent::Full,

@@ -8,7 +8,7 @@ pub use resident::{rest_until_child_ends, rest_until_readable, share_heap};
 
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Which side of a fork the caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,11 +252,8 @@ pub fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
     descriptor_flags(fd).map(|_| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
-///
-/// # Errors
-/// The host's errno.
-pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+/// Blocks signals in this and later threads.
+fn block(signals: &[i32]) -> io::Result<libc::sigset_t> {
     // SAFETY: an all-zero sigset_t is valid to initialise.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: initialises the set.
@@ -267,9 +264,15 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
     }
     // SAFETY: reads the set.
     let ret = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-    if ret != 0 {
-        return Err(io::Error::from_raw_os_error(ret));
-    }
+    if ret == 0 { Ok(set) } else { Err(io::Error::from_raw_os_error(ret)) }
+}
+
+/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
+///
+/// # Errors
+/// The host's errno.
+pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    let set = block(signals)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         loop {
             let mut signal = 0;
@@ -281,6 +284,47 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
         }
     })?;
     Ok(())
+}
+
+/// Blocks signals in this and later threads; [`next_signal`] takes them from a descriptor, which can be read while there are some.
+///
+/// # Errors
+/// The host's errno.
+pub fn signals_to_read(signals: &[i32]) -> io::Result<OwnedFd> {
+    let set = block(signals)?;
+    // SAFETY: reads the set, and gives a new descriptor.
+    let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }))?;
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}
+
+/// A signal that has come, once.
+#[must_use]
+pub fn next_signal(signals: &OwnedFd) -> Option<i32> {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    let len = rustix::io::read(signals, &mut info).ok()?;
+    // The number comes first: signalfd(2).
+    let number = info.first_chunk().filter(|_| len == info.len())?;
+    i32::try_from(u32::from_ne_bytes(*number)).ok()
+}
+
+/// A handle of a child that was not reaped, which can be read once it has ended.
+///
+/// # Errors
+/// The host's errno.
+pub fn handle_of(child: i32) -> io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Whether the child has ended, which is then still to be reaped.
+#[must_use]
+pub fn has_ended(child: &OwnedFd) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Whom nobody knows is no child any more.
+    !matches!(waitid(WaitId::PidFd(child.as_fd()), look), Ok(None) | Err(rustix::io::Errno::INTR))
 }
 
 /// From now on the signal interrupts what the process waits for, and does nothing else.
@@ -299,7 +343,40 @@ pub fn interrupt_on(signal: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::close_behind;
+    use super::{close_behind, handle_of, has_ended, next_signal, signals_to_read};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn each_signal_that_came_is_read_once() {
+        // A thread of its own: its mask is nobody else's.
+        let thread = std::thread::spawn(|| {
+            let signals = signals_to_read(&[libc::SIGWINCH, libc::SIGURG]).expect("a descriptor");
+            assert_eq!(next_signal(&signals), None);
+            for signal in [libc::SIGURG, libc::SIGWINCH, libc::SIGURG] {
+                // SAFETY: a blocked signal to the calling thread.
+                unsafe { libc::raise(signal) };
+            }
+            let mut read = [next_signal(&signals), next_signal(&signals)];
+            read.sort_unstable();
+            assert_eq!((read, next_signal(&signals)), ([Some(libc::SIGURG), Some(libc::SIGWINCH)], None));
+        });
+        thread.join().expect("the thread ends well");
+    }
+
+    #[test]
+    fn a_child_has_ended_until_it_is_reaped_and_behind() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).process_group(0).spawn().expect("cat");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let handle = handle_of(pid).expect("a handle");
+        assert!(!has_ended(&handle));
+        drop(child.stdin.take());
+        let mut waits = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut waits, None), Ok(1));
+        assert!(has_ended(&handle));
+        assert!(child.wait().is_ok());
+        assert!(has_ended(&handle));
+    }
 
     #[test]
     fn what_is_closed_behind_is_closed_in_a_moment() {
