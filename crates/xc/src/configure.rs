@@ -4,8 +4,8 @@ use crate::args::{Command, Options};
 use crate::environment::Environment;
 use crate::mounts::Mounts;
 use crate::user::{Accounts, User};
-use crate::{machine, size, streams, terminal};
-use abi::config::{Config, Stdio};
+use crate::{size, streams, terminal};
+use abi::config::{Config, Machine, Stdio};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, Rlimit};
 use std::os::unix::ffi::OsStrExt as _;
@@ -64,7 +64,7 @@ pub fn raise_descriptors() -> Result<()> {
     }
 }
 
-/// Makes the LibOS's configuration and opens the exports.
+/// Makes the LibOS's configuration, without what it tells of the machine, and opens the exports.
 ///
 /// # Errors
 /// Names the option at fault.
@@ -102,8 +102,8 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         memory_limit,
         strace: options.strace,
         stats: options.stats.is_some(),
-        machine: machine::read(),
-        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        machine: Machine::default(),
+        cpus: 1,
     };
     Ok((config, mounts.exports))
 }

@@ -6,7 +6,7 @@ use crate::news::News;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
 use crate::usage::Usage;
-use crate::{image, name, profile};
+use crate::{image, machine, name, profile};
 use abi::broker::StartStep;
 use abi::config::{Config, Stdio};
 use abi::event::Event;
@@ -74,15 +74,19 @@ pub fn run(command: &Command) -> Result<u8> {
 }
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
-    let (config, exports) = configure(command)?;
+    let (mut config, exports) = configure(command)?;
     raise_descriptors()?;
+    // What the caller got wrong is known. The reaper has much to do: what follows is done meanwhile.
+    let begun = sandbox::begin()?;
+    config.machine = machine::read();
+    config.cpus = machine::processors();
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
     let (terminal, console) = open_terminal(command, options, &config)?;
     let group = memory_group(config.memory_limit);
     let entrance = group.as_ref().map(Group::entrance).transpose().context("cannot enter the control group")?;
-    let running = sandbox::start(memory, streams, console, entrance)?;
+    let running = begun.start(memory, streams, console, entrance)?;
     // From here on there are threads.
     let Ended { end, broker, usage } =
         supervise(running, exports, terminal, config.memory_limit, options.stats.is_some())?;
@@ -138,7 +142,7 @@ fn supervise(
     memory_limit: u64,
     counts: bool,
 ) -> Result<Ended> {
-    let sandbox::Running { reaper, channels, events, arena } = running;
+    let sandbox::Running { reaper, channels, events, arena, start } = running;
     sys::share_heap();
     let ends = sys::handle_of(reaper).context("cannot open a handle of the reaper")?;
     // Before any thread: the mask is inherited.
@@ -184,6 +188,10 @@ fn supervise(
     if let Some(terminal) = terminal {
         terminal.finish();
     }
+    let end = match (end, start.failure()) {
+        (End::Died, Some(failure)) => End::Failed(failure.into()),
+        (end, _) => end,
+    };
     Ok(Ended { end, broker: kept, usage })
 }
 

@@ -1,9 +1,11 @@
 //! The reaper: init of the container's pid namespace, and parent of every host process in it.
 
-use super::{Hand, INNER_ID, Sent};
+use super::hand::Hand;
+use super::{INNER_ID, Sent};
 use crate::sys::{self, Side};
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
+use rustix::net::SendFlags;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,32 +19,39 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Descriptors of a fresh runner lie below.
 const ABOVE: i32 = 100;
 
-/// The reaper's life. `events` is the supervisor's end of the event channel, shared with it.
-pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
+/// Longest text of a failure.
+pub(super) const LONGEST_COMPLAINT: usize = 4096;
+
+/// The reaper's life. `start` is where it is told how far the supervisor is, and tells what fails.
+pub(super) fn run(start: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
-    match prepare(hand, supervisor) {
-        Ok(runner) => {
+    match prepare(&start, supervisor) {
+        Ok((runner, events)) => {
+            drop(start);
             // Without it the reaper keeps what it needed for the start.
             let _ = sys::interrupt_on(super::REST);
             reap_all(runner, &events)
         }
         Err(error) => {
-            complain(&format!("xc: cannot start the container: {error}\n"));
+            let _ = rustix::net::send(&start, error.to_string().as_bytes(), SendFlags::NOSIGNAL);
             sys::exit_now(125)
         }
     }
 }
 
-/// Becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid.
-fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
+/// Makes namespaces, becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid, and the
+/// supervisor's end of the event channel.
+fn prepare(start: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> {
+    sys::leave_namespaces().map_err(at("make mount, ipc, uts and network namespaces"))?;
     let mut byte = [0];
-    if rustix::io::read(&hand.ready, &mut byte)? != 1 {
+    if rustix::io::read(start, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let victims = Victims::open();
     sys::set_ids(INNER_ID, INNER_ID).map_err(at("take the container's ids"))?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
+    let hand = Hand::receive(start)?;
     if let Some(victims) = &victims {
         victims.raise();
     }
@@ -52,7 +61,7 @@ fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
             if let Some(victims) = &victims {
                 victims.restore();
             }
-            Ok(runner)
+            Ok((runner, hand.told))
         }
     }
 }

@@ -33,6 +33,16 @@ pub fn fork_with(flags: i32) -> io::Result<Side> {
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).unwrap_or(i32::MAX)) })
 }
 
+/// Leaves the host's mount, ipc, uts and network namespaces for fresh ones.
+///
+/// # Errors
+/// The host's errno.
+pub fn leave_namespaces() -> io::Result<()> {
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+    // SAFETY: no descriptor and no memory changes.
+    check(i64::from(unsafe { libc::unshare(namespaces) })).map(|_| ())
+}
+
 /// Takes one user and group, and no supplementary groups where the host allows that.
 ///
 /// # Errors
