@@ -2,10 +2,11 @@
 
 use super::hand::Hand;
 use super::{INNER_ID, Sent};
-use crate::sys::{self, Side};
+use crate::sys;
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
 use rustix::net::SendFlags;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,15 +56,11 @@ fn prepare(start: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> 
     if let Some(victims) = &victims {
         victims.raise();
     }
-    match sys::fork_with(0).map_err(at("make its first process"))? {
-        Side::Child => become_runner(&hand),
-        Side::Parent(runner) => {
-            if let Some(victims) = &victims {
-                victims.restore();
-            }
-            Ok((runner, hand.told))
-        }
+    let runner = sys::spawn_sharing(|| become_runner(&hand)).map_err(at("make its first process"))?;
+    if let Some(victims) = &victims {
+        victims.restore();
     }
+    Ok((runner, hand.told))
 }
 
 /// Where memory runs out, the host ends processes of the container before those that serve it: they inherit a higher
@@ -122,7 +119,7 @@ fn leave_file_system() -> io::Result<()> {
 }
 
 /// Lays the descriptors out and executes the LibOS's image.
-fn become_runner(hand: &Hand) -> ! {
+fn become_runner(hand: &Hand) -> Infallible {
     let joined = hand.group.as_ref().map_or(Ok(()), |group| crate::cgroup::join(group.as_fd()));
     // The caller may have left more open than it knows.
     let laid_out = joined.and_then(|()| lay_out(hand));
