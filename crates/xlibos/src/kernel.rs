@@ -611,6 +611,8 @@ fn start_event_thread() -> Result<()> {
 
 /// The service's second thread: events from reaper and supervisor, and host descriptors that become ready.
 fn event_loop() {
+    #[cfg(target_os = "none")]
+    machine::cpuid::ask_in_advance();
     loop {
         let limit_ms = if quiesce::is_asked() { quiesce::ROUND_MS } else { -1 };
         match hostpoll::service_loop_step(limit_ms) {
