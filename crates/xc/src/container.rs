@@ -1,7 +1,7 @@
 //! `xc do` and `xc run`: one container from start to end.
 
 use crate::args::{Command, Options};
-use crate::configure::{ARENA, configure, options_of, raise_descriptors};
+use crate::configure::{ARENA, configure, limits, options_of, raise_descriptors};
 use crate::news::News;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
@@ -74,10 +74,13 @@ pub fn run(command: &Command) -> Result<u8> {
 }
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
-    let (mut config, exports) = configure(command)?;
+    let limits = limits();
     raise_descriptors()?;
-    // What the caller got wrong is known. The reaper has much to do: what follows is done meanwhile.
-    let begun = sandbox::begin()?;
+    // The reaper has much to do: what follows is done meanwhile.
+    let begun = sandbox::begin();
+    let (mut config, exports) = configure(command, limits)?;
+    // What the host refuses comes after what the caller got wrong.
+    let begun = begun?;
     config.machine = machine::read();
     config.cpus = machine::processors();
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));

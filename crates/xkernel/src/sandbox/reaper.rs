@@ -170,12 +170,10 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
 
 /// Whatever else lies among the runner's descriptors is closed; those above close themselves at exec.
 fn close_gaps(streams: &[Option<OwnedFd>]) {
-    let mut closed: Vec<i32> = (0..3).collect();
-    closed.extend((STDIO_FD..).zip(streams).filter(|(_, s)| s.is_none()).map(|(number, _)| number));
-    closed.extend(abi::boot::FIRST_FREE_FD..ABOVE);
-    for number in closed {
-        sys::close_one(number);
-    }
+    let missing = (STDIO_FD..).zip(streams).filter(|(_, stream)| stream.is_none()).map(|(number, _)| number);
+    missing.for_each(sys::close_one);
+    sys::close_all(0..3);
+    sys::close_all(abi::boot::FIRST_FREE_FD..ABOVE);
 }
 
 /// Text for the caller, where it still listens.

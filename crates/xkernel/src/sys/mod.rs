@@ -9,6 +9,7 @@ pub use resident::{rest_until_child_ends, rest_until_readable, share_heap};
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
 use std::convert::Infallible;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Which side of a fork the caller is.
@@ -144,6 +145,12 @@ pub fn keep_only<const N: usize>(kept: [BorrowedFd<'_>; N]) -> io::Result<[Borro
 pub fn close_one(fd: RawFd) {
     // SAFETY: the caller lays out a fresh child's descriptors and owns all of them.
     unsafe { libc::close(fd) };
+}
+
+/// Closes all descriptors of a range, open or not.
+pub fn close_all(range: Range<RawFd>) {
+    // SAFETY: as above. The range is not empty and the kernel knows the call, so it does not fail.
+    unsafe { libc::syscall(libc::SYS_close_range, range.start, range.end - 1, 0) };
 }
 
 /// Duplicates a descriptor to an exact number, without close-on-exec.
