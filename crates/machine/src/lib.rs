@@ -31,7 +31,7 @@ pub mod xstate;
 #[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(target_os = "none")]
-mod cpuid;
+pub mod cpuid;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]

@@ -4,8 +4,8 @@ use crate::args::{Command, Options};
 use crate::environment::Environment;
 use crate::mounts::Mounts;
 use crate::user::{Accounts, User};
-use crate::{machine, size, streams, terminal};
-use abi::config::{Config, Stdio};
+use crate::{size, streams, terminal};
+use abi::config::{Config, Machine, Stdio};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, Rlimit};
 use std::os::unix::ffi::OsStrExt as _;
@@ -25,8 +25,8 @@ fn umask() -> u32 {
     mask.bits()
 }
 
-/// The caller's resource limits, in the order of their numbers.
-fn limits() -> Vec<(u64, u64)> {
+/// The caller's resource limits, in the order of their numbers: [`raise_descriptors`] changes one.
+pub fn limits() -> Vec<(u64, u64)> {
     use rustix::process::Resource::{
         As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime, Sigpending,
         Stack,
@@ -64,11 +64,11 @@ pub fn raise_descriptors() -> Result<()> {
     }
 }
 
-/// Makes the LibOS's configuration and opens the exports.
+/// Makes the LibOS's configuration, without what it tells of the machine, and opens the exports. `limits` are the caller's.
 ///
 /// # Errors
 /// Names the option at fault.
-pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
+pub fn configure(command: &Command, limits: Vec<(u64, u64)>) -> Result<(Config, Vec<Export>)> {
     let options = options_of(command)?;
     let rootfs = rootfs_of(command);
     let mut mounts = match command {
@@ -93,7 +93,7 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         // What `xc do` runs is a program like others of this machine.
         is_init: rootfs.is_some(),
         nice: rustix::process::getpriority_process(None).unwrap_or(0),
-        limits: if rootfs.is_none() { limits() } else { Vec::new() },
+        limits: if rootfs.is_none() { limits } else { Vec::new() },
         descriptors: descriptors(),
         mounts: mounts.list,
         stdio,
@@ -102,8 +102,8 @@ pub fn configure(command: &Command) -> Result<(Config, Vec<Export>)> {
         memory_limit,
         strace: options.strace,
         stats: options.stats.is_some(),
-        machine: machine::read(),
-        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        machine: Machine::default(),
+        cpus: 1,
     };
     Ok((config, mounts.exports))
 }

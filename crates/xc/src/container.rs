@@ -1,22 +1,24 @@
 //! `xc do` and `xc run`: one container from start to end.
 
 use crate::args::{Command, Options};
-use crate::configure::{ARENA, configure, options_of, raise_descriptors};
+use crate::configure::{ARENA, configure, limits, options_of, raise_descriptors};
 use crate::news::News;
 use crate::report::{self, Report};
 use crate::terminal::{self, Terminal};
 use crate::usage::Usage;
-use crate::{image, name, profile};
+use crate::{image, machine, name, profile};
 use abi::broker::StartStep;
 use abi::config::{Config, Stdio};
 use abi::event::Event;
 use abi::stats::Stats;
 use anyhow::{Context as _, Result, bail};
 use rustix::event::Timespec;
-use std::os::fd::OwnedFd;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use xkernel::broker::{Broker, Control, Export, Options as BrokerOptions};
 use xkernel::cgroup::Group;
+use xkernel::sandbox::Sent;
 use xkernel::{loader, sandbox, sys};
 
 /// How a container ended.
@@ -72,15 +74,22 @@ pub fn run(command: &Command) -> Result<u8> {
 }
 
 fn run_as(command: &Command, options: &Options, started_ns: u64) -> Result<u8> {
-    let (config, exports) = configure(command)?;
+    let limits = limits();
     raise_descriptors()?;
+    // The reaper has much to do: what follows is done meanwhile.
+    let begun = sandbox::begin();
+    let (mut config, exports) = configure(command, limits)?;
+    // What the host refuses comes after what the caller got wrong.
+    let begun = begun?;
+    config.machine = machine::read();
+    config.cpus = machine::processors();
     let streams = config.stdio.map(|stdio| matches!(stdio, Stdio::Host { .. }));
     let (memory, layout) = loader::load(image::embedded()?, &config, ARENA, started_ns)?;
     let arena = memory.arena.try_clone().context("cannot keep the arena")?;
     let (terminal, console) = open_terminal(command, options, &config)?;
     let group = memory_group(config.memory_limit);
     let entrance = group.as_ref().map(Group::entrance).transpose().context("cannot enter the control group")?;
-    let running = sandbox::start(memory, streams, console, entrance)?;
+    let running = begun.start(memory, streams, console, entrance)?;
     // From here on there are threads.
     let Ended { end, broker, usage } =
         supervise(running, exports, terminal, config.memory_limit, options.stats.is_some())?;
@@ -136,15 +145,16 @@ fn supervise(
     memory_limit: u64,
     counts: bool,
 ) -> Result<Ended> {
-    let sandbox::Running { reaper, channels, events, arena } = running;
+    let sandbox::Running { reaper, channels, events, arena, start } = running;
     sys::share_heap();
+    let ends = sys::handle_of(reaper).context("cannot open a handle of the reaper")?;
     // Before any thread: the mask is inherited.
-    forward_signals(&events, terminal.as_ref().map(Terminal::handle))?;
+    let mut signals = Signals::new(&events, terminal.as_ref().map(Terminal::handle))?;
     if let Some(terminal) = &mut terminal {
         terminal.start(&events)?;
     }
     let news = Arc::new(News::new().context("cannot make a descriptor: allow more (ulimit -n)")?);
-    let (from_broker, from_rest, from_waiter) = (Arc::clone(&news), Arc::clone(&news), Arc::clone(&news));
+    let (from_broker, from_rest) = (Arc::clone(&news), Arc::clone(&news));
     let mut options = BrokerOptions::new(move |control| match control {
         Control::Log(text) => {
             terminal::print_error(&text);
@@ -171,22 +181,20 @@ fn supervise(
         from_channels.tell(Told::End(end));
         drop(broker);
     })?;
-    let waiter = thread("waiter", move || {
-        let _ = sys::reap(reaper);
-        from_waiter.tell(Told::End(End::Died));
-    })?;
-    let end = await_end(&news, &kept, reaper);
+    let end = await_end(&news, &kept, (reaper, &ends), &mut signals);
     // While they are there.
     let usage = if counts { Usage::below(reaper) } else { Usage::default() };
-    if !waiter.is_finished() {
-        sys::kill(reaper, libc::SIGKILL);
-    }
-    let _ = waiter.join();
+    sys::kill(reaper, libc::SIGKILL);
+    let _ = sys::reap(reaper);
     // Nobody has the other ends of the channels any more. The broker ends in order, not with us.
     let _ = server.join();
     if let Some(terminal) = terminal {
         terminal.finish();
     }
+    let end = match (end, start.failure()) {
+        (End::Died, Some(failure)) => End::Failed(failure.into()),
+        (end, _) => end,
+    };
     Ok(Ended { end, broker: kept, usage })
 }
 
@@ -194,16 +202,20 @@ fn supervise(
 /// long at most.
 const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
-fn await_end(news: &News<Told>, broker: &Broker, reaper: i32) -> End {
+fn await_end(news: &News<Told>, broker: &Broker, (reaper, ends): (i32, &OwnedFd), signals: &mut Signals) -> End {
     loop {
-        match news.wait(&QUIET) {
+        let others = [ends.as_fd(), signals.source.as_fd()];
+        match news.wait(others, &QUIET) {
             Some(Told::End(end)) => return end,
-            Some(Told::Awake) => {}
-            None if broker.rest() => {
-                sandbox::rest(reaper);
-                news.rest();
-            }
+            Some(Told::Awake) => continue,
             None => {}
+        }
+        if sys::has_ended(ends) {
+            return End::Died;
+        }
+        if signals.pass_on() == Passed::Nothing && broker.rest() {
+            sandbox::rest(reaper);
+            news.rest([ends.as_fd(), signals.source.as_fd()]);
         }
     }
 }
@@ -217,20 +229,50 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::threa
 /// Signals that go to the container's first process.
 const FORWARDED: [i32; 6] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Signals to `xc` go to the container; those of its terminal are its own business.
-fn forward_signals(events: &OwnedFd, terminal: Option<terminal::Handle>) -> Result<()> {
-    let events = events.try_clone().context("cannot keep the event channel")?;
-    let own: &[i32] = if terminal.is_some() { &[libc::SIGWINCH, libc::SIGCONT] } else { &[] };
-    let deliver = move |signal| match (signal, &terminal) {
-        (libc::SIGWINCH, _) => sandbox::send_event(&events, &Event::Resized(terminal::size())),
-        (libc::SIGCONT, Some(terminal)) => {
-            terminal.attach();
-            sandbox::send_event(&events, &Event::Resized(terminal::size()));
+/// Signals to `xc`, which go to the container; those of its terminal are its own business.
+struct Signals {
+    /// Can be read while there are some.
+    source: OwnedFd,
+    events: OwnedFd,
+    terminal: Option<terminal::Handle>,
+    /// For which the event channel had no room.
+    kept: BTreeSet<i32>,
+}
+
+/// What was passed on.
+#[derive(PartialEq, Eq)]
+enum Passed {
+    Nothing,
+    /// Something, or it waits for room.
+    Something,
+}
+
+impl Signals {
+    fn new(events: &OwnedFd, terminal: Option<terminal::Handle>) -> Result<Self> {
+        let events = events.try_clone().context("cannot keep the event channel")?;
+        let own: &[i32] = if terminal.is_some() { &[libc::SIGWINCH, libc::SIGCONT] } else { &[] };
+        let source = sys::signals_to_read(&[&FORWARDED, own].concat()).context("cannot take signals")?;
+        Ok(Self { source, events, terminal, kept: BTreeSet::new() })
+    }
+
+    /// Passes on what has come. Who is told may have been wedged by a guest: a signal for which there is no room is kept.
+    fn pass_on(&mut self) -> Passed {
+        while let Some(signal) = sys::next_signal(&self.source) {
+            if let (libc::SIGCONT, Some(terminal)) = (signal, &self.terminal) {
+                terminal.attach();
+            }
+            self.kept.insert(signal);
         }
-        _ => sandbox::send_event(&events, &Event::Signal(signal)),
-    };
-    sys::on_signals(&[&FORWARDED, own].concat(), deliver)
-        .context("cannot start a thread for signals: allow more processes (ulimit -u)")
+        if self.kept.is_empty() {
+            return Passed::Nothing;
+        }
+        let event = |signal| match signal {
+            libc::SIGWINCH | libc::SIGCONT => Event::Resized(terminal::size()),
+            _ => Event::Signal(signal),
+        };
+        self.kept.retain(|&signal| sandbox::try_send_event(&self.events, &event(signal)) == Sent::Full);
+        Passed::Something
+    }
 }
 
 fn exit_code(status: i32) -> u8 {

@@ -17,6 +17,11 @@ pub fn read() -> Machine {
     }
 }
 
+/// How many processors the container has: as many as the caller.
+pub fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
 /// One read: the host writes a processor at a time, and a large one has hundreds.
 fn first_bytes(path: &str, len: usize) -> String {
     let mut bytes = vec![0; len];

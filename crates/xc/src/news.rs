@@ -3,7 +3,7 @@
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use xkernel::sys;
 
@@ -31,12 +31,17 @@ impl<T> News<T> {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    /// The next, for which one waits no longer than `timeout`; earlier where the host ends the wait.
-    pub(crate) fn wait(&self, timeout: &Timespec) -> Option<T> {
+    /// The next, for which one waits no longer than `timeout`; earlier where one of `others` can be read, or the host ends the wait.
+    pub(crate) fn wait(&self, others: [BorrowedFd<'_>; 2], timeout: &Timespec) -> Option<T> {
         self.next().or_else(|| {
-            let _ = poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], Some(timeout));
+            let mut waits = self.with(others).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let _ = poll(&mut waits, Some(timeout));
             self.next()
         })
+    }
+
+    fn with<'a>(&'a self, [one, other]: [BorrowedFd<'a>; 2]) -> [BorrowedFd<'a>; 3] {
+        [self.bell.as_fd(), one, other]
     }
 
     fn next(&self) -> Option<T> {
@@ -49,9 +54,9 @@ impl<T> News<T> {
         next
     }
 
-    /// Waits for the next with as little memory as possible.
-    pub(crate) fn rest(&self) {
-        sys::rest_until_readable(self.bell.as_fd());
+    /// Waits for the next, or for one of `others`, with as little memory as possible.
+    pub(crate) fn rest(&self, others: [BorrowedFd<'_>; 2]) {
+        sys::rest_until_readable(self.with(others));
     }
 }
 
@@ -61,23 +66,42 @@ mod tests {
 
     const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
+    /// Nobody writes to it.
+    fn silent() -> (OwnedFd, OwnedFd) {
+        rustix::pipe::pipe().unwrap()
+    }
+
     #[test]
     fn all_that_is_told_is_heard_in_order() {
         let Ok(news) = News::new() else { panic!("no descriptor") };
-        assert_eq!(news.wait(&NOT_AT_ALL), None);
+        let (silent, _writer) = silent();
+        let others = [silent.as_fd(); 2];
+        assert_eq!(news.wait(others, &NOT_AT_ALL), None);
         [1, 2, 3].into_iter().for_each(|item| news.tell(item));
         // There is something: no rest.
-        news.rest();
-        assert_eq!([(); 4].map(|()| news.wait(&NOT_AT_ALL)), [Some(1), Some(2), Some(3), None]);
+        news.rest(others);
+        assert_eq!([(); 4].map(|()| news.wait(others, &NOT_AT_ALL)), [Some(1), Some(2), Some(3), None]);
     }
 
     #[test]
     fn a_rest_ends_with_what_another_thread_tells() {
         let Ok(news) = News::new() else { panic!("no descriptor") };
+        let (silent, _writer) = silent();
         std::thread::scope(|scope| {
             scope.spawn(|| news.tell("end"));
-            news.rest();
-            assert_eq!(news.wait(&NOT_AT_ALL), Some("end"));
+            news.rest([silent.as_fd(); 2]);
+            assert_eq!(news.wait([silent.as_fd(); 2], &NOT_AT_ALL), Some("end"));
         });
+    }
+
+    #[test]
+    fn waits_and_rests_end_where_another_descriptor_can_be_read() {
+        let Ok(news) = News::<()>::new() else { panic!("no descriptor") };
+        let ((silent, _keeps), (ready, writer)) = (silent(), silent());
+        rustix::io::write(&writer, b"x").unwrap();
+        for others in [[silent.as_fd(), ready.as_fd()], [ready.as_fd(), silent.as_fd()]] {
+            assert_eq!(news.wait(others, &Timespec { tv_sec: i64::MAX, tv_nsec: 0 }), None);
+            news.rest(others);
+        }
     }
 }

@@ -88,6 +88,13 @@ pub fn config() -> Option<Arc<Config>> {
 
 static HAS_INIT: AtomicBool = AtomicBool::new(true);
 
+static STARTING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the container's first program is still to come.
+pub(crate) fn is_starting() -> bool {
+    STARTING.load(Ordering::Relaxed)
+}
+
 /// Whether the first process is an init, which gets those signals alone that it has handlers for.
 pub fn has_init() -> bool {
     HAS_INIT.load(Ordering::Relaxed)
@@ -394,6 +401,7 @@ pub fn main(boot: &'static abi::boot::BootBlock) -> ! {
     crate::syscall::system::set_hostname(config.hostname.as_bytes());
     crate::fs::broker::connect();
     crate::time::timer::set_waker(wake_service);
+    STARTING.store(true, Ordering::Relaxed);
     if let Err((step, errno, what)) = start_container(&config) {
         fail(step, errno, &what);
     }
@@ -425,6 +433,7 @@ fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
     let plan = find_program(&task, &name, config)?;
     *task.start.lock() = Some(Start::Exec(Box::new(plan)));
     area.set_task(task);
+    STARTING.store(false, Ordering::Relaxed);
     machine::process::spawn(Kind::Fork, area, 0).map_err(ours(b"first process"))?;
     Ok(())
 }
@@ -611,6 +620,8 @@ fn start_event_thread() -> Result<()> {
 
 /// The service's second thread: events from reaper and supervisor, and host descriptors that become ready.
 fn event_loop() {
+    #[cfg(target_os = "none")]
+    machine::cpuid::ask_in_advance();
     loop {
         let limit_ms = if quiesce::is_asked() { quiesce::ROUND_MS } else { -1 };
         match hostpoll::service_loop_step(limit_ms) {

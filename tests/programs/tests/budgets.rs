@@ -130,6 +130,15 @@ fn a_first_pass_over_a_tree_asks_once_a_directory() {
     assert!(many - few <= 30, "{few} requests for 10 directories, {many} for 40");
 }
 
+/// What the container mounts, and where it looks for the program, is no walk of the program's over a tree.
+#[test]
+fn a_start_lists_no_directory() {
+    let mut command = Command::new(xc());
+    // Where cargo has libraries looked for, one name in each directory after the other.
+    command.args(["do", "--stats=json", "--", "/bin/true"]).env_remove("LD_LIBRARY_PATH");
+    assert_eq!(report_of(command)["brokerRequests"]["readdir"].as_u64(), None);
+}
+
 #[test]
 fn a_first_reading_of_a_tree_opens_most_files_in_advance() {
     let tree = tree();

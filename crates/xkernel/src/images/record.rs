@@ -29,10 +29,10 @@ struct Work {
 
 /// The stored form, behind its own digest.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<'a> {
     digest: [u8; 32],
-    /// A plan in abom's form, empty for none.
-    plan: Vec<u8>,
+    /// A plan in abom's form, empty for none. Borrowed: a vector would be read byte by byte.
+    plan: &'a [u8],
     text: Vec<(u64, u64)>,
     len: u64,
 }
@@ -66,10 +66,9 @@ impl Record {
     /// The record as bytes and their digest, which names the patched image: file and plan together.
     pub(super) fn to_bytes(&self) -> Option<(Hash, Vec<u8>)> {
         let digest = *self.digest.as_bytes();
-        let stored = match &self.work {
-            Some(work) => Stored { digest, plan: work.plan.to_bytes(), text: work.text.clone(), len: work.len },
-            None => Stored { digest, plan: Vec::new(), text: Vec::new(), len: 0 },
-        };
+        let plan = self.work.as_ref().map_or_else(Vec::new, |work| work.plan.to_bytes());
+        let (text, len) = self.work.as_ref().map_or((Vec::new(), 0), |work| (work.text.clone(), work.len));
+        let stored = Stored { digest, plan: &plan, text, len };
         let contents = abi::encode(&stored).ok()?;
         let name = blake3::hash(&contents);
         Some((name, [name.as_bytes().as_slice(), &contents].concat()))
@@ -80,14 +79,14 @@ impl Record {
     pub(super) fn from_bytes(digest: &Hash, bytes: &[u8]) -> Option<(Hash, Self)> {
         let (name, contents) = bytes.split_at_checked(blake3::OUT_LEN)?;
         let name = Hash::from_slice(name).ok().filter(|name| *name == blake3::hash(contents))?;
-        let stored: Stored = abi::decode(contents).ok()?;
+        let stored: Stored<'_> = abi::decode(contents).ok()?;
         if stored.digest != *digest.as_bytes() {
             return None;
         }
         let work = if stored.plan.is_empty() {
             None
         } else {
-            Some(Work { plan: Plan::from_bytes(&stored.plan).ok()?, text: stored.text, len: stored.len })
+            Some(Work { plan: Plan::from_bytes(stored.plan).ok()?, text: stored.text, len: stored.len })
         };
         Some((name, Self { digest: *digest, work }))
     }

@@ -1,9 +1,12 @@
 //! The reaper: init of the container's pid namespace, and parent of every host process in it.
 
-use super::{Hand, INNER_ID, Sent};
-use crate::sys::{self, Side};
+use super::hand::Hand;
+use super::{INNER_ID, Sent};
+use crate::sys;
 use abi::boot::{ARENA_FD, BROKER_FD, CONSOLE_FD, EVENT_FD, STDIO_FD, TEXT_FD};
 use abi::event::Event;
+use rustix::net::SendFlags;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,44 +20,47 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Descriptors of a fresh runner lie below.
 const ABOVE: i32 = 100;
 
-/// The reaper's life. `events` is the supervisor's end of the event channel, shared with it.
-pub(super) fn run(hand: Hand, events: OwnedFd, supervisor: &OwnedFd) -> ! {
+/// Longest text of a failure.
+pub(super) const LONGEST_COMPLAINT: usize = 4096;
+
+/// The reaper's life. `start` is where it is told how far the supervisor is, and tells what fails.
+pub(super) fn run(start: OwnedFd, supervisor: &OwnedFd) -> ! {
     sys::die_with_parent(supervisor.as_fd());
-    match prepare(hand, supervisor) {
-        Ok(runner) => {
+    match prepare(&start, supervisor) {
+        Ok((runner, events)) => {
+            drop(start);
             // Without it the reaper keeps what it needed for the start.
             let _ = sys::interrupt_on(super::REST);
             reap_all(runner, &events)
         }
         Err(error) => {
-            complain(&format!("xc: cannot start the container: {error}\n"));
+            let _ = rustix::net::send(&start, error.to_string().as_bytes(), SendFlags::NOSIGNAL);
             sys::exit_now(125)
         }
     }
 }
 
-/// Becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid.
-fn prepare(hand: Hand, supervisor: &OwnedFd) -> io::Result<i32> {
+/// Makes namespaces, becomes the container's user, leaves the host's file system, and makes the runner. Returns its pid, and the
+/// supervisor's end of the event channel.
+fn prepare(start: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> {
+    sys::leave_namespaces().map_err(at("make mount, ipc, uts and network namespaces"))?;
     let mut byte = [0];
-    if rustix::io::read(&hand.ready, &mut byte)? != 1 {
+    if rustix::io::read(start, &mut byte)? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let victims = Victims::open();
     sys::set_ids(INNER_ID, INNER_ID).map_err(at("take the container's ids"))?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
+    let hand = Hand::receive(start)?;
     if let Some(victims) = &victims {
         victims.raise();
     }
-    match sys::fork_with(0).map_err(at("make its first process"))? {
-        Side::Child => become_runner(&hand),
-        Side::Parent(runner) => {
-            if let Some(victims) = &victims {
-                victims.restore();
-            }
-            Ok(runner)
-        }
+    let runner = sys::spawn_sharing(|| become_runner(&hand)).map_err(at("make its first process"))?;
+    if let Some(victims) = &victims {
+        victims.restore();
     }
+    Ok((runner, hand.told))
 }
 
 /// Where memory runs out, the host ends processes of the container before those that serve it: they inherit a higher
@@ -113,7 +119,7 @@ fn leave_file_system() -> io::Result<()> {
 }
 
 /// Lays the descriptors out and executes the LibOS's image.
-fn become_runner(hand: &Hand) -> ! {
+fn become_runner(hand: &Hand) -> Infallible {
     let joined = hand.group.as_ref().map_or(Ok(()), |group| crate::cgroup::join(group.as_fd()));
     // The caller may have left more open than it knows.
     let laid_out = joined.and_then(|()| lay_out(hand));
@@ -164,12 +170,10 @@ fn lay_out(hand: &Hand) -> io::Result<OwnedFd> {
 
 /// Whatever else lies among the runner's descriptors is closed; those above close themselves at exec.
 fn close_gaps(streams: &[Option<OwnedFd>]) {
-    let mut closed: Vec<i32> = (0..3).collect();
-    closed.extend((STDIO_FD..).zip(streams).filter(|(_, s)| s.is_none()).map(|(number, _)| number));
-    closed.extend(abi::boot::FIRST_FREE_FD..ABOVE);
-    for number in closed {
-        sys::close_one(number);
-    }
+    let missing = (STDIO_FD..).zip(streams).filter(|(_, stream)| stream.is_none()).map(|(number, _)| number);
+    missing.for_each(sys::close_one);
+    sys::close_all(0..3);
+    sys::close_all(abi::boot::FIRST_FREE_FD..ABOVE);
 }
 
 /// Text for the caller, where it still listens.

@@ -7,8 +7,10 @@ mod resident;
 pub use resident::{rest_until_child_ends, rest_until_readable, share_heap};
 
 use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
+use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Which side of a fork the caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,39 @@ pub fn fork_with(flags: i32) -> io::Result<Side> {
     // SAFETY: no stack is given, so this is fork(2); the caller has one thread, so the child's heap is whole.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) })?;
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).unwrap_or(i32::MAX)) })
+}
+
+/// Bytes of the stack of a child that shares memory.
+const SHARING_STACK: usize = 128 << 10;
+
+/// Makes a child that runs `work` in the caller's memory, and waits until it has executed something or ended: nothing is copied for
+/// what is given up at once. Returns its pid.
+///
+/// # Errors
+/// The host's errno.
+pub fn spawn_sharing<W: FnOnce() -> Infallible>(work: W) -> io::Result<i32> {
+    extern "C" fn enter<W: FnOnce() -> Infallible>(work: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the caller's, which waits meanwhile.
+        let work = unsafe { &mut *work.cast::<Option<W>>() };
+        work.take().map_or(125, |work| match work() {})
+    }
+    let mut work = Some(work);
+    let mut stack: Vec<u128> = Vec::with_capacity(SHARING_STACK / size_of::<u128>());
+    let end = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is nobody else's and grows down from its end; stack and work stay until the child is through with them.
+    let pid = unsafe { libc::clone(enter::<W>, end.cast(), flags, (&raw mut work).cast()) };
+    check(i64::from(pid)).map(|_| pid)
+}
+
+/// Leaves the host's mount, ipc, uts and network namespaces for fresh ones.
+///
+/// # Errors
+/// The host's errno.
+pub fn leave_namespaces() -> io::Result<()> {
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+    // SAFETY: no descriptor and no memory changes.
+    check(i64::from(unsafe { libc::unshare(namespaces) })).map(|_| ())
 }
 
 /// Takes one user and group, and no supplementary groups where the host allows that.
@@ -110,6 +145,12 @@ pub fn keep_only<const N: usize>(kept: [BorrowedFd<'_>; N]) -> io::Result<[Borro
 pub fn close_one(fd: RawFd) {
     // SAFETY: the caller lays out a fresh child's descriptors and owns all of them.
     unsafe { libc::close(fd) };
+}
+
+/// Closes all descriptors of a range, open or not.
+pub fn close_all(range: Range<RawFd>) {
+    // SAFETY: as above. The range is not empty and the kernel knows the call, so it does not fail.
+    unsafe { libc::syscall(libc::SYS_close_range, range.start, range.end - 1, 0) };
 }
 
 /// Duplicates a descriptor to an exact number, without close-on-exec.
@@ -252,11 +293,8 @@ pub fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
     descriptor_flags(fd).map(|_| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
-///
-/// # Errors
-/// The host's errno.
-pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+/// Blocks signals in this and later threads.
+fn block(signals: &[i32]) -> io::Result<libc::sigset_t> {
     // SAFETY: an all-zero sigset_t is valid to initialise.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: initialises the set.
@@ -267,9 +305,15 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
     }
     // SAFETY: reads the set.
     let ret = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-    if ret != 0 {
-        return Err(io::Error::from_raw_os_error(ret));
-    }
+    if ret == 0 { Ok(set) } else { Err(io::Error::from_raw_os_error(ret)) }
+}
+
+/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
+///
+/// # Errors
+/// The host's errno.
+pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    let set = block(signals)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         loop {
             let mut signal = 0;
@@ -281,6 +325,47 @@ pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io
         }
     })?;
     Ok(())
+}
+
+/// Blocks signals in this and later threads; [`next_signal`] takes them from a descriptor, which can be read while there are some.
+///
+/// # Errors
+/// The host's errno.
+pub fn signals_to_read(signals: &[i32]) -> io::Result<OwnedFd> {
+    let set = block(signals)?;
+    // SAFETY: reads the set, and gives a new descriptor.
+    let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }))?;
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}
+
+/// A signal that has come, once.
+#[must_use]
+pub fn next_signal(signals: &OwnedFd) -> Option<i32> {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    let len = rustix::io::read(signals, &mut info).ok()?;
+    // The number comes first: signalfd(2).
+    let number = info.first_chunk().filter(|_| len == info.len())?;
+    i32::try_from(u32::from_ne_bytes(*number)).ok()
+}
+
+/// A handle of a child that was not reaped, which can be read once it has ended.
+///
+/// # Errors
+/// The host's errno.
+pub fn handle_of(child: i32) -> io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Whether the child has ended, which is then still to be reaped.
+#[must_use]
+pub fn has_ended(child: &OwnedFd) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Whom nobody knows is no child any more.
+    !matches!(waitid(WaitId::PidFd(child.as_fd()), look), Ok(None) | Err(rustix::io::Errno::INTR))
 }
 
 /// From now on the signal interrupts what the process waits for, and does nothing else.
@@ -299,7 +384,51 @@ pub fn interrupt_on(signal: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::close_behind;
+    use super::{close_behind, handle_of, has_ended, next_signal, signals_to_read};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn each_signal_that_came_is_read_once() {
+        // A thread of its own: its mask is nobody else's.
+        let thread = std::thread::spawn(|| {
+            let signals = signals_to_read(&[libc::SIGWINCH, libc::SIGURG]).expect("a descriptor");
+            assert_eq!(next_signal(&signals), None);
+            for signal in [libc::SIGURG, libc::SIGWINCH, libc::SIGURG] {
+                // SAFETY: a blocked signal to the calling thread.
+                unsafe { libc::raise(signal) };
+            }
+            let mut read = [next_signal(&signals), next_signal(&signals)];
+            read.sort_unstable();
+            assert_eq!((read, next_signal(&signals)), ([Some(libc::SIGURG), Some(libc::SIGWINCH)], None));
+        });
+        thread.join().expect("the thread ends well");
+    }
+
+    #[test]
+    fn who_shares_memory_is_waited_for() {
+        let mut left = 0;
+        let pid = super::spawn_sharing(|| {
+            left = 7;
+            super::exit_now(left)
+        });
+        assert_eq!(super::reap(pid.expect("a child")).ok(), Some(7 << 8));
+        assert_eq!(left, 7);
+    }
+
+    #[test]
+    fn a_child_has_ended_until_it_is_reaped_and_behind() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).process_group(0).spawn().expect("cat");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let handle = handle_of(pid).expect("a handle");
+        assert!(!has_ended(&handle));
+        drop(child.stdin.take());
+        let mut waits = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut waits, None), Ok(1));
+        assert!(has_ended(&handle));
+        assert!(child.wait().is_ok());
+        assert!(has_ended(&handle));
+    }
 
     #[test]
     fn what_is_closed_behind_is_closed_in_a_moment() {

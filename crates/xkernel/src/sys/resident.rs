@@ -15,11 +15,11 @@ pub fn share_heap() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives back what the process does not need while it waits until a descriptor can be read. May return early.
-pub fn rest_until_readable(fd: BorrowedFd<'_>) {
-    let mut wanted = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+/// Gives back what the process does not need while it waits until one of some descriptors can be read. May return early.
+pub fn rest_until_readable<const N: usize>(fds: [BorrowedFd<'_>; N]) {
+    let mut wanted = fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     // SAFETY: poll writes to `wanted` alone.
-    unsafe { rest(libc::SYS_poll, [(&raw mut wanted) as usize, 1, usize::MAX, 0, 0]) };
+    unsafe { rest(libc::SYS_poll, [(&raw mut wanted) as usize, N, usize::MAX, 0, 0]) };
 }
 
 /// The same until a child has ended, which is then still to be reaped. May return early.
@@ -153,7 +153,7 @@ mod tests {
         let before = format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _);
         let (reader, writer) = rustix::pipe::pipe().expect("pipe");
         rustix::io::write(&writer, b"x").expect("write");
-        rest_until_readable(reader.as_fd());
+        rest_until_readable([reader.as_fd()]);
         assert_eq!(before, format!("{CONSTANT} and {:?}", clean_ranges as fn() -> _));
     }
 
@@ -164,7 +164,7 @@ mod tests {
             std::thread::yield_now();
             rustix::io::write(&writer, b"x").map(|_| writer)
         });
-        rest_until_readable(reader.as_fd());
+        rest_until_readable([reader.as_fd()]);
         assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(1));
         assert!(other.join().is_ok());
     }

@@ -391,9 +391,12 @@ impl HostInode {
     }
 
     /// Counts a look-up that had to ask; true once a whole listing is worth its price, which grows with the directory. A small
-    /// directory is listed at once where other listings were worth it.
+    /// directory is listed at once where other listings were worth it. What the start itself looks up tells nothing of programs.
     fn count_miss(&self) -> Result<bool> {
         const SMALL: u64 = 4096;
+        if crate::kernel::is_starting() {
+            return Ok(false);
+        }
         let size = self.attributes().size;
         let mut listing = self.listing()?.lock();
         listing.misses += 1;

@@ -22,7 +22,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let exports = vec![Export::open(Path::new("/"), true)?, Export::open(Path::new("."), true)?];
     let (memory, layout) = loader::load(image, &config(), loader::DEFAULT_ARENA, 0)?;
     let arena = memory.arena.try_clone()?;
-    let sandbox::Running { reaper, channels, events, .. } = sandbox::start(memory, [false, true, true], None, None)?;
+    let begun = sandbox::begin()?;
+    let sandbox::Running { reaper, channels, events, .. } = begun.start(memory, [false, true, true], None, None)?;
     let (sender, receiver) = mpsc::channel();
     let from_broker = sender.clone();
     let options = Options::new(move |control| match control {
