@@ -97,10 +97,11 @@ impl Broker {
                 let access = if writable { Access::Write } else { Access::Read };
                 // Each is as much work as a request.
                 beside.iter().for_each(|_| self.bucket.take());
+                let opened = open(self.export(export)?, path, access, &beside)?;
                 if writable {
                     self.watches.writes(self.export(export)?, path);
                 }
-                open(self.export(export)?, path, access, &beside)
+                Ok(opened)
             }
             Request::Image { export, path } => {
                 let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
@@ -131,12 +132,12 @@ impl Broker {
     fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         let (number, paths, then) = match request {
             Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
-            Request::Create { export, path, .. } | Request::Remove { export, path, directory: false } => {
-                (export, vec![path], Then::NoDirectory)
-            }
+            // Who asks for it has the file open.
+            Request::Allocate { export, path, .. } => (export, vec![path], Then::Write),
+            Request::Create { export, path, .. } => (export, vec![path], Then::NoDirectory),
+            Request::Remove { export, path, directory: false } => (export, vec![path], Then::Remove),
             Request::Remove { export, path, .. }
             | Request::SetAttributes { export, path, .. }
-            | Request::Allocate { export, path, .. }
             | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_) } => {
                 (export, vec![path], Then::Nothing)
             }
