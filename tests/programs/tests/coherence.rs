@@ -234,6 +234,20 @@ fn a_container_and_its_host_may_write_the_same_file() {
 }
 
 #[test]
+fn a_file_that_the_container_gives_another_name_is_reached_by_the_one_that_is_left() {
+    let mut seen = Seen::volume();
+    assert_eq!(
+        seen.ask("echo text >@/a; ln @/a @/b; rm @/a; chmod 600 @/b; stat -c %a.%h.%s @/b; cat @/b"),
+        "600.1.5 text"
+    );
+    assert_eq!(
+        seen.ask("ln @/b @/c; mv @/b @/d; rm @/d; chmod 640 @/c; stat -c %a.%h.%s @/c; cat @/c"),
+        "640.1.5 text"
+    );
+    assert_eq!(std::fs::read_dir(seen.host.path()).expect("names").count(), 1);
+}
+
+#[test]
 fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
     let mut seen = Seen::root();
     for name in ["kept", "kept-dir/file", "lost"] {

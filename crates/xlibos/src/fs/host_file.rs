@@ -123,8 +123,9 @@ impl HostInode {
         self.is_ahead.store(false, Ordering::Relaxed);
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
-        if self.has_writer.swap(false, Ordering::Relaxed) {
-            self.set_outdated();
+        let handles = self.handles.lock();
+        if handles.writing.is_none() {
+            self.end_writing();
         }
     }
 
@@ -206,19 +207,16 @@ impl HostInode {
         Ahead { directory: Some(directory), names }
     }
 
-    /// Attributes by fstat of a held handle; false where none is held.
-    pub(super) fn refresh_from_handle(&self) -> bool {
-        let Some(handle) = self.kept_handle(false) else { return false };
+    /// Attributes by fstat of a held handle; None where none is held.
+    pub(super) fn refresh_from_handle(&self) -> Option<Attributes> {
+        let handle = self.kept_handle(false)?;
         let since = Moment::now(&self.fs.own_changes);
-        match host::fstat(handle.raw()) {
-            Ok(stat) => {
-                // Here the host tells ids as our own namespace has them, which is nobody's for most.
-                let Attributes { uid, gid, .. } = self.attributes();
-                self.set_attributes_known(Attributes { uid, gid, ..attributes_from(&stat) }, since);
-                true
-            }
-            Err(_) => false,
-        }
+        let stat = host::fstat(handle.raw()).ok()?;
+        // Here the host tells ids as our own namespace has them, which is nobody's for most.
+        let Attributes { uid, gid, .. } = self.attributes();
+        let attributes = Attributes { uid, gid, ..attributes_from(&stat) };
+        self.set_attributes_known(attributes, since);
+        Some(attributes)
     }
 }
 

@@ -185,6 +185,14 @@ impl Listing {
         old.map(Noted::into_child)
     }
 
+    /// The inode that a name leads to, or did when it was last looked at.
+    pub(super) fn inode(&self, name: &[u8]) -> Option<Arc<HostInode>> {
+        match self.entries.get(name)? {
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => Some(Arc::clone(inode)),
+            Noted::Known { .. } | Noted::Named { .. } | Noted::Absent { .. } => None,
+        }
+    }
+
     fn look(&self, name: &[u8]) -> Look {
         match self.entries.get(name).filter(|noted| noted.round() == self.round) {
             Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
@@ -198,7 +206,7 @@ impl Listing {
 
     /// Notes a node. Where its inode is there already and still the same, that learns the attributes; it is returned where it
     /// has handles on what may be another file now.
-    fn learn(&mut self, name: &[u8], node: Node, since: Moment) -> Learned {
+    fn learn(&mut self, name: &[u8], node: Node, generation: u64, since: Moment) -> Learned {
         let inode = match self.entries.get(name) {
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
                 Arc::clone(inode)
@@ -208,7 +216,7 @@ impl Listing {
                 return Learned { old, changed: None };
             }
         };
-        let has_changed = inode.learn(&node.attributes, self.generation, since);
+        let has_changed = inode.learn(&node.attributes, generation, since);
         let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
         Learned { old, changed: has_changed.then_some(inode) }
     }
@@ -452,7 +460,7 @@ impl HostInode {
     fn learn_name(&self, name: &[u8], node: Option<Node>, generation: u64, since: Moment) -> Result<()> {
         let mut listing = self.listing()?.lock();
         let learned = match node {
-            Some(node) => listing.learn(name, node, since),
+            Some(node) => listing.learn(name, node, generation, since),
             None => Learned { old: listing.set(name, Child::Absent), changed: None },
         };
         listing.doubt_unless(generation, since.is_alone(&self.fs.own_changes));
@@ -519,7 +527,8 @@ impl HostInode {
                 replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
                 continue;
             }
-            learned.extend(Some(listing.learn(&entry.name, entry.node, since)).filter(Learned::is_unfinished));
+            learned
+                .extend(Some(listing.learn(&entry.name, entry.node, generation, since)).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.
         let is_alone = since.is_alone(&self.fs.own_changes);

@@ -107,6 +107,11 @@ impl Moment {
     pub(super) fn is_alone(self, own: &AtomicU64) -> bool {
         own.load(Ordering::Acquire) == self.own
     }
+
+    /// Whether the container has made one change since, which the caller has counted itself.
+    pub(super) fn is_followed_by_one(self, own: &AtomicU64) -> bool {
+        own.load(Ordering::Acquire) == self.own.wrapping_add(1)
+    }
 }
 
 #[cfg(test)]
