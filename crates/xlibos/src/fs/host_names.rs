@@ -161,8 +161,8 @@ pub(super) enum Child {
 /// Answer of a look into a listing.
 enum Look {
     Live(Arc<HostInode>),
-    /// With the last bits of the second in which it was learned.
-    Known(Box<Node>, u16),
+    /// With the last bits of the second in which it was learned, and the name.
+    Known(Box<Node>, u16, Name),
     Absent,
     Unknown,
 }
@@ -194,11 +194,11 @@ impl Listing {
     }
 
     fn look(&self, name: &[u8]) -> Look {
-        match self.entries.get(name).filter(|noted| noted.round() == self.round) {
-            Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
-            Some(Noted::Known { node, second, .. }) => Look::Known(node.clone(), *second),
-            Some(Noted::Absent { .. }) => Look::Absent,
-            Some(Noted::Named { .. } | Noted::Unsure { .. }) => Look::Unknown,
+        match self.entries.get_named(name).filter(|(_, noted)| noted.round() == self.round) {
+            Some((_, Noted::Live { inode, .. })) => Look::Live(Arc::clone(inode)),
+            Some((name, Noted::Known { node, second, .. })) => Look::Known(node.clone(), *second, Name::clone(name)),
+            Some((_, Noted::Absent { .. })) => Look::Absent,
+            Some((_, Noted::Named { .. } | Noted::Unsure { .. })) => Look::Unknown,
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
@@ -343,17 +343,17 @@ impl HostInode {
 
     /// The inode of a name, made where only its node is known so far.
     fn live(&self, name: &[u8], look: Look, generation: u64) -> Result<Option<Result<Arc<HostInode>>>> {
-        let (node, second) = match look {
+        let (node, second, own_name) = match look {
             Look::Unknown => return Ok(None),
             Look::Absent => return Ok(Some(Err(Errno::ENOENT))),
             Look::Live(inode) => return Ok(Some(Ok(inode))),
-            Look::Known(node, second) => (node, second),
+            Look::Known(node, second, own_name) => (node, second, own_name),
         };
         // That is all that has to be told apart.
         let now = host_watch::second();
         let second = if last_bits(now) == second { now } else { 0 };
         let generation = attributes_generation(&node.attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, name, &node, generation)?;
+        let inode = self.fs.inode(&self.arc()?, &own_name, &node, generation)?;
         let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
         drop(old);
         Ok(Some(Ok(inode)))

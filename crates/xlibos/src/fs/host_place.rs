@@ -1,7 +1,7 @@
 //! Where a file of the host is: the names that are known of it.
 
+use super::dentry::Name;
 use super::hostfs::HostInode;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -11,13 +11,13 @@ const MOST_OTHERS: usize = 64;
 /// A directory and a name in it.
 pub(super) struct Spot {
     parent: Option<Arc<HostInode>>,
-    name: Box<[u8]>,
+    name: Name,
 }
 
 /// The name by which a file is reached, and others by which it can be where it has several.
 pub(super) struct Place {
     pub(super) parent: Option<Arc<HostInode>>,
-    pub(super) name: Box<[u8]>,
+    pub(super) name: Name,
     pub(super) is_removed: bool,
     others: Vec<Spot>,
 }
@@ -33,8 +33,8 @@ fn is_at(parent: Option<&Arc<HostInode>>, its: &[u8], directory: &HostInode, nam
 }
 
 impl Place {
-    pub(super) fn of(parent: Option<&Arc<HostInode>>, name: &[u8]) -> Place {
-        Place { parent: parent.cloned(), name: Box::from(name), is_removed: false, others: Vec::new() }
+    pub(super) fn of(parent: Option<&Arc<HostInode>>, name: &Name) -> Place {
+        Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false, others: Vec::new() }
     }
 
     pub(super) fn has_others(&self) -> bool {
@@ -49,7 +49,7 @@ impl Place {
     pub(super) fn note(&mut self, directory: &Arc<HostInode>, name: &[u8]) {
         let is_known = self.is(directory, name) || self.others.iter().any(|spot| spot.is(directory, name));
         if !is_known && self.others.len() < MOST_OTHERS {
-            self.others.push(Spot { parent: Some(Arc::clone(directory)), name: Box::from(name) });
+            self.others.push(Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) });
         }
     }
 
@@ -75,7 +75,7 @@ impl Place {
     /// What was `old` has this name now.
     pub(super) fn rename(&mut self, old: (&HostInode, &[u8]), directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
         let parent = self.parent.replace(Arc::clone(directory));
-        self.others.push(Spot { parent, name: core::mem::replace(&mut self.name, Box::from(name)) });
+        self.others.push(Spot { parent, name: core::mem::replace(&mut self.name, Name::from(name)) });
         self.is_removed = false;
         let at = self.others.iter().position(|spot| spot.is(old.0, old.1))?;
         Some(self.others.swap_remove(at))

@@ -9,7 +9,7 @@ pub(super) const OUTDATED: u64 = u64::MAX;
 
 /// The change word of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub struct Word {
     index: u32,
     /// The word may be silent about some changes: a second is as long as anything holds.
     is_timed: bool,

@@ -5,6 +5,7 @@
 //! ([`super::host_watch`]). A request that names something in a directory has the supervisor watch it first.
 
 use super::broker;
+use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
 use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
@@ -104,7 +105,7 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         moving: SleepLock::new(),
     });
     let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
-    Ok(HostInode::make(&fs, None, b"", &node, if since.is_quiet() { generation } else { OUTDATED }))
+    Ok(HostInode::make(&fs, None, &Name::default(), &node, if since.is_quiet() { generation } else { OUTDATED }))
 }
 
 impl HostFs {
@@ -119,7 +120,7 @@ impl HostFs {
     pub(super) fn inode(
         &self,
         parent: &Arc<HostInode>,
-        name: &[u8],
+        name: &Name,
         node: &Node,
         generation: u64,
     ) -> Result<Arc<HostInode>> {
@@ -174,7 +175,7 @@ impl HostInode {
     fn make(
         fs: &Arc<HostFs>,
         parent: Option<&Arc<HostInode>>,
-        name: &[u8],
+        name: &Name,
         node: &Node,
         generation: u64,
     ) -> Arc<HostInode> {
@@ -183,7 +184,7 @@ impl HostInode {
         let word = match parent {
             // Nobody has asked for anything in the directory, so the supervisor does not watch it.
             Some(_) if kind == Kind::Directory => Word::of(node.attributes.inode, true),
-            Some(parent) => parent.names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
+            Some(parent) => parent.own_names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
             None => Word::of(node.attributes.inode, !fs.trust.is_watched),
         };
         Arc::new_cyclic(|this| HostInode {
@@ -227,7 +228,7 @@ impl HostInode {
     }
 
     /// Appends the name; returns the directory above.
-    fn name_to(&self, names: &mut Vec<Box<[u8]>>) -> Option<Arc<HostInode>> {
+    fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
         let place = self.place.lock();
         names.push(place.name.clone());
         place.parent.clone()
@@ -249,7 +250,7 @@ impl HostInode {
     }
 
     /// Its name there.
-    pub(super) fn name(&self) -> Box<[u8]> {
+    pub(super) fn name(&self) -> Name {
         self.place.lock().name.clone()
     }
 
@@ -296,14 +297,14 @@ impl HostInode {
     }
 
     /// The change word of the directory's names.
-    pub(super) fn names_word(&self) -> Word {
+    pub(super) fn own_names_word(&self) -> Word {
         Word::of(self.id.ino, !self.fs.trust.is_watched)
     }
 
     /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
     fn watched_word(&self, attributes: &Attributes) -> Word {
         if self.kind == Kind::Directory {
-            return self.names_word();
+            return self.own_names_word();
         }
         self.word.load().timed(!self.fs.trust.is_watched || attributes.links > 1)
     }
@@ -522,7 +523,11 @@ impl Inode for HostInode {
     }
 
     fn names_generation(&self) -> u64 {
-        self.names_word().generation()
+        self.own_names_word().generation()
+    }
+
+    fn names_word(&self) -> Option<Word> {
+        Some(self.own_names_word())
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -546,7 +551,7 @@ impl Inode for HostInode {
         let (Reply::Node(attributes), handle) = reply else { return Err(Errno::EIO) };
         let target = if let NewKind::Symlink(target) = node.kind { target.to_vec() } else { Vec::new() };
         let generation = attributes_generation(&attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, name, &Node { attributes, target }, generation)?;
+        let inode = self.fs.inode(&self.arc()?, &Name::from(name), &Node { attributes, target }, generation)?;
         if let Some(handle) = handle {
             inode.keep_handle(Arc::new(handle), true);
         }
@@ -670,7 +675,7 @@ impl HostInode {
         let gone = self.place.lock().rename((old.0, old.1), dir, name);
         drop(gone);
         if self.kind != Kind::Directory {
-            self.outdate(|_| self.word.store(dir.names_word()));
+            self.outdate(|_| self.word.store(dir.own_names_word()));
         }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
