@@ -271,9 +271,9 @@ impl Watches {
     }
 
     /// The container gets a handle that writes to a file: it asks the handle for attributes, and needs not be told of writes.
-    pub(super) fn writes(&self, export: &Export, path: &[u8]) {
+    pub(super) fn writes(&self, export: &Export, named: &Named<'_>) {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return };
-        let touched = self.touched(export, &export.named(path), false);
+        let touched = self.touched(export, named, false);
         let mut state = self.lock();
         // The end of an earlier handle may still be told.
         self.read(&mut state, queue);
@@ -523,7 +523,7 @@ mod tests {
     fn writes_through_a_handle_of_the_container_are_not_told_until_it_is_closed() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
@@ -542,7 +542,7 @@ mod tests {
     fn a_handle_that_is_closed_while_a_request_changes_its_file_writes_no_longer() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let handle = File::options().append(true).open(fixture.file("file")).expect("file");
         let change = || {
             drop(handle);
@@ -560,13 +560,13 @@ mod tests {
         std::fs::write(fixture.file("new"), "").expect("write");
         fixture.look("");
         let handles = ["file", "second"].map(|name| {
-            fixture.watches.writes(&fixture.export, name.as_bytes());
+            fixture.watches.writes(&fixture.export, &fixture.export.named(name.as_bytes()));
             File::options().append(true).create(true).open(fixture.file(name)).expect("file")
         });
         fixture.look("");
         let told = fixture.told("");
-        fixture.watches.writes(&fixture.export, b"file");
-        fixture.watches.writes(&fixture.export, b"second");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"second"));
         let rename = || std::fs::rename(fixture.file("new"), fixture.file("file")).map_err(|_| Errno::IO);
         let names = [fixture.export.named(b"new"), fixture.export.named(b"file")];
         fixture.watches.changing(&fixture.export, &names, Then::Move, rename).expect("rename");
@@ -583,7 +583,7 @@ mod tests {
     fn a_file_of_the_container_that_the_host_replaces_is_not_the_containers_any_more() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         std::fs::write(fixture.file("new"), "").expect("write");
         std::fs::rename(fixture.file("new"), fixture.file("file")).expect("rename");
         assert_eq!(fixture.told(""), 2);
@@ -598,7 +598,7 @@ mod tests {
         let fixture = Fixture::new();
         std::fs::create_dir(fixture.file("dir")).expect("mkdir");
         ["", "dir"].iter().for_each(|path| fixture.look(path));
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         fixture.watches.on_event(&mut fixture.watches.lock(), queue, -1, ReadFlags::QUEUE_OVERFLOW, b"");
         assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (2, 2, 0));

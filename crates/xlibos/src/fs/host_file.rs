@@ -62,13 +62,9 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Keeps the handle of one of the names, where that is still the file that had the name.
     fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd) {
-        let inode = self.directory.as_ref().zip(self.names.get(at));
-        let Some(inode) = inode.and_then(|(directory, name)| directory.file_of(name, attributes)) else { return };
-        if !inode.has_handles() {
-            inode.is_ahead.store(true, Ordering::Relaxed);
-            inode.keep_handle(Arc::new(handle), false);
+        if let Some((directory, name)) = self.directory.as_ref().zip(self.names.get(at)) {
+            directory.keep_ahead(name, attributes, handle);
         }
     }
 }
@@ -96,10 +92,15 @@ impl OpensAhead {
         if self.last.swap(directory, Ordering::Relaxed) == directory {
             self.earn(1);
         }
+        self.take()
+    }
+
+    /// Takes all credit.
+    pub(super) fn take(&self) -> usize {
         self.credit.swap(0, Ordering::Relaxed) as usize
     }
 
-    fn give_back(&self, rest: usize) {
+    pub(super) fn give_back(&self, rest: usize) {
         self.earn(rest as u32);
     }
 }
@@ -205,6 +206,20 @@ impl HostInode {
         let names = if most == 0 { Vec::new() } else { directory.files_to_open(&self.name(), most) };
         self.fs.opens.give_back(credit - names.len());
         Ahead { directory: Some(directory), names }
+    }
+
+    /// Keeps the handle of a name of this directory that was opened in advance, where that is still the file that had the name.
+    pub(super) fn keep_ahead(&self, name: &[u8], attributes: &Attributes, handle: HostFd) {
+        let Some(inode) = self.file_of(name, attributes) else { return };
+        if !inode.has_handles() {
+            inode.is_ahead.store(true, Ordering::Relaxed);
+            inode.keep_handle(Arc::new(handle), false);
+            // It may be of a removed file, and the inode since be another file's of the same number.
+            let known = inode.attributes();
+            if (known.ctime, known.size) != (attributes.ctime, attributes.size) {
+                inode.drop_dead_handles();
+            }
+        }
     }
 
     /// Attributes by fstat of a held handle; None where none is held.

@@ -7,11 +7,12 @@ use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Entry, Node, Reply, Request};
+use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use machine::host::HostFd;
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 #[derive(Default)]
@@ -107,8 +108,7 @@ enum Noted {
     },
 }
 
-/// Files no larger than this many bytes are opened in advance, and so many entries of a directory are looked at for them.
-const SMALL_FILE: u64 = 64 * 1024;
+/// So many entries of a directory are looked at for files to open in advance.
 const MOST_LOOKS: usize = 128;
 
 fn is_small_file(attributes: &Attributes) -> bool {
@@ -305,6 +305,20 @@ impl Learned {
     }
 }
 
+/// Whether an answer may have failed for the descriptors that were to travel with it.
+fn is_of_descriptors(errno: Errno) -> bool {
+    matches!(errno, Errno::ETOOMANYREFS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO)
+}
+
+/// What the host says of a directory.
+#[derive(Default)]
+struct Fetched {
+    itself: Option<Attributes>,
+    all: Vec<Entry>,
+    /// Files opened in advance.
+    opened: Vec<(Vec<u8>, Attributes, HostFd)>,
+}
+
 /// The components of a path that can be walked ahead: up to the first `..`.
 fn plain_components(path: &[u8]) -> Vec<&[u8]> {
     let parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -496,26 +510,49 @@ impl HostInode {
                 return Ok(());
             }
         }
-        let path = self.path()?;
-        let mut all: Vec<Entry> = Vec::new();
-        let mut itself = None;
-        loop {
-            let from = u32::try_from(all.len()).map_err(|_| Errno::EOVERFLOW)?;
-            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes };
-            let Reply::Entries { directory, entries, more } = broker::request(&request)?.0 else {
-                return Err(Errno::EIO);
-            };
-            itself.get_or_insert(directory);
-            let is_end = !more || entries.is_empty();
-            all.extend(entries);
-            if is_end {
-                break;
-            }
-        }
+        let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
+        let most = credit.min(MOST_BESIDE);
+        // Where no descriptor can travel, names can.
+        let fetched = self.fetch(attributes, most).or_else(|errno| match errno {
+            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0),
+            errno => Err(errno),
+        });
+        let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
+        self.fs.opens.give_back(credit.saturating_sub(opened));
+        let Fetched { itself, all, opened } = fetched?;
         if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, attributes, generation, since)
+        self.learn_all(all, attributes, generation, since)?;
+        for (name, attributes, handle) in opened {
+            self.keep_ahead(&name, &attributes, handle);
+        }
+        Ok(())
+    }
+
+    /// Asks for all names; at most so many small files may be opened with the first answer.
+    fn fetch(&self, attributes: bool, open: usize) -> Result<Fetched> {
+        let path = self.path()?;
+        let mut fetched = Fetched::default();
+        loop {
+            let from = u32::try_from(fetched.all.len()).map_err(|_| Errno::EOVERFLOW)?;
+            let open = if from == 0 { u8::try_from(open).unwrap_or(0) } else { 0 };
+            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes, open };
+            let (Reply::Entries { directory, entries, more, opened }, handles) = broker::request_several(&request)?
+            else {
+                return Err(Errno::EIO);
+            };
+            fetched.itself.get_or_insert(directory);
+            for (place, handle) in opened.into_iter().zip(handles) {
+                let entry = entries.get(usize::from(place)).ok_or(Errno::EIO)?;
+                fetched.opened.push((entry.name.clone(), entry.node.attributes, handle));
+            }
+            let is_end = !more || entries.is_empty();
+            fetched.all.extend(entries);
+            if is_end {
+                return Ok(fetched);
+            }
+        }
     }
 
     fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {

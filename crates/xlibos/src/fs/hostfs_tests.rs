@@ -43,7 +43,7 @@ impl Host {
             Request::ReadDir { .. } => {
                 let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
                 let entries = self.names.iter().filter_map(entry).collect();
-                Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false })
+                Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
             }
             Request::SetAttributes { path, .. } => {
                 self.node(path).map(|n| Reply::Node(n.attributes)).ok_or(Errno::ENOENT)
