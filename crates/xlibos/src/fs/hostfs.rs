@@ -72,6 +72,10 @@ pub struct HostInode {
     pub(super) has_writer: AtomicBool,
     /// Its handle was opened in advance, and not used yet.
     pub(super) is_ahead: AtomicBool,
+    /// Open files that can write, mapped ones too.
+    pub(super) writers: AtomicU32,
+    /// It is among those that have handles, or had.
+    pub(super) is_listed: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
@@ -199,6 +203,8 @@ impl HostInode {
             names_changed: AtomicBool::new(false),
             has_writer: AtomicBool::new(false),
             is_ahead: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            is_listed: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
@@ -254,7 +260,7 @@ impl HostInode {
         self.place.lock().name.clone()
     }
 
-    fn is_removed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         self.place.lock().is_removed
     }
 
@@ -505,6 +511,7 @@ impl Inode for HostInode {
                         self.generation.store(generation, Ordering::Release);
                     }
                 });
+                self.drop_idle_writer();
                 Ok(())
             }
             _ => Err(Errno::EIO),
