@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub const MAX_REQUEST: usize = 16 * 1024;
 /// Largest reply datagram in bytes.
 pub const MAX_REPLY: usize = 128 * 1024;
-/// Most files that one request opens beside the one that it is for.
+/// Most files that one request opens beside the one that it is for, or with a listing.
 pub const MOST_BESIDE: usize = 31;
+/// Files no larger than this many bytes are opened in advance.
+pub const SMALL_FILE: u64 = 64 * 1024;
 
 /// A request with its sequence number: a reply whose number differs answers an abandoned request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub enum Request<'a> {
         from: u32,
         /// Whether attributes and targets of links are wanted.
         attributes: bool,
+        /// How many small files ([`SMALL_FILE`]) may be opened for reading with it, at most [`MOST_BESIDE`]: only with attributes.
+        open: u8,
     },
     /// A handle on a regular file, with its attributes, and handles for reading on others that are likely to be asked for next.
     /// Answer: `Reply::Opened` and the descriptors.
@@ -386,6 +390,8 @@ pub enum Reply {
         entries: Vec<Entry>,
         /// Whether the directory goes on.
         more: bool,
+        /// Which of the entries were opened: their places here, in the order of their descriptors, which travel beside.
+        opened: Vec<u16>,
     },
     /// Attributes of one node.
     Node(Attributes),

@@ -128,7 +128,7 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
     }
 
     /// Adds or replaces; returns what was there.
-    pub fn insert(&self, name: &[u8], value: V) -> Option<V> {
+    pub fn insert(&self, name: Arc<[u8]>, value: V) -> Option<V> {
         let mut count = self.count.lock();
         let outgrown = self.make_room(*count);
         let replaced = self.insert_locked(&mut count, name, value);
@@ -144,16 +144,15 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
         there
     }
 
-    fn insert_locked(&self, count: &mut usize, name: &[u8], value: V) -> Option<Box<Entry<V>>> {
-        let hash = hash(name);
+    fn insert_locked(&self, count: &mut usize, name: Arc<[u8]>, value: V) -> Option<Box<Entry<V>>> {
+        let hash = hash(&name);
         let table = self.table()?;
-        let fresh = |value, next| {
-            Box::into_raw(Box::new(Entry { hash, name: Arc::from(name), value, next: AtomicPtr::new(next) }))
-        };
+        let fresh =
+            |name, value, next| Box::into_raw(Box::new(Entry { hash, name, value, next: AtomicPtr::new(next) }));
         let mut link = table.chain(hash);
         while let Some(entry) = follow(link) {
             if entry.hash == hash && *entry.name == *name {
-                let new = fresh(value, entry.next.load(Ordering::SeqCst));
+                let new = fresh(name, value, entry.next.load(Ordering::SeqCst));
                 let old = link.swap(new, Ordering::SeqCst);
                 // SAFETY: from `Box::into_raw`, and in no chain any more.
                 return Some(unsafe { Box::from_raw(old) });
@@ -161,18 +160,18 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
             link = &entry.next;
         }
         let head = table.chain(hash);
-        head.store(fresh(value, head.load(Ordering::SeqCst)), Ordering::SeqCst);
+        head.store(fresh(name, value, head.load(Ordering::SeqCst)), Ordering::SeqCst);
         *count += 1;
         None
     }
 
-    /// Makes the table longer than there are names, by the writer. Returns the old one.
+    /// Makes the table longer than there are names, by the writer, which makes all entries anew: seldom. Returns the old one.
     fn make_room(&self, count: usize) -> Option<Box<Table<V>>> {
         let len = self.table().map_or(0, |table| table.chains.len());
         if count < len {
             return None;
         }
-        let new = Table::new((len * 2).max(SMALLEST));
+        let new = Table::new((len * 4).max(SMALLEST));
         for entry in self.table().into_iter().flat_map(Table::entries) {
             let chain = new.chain(entry.hash);
             let (hash, name, value) = (entry.hash, Arc::clone(&entry.name), entry.value.clone());
@@ -232,8 +231,8 @@ mod tests {
     fn names_are_found_replaced_and_taken_out() {
         let map = NameMap::default();
         let name = |i: u32| i.to_string().into_bytes();
-        assert!((0..100).all(|i| map.insert(&name(i), i).is_none()));
-        assert_eq!(map.insert(&name(7), 700), Some(7));
+        assert!((0..100).all(|i| map.insert(name(i).into(), i).is_none()));
+        assert_eq!(map.insert(name(7).into(), 700), Some(7));
         map.retain(|value| value % 2 == 0);
         let pin = pin();
         assert!((0..100).all(|i| map.get(&name(i), &pin).copied()
@@ -249,7 +248,7 @@ mod tests {
     #[test]
     fn readers_find_what_stays_while_others_come_and_go() {
         let map = Arc::new(NameMap::default());
-        map.insert(b"stays", Arc::new(0));
+        map.insert((*b"stays").into(), Arc::new(0));
         let ends = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..2)
             .map(|_| {
@@ -264,7 +263,7 @@ mod tests {
             })
             .collect();
         for _ in 0..200 {
-            (1..50_u32).for_each(|i| drop(map.insert(i.to_string().as_bytes(), Arc::new(i))));
+            (1..50_u32).for_each(|i| drop(map.insert(i.to_string().into_bytes().into(), Arc::new(i))));
             map.retain(|value| **value == 0);
         }
         ends.store(true, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use programs::host::Container;
 use programs::xc;
 use std::fs::Permissions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -234,6 +234,20 @@ fn a_container_and_its_host_may_write_the_same_file() {
 }
 
 #[test]
+fn a_file_that_the_container_gives_another_name_is_reached_by_the_one_that_is_left() {
+    let mut seen = Seen::volume();
+    assert_eq!(
+        seen.ask("echo text >@/a; ln @/a @/b; rm @/a; chmod 600 @/b; stat -c %a.%h.%s @/b; cat @/b"),
+        "600.1.5 text"
+    );
+    assert_eq!(
+        seen.ask("ln @/b @/c; mv @/b @/d; rm @/d; chmod 640 @/c; stat -c %a.%h.%s @/c; cat @/c"),
+        "640.1.5 text"
+    );
+    assert_eq!(std::fs::read_dir(seen.host.path()).expect("names").count(), 1);
+}
+
+#[test]
 fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
     let mut seen = Seen::root();
     for name in ["kept", "kept-dir/file", "lost"] {
@@ -360,4 +374,41 @@ fn own_changes_of_a_volume_are_not_asked_for_again() {
     };
     let (few, many) = (count(2), count(42));
     assert!(many <= few + 2 * 40, "{few} looks for 2 rounds, {many} for 42");
+}
+
+/// Whether the host can execute a file of a volume now: not while anybody has it open for writing.
+fn runs(seen: &Seen, name: &str) -> bool {
+    match Command::new(seen.path(name)).status() {
+        Ok(status) => status.success(),
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+#[test]
+fn what_a_living_container_has_written_the_host_executes() {
+    let mut seen = Seen::volume();
+    assert_eq!(seen.ask("cp /bin/true @/copied; echo done"), "done");
+    assert!(runs(&seen, "copied"));
+    assert_eq!(seen.ask("cat /bin/true >@/made; chmod +x @/made; echo done"), "done");
+    assert!(runs(&seen, "made"));
+    assert_eq!(seen.ask("cat /bin/true >>@/copied; @/copied && echo done"), "done");
+    assert!(runs(&seen, "copied"));
+    // Who only reads the program keeps nobody from it.
+    assert_eq!(seen.ask("exec 3>@/read; cat /bin/true >&3; chmod +x @/read; exec 4<@/read 3>&-; echo done"), "done");
+    assert!(runs(&seen, "read"));
+    // Nor does who has read it before it was one, once he is done.
+    assert_eq!(seen.ask("cat /bin/true >@/late; exec 5<@/late; chmod +x @/late; exec 5<&-; echo done"), "done");
+    assert!(runs(&seen, "late"));
+}
+
+#[test]
+fn what_the_container_still_writes_the_host_does_not_execute() {
+    let mut seen = Seen::volume();
+    assert_eq!(seen.ask("cp /bin/true @/open; exec 3>>@/open; echo done"), "done");
+    assert!(!runs(&seen, "open"));
+    assert_eq!(seen.ask("chmod 700 @/open; echo x >>@/open; echo done"), "done");
+    assert!(!runs(&seen, "open"));
+    assert_eq!(seen.ask("exec 3>&-; echo done"), "done");
+    assert!(runs(&seen, "open"));
 }

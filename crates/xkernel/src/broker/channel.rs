@@ -8,7 +8,7 @@
 //! Who asks in quick succession is served where it runs: the thread stays with its channel, and both share a processor as two
 //! guests do that wake each other in turn (`machine::hand_over`). It costs a third of waking an idle one, there and back.
 
-use super::dispatch::Answer;
+use super::dispatch::{Answer, Untaken};
 use super::{Broker, BrokerError};
 use abi::broker::{Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
 use rustix::buffer::spare_capacity;
@@ -230,7 +230,7 @@ impl Channel {
                 Err(_) => return Next::Closed,
             };
             broker.bucket.take();
-            self.pending = broker.answer(datagram);
+            self.pending = broker.answer_on(datagram, &Socket(&self.socket));
         }
         if let Some(answer) = &self.pending {
             place.move_to(answer.asker_runs_on);
@@ -256,6 +256,14 @@ impl Channel {
             }
             Err(_) => Next::Closed,
         }
+    }
+}
+
+struct Socket<'a>(&'a OwnedFd);
+
+impl Untaken for Socket<'_> {
+    fn has_untaken(&self) -> bool {
+        crate::sys::unsent(self.0.as_fd()).is_none_or(|bytes| bytes > 0)
     }
 }
 

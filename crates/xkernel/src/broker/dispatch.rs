@@ -2,7 +2,7 @@
 
 use super::create::Rights;
 use super::export::{Access, Export, Named};
-use super::listing::Directory;
+use super::listing::{Chunk, Directory};
 use super::lock::Range;
 use super::watch::Then;
 use super::{Broker, Control, change, create, walk, xattr};
@@ -22,6 +22,21 @@ pub struct Answer {
     pub descriptors: Vec<Arc<OwnedFd>>,
     /// The asker's [`Envelope::runs_on`].
     pub asker_runs_on: u16,
+}
+
+/// A channel, as far as an answer depends on it.
+pub(super) trait Untaken {
+    /// Whether the container has not taken all that was sent to it.
+    fn has_untaken(&self) -> bool;
+}
+
+/// Where there is no channel.
+struct AllTaken;
+
+impl Untaken for AllTaken {
+    fn has_untaken(&self) -> bool {
+        false
+    }
 }
 
 /// A reply before it is encoded.
@@ -48,11 +63,16 @@ impl Broker {
     ///
     /// What is too long or malformed gets `Failed(EPROTO)` with sequence number 0.
     pub fn answer(&self, datagram: &[u8]) -> Option<Answer> {
+        self.answer_on(datagram, &AllTaken)
+    }
+
+    /// The same on a channel.
+    pub(super) fn answer_on(&self, datagram: &[u8], channel: &dyn Untaken) -> Option<Answer> {
         if datagram.len() > MAX_REQUEST {
             return encode(0, 0, Err(Errno::PROTO));
         }
         match abi::decode::<Envelope<Request<'_>>>(datagram) {
-            Ok(Envelope { sequence, runs_on, body }) => match self.perform(body) {
+            Ok(Envelope { sequence, runs_on, body }) => match self.perform(body, channel) {
                 Ok(None) => None,
                 Ok(Some(outcome)) => encode(sequence, runs_on, Ok(outcome)),
                 Err(errno) => encode(sequence, runs_on, Err(errno)),
@@ -69,7 +89,7 @@ impl Broker {
         })
     }
 
-    fn perform(&self, request: Request<'_>) -> Result<Option<Outcome>, Errno> {
+    fn perform(&self, request: Request<'_>, channel: &dyn Untaken) -> Result<Option<Outcome>, Errno> {
         let control = &self.options.control;
         match request {
             Request::Exit { status, stats } => control(Control::Exit { status, stats: Box::new(stats) }),
@@ -77,30 +97,29 @@ impl Broker {
                 control(Control::StartFailed { step, errno, what: what.to_vec() });
             }
             Request::Quiesced { threads } => control(Control::Quiesced { threads }),
-            request => return self.perform_answered(request).map(Some),
+            request => return self.perform_answered(request, channel).map(Some),
         }
         Ok(None)
     }
 
-    fn perform_answered(&self, request: Request<'_>) -> Result<Outcome, Errno> {
+    fn perform_answered(&self, request: Request<'_>, channel: &dyn Untaken) -> Result<Outcome, Errno> {
         match request {
             Request::Walk { export, from, path } => {
                 Ok(Reply::Nodes(walk::walk(&self.watches, self.export(export)?, from, path)?).into())
             }
-            Request::ReadDir { export: number, path, from, attributes } => {
-                let export = self.export(number)?;
-                let of = Directory { watches: &self.watches, number, export, path, wants_attributes: attributes };
-                let (directory, entries, more) = self.listings.read(&of, from)?;
-                Ok(Reply::Entries { directory, entries, more }.into())
+            Request::ReadDir { export: number, path, from, attributes, open } => {
+                let (export, open) = (self.export(number)?, self.may_open(open.into(), channel)?);
+                let (watches, bucket) = (&self.watches, &self.bucket);
+                let of = Directory { watches, bucket, number, export, path, wants_attributes: attributes, open };
+                let Chunk { directory, entries, opened, more } = self.listings.read(&of, from)?;
+                let (opened, files): (Vec<u16>, Vec<OwnedFd>) = opened.into_iter().unzip();
+                let descriptors = files.into_iter().map(Arc::new).collect();
+                Ok(Outcome { reply: Reply::Entries { directory, entries, more, opened }, descriptors })
             }
             Request::Open { export, path, writable, beside } => {
+                let count = self.may_open(beside.len(), channel)?;
                 let access = if writable { Access::Write } else { Access::Read };
-                // Each is as much work as a request.
-                beside.iter().for_each(|_| self.bucket.take());
-                if writable {
-                    self.watches.writes(self.export(export)?, path);
-                }
-                open(self.export(export)?, path, access, &beside)
+                self.open(self.export(export)?, path, access, beside.get(..count).unwrap_or_default())
             }
             Request::Image { export, path } => {
                 let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
@@ -127,16 +146,47 @@ impl Broker {
         }
     }
 
+    /// How many files may be opened beside what is asked for: none while the container has not taken what it asked for before, so
+    /// that the descriptors under way to it are bounded by its channels.
+    fn may_open(&self, count: usize, channel: &dyn Untaken) -> Result<usize, Errno> {
+        if count > MOST_BESIDE {
+            return Err(Errno::INVAL);
+        }
+        Ok(if count == 0 || channel.has_untaken() { 0 } else { count })
+    }
+
+    /// Opens a file, and others in its directory for reading.
+    fn open(&self, export: &Export, path: &[u8], access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
+        if access == Access::Read && beside.is_empty() {
+            let (file, attributes) = export.file(path, access)?;
+            return Ok(Outcome::with(Reply::Opened { attributes, beside: Vec::new() }, file));
+        }
+        let named = export.named(path);
+        let (file, attributes) = export.file_named(&named, access)?;
+        let mut descriptors = vec![Arc::new(file)];
+        let mut opened = Vec::new();
+        // Each is as much work as a request.
+        beside.iter().for_each(|_| self.bucket.take());
+        for (at, file, attributes) in named.files_beside(beside) {
+            descriptors.push(Arc::new(file));
+            opened.push((at, attributes));
+        }
+        if access == Access::Write {
+            self.watches.writes(export, &named);
+        }
+        Ok(Outcome { reply: Reply::Opened { attributes, beside: opened }, descriptors })
+    }
+
     /// What changes files of an export, or its state on the host.
     fn perform_change(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         let (number, paths, then) = match request {
             Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
-            Request::Create { export, path, .. } | Request::Remove { export, path, directory: false } => {
-                (export, vec![path], Then::NoDirectory)
-            }
+            // Who asks for it has the file open.
+            Request::Allocate { export, path, .. } => (export, vec![path], Then::Write),
+            Request::Create { export, path, .. } => (export, vec![path], Then::NoDirectory),
+            Request::Remove { export, path, directory: false } => (export, vec![path], Then::Remove),
             Request::Remove { export, path, .. }
             | Request::SetAttributes { export, path, .. }
-            | Request::Allocate { export, path, .. }
             | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_) } => {
                 (export, vec![path], Then::Nothing)
             }
@@ -166,21 +216,6 @@ impl Broker {
     fn export(&self, number: u16) -> Result<&Export, Errno> {
         self.exports.get(usize::from(number)).ok_or(Errno::NODEV)
     }
-}
-
-/// Opens a file, and others in its directory for reading.
-fn open(export: &Export, path: &[u8], access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
-    if beside.len() > MOST_BESIDE {
-        return Err(Errno::INVAL);
-    }
-    let (file, attributes) = export.file(path, access)?;
-    let mut descriptors = vec![Arc::new(file)];
-    let mut opened = Vec::new();
-    for (at, file, attributes) in export.files_beside(path, beside) {
-        descriptors.push(Arc::new(file));
-        opened.push((at, attributes));
-    }
-    Ok(Outcome { reply: Reply::Opened { attributes, beside: opened }, descriptors })
 }
 
 /// What the host tells those of who watch; `names` are those that it changes.

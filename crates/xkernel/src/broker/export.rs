@@ -2,7 +2,7 @@
 
 use super::{BrokerError, attributes, name};
 use crate::mountinfo;
-use abi::broker::Attributes;
+use abi::broker::{Attributes, SMALL_FILE};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
 };
@@ -173,18 +173,16 @@ impl Export {
         open_regular(&self.node(path)?, access)
     }
 
-    /// Opens regular files that lie beside a path for reading, each with its place among the names; those that cannot be opened are
-    /// left out.
-    pub(super) fn files_beside(&self, path: &[u8], names: &[&[u8]]) -> Vec<(u8, OwnedFd, Attributes)> {
-        let Some((directory, _)) = (!names.is_empty()).then(|| self.parent(path).ok()).flatten() else {
-            return Vec::new();
-        };
-        let open = |name: &[u8]| {
-            name::check_component(name)?;
-            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, Access::Read)
-        };
-        let opened = (0..).zip(names).map(|(at, name)| open(name).map(|(file, attributes)| (at, file, attributes)));
-        opened.flatten().collect()
+    /// As [`Export::file`] of a name whose directory is open already.
+    pub(super) fn file_named(&self, named: &Named<'_>, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+        if named.path.is_empty() {
+            return self.file(named.path, access);
+        }
+        if access == Access::Write {
+            self.check_writable()?;
+        }
+        let (directory, name) = named.parent()?;
+        open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, access)
     }
 
     fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -214,6 +212,20 @@ impl<'a> Named<'a> {
     /// The directory that holds the name, and the name.
     pub(super) fn parent(&self) -> Result<(&OwnedFd, &'a [u8]), Errno> {
         self.parent.as_ref().map(|(parent, name)| (parent, *name)).map_err(|errno| *errno)
+    }
+
+    /// Opens regular files that lie beside it for reading, each with its place among the names; those that cannot be opened are left
+    /// out.
+    pub(super) fn files_beside(&self, names: &[&[u8]]) -> Vec<(u8, OwnedFd, Attributes)> {
+        let Some((directory, _)) = (!names.is_empty()).then(|| self.parent().ok()).flatten() else {
+            return Vec::new();
+        };
+        let open = |name: &[u8]| {
+            name::check_component(name)?;
+            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, Access::Read)
+        };
+        let opened = (0..).zip(names).map(|(at, name)| open(name).map(|(file, attributes)| (at, file, attributes)));
+        opened.flatten().collect()
     }
 }
 
@@ -256,11 +268,28 @@ pub(super) fn magic_path(node: &OwnedFd) -> String {
     format!("{DIRECTORY_OF_DESCRIPTORS}/{}", node.as_raw_fd())
 }
 
+/// Attributes of an entry of a directory, which the host says is a regular file, and the file opened for reading where it is
+/// small.
+pub(super) fn look_and_open_small(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(Attributes, Option<OwnedFd>), Errno> {
+    let node = below(directory, name, OFlags::PATH)?;
+    let attributes = regular_attributes(&node)?;
+    let is_small = attributes.size <= SMALL_FILE;
+    Ok((attributes, if is_small { reopen(&node, Access::Read).ok() } else { None }))
+}
+
 /// Opens the regular file that an O_PATH descriptor stands for, with its attributes.
 fn open_regular(node: &OwnedFd, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    let attributes = regular_attributes(node)?;
+    Ok((reopen(node, access)?, attributes))
+}
+
+fn regular_attributes(node: &OwnedFd) -> Result<Attributes, Errno> {
     let attributes = attributes::of_descriptor(node)?;
     match attributes::kind(&attributes) {
-        FileType::RegularFile => Ok((reopen(node, access)?, attributes)),
+        FileType::RegularFile => Ok(attributes),
         FileType::Directory => Err(Errno::ISDIR),
         FileType::Symlink => Err(Errno::LOOP),
         FileType::Fifo | FileType::Socket => Err(Errno::NXIO),

@@ -1,35 +1,62 @@
-//! ReadDir: entries of a directory, with their attributes where they are wanted, in as many replies as they need.
+//! ReadDir: entries of a directory, with their attributes where they are wanted, in as many replies as they need; small files
+//! among them opened, where the asker will most likely open them next.
 //!
 //! A directory that goes on stays open here, so that reading it whole costs time linear in its
-//! length. Open streams hold a fixed buffer each and no names, whatever the directory's size.
+//! length. It holds a descriptor and where to go on, and no names, whatever the directory's size.
 
 use super::attributes;
-use super::export::Export;
+use super::bucket::Bucket;
+use super::export::{Export, look_and_open_small};
 use super::watch::Watches;
 use abi::broker::{Attributes, Entry, MAX_REPLY, Node};
-use rustix::fs::{Dir, DirEntry, FileType};
+use rustix::fs::{FileType, RawDir, RawDirEntry, SeekFrom, seek};
 use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// Most directories that stay open between two replies.
 const OPEN_LIMIT: usize = 16;
-/// Bytes of one reply that entries may take: the rest is for the envelope.
-const ROOM: usize = MAX_REPLY - 64;
+/// Bytes of one reply that entries may take: the rest is for the envelope and the places of what was opened.
+const ROOM: usize = MAX_REPLY - 256;
 /// Upper bound of an encoded entry without its name and target: varints at their longest.
 const ENTRY_COST: usize = 128;
+/// So many times as many files as may be opened are tried at most: of the others it shows only then that they are large.
+const TRIES: usize = 2;
+/// Bytes that are read of a directory at once.
+const READ: usize = 16 * 1024;
 
-/// The directory, one reply's entries, and whether the directory goes on.
-pub(super) type Chunk = (Attributes, Vec<Entry>, bool);
+/// One reply's entries.
+#[derive(Default)]
+pub(super) struct Chunk {
+    /// Attributes of the directory.
+    pub(super) directory: Attributes,
+    pub(super) entries: Vec<Entry>,
+    /// Files that were opened, and which of the entries they are.
+    pub(super) opened: Vec<(u16, OwnedFd)>,
+    /// Whether the directory goes on.
+    pub(super) more: bool,
+}
 
 /// A directory to read.
 pub(super) struct Directory<'a> {
     pub(super) watches: &'a Watches,
+    /// Each file that is tried is paid: it is as much work as a request.
+    pub(super) bucket: &'a Bucket,
     pub(super) number: u16,
     pub(super) export: &'a Export,
     pub(super) path: &'a [u8],
     pub(super) wants_attributes: bool,
+    /// How many files may be opened.
+    pub(super) open: usize,
+}
+
+/// What may still be opened for one reply, and tried.
+struct Tries<'a> {
+    bucket: &'a Bucket,
+    open: usize,
+    tries: usize,
 }
 
 /// Directories that were read in part, the oldest first.
@@ -43,15 +70,13 @@ struct Listing {
     export: u16,
     path: Vec<u8>,
     wants_attributes: bool,
-    /// How many entries went out: the only position from which this stream can go on.
+    /// How many entries went out: the only position from which this listing can go on.
     delivered: u32,
-    /// For the attributes of its names.
+    /// The same for the host; 0 for the start.
+    cookie: u64,
     directory: OwnedFd,
     /// Its own attributes, from before its entries were read.
     attributes: Attributes,
-    stream: Dir,
-    /// The entry that did not fit any more.
-    held: Option<Entry>,
 }
 
 impl Listings {
@@ -64,18 +89,16 @@ impl Listings {
         let mut listing = match self.take(directory, from) {
             Some(listing) => listing,
             None => match Listing::open(directory, from) {
-                Err(Errno::XDEV) if is_mount_point(export, path) => {
-                    return Ok((Attributes::default(), Vec::new(), false));
-                }
+                Err(Errno::XDEV) if is_mount_point(export, path) => return Ok(Chunk::default()),
                 listing => listing?,
             },
         };
-        let attributes = listing.attributes;
-        let (entries, more) = listing.chunk()?;
-        if more {
+        let tries = Tries { bucket: directory.bucket, open: directory.open, tries: TRIES * directory.open };
+        let chunk = listing.chunk(tries)?;
+        if chunk.more {
             self.keep(listing);
         }
-        Ok((attributes, entries, more))
+        Ok(chunk)
     }
 
     fn take(&self, directory: &Directory<'_>, from: u32) -> Option<Listing> {
@@ -104,66 +127,103 @@ impl Listing {
 
     /// Opens a directory and passes over the entries before `from`.
     fn open(directory: &Directory<'_>, from: u32) -> Result<Self, Errno> {
-        let &Directory { watches, number, export, path, wants_attributes } = directory;
-        let directory = export.readable_directory(path)?;
-        watches.watch(export, &directory)?;
-        let attributes = attributes::of_descriptor(&directory)?;
-        let stream = Dir::read_from(&directory)?;
-        let (export, path) = (number, path.to_vec());
-        let mut listing =
-            Self { export, path, wants_attributes, delivered: 0, directory, attributes, stream, held: None };
-        while listing.delivered < from && listing.next()?.is_some() {
-            listing.delivered += 1;
+        let &Directory { watches, number: export, export: of, path, wants_attributes, .. } = directory;
+        let directory = of.readable_directory(path)?;
+        let mut attributes = attributes::of_descriptor(&directory)?;
+        if watches.watch_known(of, &directory, &attributes) {
+            attributes = attributes::of_descriptor(&directory)?;
         }
+        let path = path.to_vec();
+        let mut listing = Self { export, path, wants_attributes, delivered: 0, cookie: 0, directory, attributes };
+        listing.pass_over(from)?;
         Ok(listing)
     }
 
-    /// As many entries as one reply holds.
-    fn chunk(&mut self) -> Result<(Vec<Entry>, bool), Errno> {
-        let mut entries = Vec::new();
-        let mut room = ROOM;
-        while let Some(entry) = self.next()? {
-            let cost = ENTRY_COST + entry.name.len() + entry.node.target.len();
-            if cost > room {
-                self.held = Some(entry);
-                return Ok((entries, true));
+    fn pass_over(&mut self, count: u32) -> Result<(), Errno> {
+        let mut buffer = [MaybeUninit::uninit(); READ];
+        let mut stream = RawDir::new(&self.directory, &mut buffer);
+        while self.delivered < count
+            && let Some(entry) = stream.next().transpose()?
+        {
+            if !is_dots(&entry) {
+                self.delivered += 1;
+                self.cookie = entry.next_entry_cookie();
             }
-            room -= cost;
-            entries.push(entry);
-            self.delivered = self.delivered.saturating_add(1);
         }
-        Ok((entries, false))
+        Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<Entry>, Errno> {
-        if let Some(entry) = self.held.take() {
-            return Ok(Some(entry));
+    /// As many entries as one reply holds.
+    fn chunk(&mut self, mut tries: Tries<'_>) -> Result<Chunk, Errno> {
+        let mut chunk = Chunk { directory: self.attributes, ..Chunk::default() };
+        let mut room = ROOM;
+        let mut buffer = [MaybeUninit::uninit(); READ];
+        if self.cookie != 0 {
+            seek(&self.directory, SeekFrom::Start(self.cookie))?;
         }
-        while let Some(entry) = self.stream.read() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+        let mut stream = RawDir::new(&self.directory, &mut buffer);
+        while let Some(entry) = stream.next().transpose()? {
+            if is_dots(&entry) {
                 continue;
             }
-            // Whoever reads a directory goes on into those below it, and through links.
-            let leads_on = matches!(entry.file_type(), FileType::Directory | FileType::Symlink | FileType::Unknown);
-            if !self.wants_attributes && !leads_on {
-                return Ok(Some(Entry { name: name.to_bytes().to_vec(), node: bare_node(&entry) }));
-            }
-            let node = match attributes::node_of_name(self.directory.as_fd(), name) {
-                Ok(node) => node,
-                // Removed since.
-                Err(Errno::NOENT) => continue,
-                // A directory that may be read but not searched: the name and type are all there is.
-                Err(_) => bare_node(&entry),
+            let opened = self.look_and_open(&entry, &mut tries);
+            let Some((node, file)) = opened.or_else(|| look(&self.directory, &entry, self.wants_attributes)) else {
+                continue;
             };
-            return Ok(Some(Entry { name: name.to_bytes().to_vec(), node }));
+            let name = entry.file_name().to_bytes().to_vec();
+            let cost = ENTRY_COST + name.len() + node.target.len();
+            if cost > room {
+                // It is looked at again.
+                chunk.more = true;
+                return Ok(chunk);
+            }
+            room -= cost;
+            if let (Some(file), Ok(place)) = (file, u16::try_from(chunk.entries.len())) {
+                tries.open -= 1;
+                chunk.opened.push((place, file));
+            }
+            chunk.entries.push(Entry { name, node });
+            self.delivered = self.delivered.saturating_add(1);
+            self.cookie = entry.next_entry_cookie();
         }
-        Ok(None)
+        Ok(chunk)
     }
 }
 
-fn bare_node(entry: &DirEntry) -> Node {
+impl Listing {
+    /// The node of a small file, and the file where it could be opened; None for others.
+    fn look_and_open(&self, entry: &RawDirEntry<'_>, tries: &mut Tries<'_>) -> Option<(Node, Option<OwnedFd>)> {
+        if tries.open == 0 || !self.wants_attributes || entry.file_type() != FileType::RegularFile {
+            return None;
+        }
+        tries.tries = tries.tries.checked_sub(1)?;
+        tries.bucket.take();
+        let (attributes, file) = look_and_open_small(self.directory.as_fd(), entry.file_name().to_bytes()).ok()?;
+        Some((Node { attributes, target: Vec::new() }, file))
+    }
+}
+
+fn is_dots(entry: &RawDirEntry<'_>) -> bool {
+    matches!(entry.file_name().to_bytes(), b"." | b"..")
+}
+
+/// The node of an entry; None where it was removed since.
+fn look(directory: &OwnedFd, entry: &RawDirEntry<'_>, wants_attributes: bool) -> Option<(Node, Option<OwnedFd>)> {
+    let (name, kind) = (entry.file_name(), entry.file_type());
+    // Whoever reads a directory goes on into those below it, and through links.
+    let leads_on = matches!(kind, FileType::Directory | FileType::Symlink | FileType::Unknown);
+    if !wants_attributes && !leads_on {
+        return Some((bare_node(entry), None));
+    }
+    match attributes::node_of_name(directory.as_fd(), name) {
+        Ok(node) => Some((node, None)),
+        Err(Errno::NOENT) => None,
+        // A directory that may be read but not searched: the name and type are all there is.
+        Err(_) => Some((bare_node(entry), None)),
+    }
+}
+
+fn bare_node(entry: &RawDirEntry<'_>) -> Node {
     let attributes = Attributes { inode: entry.ino(), mode: entry.file_type().as_raw_mode(), ..Attributes::default() };
     Node { attributes, target: Vec::new() }
 }

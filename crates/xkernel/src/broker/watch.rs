@@ -89,6 +89,8 @@ pub(super) enum Then {
     Nothing,
     /// Nothing, and no directory is touched but the one that has the name.
     NoDirectory,
+    /// The same, and the name is gone.
+    Remove,
     /// The container has one on the file.
     Write,
     /// The first name's file has the second name now.
@@ -106,6 +108,14 @@ impl State {
 
     fn forget_written(&mut self, file: &Touched) -> bool {
         file.name.as_ref().is_some_and(|name| self.written.remove(name))
+    }
+
+    fn move_written(&mut self, from: &Touched, to: &Touched) {
+        // What had the name has it no longer.
+        self.forget_written(to);
+        if self.forget_written(from) {
+            self.note_written(to);
+        }
     }
 }
 
@@ -251,16 +261,19 @@ impl Watches {
         }
         match (then, touched.as_slice()) {
             (Then::Write, [file]) if result.is_ok() => state.note_written(file),
-            (Then::Move, [from, to]) if result.is_ok() && state.forget_written(from) => state.note_written(to),
+            (Then::Move, [from, to]) if result.is_ok() => state.move_written(from, to),
+            (Then::Remove, [file]) if result.is_ok() => {
+                state.forget_written(file);
+            }
             _ => {}
         }
         result
     }
 
     /// The container gets a handle that writes to a file: it asks the handle for attributes, and needs not be told of writes.
-    pub(super) fn writes(&self, export: &Export, path: &[u8]) {
+    pub(super) fn writes(&self, export: &Export, named: &Named<'_>) {
         let Some(queue) = self.queue.as_ref().filter(|_| self.is_on(export)) else { return };
-        let touched = self.touched(export, &export.named(path), false);
+        let touched = self.touched(export, named, false);
         let mut state = self.lock();
         // The end of an earlier handle may still be told.
         self.read(&mut state, queue);
@@ -337,16 +350,16 @@ impl Watches {
             return end(state, queue, number);
         }
         let name = (id, name.to_vec());
+        // Also where a request changes the file right now: it may have been the container's last handle.
+        if what.contains(ReadFlags::CLOSE_WRITE) {
+            state.written.remove(&name);
+            return;
+        }
         if state.own.contains(&name) || what.contains(ReadFlags::MODIFY) && state.written.contains(&name) {
             return;
         }
-        if !what.contains(ReadFlags::MODIFY) {
-            state.written.remove(&name);
-        }
-        if !what.contains(ReadFlags::CLOSE_WRITE) {
-            self.tell(state, id);
-            end(state, queue, number);
-        }
+        self.tell(state, id);
+        end(state, queue, number);
     }
 
     /// Events were lost: nothing holds.
@@ -510,7 +523,7 @@ mod tests {
     fn writes_through_a_handle_of_the_container_are_not_told_until_it_is_closed() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let mut handle = File::options().append(true).open(fixture.file("file")).expect("file");
         handle.write_all(b"more").expect("write");
         assert_eq!((fixture.told(""), fixture.count()), (0, 1));
@@ -526,10 +539,51 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_that_is_closed_while_a_request_changes_its_file_writes_no_longer() {
+        let fixture = Fixture::new();
+        fixture.look("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        let handle = File::options().append(true).open(fixture.file("file")).expect("file");
+        let change = || {
+            drop(handle);
+            std::fs::set_permissions(fixture.file("file"), Permissions::from_mode(0o600)).map_err(|_| Errno::IO)
+        };
+        let names = [fixture.export.named(b"file")];
+        fixture.watches.changing(&fixture.export, &names, Then::Nothing, change).expect("chmod");
+        std::fs::write(fixture.file("file"), "by another").expect("write");
+        assert_eq!(fixture.told(""), 2);
+    }
+
+    #[test]
+    fn a_name_that_the_container_gives_to_another_file_is_not_that_of_the_one_it_writes() {
+        let fixture = Fixture::new();
+        std::fs::write(fixture.file("new"), "").expect("write");
+        fixture.look("");
+        let handles = ["file", "second"].map(|name| {
+            fixture.watches.writes(&fixture.export, &fixture.export.named(name.as_bytes()));
+            File::options().append(true).create(true).open(fixture.file(name)).expect("file")
+        });
+        fixture.look("");
+        let told = fixture.told("");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"second"));
+        let rename = || std::fs::rename(fixture.file("new"), fixture.file("file")).map_err(|_| Errno::IO);
+        let names = [fixture.export.named(b"new"), fixture.export.named(b"file")];
+        fixture.watches.changing(&fixture.export, &names, Then::Move, rename).expect("rename");
+        let remove = || std::fs::remove_file(fixture.file("second")).map_err(|_| Errno::IO);
+        let names = [fixture.export.named(b"second")];
+        fixture.watches.changing(&fixture.export, &names, Then::Remove, remove).expect("remove");
+        assert!(fixture.watches.lock().written.is_empty());
+        std::fs::write(fixture.file("file"), "by another").expect("write");
+        assert_eq!(fixture.told(""), told + 2);
+        drop(handles);
+    }
+
+    #[test]
     fn a_file_of_the_container_that_the_host_replaces_is_not_the_containers_any_more() {
         let fixture = Fixture::new();
         fixture.look("");
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         std::fs::write(fixture.file("new"), "").expect("write");
         std::fs::rename(fixture.file("new"), fixture.file("file")).expect("rename");
         assert_eq!(fixture.told(""), 2);
@@ -544,7 +598,7 @@ mod tests {
         let fixture = Fixture::new();
         std::fs::create_dir(fixture.file("dir")).expect("mkdir");
         ["", "dir"].iter().for_each(|path| fixture.look(path));
-        fixture.watches.writes(&fixture.export, b"file");
+        fixture.watches.writes(&fixture.export, &fixture.export.named(b"file"));
         let queue = fixture.watches.queue.as_ref().expect("a queue");
         fixture.watches.on_event(&mut fixture.watches.lock(), queue, -1, ReadFlags::QUEUE_OVERFLOW, b"");
         assert_eq!((fixture.told(""), fixture.told("dir"), fixture.count()), (2, 2, 0));

@@ -96,6 +96,14 @@ pub fn close_behind(fd: OwnedFd) {
     drop(ring);
 }
 
+/// How many bytes of a socket its other end has not read; None where the host does not say.
+pub fn unsent(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int.
+    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    (ret == 0).then(|| u32::try_from(count).ok()).flatten()
+}
+
 /// A handle of this process (pidfd), by which a child sees whether it has ended.
 ///
 /// # Errors

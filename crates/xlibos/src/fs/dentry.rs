@@ -3,6 +3,7 @@
 //! A dentry is a name that exists; absent names are remembered in their directory. A directory's sleeping lock is held
 //! by look-ups that miss and by changes, never by hits, which take no lock at all.
 
+use super::host_watch::Word;
 use super::inode::{Caching, Inode, Kind};
 use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::{Errno, Result};
@@ -46,6 +47,8 @@ struct Directory {
     changing: SleepLock,
     /// Generation of the names for which the absent ones are sure.
     generation: AtomicU64,
+    /// The inode's.
+    word: Option<Word>,
 }
 
 impl Directory {
@@ -77,7 +80,7 @@ impl Dentry {
         let is_directory = inode.kind() == Kind::Directory;
         let directory = is_directory.then(|| {
             let generation = AtomicU64::new(inode.names_generation());
-            Box::new(Directory { generation, ..Directory::default() })
+            Box::new(Directory { generation, word: inode.names_word(), ..Directory::default() })
         });
         Arc::new(Dentry {
             inode,
@@ -235,6 +238,7 @@ impl Dentry {
             child.sure_at.store(generation, Ordering::Relaxed);
         }
         if self.inode.caching() == Caching::Always {
+            let name = found.as_ref().map_or_else(|| Name::from(name), |child| child.name());
             self.remember(name, found.clone())?;
             self.doubt_absent_unless(generation)?;
         }
@@ -248,7 +252,7 @@ impl Dentry {
     /// What is known of a name: None for nothing.
     fn cached(&self, name: &[u8]) -> Result<Option<Option<Arc<Dentry>>>> {
         let directory = self.directory()?;
-        let generation = self.inode.names_generation();
+        let generation = self.names_generation(directory);
         // Looked at first: a swap by each look-up would take the cache line from all others.
         if directory.generation.load(Ordering::Relaxed) != generation
             && directory.generation.swap(generation, Ordering::Relaxed) != generation
@@ -262,7 +266,13 @@ impl Dentry {
     /// What is known of a name, as long as it is sure: None where the walk has to look closer.
     #[inline]
     pub(super) fn glance<'a>(&'a self, name: &[u8], pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
-        self.directory.as_deref()?.sure(name, self.inode.names_generation(), pin)
+        let directory = self.directory.as_deref()?;
+        directory.sure(name, self.names_generation(directory), pin)
+    }
+
+    #[inline]
+    fn names_generation(&self, directory: &Directory) -> u64 {
+        directory.word.map_or_else(|| self.inode.names_generation(), Word::generation)
     }
 
     /// An absent name was noted by somebody who asked at `generation`.
@@ -280,7 +290,7 @@ impl Dentry {
             })
     }
 
-    fn remember(&self, name: &[u8], found: Option<Arc<Dentry>>) -> Result<()> {
+    fn remember(&self, name: Name, found: Option<Arc<Dentry>>) -> Result<()> {
         let directory = self.directory()?;
         if found.is_none() && directory.absent.fetch_add(1, Ordering::Relaxed) >= MAX_ABSENT {
             directory.children.retain(Option::is_some);
@@ -299,7 +309,7 @@ impl Dentry {
         let child = Dentry::make(Some(Arc::clone(self)), name, inode);
         child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {
-            self.remember(name, Some(Arc::clone(&child)))?;
+            self.remember(child.name(), Some(Arc::clone(&child)))?;
         }
         Ok(child)
     }
@@ -312,14 +322,14 @@ impl Dentry {
     /// The name is gone; the caller holds the directory's lock.
     pub(super) fn remove_child(&self, child: &Dentry) -> Result<()> {
         child.removed.store(true, Ordering::Release);
-        let name = child.name();
-        self.remember(&name, None)
+        self.remember(child.name(), None)
     }
 
     /// The child is now `name` in `to`; what was there is gone. The caller holds both directories' locks.
     pub(super) fn move_child(&self, child: &Arc<Dentry>, to: &Arc<Dentry>, name: &[u8]) -> Result<()> {
-        self.remember(&child.name(), None)?;
-        *child.place.lock() = Place { parent: Some(Arc::clone(to)), name: Name::from(name) };
+        self.remember(child.name(), None)?;
+        let name = Name::from(name);
+        *child.place.lock() = Place { parent: Some(Arc::clone(to)), name: Name::clone(&name) };
         child.be_sure_in(to.directory()?);
         to.remember(name, Some(Arc::clone(child)))
     }
@@ -337,8 +347,8 @@ impl Dentry {
         *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
         one.be_sure_in(second_dir.directory()?);
         other.be_sure_in(first_dir.directory()?);
-        first_dir.remember(&first.1, Some(Arc::clone(other)))?;
-        second_dir.remember(&second.1, Some(Arc::clone(one)))
+        first_dir.remember(first.1, Some(Arc::clone(other)))?;
+        second_dir.remember(second.1, Some(Arc::clone(one)))
     }
 
     /// Drops names below that nobody uses, to give memory back.

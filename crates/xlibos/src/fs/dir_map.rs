@@ -25,6 +25,11 @@ impl<T> DirMap<T> {
         self.by_name.get(name).map(|(_, value)| value)
     }
 
+    /// The same, with the name as it is kept here.
+    pub(super) fn get_named(&self, name: &[u8]) -> Option<(&Name, &T)> {
+        self.by_name.get_key_value(name).map(|(name, (_, value))| (name, value))
+    }
+
     /// Where a name is in the order.
     pub(super) fn cookie(&self, name: &[u8]) -> Option<u64> {
         self.by_name.get(name).map(|(at, _)| *at)

@@ -1,12 +1,12 @@
-//! The path walk over names that are all known: below a pin, without a lock or a count. It gives up, and the walk of
-//! [`super::namei`] is made instead, at everything else: names that are not known, symbolic links, `..`.
+//! The path walk over names that are all known: below a pin, without a lock or a count. It stops, and the walk of
+//! [`super::namei`] goes on from there, at everything else: names that are not known, symbolic links, `..`.
 
 use super::access;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::inode::{Kind, Stat};
 use super::mount::{self, Mount};
-use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, trim_slashes};
+use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, Resolve, Walk, trim_slashes};
 use super::path::Path;
 use crate::process::creds::{CAP_DAC_OVERRIDE, Creds};
 use crate::{Errno, Result, Task};
@@ -26,19 +26,49 @@ impl Seen<'_> {
     }
 }
 
-/// As [`super::namei::resolve`]; None where the walk has to be made.
-pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Option<Result<Path>> {
+/// What a glance at a path comes to.
+pub enum Glance<'p, T> {
+    /// All of it, or why there is nothing.
+    Seen(Result<T>),
+    /// Directories that may be searched, up to a place from which the walk has to be made.
+    Stopped(Stopped<'p>),
+    /// Nothing: the walk has to be made.
+    Nothing,
+}
+
+/// Where a glance stopped.
+pub struct Stopped<'p> {
+    at: Path,
+    /// The path from there: without a slash before it, empty where all was walked.
+    rest: &'p [u8],
+}
+
+impl Stopped<'_> {
+    /// Walks the rest of the path.
+    ///
+    /// # Errors
+    /// Those of path_resolution(7).
+    pub fn walk(self, task: &Task, follow: Follow) -> Result<Path> {
+        if self.rest.is_empty() {
+            return Ok(self.at);
+        }
+        Walk::at(task.creds(), task.root(), self.at, Resolve::empty()).resolve(self.rest, follow)
+    }
+}
+
+/// As [`super::namei::resolve`].
+pub fn resolve<'p>(task: &Task, dirfd: Fd, path: &'p [u8], follow: Follow) -> Glance<'p, Path> {
     see(task, dirfd, path, follow, |seen| Some(seen.path()))
 }
 
-/// What is told by the attributes of a path's file; None where the walk has to be made, or the attributes asked for.
-pub fn stat<T>(
+/// What is told by the attributes of a path's file. The glance stops behind the whole path where they have to be asked for.
+pub fn stat<'p, T>(
     task: &Task,
     dirfd: Fd,
-    path: &[u8],
+    path: &'p [u8],
     follow: Follow,
     tell: impl FnOnce(&Stat) -> T,
-) -> Option<Result<T>> {
+) -> Glance<'p, T> {
     see(task, dirfd, path, follow, |seen| seen.dentry.inode().stat_at_hand().map(|stat| tell(&stat)))
 }
 
@@ -51,13 +81,13 @@ pub enum Sight {
 }
 
 /// As [`resolve`], for who expects a place.
-pub fn resolve_or_read(
+pub fn resolve_or_read<'p>(
     task: &Task,
     dirfd: Fd,
-    path: &[u8],
+    path: &'p [u8],
     follow: Follow,
     expected: Option<&Path>,
-) -> Option<Result<Sight>> {
+) -> Glance<'p, Sight> {
     see(task, dirfd, path, follow, |seen| {
         let is_there =
             expected.is_some_and(|e| Arc::ptr_eq(seen.mount, &e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
@@ -67,54 +97,80 @@ pub fn resolve_or_read(
     })
 }
 
-/// Walks, and looks at what it comes to. None also where `look` sees nothing.
-fn see<T>(
+/// Walks, and looks at what it comes to.
+fn see<'p, T>(
     task: &Task,
     dirfd: Fd,
-    path: &[u8],
+    path: &'p [u8],
     follow: Follow,
     look: impl FnOnce(&Seen<'_>) -> Option<T>,
-) -> Option<Result<T>> {
+) -> Glance<'p, T> {
     if path.is_empty() || path.len() >= PATH_MAX {
-        return None;
+        return Glance::Nothing;
     }
     let is_absolute = path.first() == Some(&b'/');
-    let file = if is_absolute || dirfd == AT_FDCWD { None } else { Some(task.any_file(dirfd).ok()?) };
+    let file = if is_absolute || dirfd == AT_FDCWD {
+        None
+    } else {
+        let Ok(file) = task.any_file(dirfd) else { return Glance::Nothing };
+        Some(file)
+    };
     let pin = pin();
     let start = match &file {
-        Some(file) => file.path()?,
-        None if is_absolute => task.fs_at(&pin).root_at(&pin),
-        None => task.fs_at(&pin).cwd_at(&pin),
+        Some(file) => file.path(),
+        None if is_absolute => Some(task.fs_at(&pin).root_at(&pin)),
+        None => Some(task.fs_at(&pin).cwd_at(&pin)),
     };
-    let start = Seen { mount: &start.mount, dentry: &start.dentry };
-    match walk(start, task.creds_at(&pin), trim_slashes(path), follow, &pin)? {
-        Ok(seen) => look(&seen).map(Ok),
-        Err(errno) => Some(Err(errno)),
+    let Some(start) = start else { return Glance::Nothing };
+    let mut way = Way { at: Seen { mount: &start.mount, dentry: &start.dentry }, rest: trim_slashes(path) };
+    match way.walk(task.creds_at(&pin), follow, &pin) {
+        Some(Ok(())) => match look(&way.at) {
+            Some(seen) => Glance::Seen(Ok(seen)),
+            None => way.stop(&[]),
+        },
+        Some(Err(errno)) => Glance::Seen(Err(errno)),
+        None => way.stop(way.rest),
     }
 }
 
-fn walk<'a>(start: Seen<'a>, creds: &Creds, path: &[u8], follow: Follow, pin: &'a Pin) -> Option<Result<Seen<'a>>> {
-    let (mut at, mut rest) = (start, path);
-    while !rest.is_empty() {
-        let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-        let (name, behind) = rest.split_at_checked(len)?;
-        rest = trim_slashes(behind);
-        if name.len() > NAME_MAX || matches!(name, b"." | b"..") || !may_search(at.dentry, creds) {
-            return None;
+/// How far a glance has come.
+struct Way<'a, 'p> {
+    at: Seen<'a>,
+    rest: &'p [u8],
+}
+
+impl<'a, 'p> Way<'a, 'p> {
+    /// An attempt that comes to nothing takes nothing with it.
+    fn stop<T>(&self, rest: &'p [u8]) -> Glance<'p, T> {
+        if machine::cpu::current().is_attempt() {
+            return Glance::Nothing;
         }
-        let Some(child) = at.dentry.glance(name, pin)? else { return Some(Err(Errno::ENOENT)) };
-        let is_last = behind.is_empty();
-        if !is_last && !child.is_directory()
-            || is_last && follow == Follow::Yes && child.inode().kind() == Kind::Symlink
-        {
-            return None;
-        }
-        at.dentry = child;
-        while let Some(mount) = mount::mounted_on(at.mount, at.dentry, pin) {
-            at = Seen { mount, dentry: &mount.root };
-        }
+        Glance::Stopped(Stopped { at: self.at.path(), rest })
     }
-    Some(Ok(at))
+
+    /// None where it stops.
+    fn walk(&mut self, creds: &Creds, follow: Follow, pin: &'a Pin) -> Option<Result<()>> {
+        while !self.rest.is_empty() {
+            let len = self.rest.iter().position(|&b| b == b'/').unwrap_or(self.rest.len());
+            let (name, behind) = self.rest.split_at_checked(len)?;
+            if name.len() > NAME_MAX || matches!(name, b"." | b"..") || !may_search(self.at.dentry, creds) {
+                return None;
+            }
+            let Some(child) = self.at.dentry.glance(name, pin)? else { return Some(Err(Errno::ENOENT)) };
+            let is_last = behind.is_empty();
+            if !is_last && !child.is_directory()
+                || is_last && follow == Follow::Yes && child.inode().kind() == Kind::Symlink
+            {
+                return None;
+            }
+            self.at.dentry = child;
+            while let Some(mount) = mount::mounted_on(self.at.mount, self.at.dentry, pin) {
+                self.at = Seen { mount, dentry: &mount.root };
+            }
+            self.rest = trim_slashes(behind);
+        }
+        Some(Ok(()))
+    }
 }
 
 /// Whether the directory may be searched, for sure.

@@ -24,6 +24,8 @@ use machine::window;
 pub(super) struct Handles {
     reading: Option<Arc<HostFd>>,
     writing: Option<Arc<HostFd>>,
+    /// The one that writes is to go when nobody has it any more.
+    is_leaving: bool,
 }
 
 /// How many files keep a handle while they are closed at most, and how many here: three quarters of the container's host
@@ -47,10 +49,10 @@ fn yield_handles() {
         tries -= 1;
         let Some(oldest) = KEPT.lock().pop_front() else { return };
         let Some(inode) = oldest.upgrade() else { continue };
-        if inode.drop_idle_handles() {
-            continue;
+        inode.is_listed.store(false, Ordering::Relaxed);
+        if !inode.drop_idle_handles() && !inode.is_listed.swap(true, Ordering::Relaxed) {
+            KEPT.lock().push_back(oldest);
         }
-        KEPT.lock().push_back(oldest);
     }
 }
 
@@ -62,13 +64,9 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Keeps the handle of one of the names, where that is still the file that had the name.
     fn keep(&self, at: usize, attributes: &Attributes, handle: HostFd) {
-        let inode = self.directory.as_ref().zip(self.names.get(at));
-        let Some(inode) = inode.and_then(|(directory, name)| directory.file_of(name, attributes)) else { return };
-        if !inode.has_handles() {
-            inode.is_ahead.store(true, Ordering::Relaxed);
-            inode.keep_handle(Arc::new(handle), false);
+        if let Some((directory, name)) = self.directory.as_ref().zip(self.names.get(at)) {
+            directory.keep_ahead(name, attributes, handle);
         }
     }
 }
@@ -96,10 +94,15 @@ impl OpensAhead {
         if self.last.swap(directory, Ordering::Relaxed) == directory {
             self.earn(1);
         }
+        self.take()
+    }
+
+    /// Takes all credit.
+    pub(super) fn take(&self) -> usize {
         self.credit.swap(0, Ordering::Relaxed) as usize
     }
 
-    fn give_back(&self, rest: usize) {
+    pub(super) fn give_back(&self, rest: usize) {
         self.earn(rest as u32);
     }
 }
@@ -108,7 +111,6 @@ impl HostInode {
     /// Drops the handles unless an open file or a mapping's record uses them.
     fn drop_idle_handles(&self) -> bool {
         let mut handles = self.handles.lock();
-        let is_idle = |slot: &Option<Arc<HostFd>>| slot.as_ref().is_none_or(|handle| Arc::strong_count(handle) == 1);
         if !is_idle(&handles.reading) || !is_idle(&handles.writing) {
             return false;
         }
@@ -118,13 +120,42 @@ impl HostInode {
         true
     }
 
+    /// Somebody may execute the file: the host cannot while it is open for writing.
+    fn is_executable(&self) -> bool {
+        self.attributes().mode & 0o111 != 0
+    }
+
+    /// Drops the handle that writes to a file that somebody may execute, unless somebody can write; who has it for a moment does
+    /// that afterwards.
+    pub(super) fn drop_idle_writer(&self) {
+        if !self.has_writer.load(Ordering::SeqCst) || !self.is_executable() {
+            return;
+        }
+        let mut handles = self.handles.lock();
+        let is_used = self.writers.load(Ordering::SeqCst) > 0 || self.is_removed();
+        handles.is_leaving = !is_used && !is_idle(&handles.writing);
+        let writing = if is_used || handles.is_leaving { None } else { handles.writing.take() };
+        drop(handles);
+        if writing.is_some() {
+            self.drop_handles(Handles { writing, ..Handles::default() });
+        }
+    }
+
+    /// A handle is given back that may have been that one.
+    fn give_back(&self) {
+        if self.has_writer.load(Ordering::SeqCst) && self.handles.lock().is_leaving {
+            self.drop_idle_writer();
+        }
+    }
+
     /// The handles are closed before anything else is believed of the file: from then on the supervisor tells of its changes.
     fn drop_handles(&self, handles: Handles) {
         self.is_ahead.store(false, Ordering::Relaxed);
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
-        if self.has_writer.swap(false, Ordering::Relaxed) {
-            self.set_outdated();
+        let handles = self.handles.lock();
+        if handles.writing.is_none() {
+            self.end_writing();
         }
     }
 
@@ -135,7 +166,7 @@ impl HostInode {
 
     /// Drops the handles where the host has removed the file that they lead to.
     pub(super) fn drop_dead_handles(&self) {
-        let Some(handle) = self.kept_handle(false) else { return };
+        let Some(handle) = self.any_handle() else { return };
         if host::fstat(handle.raw()).is_ok_and(|stat| stat.nlink > 0) {
             return;
         }
@@ -145,7 +176,6 @@ impl HostInode {
 
     pub(super) fn keep_handle(&self, handle: Arc<HostFd>, is_writable: bool) {
         let mut handles = self.handles.lock();
-        let is_first = handles.reading.is_none() && handles.writing.is_none();
         if is_writable {
             self.has_writer.store(true, Ordering::Relaxed);
         }
@@ -153,7 +183,9 @@ impl HostInode {
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
         drop(old);
-        if is_first && let Ok(this) = self.arc() {
+        if !self.is_listed.swap(true, Ordering::Relaxed)
+            && let Ok(this) = self.arc()
+        {
             KEPT.lock().push_back(Arc::downgrade(&this));
             yield_handles();
         }
@@ -161,10 +193,20 @@ impl HostInode {
 
     fn kept_handle(&self, is_writable: bool) -> Option<Arc<HostFd>> {
         let handles = self.handles.lock();
-        if is_writable { handles.writing.clone() } else { handles.writing.clone().or_else(|| handles.reading.clone()) }
+        match &handles.writing {
+            Some(handle) if is_writable || !self.is_executable() => Some(Arc::clone(handle)),
+            _ if is_writable => None,
+            _ => handles.reading.clone(),
+        }
     }
 
-    /// A handle on the file, the kept one where it will do.
+    fn any_handle(&self) -> Option<Arc<HostFd>> {
+        let handles = self.handles.lock();
+        handles.writing.clone().or_else(|| handles.reading.clone())
+    }
+
+    /// A handle on the file, the kept one where it will do. Who reads what somebody may execute has none that writes, which would
+    /// stay as long as he does, unless the file has no name any more.
     fn handle(&self, is_writable: bool) -> Result<Arc<HostFd>> {
         if let Some(handle) = self.kept_handle(is_writable) {
             if self.is_ahead.load(Ordering::Relaxed) && self.is_ahead.swap(false, Ordering::Relaxed) {
@@ -176,7 +218,10 @@ impl HostInode {
         if let Some(handle) = self.kept_handle(is_writable) {
             return Ok(handle);
         }
-        let path = self.path()?;
+        let path = match (self.path(), self.any_handle()) {
+            (Err(_), Some(handle)) if !is_writable => return Ok(handle),
+            (path, _) => path?,
+        };
         let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
         let beside = ahead.names.iter().map(|name| &**name).collect();
         let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
@@ -206,20 +251,39 @@ impl HostInode {
         Ahead { directory: Some(directory), names }
     }
 
-    /// Attributes by fstat of a held handle; false where none is held.
-    pub(super) fn refresh_from_handle(&self) -> bool {
-        let Some(handle) = self.kept_handle(false) else { return false };
-        let since = Moment::now(&self.fs.own_changes);
-        match host::fstat(handle.raw()) {
-            Ok(stat) => {
-                // Here the host tells ids as our own namespace has them, which is nobody's for most.
-                let Attributes { uid, gid, .. } = self.attributes();
-                self.set_attributes_known(Attributes { uid, gid, ..attributes_from(&stat) }, since);
-                true
+    /// Keeps the handle of a name of this directory that was opened in advance, where that is still the file that had the name.
+    pub(super) fn keep_ahead(&self, name: &[u8], attributes: &Attributes, handle: HostFd) {
+        let Some(inode) = self.file_of(name, attributes) else { return };
+        if !inode.has_handles() {
+            inode.is_ahead.store(true, Ordering::Relaxed);
+            inode.keep_handle(Arc::new(handle), false);
+            // It may be of a removed file, and the inode since be another file's of the same number.
+            let known = inode.attributes();
+            if (known.ctime, known.size) != (attributes.ctime, attributes.size) {
+                inode.drop_dead_handles();
             }
-            Err(_) => false,
         }
     }
+
+    /// Attributes by fstat of a held handle; None where none is held.
+    pub(super) fn refresh_from_handle(&self) -> Option<Attributes> {
+        let handle = self.any_handle()?;
+        let since = Moment::now(&self.fs.own_changes);
+        let stat = host::fstat(handle.raw());
+        drop(handle);
+        self.give_back();
+        let stat = stat.ok()?;
+        // Here the host tells ids as our own namespace has them, which is nobody's for most.
+        let Attributes { uid, gid, .. } = self.attributes();
+        let attributes = Attributes { uid, gid, ..attributes_from(&stat) };
+        self.set_attributes_known(attributes, since);
+        Some(attributes)
+    }
+}
+
+/// Whether nobody but the inode has the handle.
+fn is_idle(slot: &Option<Arc<HostFd>>) -> bool {
+    slot.as_ref().is_none_or(|handle| Arc::strong_count(handle) == 1)
 }
 
 fn time_from([sec, nsec]: [i64; 2]) -> Time {
@@ -243,10 +307,32 @@ fn attributes_from(stat: &HostStat) -> Attributes {
     }
 }
 
+/// Who has a file open, until dropped.
+struct Opener {
+    inode: Arc<HostInode>,
+    is_writer: bool,
+}
+
+impl Opener {
+    /// To be made before the handle is asked for: one that writes stays then.
+    fn new(inode: &Arc<HostInode>, is_writer: bool) -> Opener {
+        inode.writers.fetch_add(u32::from(is_writer), Ordering::SeqCst);
+        Opener { inode: Arc::clone(inode), is_writer }
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.inode.writers.fetch_sub(u32::from(self.is_writer), Ordering::SeqCst);
+        if self.is_writer { self.inode.drop_idle_writer() } else { self.inode.give_back() }
+    }
+}
+
 /// An open regular file of the host.
 pub(super) struct HostFile {
-    inode: Arc<HostInode>,
     handle: Arc<HostFd>,
+    /// Behind the handle, which is given back first.
+    opener: Opener,
     /// The inode's, when it gave the handle or before.
     turn: u32,
     /// The file reached as far as this, when it was opened or later.
@@ -255,10 +341,15 @@ pub(super) struct HostFile {
 
 impl HostFile {
     pub(super) fn open(inode: &Arc<HostInode>, is_writable: bool) -> Result<HostFile> {
+        let opener = Opener::new(inode, is_writable);
         let turn = inode.handles_turn.load(Ordering::Relaxed);
         let handle = inode.handle(is_writable)?;
         let reach = AtomicU64::new(inode.attributes().size);
-        Ok(HostFile { inode: Arc::clone(inode), handle, turn, reach })
+        Ok(HostFile { handle, opener, turn, reach })
+    }
+
+    fn inode(&self) -> &HostInode {
+        &self.opener.inode
     }
 
     /// Reads without the host what the process has mapped of the file. None for what may reach the end of the file, and
@@ -266,7 +357,7 @@ impl HostFile {
     fn read_window(&self, to: &Sink<'_>, offset: u64) -> Option<usize> {
         let IoVec { base, len } = to.one_guest_buffer()?;
         let end = offset.checked_add(len).filter(|end| *end <= window::LEN && len > 0)?;
-        if !self.inode.fs.trust.is_mappable || end > self.reach.load(Ordering::Relaxed) {
+        if !self.inode().fs.trust.is_mappable || end > self.reach.load(Ordering::Relaxed) {
             return None;
         }
         let mm = Task::current()?.mm();
@@ -329,12 +420,12 @@ impl FileOps for HostFile {
     }
 
     fn size(&self) -> Result<u64> {
-        Ok(self.inode.stat()?.size)
+        Ok(self.inode().stat()?.size)
     }
 
     fn open_again(&self) -> bool {
-        self.reach.store(self.inode.attributes().size, Ordering::Relaxed);
-        self.inode.handles_turn.load(Ordering::Relaxed) == self.turn
+        self.reach.store(self.inode().attributes().size, Ordering::Relaxed);
+        self.inode().handles_turn.load(Ordering::Relaxed) == self.turn
     }
 
     fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
@@ -342,15 +433,15 @@ impl FileOps for HostFile {
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
-        let path = self.inode.path()?;
-        let export = self.inode.fs.export;
+        let path = self.inode().path()?;
+        let export = self.inode().fs.export;
         broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })
     }
 
     fn sync(&self) -> Result<()> {
         // A file whose name is gone has nothing that must survive.
-        let Ok(path) = self.inode.path() else { return Ok(()) };
-        broker::request_done(&Request::Sync { export: self.inode.fs.export, path: &path })
+        let Ok(path) = self.inode().path() else { return Ok(()) };
+        broker::request_done(&Request::Sync { export: self.inode().fs.export, path: &path })
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -7,11 +7,12 @@ use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Entry, Node, Reply, Request};
+use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
+use machine::host::HostFd;
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 #[derive(Default)]
@@ -107,8 +108,7 @@ enum Noted {
     },
 }
 
-/// Files no larger than this many bytes are opened in advance, and so many entries of a directory are looked at for them.
-const SMALL_FILE: u64 = 64 * 1024;
+/// So many entries of a directory are looked at for files to open in advance.
 const MOST_LOOKS: usize = 128;
 
 fn is_small_file(attributes: &Attributes) -> bool {
@@ -161,8 +161,8 @@ pub(super) enum Child {
 /// Answer of a look into a listing.
 enum Look {
     Live(Arc<HostInode>),
-    /// With the last bits of the second in which it was learned.
-    Known(Box<Node>, u16),
+    /// With the last bits of the second in which it was learned, and the name.
+    Known(Box<Node>, u16, Name),
     Absent,
     Unknown,
 }
@@ -185,12 +185,20 @@ impl Listing {
         old.map(Noted::into_child)
     }
 
+    /// The inode that a name leads to, or did when it was last looked at.
+    pub(super) fn inode(&self, name: &[u8]) -> Option<Arc<HostInode>> {
+        match self.entries.get(name)? {
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => Some(Arc::clone(inode)),
+            Noted::Known { .. } | Noted::Named { .. } | Noted::Absent { .. } => None,
+        }
+    }
+
     fn look(&self, name: &[u8]) -> Look {
-        match self.entries.get(name).filter(|noted| noted.round() == self.round) {
-            Some(Noted::Live { inode, .. }) => Look::Live(Arc::clone(inode)),
-            Some(Noted::Known { node, second, .. }) => Look::Known(node.clone(), *second),
-            Some(Noted::Absent { .. }) => Look::Absent,
-            Some(Noted::Named { .. } | Noted::Unsure { .. }) => Look::Unknown,
+        match self.entries.get_named(name).filter(|(_, noted)| noted.round() == self.round) {
+            Some((_, Noted::Live { inode, .. })) => Look::Live(Arc::clone(inode)),
+            Some((name, Noted::Known { node, second, .. })) => Look::Known(node.clone(), *second, Name::clone(name)),
+            Some((_, Noted::Absent { .. })) => Look::Absent,
+            Some((_, Noted::Named { .. } | Noted::Unsure { .. })) => Look::Unknown,
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
@@ -198,7 +206,7 @@ impl Listing {
 
     /// Notes a node. Where its inode is there already and still the same, that learns the attributes; it is returned where it
     /// has handles on what may be another file now.
-    fn learn(&mut self, name: &[u8], node: Node, since: Moment) -> Learned {
+    fn learn(&mut self, name: &[u8], node: Node, generation: u64, since: Moment) -> Learned {
         let inode = match self.entries.get(name) {
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
                 Arc::clone(inode)
@@ -208,7 +216,7 @@ impl Listing {
                 return Learned { old, changed: None };
             }
         };
-        let has_changed = inode.learn(&node.attributes, self.generation, since);
+        let has_changed = inode.learn(&node.attributes, generation, since);
         let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
         Learned { old, changed: has_changed.then_some(inode) }
     }
@@ -297,6 +305,20 @@ impl Learned {
     }
 }
 
+/// Whether an answer may have failed for the descriptors that were to travel with it.
+fn is_of_descriptors(errno: Errno) -> bool {
+    matches!(errno, Errno::ETOOMANYREFS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO)
+}
+
+/// What the host says of a directory.
+#[derive(Default)]
+struct Fetched {
+    itself: Option<Attributes>,
+    all: Vec<Entry>,
+    /// Files opened in advance.
+    opened: Vec<(Vec<u8>, Attributes, HostFd)>,
+}
+
 /// The components of a path that can be walked ahead: up to the first `..`.
 fn plain_components(path: &[u8]) -> Vec<&[u8]> {
     let parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -335,17 +357,17 @@ impl HostInode {
 
     /// The inode of a name, made where only its node is known so far.
     fn live(&self, name: &[u8], look: Look, generation: u64) -> Result<Option<Result<Arc<HostInode>>>> {
-        let (node, second) = match look {
+        let (node, second, own_name) = match look {
             Look::Unknown => return Ok(None),
             Look::Absent => return Ok(Some(Err(Errno::ENOENT))),
             Look::Live(inode) => return Ok(Some(Ok(inode))),
-            Look::Known(node, second) => (node, second),
+            Look::Known(node, second, own_name) => (node, second, own_name),
         };
         // That is all that has to be told apart.
         let now = host_watch::second();
         let second = if last_bits(now) == second { now } else { 0 };
         let generation = attributes_generation(&node.attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, name, &node, generation)?;
+        let inode = self.fs.inode(&self.arc()?, &own_name, &node, generation)?;
         let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
         drop(old);
         Ok(Some(Ok(inode)))
@@ -452,7 +474,7 @@ impl HostInode {
     fn learn_name(&self, name: &[u8], node: Option<Node>, generation: u64, since: Moment) -> Result<()> {
         let mut listing = self.listing()?.lock();
         let learned = match node {
-            Some(node) => listing.learn(name, node, since),
+            Some(node) => listing.learn(name, node, generation, since),
             None => Learned { old: listing.set(name, Child::Absent), changed: None },
         };
         listing.doubt_unless(generation, since.is_alone(&self.fs.own_changes));
@@ -488,26 +510,49 @@ impl HostInode {
                 return Ok(());
             }
         }
-        let path = self.path()?;
-        let mut all: Vec<Entry> = Vec::new();
-        let mut itself = None;
-        loop {
-            let from = u32::try_from(all.len()).map_err(|_| Errno::EOVERFLOW)?;
-            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes };
-            let Reply::Entries { directory, entries, more } = broker::request(&request)?.0 else {
-                return Err(Errno::EIO);
-            };
-            itself.get_or_insert(directory);
-            let is_end = !more || entries.is_empty();
-            all.extend(entries);
-            if is_end {
-                break;
-            }
-        }
+        let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
+        let most = credit.min(MOST_BESIDE);
+        // Where no descriptor can travel, names can.
+        let fetched = self.fetch(attributes, most).or_else(|errno| match errno {
+            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0),
+            errno => Err(errno),
+        });
+        let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
+        self.fs.opens.give_back(credit.saturating_sub(opened));
+        let Fetched { itself, all, opened } = fetched?;
         if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, attributes, generation, since)
+        self.learn_all(all, attributes, generation, since)?;
+        for (name, attributes, handle) in opened {
+            self.keep_ahead(&name, &attributes, handle);
+        }
+        Ok(())
+    }
+
+    /// Asks for all names; at most so many small files may be opened with the first answer.
+    fn fetch(&self, attributes: bool, open: usize) -> Result<Fetched> {
+        let path = self.path()?;
+        let mut fetched = Fetched::default();
+        loop {
+            let from = u32::try_from(fetched.all.len()).map_err(|_| Errno::EOVERFLOW)?;
+            let open = if from == 0 { u8::try_from(open).unwrap_or(0) } else { 0 };
+            let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes, open };
+            let (Reply::Entries { directory, entries, more, opened }, handles) = broker::request_several(&request)?
+            else {
+                return Err(Errno::EIO);
+            };
+            fetched.itself.get_or_insert(directory);
+            for (place, handle) in opened.into_iter().zip(handles) {
+                let entry = entries.get(usize::from(place)).ok_or(Errno::EIO)?;
+                fetched.opened.push((entry.name.clone(), entry.node.attributes, handle));
+            }
+            let is_end = !more || entries.is_empty();
+            fetched.all.extend(entries);
+            if is_end {
+                return Ok(fetched);
+            }
+        }
     }
 
     fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {
@@ -519,7 +564,8 @@ impl HostInode {
                 replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
                 continue;
             }
-            learned.extend(Some(listing.learn(&entry.name, entry.node, since)).filter(Learned::is_unfinished));
+            learned
+                .extend(Some(listing.learn(&entry.name, entry.node, generation, since)).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.
         let is_alone = since.is_alone(&self.fs.own_changes);

@@ -9,7 +9,7 @@ pub(super) const OUTDATED: u64 = u64::MAX;
 
 /// The change word of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub struct Word {
     index: u32,
     /// The word may be silent about some changes: a second is as long as anything holds.
     is_timed: bool,
@@ -106,6 +106,11 @@ impl Moment {
     /// Whether the container has changed nothing since.
     pub(super) fn is_alone(self, own: &AtomicU64) -> bool {
         own.load(Ordering::Acquire) == self.own
+    }
+
+    /// Whether the container has made one change since, which the caller has counted itself.
+    pub(super) fn is_followed_by_one(self, own: &AtomicU64) -> bool {
+        own.load(Ordering::Acquire) == self.own.wrapping_add(1)
     }
 }
 

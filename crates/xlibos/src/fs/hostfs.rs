@@ -5,10 +5,12 @@
 //! ([`super::host_watch`]). A request that names something in a directory has the supervisor watch it first.
 
 use super::broker;
+use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
-use super::host_attributes::Known;
+use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
+use super::host_place::Place;
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
     Change, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
@@ -39,6 +41,8 @@ pub struct HostFs {
     pub(super) opens: OpensAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
+    /// Held while the container takes away a name of a file that has another one then.
+    moving: SleepLock,
 }
 
 /// What the supervisor knows of an export.
@@ -68,18 +72,16 @@ pub struct HostInode {
     pub(super) has_writer: AtomicBool,
     /// Its handle was opened in advance, and not used yet.
     pub(super) is_ahead: AtomicBool,
+    /// Open files that can write, mapped ones too.
+    pub(super) writers: AtomicU32,
+    /// It is among those that have handles, or had.
+    pub(super) is_listed: AtomicBool,
     target: Box<[u8]>,
     pub(super) listing: Option<Box<Mutex<Listing>>>,
     pub(super) handles: Mutex<Handles>,
     /// Changes with them: who has one knows by that whether it would get the same again.
     pub(super) handles_turn: AtomicU32,
     pub(super) opening: SleepLock,
-}
-
-struct Place {
-    parent: Option<Arc<HostInode>>,
-    name: Box<[u8]>,
-    is_removed: bool,
 }
 
 /// The root of an export.
@@ -104,9 +106,10 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         looks_behind: Eagerness::default(),
         opens: OpensAhead::default(),
         linked: Mutex::new(HashMap::new()),
+        moving: SleepLock::new(),
     });
     let generation = Word::of(node.attributes.inode, !trust.is_watched).generation();
-    Ok(HostInode::make(&fs, None, b"", &node, if since.is_quiet() { generation } else { OUTDATED }))
+    Ok(HostInode::make(&fs, None, &Name::default(), &node, if since.is_quiet() { generation } else { OUTDATED }))
 }
 
 impl HostFs {
@@ -121,7 +124,7 @@ impl HostFs {
     pub(super) fn inode(
         &self,
         parent: &Arc<HostInode>,
-        name: &[u8],
+        name: &Name,
         node: &Node,
         generation: u64,
     ) -> Result<Arc<HostInode>> {
@@ -136,6 +139,7 @@ impl HostFs {
         let known = linked.get(&ino).and_then(Weak::upgrade).filter(|inode| !inode.is_removed());
         if let Some(known) = known {
             drop(linked);
+            known.place.lock().note(parent, name);
             return Ok(known);
         }
         if linked.len() > 4096 {
@@ -175,7 +179,7 @@ impl HostInode {
     fn make(
         fs: &Arc<HostFs>,
         parent: Option<&Arc<HostInode>>,
-        name: &[u8],
+        name: &Name,
         node: &Node,
         generation: u64,
     ) -> Arc<HostInode> {
@@ -184,7 +188,7 @@ impl HostInode {
         let word = match parent {
             // Nobody has asked for anything in the directory, so the supervisor does not watch it.
             Some(_) if kind == Kind::Directory => Word::of(node.attributes.inode, true),
-            Some(parent) => parent.names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
+            Some(parent) => parent.own_names_word().timed(!fs.trust.is_watched || node.attributes.links > 1),
             None => Word::of(node.attributes.inode, !fs.trust.is_watched),
         };
         Arc::new_cyclic(|this| HostInode {
@@ -192,13 +196,15 @@ impl HostInode {
             this: this.clone(),
             id: InodeId { dev: node.attributes.device, ino: node.attributes.inode },
             kind,
-            place: Mutex::new(Place { parent: parent.cloned(), name: Box::from(name), is_removed: false }),
+            place: Mutex::new(Place::of(parent, name)),
             attributes: Known::new(&node.attributes),
             word: AtomicWord::new(word),
             generation: AtomicU64::new(generation),
             names_changed: AtomicBool::new(false),
             has_writer: AtomicBool::new(false),
             is_ahead: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            is_listed: AtomicBool::new(false),
             target: Box::from(node.target.as_slice()),
             listing,
             handles: Mutex::new(Handles::default()),
@@ -228,7 +234,7 @@ impl HostInode {
     }
 
     /// Appends the name; returns the directory above.
-    fn name_to(&self, names: &mut Vec<Box<[u8]>>) -> Option<Arc<HostInode>> {
+    fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
         let place = self.place.lock();
         names.push(place.name.clone());
         place.parent.clone()
@@ -250,11 +256,11 @@ impl HostInode {
     }
 
     /// Its name there.
-    pub(super) fn name(&self) -> Box<[u8]> {
+    pub(super) fn name(&self) -> Name {
         self.place.lock().name.clone()
     }
 
-    fn is_removed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         self.place.lock().is_removed
     }
 
@@ -297,14 +303,14 @@ impl HostInode {
     }
 
     /// The change word of the directory's names.
-    pub(super) fn names_word(&self) -> Word {
+    pub(super) fn own_names_word(&self) -> Word {
         Word::of(self.id.ino, !self.fs.trust.is_watched)
     }
 
     /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
     fn watched_word(&self, attributes: &Attributes) -> Word {
         if self.kind == Kind::Directory {
-            return self.names_word();
+            return self.own_names_word();
         }
         self.word.load().timed(!self.fs.trust.is_watched || attributes.links > 1)
     }
@@ -317,9 +323,21 @@ impl HostInode {
         }
     }
 
-    /// Nothing that is known of the attributes holds.
-    pub(super) fn set_outdated(&self) {
-        self.generation.store(OUTDATED, Ordering::Relaxed);
+    /// The container has changed the file: nothing that is known of the attributes holds, nor what an answer from before says
+    /// of them, however late it comes.
+    fn outdate(&self, change: impl FnOnce(&mut Locked<'_>)) {
+        let mut known = self.attributes.lock();
+        self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
+        self.generation.store(OUTDATED, Ordering::Release);
+        change(&mut known);
+    }
+
+    /// The last handle that writes is closed: the supervisor tells of writes from here on, and never of those before.
+    pub(super) fn end_writing(&self) {
+        if self.has_writer.load(Ordering::Relaxed) {
+            // Who sees no writer sees that nothing is known.
+            self.outdate(|_| self.has_writer.store(false, Ordering::Release));
+        }
     }
 
     /// Whether nothing was told since the attributes were fetched.
@@ -329,28 +347,55 @@ impl HostInode {
 
     /// Whether the attributes cannot have changed.
     fn is_fresh(&self) -> bool {
-        let is_changed = self.has_writer.load(Ordering::Relaxed) || self.names_changed.load(Ordering::Relaxed);
-        !is_changed && self.is_current()
+        !self.has_writer.load(Ordering::Acquire) && self.is_settled()
     }
 
-    /// Brings the attributes up to date where they may have changed.
+    /// The same but for what a handle writes.
+    fn is_settled(&self) -> bool {
+        !self.names_changed.load(Ordering::Relaxed) && self.is_current()
+    }
+
+    /// Attributes as they are, asked for where they may have changed. What is asked for is the answer also where it cannot be
+    /// noted, since the container has changed something meanwhile.
     fn refresh(&self) -> Result<Attributes> {
-        if (!self.is_current() || self.names_changed.load(Ordering::Relaxed))
-            && let Ok(path) = self.path()
-        {
-            self.refresh_by_path(&path)?;
+        if self.is_fresh() {
+            return Ok(self.attributes());
         }
-        if self.has_writer.load(Ordering::Relaxed) || !self.is_current() {
-            self.refresh_from_handle();
-        }
-        Ok(self.attributes())
+        let of_handle = if self.is_settled() { self.refresh_from_handle() } else { None };
+        let asked = if of_handle.is_none() { self.refresh_by_path()? } else { of_handle };
+        Ok(asked.or_else(|| self.refresh_from_handle()).unwrap_or_else(|| self.attributes()))
     }
 
-    fn refresh_by_path(&self, path: &[u8]) -> Result<()> {
+    /// None where the file has no name any more.
+    fn refresh_by_path(&self) -> Result<Option<Attributes>> {
+        let asked = self.ask()?;
+        if asked.is_some() || self.is_removed() {
+            return Ok(asked);
+        }
+        // The container itself may be taking the name away, and give it another.
+        let _moving = self.fs.moving.lock_harmlessly();
+        loop {
+            if let Some(attributes) = self.ask()? {
+                return Ok(Some(attributes));
+            }
+            // The host has removed it, or given the name to another.
+            let mut place = self.place.lock();
+            let gone = place.leave();
+            place.is_removed = gone.is_none();
+            drop(place);
+            if gone.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks for the attributes by the file's name; None where it has not that name.
+    fn ask(&self) -> Result<Option<Attributes>> {
+        let Ok(path) = self.path() else { return Ok(None) };
         let (from, name) = match path.iter().rposition(|&b| b == b'/') {
-            _ if self.kind == Kind::Directory => (path, &b""[..]),
+            _ if self.kind == Kind::Directory => (&*path, &b""[..]),
             Some(at) => (path.get(..at).unwrap_or(b""), path.get(at + 1..).unwrap_or(b"")),
-            None => (&b""[..], path),
+            None => (&b""[..], &*path),
         };
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.watched_word(&self.attributes()).generation();
@@ -360,28 +405,35 @@ impl HostInode {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Vec::new(),
             Err(errno) => return Err(errno),
         };
-        match nodes.last().filter(|node| node.attributes.inode == self.id.ino) {
-            Some(node) => self.set_known(node.attributes, generation, since),
-            // The host has removed it, or given the name to another.
-            None if since.is_alone(&self.fs.own_changes) => self.place.lock().is_removed = true,
-            None => {}
+        let found = nodes.last().map(|node| node.attributes).filter(|found| found.inode == self.id.ino);
+        if let Some(found) = found {
+            self.set_known(found, generation, since);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// A name of this directory is gone.
     fn name_removed(&self, name: &[u8]) -> Result<()> {
-        let removed = self.set_name(name, Child::Absent)?;
-        if let Some(Child::Live(inode)) = removed {
-            let mut known = inode.attributes.lock();
-            let links = known.links;
-            known.set(Attributes { links: links.saturating_sub(1), ..*known });
-            drop(known);
-            if links <= 1 || inode.kind == Kind::Directory {
-                inode.place.lock().is_removed = true;
-            }
+        let removed = self.listing()?.lock().inode(name);
+        if let Some(inode) = removed {
+            inode.lose_name(self, name);
         }
+        self.set_name(name, Child::Absent)?;
         self.changed()
+    }
+
+    /// One of the file's names is gone, or its only one.
+    fn lose_name(&self, directory: &HostInode, name: &[u8]) {
+        let mut links = 0;
+        self.outdate(|known| {
+            links = known.links;
+            known.set(Attributes { links: links.saturating_sub(1), ..**known });
+        });
+        let mut place = self.place.lock();
+        let gone = place.forget(directory, name);
+        place.is_removed = gone.is_none() && (links <= 1 || self.kind == Kind::Directory);
+        drop(place);
+        drop(gone);
     }
 
     /// Entries of this directory changed: its times are the host's, asked for at the next stat.
@@ -439,6 +491,7 @@ impl Inode for HostInode {
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
         let path = self.path()?;
+        let since = Moment::now(&self.fs.own_changes);
         let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
             mode: change.mode,
@@ -450,13 +503,15 @@ impl Inode for HostInode {
         };
         match broker::request(&Request::SetAttributes { export: self.fs.export, path: &path, change })?.0 {
             Reply::Node(attributes) => {
-                self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
-                let mut known = self.attributes.lock();
-                known.set(attributes);
-                // Whether a directory itself is watched is not said.
-                if self.kind != Kind::Directory {
-                    self.generation.store(generation, Ordering::Release);
-                }
+                self.outdate(|known| {
+                    known.set(attributes);
+                    // Another change may have come later and been noted before, but for this one's own. Whether a directory
+                    // itself is watched is not said.
+                    if since.is_followed_by_one(&self.fs.own_changes) && self.kind != Kind::Directory {
+                        self.generation.store(generation, Ordering::Release);
+                    }
+                });
+                self.drop_idle_writer();
                 Ok(())
             }
             _ => Err(Errno::EIO),
@@ -475,7 +530,11 @@ impl Inode for HostInode {
     }
 
     fn names_generation(&self) -> u64 {
-        self.names_word().generation()
+        self.own_names_word().generation()
+    }
+
+    fn names_word(&self) -> Option<Word> {
+        Some(self.own_names_word())
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -499,7 +558,7 @@ impl Inode for HostInode {
         let (Reply::Node(attributes), handle) = reply else { return Err(Errno::EIO) };
         let target = if let NewKind::Symlink(target) = node.kind { target.to_vec() } else { Vec::new() };
         let generation = attributes_generation(&attributes, generation, second);
-        let inode = self.fs.inode(&self.arc()?, name, &Node { attributes, target }, generation)?;
+        let inode = self.fs.inode(&self.arc()?, &Name::from(name), &Node { attributes, target }, generation)?;
         if let Some(handle) = handle {
             inode.keep_handle(Arc::new(handle), true);
         }
@@ -515,17 +574,18 @@ impl Inode for HostInode {
         }
         let (from, to) = (target.path()?, self.path_of(name)?);
         broker::request_done(&Request::Link { export: self.fs.export, from: &from, to: &to })?;
-        let mut known = target.attributes.lock();
-        known.set(Attributes { links: known.links + 1, ..*known });
-        drop(known);
+        target.outdate(|known| known.set(Attributes { links: known.links + 1, ..**known }));
+        target.place.lock().note(&self.arc()?, name);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));
-        target.set_outdated();
         self.set_name(name, Child::Live(target))?;
         self.changed()
     }
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let path = self.path_of(name)?;
+        let known = self.listing()?.lock().inode(name);
+        let has_others = known.is_some_and(|inode| inode.place.lock().has_others());
+        let _moving = has_others.then(|| self.fs.moving.lock());
         broker::request_done(&Request::Remove { export: self.fs.export, path: &path, directory: false })?;
         self.name_removed(name)
     }
@@ -549,13 +609,15 @@ impl Inode for HostInode {
         let moved = self.find(from)?;
         let other = to_dir.find(to).ok();
         let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
+        let _moving = self.fs.moving.lock();
         broker::request_done(&Request::Rename { export: self.fs.export, from: &old, to: &new, flags })?;
         if other.is_some() && mode != RenameMode::Exchange {
             to_dir.name_removed(to)?;
         }
-        moved.move_to(&to_dir, to)?;
+        let this = self.arc()?;
+        moved.move_to((&this, from), &to_dir, to)?;
         match other.filter(|_| mode == RenameMode::Exchange) {
-            Some(other) => other.move_to(&self.arc()?, from)?,
+            Some(other) => other.move_to((&to_dir, to), &this, from)?,
             None => drop(self.set_name(from, Child::Absent)?),
         }
         self.changed()?;
@@ -615,14 +677,12 @@ impl Inode for HostInode {
 }
 
 impl HostInode {
-    /// The inode is now `name` in `dir`.
-    fn move_to(self: &Arc<Self>, dir: &Arc<HostInode>, name: &[u8]) -> Result<()> {
-        let new = Place { parent: Some(Arc::clone(dir)), name: Box::from(name), is_removed: false };
-        let old = core::mem::replace(&mut *self.place.lock(), new);
-        drop(old);
+    /// What was `old` is now `name` in `dir`.
+    fn move_to(self: &Arc<Self>, old: (&Arc<HostInode>, &[u8]), dir: &Arc<HostInode>, name: &[u8]) -> Result<()> {
+        let gone = self.place.lock().rename((old.0, old.1), dir, name);
+        drop(gone);
         if self.kind != Kind::Directory {
-            self.word.store(dir.names_word());
-            self.set_outdated();
+            self.outdate(|_| self.word.store(dir.own_names_word()));
         }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
@@ -654,3 +714,7 @@ fn stat_from(a: &Attributes) -> Stat {
         ctime: a.ctime,
     }
 }
+
+#[cfg(test)]
+#[path = "hostfs_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@
 
 use super::acl::{self, Acl, AclKind};
 use super::file::{FileOps, OpenFlags};
+use super::host_watch::Word;
 use super::path::Path;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
@@ -370,6 +371,11 @@ pub trait Inode: Send + Sync + Any {
     /// Changes whenever names below may have changed behind the LibOS's back: what is remembered of them is unsure then.
     fn names_generation(&self) -> u64 {
         0
+    }
+
+    /// The word that the generation always comes from, where there is one: a look at it costs less.
+    fn names_word(&self) -> Option<Word> {
+        None
     }
 
     /// Whether a name that is absent may come to be: where not, it is not found by those who would make it either,

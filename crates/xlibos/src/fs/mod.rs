@@ -28,6 +28,7 @@ pub mod glance;
 mod host_attributes;
 mod host_file;
 mod host_names;
+mod host_place;
 mod host_watch;
 pub mod hostfs;
 pub mod hostpoll;

@@ -3,7 +3,7 @@
 use super::access;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
-use super::glance;
+use super::glance::{self, Glance};
 use super::inode::{Caching, Kind, Link};
 use super::path::Path;
 use super::pseudo;
@@ -128,6 +128,21 @@ impl Walk {
         let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
         let root = if is_root { start.clone() } else { task.root() };
         Ok(Walk::at(task.creds(), root, start, flags))
+    }
+
+    /// A walk of a task, and what is left of the path: its last component where a glance comes that far.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn begin_near<'a>(task: &Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk, &'a [u8])> {
+        let end = path.iter().rposition(|&b| b != b'/').unwrap_or(0);
+        let slash = path.iter().take(end).rposition(|&b| b == b'/').filter(|_| path.len() < PATH_MAX);
+        if let Some((above, last)) = slash.and_then(|slash| path.split_at_checked(slash + 1))
+            && let Glance::Seen(Ok(at)) = glance::resolve(task, dirfd, above, Follow::Yes)
+        {
+            return Ok((Walk::at(task.creds(), task.root(), at, Resolve::empty()), last));
+        }
+        Ok((Walk::begin(task, dirfd, path, Resolve::empty())?, path))
     }
 
     /// A walk from a place.
@@ -339,13 +354,14 @@ pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
 /// # Errors
 /// Those of path_resolution(7).
 pub fn resolve(task: &Task, dirfd: Fd, path: &[u8], follow: Follow) -> Result<Path> {
-    if let Some(found) = glance::resolve(task, dirfd, path, follow) {
-        return found;
+    match glance::resolve(task, dirfd, path, follow) {
+        Glance::Seen(found) => found,
+        Glance::Stopped(stopped) => stopped.walk(task, follow),
+        Glance::Nothing => walk(task, dirfd, path, follow),
     }
-    walk(task, dirfd, path, follow)
 }
 
-/// As [`resolve`], where a glance has not found it.
+/// As [`resolve`], from the beginning.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -369,7 +385,7 @@ pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Pat
 /// # Errors
 /// Those of path_resolution(7).
 pub fn resolve_parent(task: &Task, dirfd: Fd, path: &[u8]) -> Result<(Path, Last<'static>)> {
-    let mut walk = Walk::begin(task, dirfd, path, Resolve::empty())?;
+    let (mut walk, path) = Walk::begin_near(task, dirfd, path)?;
     let last = walk.parent(path)?.into_owned();
     Ok((walk.at, last))
 }

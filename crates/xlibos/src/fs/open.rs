@@ -4,7 +4,7 @@ use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::file::{File, FileOps, OpenFlags, PLAIN};
-use super::glance::{self, Sight};
+use super::glance::{self, Glance, Sight};
 use super::inode::{Change, Kind, NewKind, NewMode};
 use super::inotify;
 use super::namei::{self, Ending, Follow, Last, Resolve, Walk};
@@ -53,7 +53,11 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
             Found::Place(place) => open_place(task, &place, flags),
         };
     }
-    let mut walk = Walk::begin(task, dirfd, path, resolve)?;
+    let (mut walk, path) = if resolve.is_empty() {
+        Walk::begin_near(task, dirfd, path)?
+    } else {
+        (Walk::begin(task, dirfd, path, resolve)?, path)
+    };
     let last = walk.parent(path)?;
     if flags.contains(OpenFlags::TMPFILE_PART) {
         return open_unnamed(task, walk, &last, flags, mode);
@@ -80,10 +84,11 @@ fn find(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found> 
         return namei::resolve(task, dirfd, path, follow).map(Found::Place);
     };
     match glance::resolve_or_read(task, dirfd, path, follow, closed.path()) {
-        Some(Ok(Sight::Readable)) => {}
-        Some(Ok(Sight::Other(place))) => return Ok(Found::Place(place)),
-        Some(Err(errno)) => return Err(errno),
-        None => return namei::walk(task, dirfd, path, follow).map(Found::Place),
+        Glance::Seen(Ok(Sight::Readable)) => {}
+        Glance::Seen(Ok(Sight::Other(place))) => return Ok(Found::Place(place)),
+        Glance::Seen(Err(errno)) => return Err(errno),
+        Glance::Stopped(stopped) => return stopped.walk(task, follow).map(Found::Place),
+        Glance::Nothing => return namei::walk(task, dirfd, path, follow).map(Found::Place),
     }
     match closed.open(flags) {
         Some(file) => Ok(Found::Opened(file)),

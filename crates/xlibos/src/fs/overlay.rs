@@ -8,6 +8,7 @@
 
 use super::acl::{Acl, AclKind};
 use super::file::{File, FileOps, OpenFlags};
+use super::host_watch::Word;
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
     now,
@@ -371,6 +372,10 @@ impl Inode for OverlayDir {
 
     fn names_generation(&self) -> u64 {
         self.lower.as_ref().map_or(0, |lower| lower.names_generation())
+    }
+
+    fn names_word(&self) -> Option<Word> {
+        self.lower.as_ref()?.names_word()
     }
 
     fn prefetch(&self, path: &[u8]) {

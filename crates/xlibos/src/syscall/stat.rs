@@ -4,7 +4,9 @@ use super::args::UserPath;
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Kind, Stat, split_dev};
 use crate::fs::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, access as permission, glance, pseudo, resolve_at,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, access as permission,
+    glance::{self, Glance},
+    pseudo, resolve_at,
 };
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
@@ -42,10 +44,11 @@ fn lookup<T>(task: &Task, dirfd: Fd, path: UserPath, flags: u32, tell: impl Fn(&
     if is_of_descriptor(dirfd, &path, flags) {
         return of_descriptor(task, dirfd).map(|stat| tell(&stat));
     }
-    if let Some(told) = glance::stat(task, dirfd, &path, follow(flags), &tell) {
-        return told;
+    match glance::stat(task, dirfd, &path, follow(flags), &tell) {
+        Glance::Seen(told) => told,
+        Glance::Stopped(stopped) => stopped.walk(task, follow(flags))?.inode().stat().map(|stat| tell(&stat)),
+        Glance::Nothing => resolve_at(task, dirfd, &path, flags)?.inode().stat().map(|stat| tell(&stat)),
     }
-    resolve_at(task, dirfd, &path, flags)?.inode().stat().map(|stat| tell(&stat))
 }
 
 /// The same of a short path whose names are known; None for others.
@@ -61,7 +64,10 @@ fn look_up_at_once<T>(
     if is_of_descriptor(dirfd, path, flags) {
         return Some(of_descriptor(task, dirfd).map(|stat| tell(&stat)));
     }
-    glance::stat(task, dirfd, path, follow(flags), tell)
+    match glance::stat(task, dirfd, path, follow(flags), tell) {
+        Glance::Seen(told) => Some(told),
+        Glance::Stopped(_) | Glance::Nothing => None,
+    }
 }
 
 fn is_of_descriptor(dirfd: Fd, path: &[u8], flags: u32) -> bool {

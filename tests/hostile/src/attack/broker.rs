@@ -47,7 +47,7 @@ fn requests(export: u16, path: &[u8]) -> Vec<Request<'_>> {
     vec![
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"etc" },
-        Request::ReadDir { export, path, from: 0, attributes: true },
+        Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
         Request::Open { export, path, writable: false, beside: vec![] },
         Request::Open { export, path, writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0o666, owner },
@@ -81,7 +81,7 @@ fn openings(export: u16, path: &[u8]) -> Vec<Request<'_>> {
     vec![
         Request::Open { export, path, writable: false, beside: vec![] },
         Request::Open { export, path, writable: true, beside: vec![] },
-        Request::ReadDir { export, path, from: 0, attributes: true },
+        Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
         Request::Walk { export, from: path, path: b"secret" },
         Request::SetAttributes { export, path, change: Change { size: Some(0), ..Change::default() } },
         Request::Allocate { export, path, mode: 0, offset: 0, len: 1 << 20 },
@@ -194,7 +194,7 @@ fn absurd_figures(libos: &Libos) {
     }
     let path = b"etc";
     for from in [u32::MAX, u32::MAX - 1] {
-        let (reply, _) = ask(libos, &Request::ReadDir { export: 0, path, from, attributes: true });
+        let (reply, _) = ask(libos, &Request::ReadDir { export: 0, path, from, attributes: true, open: 0 });
         assert!(matches!(&reply, Reply::Entries { entries, .. } if entries.is_empty()), "{reply:?}");
     }
 }
@@ -202,7 +202,7 @@ fn absurd_figures(libos: &Libos) {
 /// More requests than anybody answers, on every channel, replies left unread; then memory files without end.
 pub(crate) fn flood(libos: &Libos, _: &[String]) {
     let encode = |body: Request<'_>| abi::encode(&Envelope { runs_on: 0, sequence: 7, body }).expect("a request");
-    let listing = encode(Request::ReadDir { export: 0, path: b"usr/bin", from: 0, attributes: true });
+    let listing = encode(Request::ReadDir { export: 0, path: b"usr/bin", from: 0, attributes: true, open: 0 });
     let memory = encode(Request::Memory { size: 4096 });
     let epoll = encode(Request::Epoll);
     let log = encode(Request::Log { text: &[b'x'; 8000] });

@@ -77,6 +77,30 @@ fn who_says_where_it_runs_is_answered_and_so_are_the_others() {
 }
 
 #[test]
+fn nothing_is_opened_in_advance_for_a_container_that_has_not_taken_the_last_answer() {
+    let fixture = Fixture::new();
+    let served = serve(&fixture, 1);
+    let end = &served.ends[0];
+    let request = || Request::Open { export: 0, path: b"file", writable: false, beside: vec![&b"file"[..]; 2] };
+    let opened = || match hear(end).0.body {
+        Reply::Opened { beside, .. } => beside.len(),
+        other => panic!("{other:?}"),
+    };
+    (1..=3).for_each(|sequence| ask(end, sequence, request()));
+    ask(end, 4, Request::ReadDir { export: 0, path: b"", from: 0, attributes: true, open: 2 });
+    ask(end, 5, Request::Log { text: b"behind them" });
+    while fixture.control.lock().expect("control").is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!([opened(), opened(), opened()], [2, 0, 0]);
+    assert!(matches!(hear(end).0.body, Reply::Entries { opened, .. } if opened.is_empty()));
+    assert_eq!(hear(end).0.body, Reply::Done);
+    ask(end, 6, request());
+    assert_eq!(opened(), 2);
+    served.finish();
+}
+
+#[test]
 fn requests_are_answered_with_their_number_and_descriptor() {
     let fixture = Fixture::new();
     let served = serve(&fixture, 2);
@@ -133,7 +157,11 @@ fn a_container_that_stops_reading_loses_nothing_and_stops_nobody() {
     let served = serve(&fixture, 2);
     // More replies than the socket holds.
     for sequence in 0..8 {
-        ask(&served.ends[0], sequence, Request::ReadDir { export: 0, path: b"big", from: 0, attributes: true });
+        ask(
+            &served.ends[0],
+            sequence,
+            Request::ReadDir { export: 0, path: b"big", from: 0, attributes: true, open: 0 },
+        );
     }
     ask(&served.ends[1], 99, Request::Log { text: b"" });
     assert_eq!(hear(&served.ends[1]).0.sequence, 99);

@@ -12,8 +12,8 @@ fn every_request() -> [Request<'static>; REQUEST_KINDS] {
     let change = Change { mode: Some(0o644), size: Some(5), atime: time, mtime: time, ..Change::default() };
     [
         Request::Walk { export, from: b"", path: b"dir/name" },
-        Request::ReadDir { export, path: b"", from: 0, attributes: true },
-        Request::Open { export, path, writable: true, beside: vec![] },
+        Request::ReadDir { export, path: b"", from: 0, attributes: true, open: 2 },
+        Request::Open { export, path, writable: true, beside: vec![b"file", b"dir"] },
         Request::Create { export, path: b"dir/link", kind: NewNode::Symlink(b"../file"), mode: 0o777, owner: (0, 0) },
         Request::Remove { export, path: b"dir/link", directory: false },
         Request::Rename { export, from: path, to: b"dir/name", flags: 1 },

@@ -2,10 +2,12 @@
 
 use super::Fixture;
 use abi::broker::{Entry, MOST_BESIDE, Reply, Request};
+use rustix::fs::inotify;
 use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::sync::Arc;
@@ -14,7 +16,8 @@ fn read_directory(fixture: &Fixture, path: &str) -> (Vec<Entry>, usize) {
     let (mut all, mut replies) = (Vec::new(), 0);
     loop {
         let from = u32::try_from(all.len()).expect("few");
-        let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from, attributes: true });
+        let (reply, _) =
+            fixture.ask(Request::ReadDir { export: 0, path: path.as_bytes(), from, attributes: true, open: 0 });
         let Reply::Entries { entries, more, .. } = reply else { panic!("{reply:?}") };
         all.extend(entries);
         replies += 1;
@@ -71,8 +74,14 @@ fn readdir_gives_entries_with_attributes_and_targets() {
     assert_eq!(names, [&b"dir"[..], b"file", b"link"]);
     assert_eq!(entries[1].node.attributes.size, 7);
     assert_eq!(entries[2].node.target, b"some/where");
-    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"file", from: 0, attributes: true }), libc::ENOTDIR);
-    assert_eq!(fixture.errno(Request::ReadDir { export: 0, path: b"link", from: 0, attributes: true }), libc::ENOTDIR);
+    assert_eq!(
+        fixture.errno(Request::ReadDir { export: 0, path: b"file", from: 0, attributes: true, open: 0 }),
+        libc::ENOTDIR
+    );
+    assert_eq!(
+        fixture.errno(Request::ReadDir { export: 0, path: b"link", from: 0, attributes: true, open: 0 }),
+        libc::ENOTDIR
+    );
 }
 
 #[test]
@@ -89,10 +98,13 @@ fn a_big_directory_comes_in_chunks_each_entry_once() {
     assert!(replies > 1);
     // From a position that no stream stands at.
     let itself = fixture.attributes("big");
-    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999, attributes: true });
-    assert_eq!(reply, Reply::Entries { directory: itself, entries: entries[4999..].to_vec(), more: false });
-    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999, attributes: true });
-    assert_eq!(reply, Reply::Entries { directory: itself, entries: Vec::new(), more: false });
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 4999, attributes: true, open: 0 });
+    assert_eq!(
+        reply,
+        Reply::Entries { directory: itself, entries: entries[4999..].to_vec(), more: false, opened: Vec::new() }
+    );
+    let (reply, _) = fixture.ask(Request::ReadDir { export: 0, path: b"big", from: 9999, attributes: true, open: 0 });
+    assert_eq!(reply, Reply::Entries { directory: itself, entries: Vec::new(), more: false, opened: Vec::new() });
 }
 
 #[test]
@@ -110,6 +122,15 @@ fn open_gives_handles_for_reading_and_writing() {
     assert_eq!(fixture.open(9, "file", false).err(), Some(Errno::NODEV));
 }
 
+fn first_byte(file: &Arc<OwnedFd>) -> Result<u8, Errno> {
+    let mut text = [0];
+    rustix::io::pread(file, &mut text, 0).map(|_| text[0])
+}
+
+fn can_write(file: &Arc<OwnedFd>) -> bool {
+    rustix::io::pwrite(file, b"x", 0).is_ok()
+}
+
 #[test]
 fn files_beside_the_one_that_is_asked_for_are_opened_for_reading() {
     let fixture = Fixture::new();
@@ -117,18 +138,89 @@ fn files_beside_the_one_that_is_asked_for_are_opened_for_reading() {
     for name in ["a", "b", "c"] {
         std::fs::write(fixture.path(&format!("dir/{name}")), name).expect("write");
     }
-    let beside = vec![&b"b"[..], b"missing", b"c"];
-    let request = Request::Open { export: 0, path: b"dir/a", writable: true, beside };
-    let (Reply::Opened { attributes, beside }, files) = fixture.ask_several(request) else { panic!("not opened") };
-    assert_eq!(attributes, fixture.attributes("dir/a"));
-    assert_eq!(beside, [(0, fixture.attributes("dir/b")), (2, fixture.attributes("dir/c"))]);
-    let text = |file: &Arc<OwnedFd>| {
-        let mut text = [0];
-        rustix::io::pread(file, &mut text, 0).map(|_| text[0])
+    for writable in [false, true] {
+        let beside = vec![&b"b"[..], b"missing", b"c"];
+        let request = Request::Open { export: 0, path: b"dir/a", writable, beside };
+        let (Reply::Opened { attributes, beside }, files) = fixture.ask_several(request) else { panic!("not opened") };
+        assert_eq!(attributes, fixture.attributes("dir/a"));
+        assert_eq!(beside, [(0, fixture.attributes("dir/b")), (2, fixture.attributes("dir/c"))]);
+        assert_eq!(files.iter().map(first_byte).collect::<Vec<_>>(), [Ok(b'a'), Ok(b'b'), Ok(b'c')]);
+        assert_eq!(files.iter().map(can_write).collect::<Vec<_>>(), [writable, false, false]);
+    }
+}
+
+#[test]
+fn small_files_of_a_listing_are_opened_for_reading_as_many_as_are_asked_for() {
+    let fixture = Fixture::new();
+    std::fs::create_dir_all(fixture.path("dir/below")).expect("mkdir");
+    for name in ["a", "b", "c"] {
+        std::fs::write(fixture.path(&format!("dir/{name}")), name).expect("write");
+    }
+    std::fs::write(fixture.path("dir/large"), vec![b'l'; 1 << 20]).expect("write");
+    symlink("a", fixture.path("dir/link")).expect("symlink");
+    mkfifoat(rustix::fs::CWD, fixture.path("dir/fifo"), Mode::RWXU).expect("fifo");
+    let list =
+        |attributes, open| fixture.ask_several(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes, open });
+    // What reads a link changes its times.
+    let looks = |entries: &[Entry]| -> Vec<_> {
+        let look = |Entry { name, node }: &Entry| {
+            (name.clone(), node.attributes.mode, node.attributes.size, node.target.clone())
+        };
+        entries.iter().map(look).collect()
     };
-    assert_eq!(files.iter().map(text).collect::<Vec<_>>(), [Ok(b'a'), Ok(b'b'), Ok(b'c')]);
-    let writes = |file| rustix::io::pwrite(file, b"x", 0).is_ok();
-    assert_eq!(files.iter().map(writes).collect::<Vec<_>>(), [true, false, false]);
+    let (Reply::Entries { entries: plain, opened, .. }, files) = list(true, 0) else { panic!("no entries") };
+    assert!(opened.is_empty() && files.is_empty());
+    for (most, count) in [(1, 1), (MOST_BESIDE as u8, 3)] {
+        let (Reply::Entries { entries, opened, more, .. }, files) = list(true, most) else { panic!("no entries") };
+        assert_eq!((looks(&entries), opened.len(), files.len(), more), (looks(&plain), count, count, false));
+        for (at, file) in opened.iter().zip(&files) {
+            assert_eq!(first_byte(file).map(|byte| vec![byte]).as_ref(), Ok(&entries[usize::from(*at)].name));
+            assert!(!can_write(file));
+        }
+    }
+    let (Reply::Entries { opened, .. }, files) = list(false, 3) else { panic!("no entries") };
+    assert!(opened.is_empty() && files.is_empty());
+    let most = MOST_BESIDE as u8 + 1;
+    assert_eq!(
+        fixture.errno(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open: most }),
+        libc::EINVAL
+    );
+}
+
+#[test]
+fn what_is_not_opened_with_a_listing_is_not_paid() {
+    let fixture = Fixture::with(|options| options.requests_per_second = 40);
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    let begun = std::time::Instant::now();
+    for _ in 0..10 {
+        let open = MOST_BESIDE as u8;
+        fixture.ask(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open });
+        let beside = vec![&b"file"[..]; MOST_BESIDE];
+        fixture.errno(Request::Open { export: 0, path: b"missing", writable: false, beside });
+    }
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_listing_tries_few_files_in_vain() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("dir")).expect("mkdir");
+    for number in 0..200 {
+        let file = std::fs::File::create(fixture.path(&format!("dir/{number}"))).expect("create");
+        file.set_len(1 << 20).expect("size");
+    }
+    let queue = inotify::init(inotify::CreateFlags::NONBLOCK).expect("inotify");
+    inotify::add_watch(&queue, fixture.path("dir"), inotify::WatchFlags::OPEN).expect("watch");
+    let (reply, files) =
+        fixture.ask_several(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open: 3 });
+    assert!(matches!(reply, Reply::Entries { entries, .. } if entries.len() > 100) && files.is_empty());
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut reader = inotify::Reader::new(&queue, &mut buffer);
+    let mut opened = 0;
+    while let Ok(event) = reader.next() {
+        opened += usize::from(event.file_name().is_some());
+    }
+    assert!(opened <= 6, "{opened}");
 }
 
 #[test]
@@ -154,7 +246,10 @@ fn an_export_of_one_file_is_its_own_root() {
     let (reply, _) = fixture.ask(Request::Walk { export: 2, from: b"", path: b"" });
     assert!(matches!(reply, Reply::Nodes(nodes) if nodes[0].attributes.size == 7));
     assert_eq!(fixture.open(2, "x", false).err(), Some(Errno::NOTDIR));
-    assert_eq!(fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0, attributes: true }), libc::ENOTDIR);
+    assert_eq!(
+        fixture.errno(Request::ReadDir { export: 2, path: b"", from: 0, attributes: true, open: 0 }),
+        libc::ENOTDIR
+    );
 }
 
 /// Also where it is asked for in advance.

@@ -16,7 +16,7 @@ fn requests(path: &[u8]) -> Vec<Request<'_>> {
     vec![
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"a" },
-        Request::ReadDir { export, path, from: 0, attributes: true },
+        Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
         Request::Open { export, path, writable: false, beside: vec![] },
         Request::Open { export, path, writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0, owner: (0, 0) },
@@ -97,10 +97,13 @@ fn other_mounts_below_an_export_are_empty_directories() {
         panic!("no nodes")
     };
     assert_eq!(nodes.len(), 1);
-    let entries = ask(Request::ReadDir { export: 0, path: b"proc", from: 0, attributes: true });
-    assert_eq!(entries, Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false });
+    let entries = ask(Request::ReadDir { export: 0, path: b"proc", from: 0, attributes: true, open: 0 });
+    assert_eq!(
+        entries,
+        Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false, opened: Vec::new() }
+    );
     for request in [
-        Request::ReadDir { export: 0, path: b"proc/sys", from: 0, attributes: true },
+        Request::ReadDir { export: 0, path: b"proc/sys", from: 0, attributes: true, open: 0 },
         Request::Open { export: 0, path: b"proc/version", writable: false, beside: vec![] },
         Request::Walk { export: 0, from: b"proc", path: b"version" },
         Request::Open { export: 0, path: b"dev/null", writable: false, beside: vec![] },
@@ -158,8 +161,11 @@ fn inside_the_namespace() {
             other => panic!("{request:?}: {other:?}"),
         }
     }
-    let entries = ask(Request::ReadDir { export: 0, path: b"mounted", from: 0, attributes: true });
-    assert_eq!(entries, Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false });
+    let entries = ask(Request::ReadDir { export: 0, path: b"mounted", from: 0, attributes: true, open: 0 });
+    assert_eq!(
+        entries,
+        Reply::Entries { directory: Attributes::default(), entries: Vec::new(), more: false, opened: Vec::new() }
+    );
     for path in [&b"mounted"[..], b"covered"] {
         for request in requests(path) {
             let reply = ask(request.clone());

@@ -24,6 +24,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
         std::fs::write(directory.path().join("file"), b"content").expect("file");
@@ -34,6 +38,7 @@ impl Fixture {
         let mut options = Options::new(move |message| sink.lock().expect("control").push(message));
         options.memory_limit = 1 << 20;
         options.images = None;
+        change(&mut options);
         let broker = Arc::new(Broker::new(vec![open(false), open(true), file], options));
         Self { directory, broker, control }
     }

@@ -34,7 +34,8 @@ const ERRORS: &str = "1 Operation not permitted|2 No such file or directory|3 No
     97 Address family not supported by protocol|98 Address already in use|99 Cannot assign requested address|\
     100 Network is down|101 Network is unreachable|103 Software caused connection abort|104 Connection reset by peer|\
     105 No buffer space available|106 Transport endpoint is already connected|107 Transport endpoint is not connected|\
-    108 Cannot send after transport endpoint shutdown|110 Connection timed out|111 Connection refused|113 No route to host|\
+    108 Cannot send after transport endpoint shutdown|109 Too many references: cannot splice|110 Connection timed out|\
+    111 Connection refused|113 No route to host|\
     114 Operation already in progress|115 Operation now in progress|116 Stale file handle|122 Disk quota exceeded|\
     125 Operation canceled|130 Owner died|131 State not recoverable";
 

@@ -1,0 +1,83 @@
+//! Where a file of the host is: the names that are known of it.
+
+use super::dentry::Name;
+use super::hostfs::HostInode;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Most other names of a file that are found out.
+const MOST_OTHERS: usize = 64;
+
+/// A directory and a name in it.
+pub(super) struct Spot {
+    parent: Option<Arc<HostInode>>,
+    name: Name,
+}
+
+/// The name by which a file is reached, and others by which it can be where it has several.
+pub(super) struct Place {
+    pub(super) parent: Option<Arc<HostInode>>,
+    pub(super) name: Name,
+    pub(super) is_removed: bool,
+    others: Vec<Spot>,
+}
+
+impl Spot {
+    fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
+        is_at(self.parent.as_ref(), &self.name, directory, name)
+    }
+}
+
+fn is_at(parent: Option<&Arc<HostInode>>, its: &[u8], directory: &HostInode, name: &[u8]) -> bool {
+    its == name && parent.is_some_and(|parent| core::ptr::eq(&**parent, directory))
+}
+
+impl Place {
+    pub(super) fn of(parent: Option<&Arc<HostInode>>, name: &Name) -> Place {
+        Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false, others: Vec::new() }
+    }
+
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
+        is_at(self.parent.as_ref(), &self.name, directory, name)
+    }
+
+    /// The file has this name, too.
+    pub(super) fn note(&mut self, directory: &Arc<HostInode>, name: &[u8]) {
+        let is_known = self.is(directory, name) || self.others.iter().any(|spot| spot.is(directory, name));
+        if !is_known && self.others.len() < MOST_OTHERS {
+            self.others.push(Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) });
+        }
+    }
+
+    /// The file has this name no longer. What is returned is dropped without the lock, here and below.
+    pub(super) fn forget(&mut self, directory: &HostInode, name: &[u8]) -> Option<Spot> {
+        if self.is(directory, name) {
+            return self.leave();
+        }
+        let at = self.others.iter().position(|spot| spot.is(directory, name))?;
+        Some(self.others.swap_remove(at))
+    }
+
+    /// The file is not found here: goes to another name, where one is known.
+    pub(super) fn leave(&mut self) -> Option<Spot> {
+        let Spot { parent, name } = self.others.pop()?;
+        self.is_removed = false;
+        Some(Spot {
+            parent: core::mem::replace(&mut self.parent, parent),
+            name: core::mem::replace(&mut self.name, name),
+        })
+    }
+
+    /// What was `old` has this name now.
+    pub(super) fn rename(&mut self, old: (&HostInode, &[u8]), directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
+        let parent = self.parent.replace(Arc::clone(directory));
+        self.others.push(Spot { parent, name: core::mem::replace(&mut self.name, Name::from(name)) });
+        self.is_removed = false;
+        let at = self.others.iter().position(|spot| spot.is(old.0, old.1))?;
+        Some(self.others.swap_remove(at))
+    }
+}

@@ -1,0 +1,217 @@
+//! What is noted of the host's files where answers and changes of the container's own cross.
+
+use super::{HostInode, Trust, open_export};
+use crate::fs::broker::fake;
+use crate::fs::inode::{Change, Inode};
+use crate::{Errno, Result};
+use abi::broker::{Attributes, Entry, Node, Reply, Request};
+use machine::host::HostFd;
+use std::os::fd::IntoRawFd as _;
+use std::sync::{Arc, Mutex};
+
+const DIRECTORY: u32 = 0o040_755;
+const FILE: u32 = 0o100_644;
+const ROOT: u64 = 1;
+const INODE: u64 = 7;
+
+/// A directory with one file, as the host has it.
+struct Host {
+    size: u64,
+    links: u32,
+    /// Names that it has, each below the root.
+    names: Vec<&'static [u8]>,
+    asked: u32,
+}
+
+impl Host {
+    fn node(&self, name: &[u8]) -> Option<Node> {
+        let &Host { size, links, .. } = self;
+        let file = Attributes { inode: INODE, mode: FILE, links, size, ..Attributes::default() };
+        self.names.contains(&name).then(|| Node { attributes: file, target: Vec::new() })
+    }
+
+    fn root() -> Node {
+        let attributes = Attributes { inode: ROOT, mode: DIRECTORY, links: 2, size: 4096, ..Attributes::default() };
+        Node { attributes, target: Vec::new() }
+    }
+
+    fn answer(&mut self, request: &Request<'_>) -> Result<Reply> {
+        self.asked += 1;
+        match request {
+            Request::Walk { path: b"", .. } => Ok(Reply::Nodes(vec![Host::root()])),
+            Request::Walk { path, .. } => Ok(Reply::Nodes(self.node(path).into_iter().collect())),
+            Request::ReadDir { .. } => {
+                let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
+                let entries = self.names.iter().filter_map(entry).collect();
+                Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
+            }
+            Request::SetAttributes { path, .. } => {
+                self.node(path).map(|n| Reply::Node(n.attributes)).ok_or(Errno::ENOENT)
+            }
+            Request::Link { .. } | Request::Remove { .. } | Request::Rename { .. } => Ok(Reply::Done),
+            _ => Err(Errno::EIO),
+        }
+    }
+}
+
+struct Fixture {
+    host: Arc<Mutex<Host>>,
+    root: Arc<HostInode>,
+    file: Arc<HostInode>,
+}
+
+impl Fixture {
+    /// The file is empty, and known.
+    fn new() -> Fixture {
+        let host = Arc::new(Mutex::new(Host { size: 0, links: 1, names: vec![b"file"], asked: 0 }));
+        let answering = Arc::clone(&host);
+        fake::set(move |request| answering.lock().unwrap_or_else(|_| panic!()).answer(request));
+        let trust = Trust { is_watched: true, is_mappable: true };
+        let Ok(root) = open_export(0, trust) else { panic!("no export") };
+        let Ok(file) = root.find(b"file") else { panic!("no file") };
+        assert!(file.stat_at_hand().is_some_and(|stat| stat.size == 0));
+        Fixture { host, root, file }
+    }
+
+    fn host(&self) -> std::sync::MutexGuard<'_, Host> {
+        self.host.lock().unwrap_or_else(|_| panic!("a test has failed"))
+    }
+
+    /// The container writes: 100 bytes in the end, by a handle that is closed. What the host says of it is nothing to rely on.
+    fn written(&self) -> impl FnMut() + 'static {
+        let (host, file) = (Arc::clone(&self.host), Arc::clone(&self.file));
+        keep_writer(&file);
+        move || {
+            host.lock().unwrap_or_else(|_| panic!()).size = 100;
+            file.drop_dead_handles();
+        }
+    }
+
+    /// Answers as the host does, and `then` comes before the answer to such a request is noted.
+    fn crossing(&self, is_such: fn(&Request<'_>) -> bool, mut then: impl FnMut() + 'static) {
+        let host = Arc::clone(&self.host);
+        fake::set(move |request| {
+            let reply = host.lock().unwrap_or_else(|_| panic!()).answer(request);
+            if is_such(request) {
+                then();
+            }
+            reply
+        });
+    }
+
+    fn size(&self) -> u64 {
+        self.file.stat().map_or(0, |stat| stat.size)
+    }
+}
+
+/// The handle leads to a file that is removed, so that it can be dropped at any time.
+fn keep_writer(file: &HostInode) {
+    let path =
+        std::env::temp_dir().join(std::format!("handle-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let Ok(handle) = std::fs::File::create(&path) else { panic!("no file") };
+    assert!(std::fs::remove_file(path).is_ok());
+    file.keep_handle(Arc::new(HostFd::from_raw(handle.into_raw_fd())), true);
+}
+
+#[test]
+fn a_listing_from_before_the_last_write_is_not_believed_after_the_handle_is_closed() {
+    let fixture = Fixture::new();
+    fixture.crossing(|request| matches!(request, Request::ReadDir { .. }), fixture.written());
+    // The directory is listed at one of them.
+    for name in [b"a", b"b", b"c", b"d", b"e"] {
+        assert!(fixture.root.find(name).is_err());
+    }
+    assert!(fixture.file.stat_at_hand().is_none());
+    assert_eq!(fixture.size(), 100);
+}
+
+#[test]
+fn a_change_of_the_mode_from_before_the_last_write_says_nothing_of_the_size() {
+    let fixture = Fixture::new();
+    fixture.crossing(|request| matches!(request, Request::SetAttributes { .. }), fixture.written());
+    assert!(fixture.file.set_attributes(&Change { mode: Some(0o600), ..Change::default() }).is_ok());
+    assert!(fixture.file.stat_at_hand().is_none());
+    assert_eq!(fixture.size(), 100);
+}
+
+#[test]
+fn what_is_asked_for_is_answered_whatever_the_container_changes_meanwhile() {
+    let fixture = Fixture::new();
+    fixture.written()();
+    let root = Arc::clone(&fixture.root);
+    fixture.crossing(|_| true, move || assert!(root.changes_something().is_ok()));
+    assert_eq!(fixture.size(), 100);
+    assert!(fixture.file.stat_at_hand().is_none());
+}
+
+#[test]
+fn a_file_whose_handle_is_closed_while_it_is_asked_is_asked_for_by_name() {
+    let fixture = Fixture::new();
+    keep_writer(&fixture.file);
+    fixture.host().size = 100;
+    // Taken out, and not closed yet.
+    let taken = core::mem::take(&mut *fixture.file.handles.lock());
+    assert_eq!(fixture.size(), 100);
+    drop(taken);
+}
+
+#[test]
+fn a_file_is_reached_by_the_name_that_it_has_left() {
+    let fixture = Fixture::new();
+    let file: Arc<dyn Inode> = fixture.file.clone();
+    fixture.host().names = vec![b"file", b"second"];
+    fixture.host().links = 2;
+    assert!(fixture.root.link(b"second", &file).is_ok());
+    assert!(fixture.root.unlink(b"file").is_ok());
+    *fixture.host() = Host { size: 100, links: 1, names: vec![b"second"], asked: 0 };
+    assert_eq!(fixture.file.path().as_deref(), Ok(&b"second"[..]));
+    assert_eq!(fixture.size(), 100);
+    assert!(fixture.root.unlink(b"second").is_ok());
+    assert!(fixture.file.path().is_err());
+}
+
+#[test]
+fn a_file_that_is_renamed_while_it_is_asked_for_is_found() {
+    let fixture = Fixture::new();
+    let to: Arc<dyn Inode> = fixture.root.clone();
+    fixture.written()();
+    let (host, root) = (Arc::clone(&fixture.host), Arc::clone(&fixture.root));
+    let mut is_first = true;
+    fake::set(move |request| {
+        if core::mem::take(&mut is_first) {
+            host.lock().unwrap_or_else(|_| panic!()).names = vec![b"moved"];
+            // By another thread, which has not noted it yet; the lock is held until it has.
+            assert!(root.file_is_moved(b"file", &to, b"moved").is_ok());
+            return Ok(Reply::Nodes(Vec::new()));
+        }
+        host.lock().unwrap_or_else(|_| panic!()).answer(request)
+    });
+    assert_eq!(fixture.size(), 100);
+    assert_eq!(fixture.file.path().as_deref(), Ok(&b"moved"[..]));
+}
+
+#[test]
+fn a_file_that_the_host_removes_has_no_name() {
+    let fixture = Fixture::new();
+    fixture.written()();
+    fixture.host().names = Vec::new();
+    assert_eq!(fixture.size(), 0);
+    assert!(fixture.file.path().is_err());
+    let asked = fixture.host().asked;
+    assert!(fixture.file.stat().is_ok());
+    assert_eq!(fixture.host().asked, asked);
+}
+
+impl HostInode {
+    /// As a change by another thread of the container.
+    fn changes_something(&self) -> Result<()> {
+        self.set_name(b"other", super::Child::Absent).map(drop)
+    }
+
+    /// As a rename by another thread, which is through with its request.
+    fn file_is_moved(&self, from: &[u8], to: &Arc<dyn Inode>, name: &[u8]) -> Result<()> {
+        let (this, moved) = (self.arc()?, self.find(from)?);
+        let to: Arc<HostInode> = super::downcast(to)?;
+        moved.move_to((&this, from), &to, name)
+    }
+}
