@@ -18,7 +18,7 @@ pub const INTERRUPT_SIGNAL: u64 = 16;
 /// How a thread leaves the LibOS.
 #[cfg(target_os = "none")]
 pub(crate) const EXIT_CALL: u32 = 0;
-/// All registers are restored (after an interrupt, a fault, sigreturn, exec).
+/// All registers are restored (after an interrupt, a fault, sigreturn, exec, and a call with flags that are not ours).
 pub(crate) const EXIT_FULL: u32 = 1;
 
 /// The call came by a trap.

@@ -18,8 +18,8 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 
 const FRAME: usize = offset_of!(Cpu, frame);
-/// The processor's direction flag, which our code wants to be clear.
-const DIRECTION: u32 = 0x400;
+/// The processor's direction and alignment-check flags, which our code wants to be clear.
+const UNWANTED: u32 = 0x4_0400;
 
 // The kernel's hooks; the image crate defines them.
 unsafe extern "Rust" {
@@ -152,11 +152,11 @@ xlibos_syscall_entry:
     test rcx, rcx
     jz 2f
     mov [r11 + {orig}], rax
-    // To look at the direction flag takes a third of the time of clearing it.
+    // To look at the flags takes a third of the time of clearing the direction flag.
     pushfq
     pop rdi
     mov [r11 + {r11}], rdi
-    test edi, {direction}
+    test edi, {unwanted}
     jnz 2f
     mov rdi, r11
     call rcx
@@ -194,9 +194,11 @@ xlibos_leaf_pending:
     mov rax, [r11 + {orig}]
     jmp 2f
 
-    // The guest gets its direction flag back.
+    // The guest gets its flags back. They are in rcx.
 xlibos_call_down:
-    cld
+    and ecx, {wanted}
+    push rcx
+    popfq
     mov dword ptr [r11 + {exit_kind}], {exit_full}
     jmp xlibos_call
 
@@ -213,7 +215,7 @@ xlibos_trapped_entry:
     mov [r11 + {rax}], rax
     mov [r11 + {orig}], rax
     SAVE_KEPT
-    test ecx, {direction}
+    test ecx, {unwanted}
     jnz xlibos_call_down
 xlibos_call:
     mov rdi, r11
@@ -359,16 +361,8 @@ xlibos_guest_copy:
     jae 3f
     .global xlibos_copy_words
 xlibos_copy_words:
-    // One word is what is copied most often.
-    cmp rdx, 8
-    jne 5f
-    mov rax, [rsi]
-    mov [rdi], rax
-    xor eax, eax
-    ret
 1:
     cmp rdx, 8
-5:
     jb 4f
     mov rax, [rsi]
     mov [rdi], rax
@@ -524,7 +518,8 @@ xlibos_initial_xstate:
     tid = const offset_of!(Cpu, tid),
     exit_call = const EXIT_CALL,
     exit_full = const EXIT_FULL,
-    direction = const DIRECTION,
+    unwanted = const UNWANTED,
+    wanted = const !UNWANTED,
     areas_start = sym AREAS_START,
     areas_end = sym AREAS_END,
     enter_call = sym enter_call,

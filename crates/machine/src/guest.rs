@@ -161,7 +161,6 @@ fn write_word(addr: u64, word: u64) -> Result<()> {
 /// # Errors
 /// EFAULT; ENAMETOOLONG where no NUL comes within `max` bytes.
 pub fn read_string(addr: u64, max: usize) -> Result<Vec<u8>> {
-    const SHORT: usize = 64;
     let mut out = Vec::new();
     let mut at = addr;
     let mut chunk = [0_u8; SHORT];

@@ -5,7 +5,7 @@
 use crate::cpu::Cpu;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Serves a leaf and answers what goes to rax. It never sleeps, takes no lock that is held for long and no memory, makes no
+/// Serves a leaf and answers what goes to rax. It never sleeps, takes no lock that is held for long and little memory, makes no
 /// thread, and of the frame reads the arguments alone.
 pub type Leaf = extern "C" fn(cpu: &'static Cpu) -> u64;
 
@@ -20,6 +20,15 @@ impl Cpu {
         let served = serve();
         self.attempts.set(false);
         served
+    }
+
+    /// Does what may wait, also in an attempt, and is not done again: the registers are whole when its function has returned.
+    #[inline]
+    pub fn for_good<R>(&self, act: impl FnOnce() -> R) -> R {
+        let was_attempt = self.attempts.replace(false);
+        let done = act();
+        self.attempts.set(was_attempt);
+        done
     }
 
     /// Whether the call that the thread serves is an attempt: who would wait, or do what a second one does again, ends it as if

@@ -91,6 +91,7 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
     if info.code <= 0 && signal != INTERRUPT_SIGNAL as i32 {
         return;
     }
+    end_alignment_checks();
     let area = stack::area_of(core::ptr::from_ref(context) as u64);
     // SAFETY: handlers run on the signal stack (or, nested, the LibOS stack) inside the thread's area.
     let cpu = unsafe { &*((area + stack::BLOCK) as *const Cpu) };
@@ -108,6 +109,15 @@ extern "C" fn on_signal(signal: i32, info: &HostSiginfo, context: &mut HostConte
         on_interrupt(cpu, context, in_libos);
     } else {
         on_fault(cpu, signal, info, context, in_libos);
+    }
+}
+
+/// The host clears the direction flag for a handler, and leaves this one.
+fn end_alignment_checks() {
+    #[cfg(target_os = "none")]
+    // SAFETY: our code has no use for the flag.
+    unsafe {
+        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !0x4_0000_i32);
     }
 }
 

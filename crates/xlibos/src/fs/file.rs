@@ -374,7 +374,8 @@ pub trait CloseWatcher: Send + Sync {
 impl Drop for File {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.end();
+            // An attempt may have held it last, where another thread has closed it meanwhile.
+            machine::cpu::current().for_good(|| self.end());
         }
     }
 }

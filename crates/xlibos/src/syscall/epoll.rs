@@ -80,8 +80,7 @@ fn wait(task: &Task, epoll: Fd, events: u64, max: i32, timeout_ns: Option<u64>, 
     let max = usize::try_from(max).map_err(|_| Errno::EINVAL)?;
     let mut at = events;
     let emit = |bits: u32, data: u64| -> Result<()> {
-        let half = |word: u64| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
-        guest::write_value(at, &[bits, half(data), half(data >> 32)])?;
+        guest::write_value(at, &[bits, data as u32, (data >> 32) as u32])?;
         at = at.wrapping_add(EVENT_SIZE);
         Ok(())
     };

@@ -41,10 +41,7 @@ fn lookup<T>(task: &Task, dirfd: Fd, path: UserPath, flags: u32, tell: impl Fn(&
         return look_up_at_once(task, dirfd, path, flags, tell).unwrap_or(Err(Errno::INTERRUPTED));
     }
     let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { path.read()? };
-    if is_of_descriptor(dirfd, &path, flags) {
-        return of_descriptor(task, dirfd).map(|stat| tell(&stat));
-    }
-    match glance::stat(task, dirfd, &path, follow(flags), &tell) {
+    match look(task, dirfd, &path, flags, &tell) {
         Glance::Seen(told) => told,
         Glance::Stopped(stopped) => stopped.walk(task, follow(flags))?.inode().stat().map(|stat| tell(&stat)),
         Glance::Nothing => resolve_at(task, dirfd, &path, flags)?.inode().stat().map(|stat| tell(&stat)),
@@ -61,17 +58,17 @@ fn look_up_at_once<T>(
 ) -> Option<Result<T>> {
     let mut buffer = [0; guest::SHORT];
     let path = path.read_short(&mut buffer)?;
-    if is_of_descriptor(dirfd, path, flags) {
-        return Some(of_descriptor(task, dirfd).map(|stat| tell(&stat)));
-    }
-    match glance::stat(task, dirfd, path, follow(flags), tell) {
+    match look(task, dirfd, path, flags, tell) {
         Glance::Seen(told) => Some(told),
         Glance::Stopped(_) | Glance::Nothing => None,
     }
 }
 
-fn is_of_descriptor(dirfd: Fd, path: &[u8], flags: u32) -> bool {
-    path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD
+fn look<'p, T>(task: &Task, dirfd: Fd, path: &'p [u8], flags: u32, tell: impl Fn(&Stat) -> T) -> Glance<'p, T> {
+    if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
+        return Glance::Seen(of_descriptor(task, dirfd).map(|stat| tell(&stat)));
+    }
+    glance::stat(task, dirfd, path, follow(flags), tell)
 }
 
 fn follow(flags: u32) -> Follow {

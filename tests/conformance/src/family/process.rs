@@ -92,9 +92,10 @@ cases! { process;
             assert!(beside.join().is_ok());
         });
     }
-    fn a_call_keeps_the_direction_flag() {
-        const DIRECTION: u64 = 0x400;
-        assert_eq!(process::flags_across_calls().map(|flags| flags & DIRECTION), [DIRECTION; 2]);
+    fn a_call_keeps_the_flags_of_direction_and_alignment_checks() {
+        for flags in [0x400, 0x4_0000, 0x4_0400] {
+            assert_eq!(process::flags_across_calls(flags).map(|after| after & 0x4_0400), [flags; 3]);
+        }
     }
     fn fork_copies_memory() {
         let mut value = 1;

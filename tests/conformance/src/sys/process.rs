@@ -80,13 +80,16 @@ pub(crate) fn xmm_across_a_signal(signal: c_int, value: u64) -> Result<u64> {
     if result == 0 { Ok(after) } else { Err(Errno(i32::try_from(-result).unwrap_or(0))) }
 }
 
-/// Makes two calls with the direction flag set, getppid and a close that fails; the flags after each.
-pub(crate) fn flags_across_calls() -> [u64; 2] {
-    let (first, second): (u64, u64);
-    // SAFETY: the calls touch no memory, the direction flag is clear at the end; all registers are declared.
+/// Makes three calls with more flags set, getppid, a close that fails, and uname; the flags after each.
+pub(crate) fn flags_across_calls(more: u64) -> [u64; 3] {
+    let mut name: libc::utsname = super::zeroed();
+    let (first, second, third): (u64, u64, u64);
+    // SAFETY: the calls write to the name alone, the flags are as before at the end; all registers are declared.
     unsafe {
         asm!(
-            "std",
+            "pushfq",
+            "or [rsp], r8",
+            "popfq",
             "mov eax, 110",
             "syscall",
             "pushfq",
@@ -96,12 +99,22 @@ pub(crate) fn flags_across_calls() -> [u64; 2] {
             "syscall",
             "pushfq",
             "pop {second}",
-            "cld",
-            first = out(reg) first, second = out(reg) second,
-            out("rax") _, out("rdi") _, out("rcx") _, out("r11") _,
+            "mov rdi, {name}",
+            "mov eax, 63",
+            "syscall",
+            "pushfq",
+            "pop {third}",
+            "not r8",
+            "pushfq",
+            "and [rsp], r8",
+            "popfq",
+            name = in(reg) &raw mut name,
+            first = out(reg) first, second = out(reg) second, third = out(reg) third,
+            inout("r8") more => _, out("rax") _, out("rdi") _, out("rcx") _, out("r11") _,
         );
     }
-    [first, second]
+    assert_ne!(name.sysname[0], 0);
+    [first, second, third]
 }
 
 /// vfork(2), with a child that stores `value` at `place` and exits with `status`; returns its pid.
