@@ -4,7 +4,7 @@ use super::file::File;
 use crate::{Errno, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use machine::owned::{Look, Owned};
 
 /// A descriptor number of the guest.
@@ -56,11 +56,12 @@ impl Slots {
         if index < limit { Ok(index) } else { Err(Errno::EMFILE) }
     }
 
-    fn insert_from(&mut self, lowest: usize, limit: usize, new: Slot) -> Result<Fd> {
+    /// Takes the new one, unless there is no place for it: it is not to end here.
+    fn insert_from(&mut self, lowest: usize, limit: usize, new: &mut Option<Slot>) -> Result<Fd> {
         let index = self.free_from(lowest, limit)?;
         self.grow_to(index)?;
         if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Some(new);
+            *slot = new.take();
         }
         if lowest <= self.first_free {
             self.first_free = index + 1;
@@ -98,20 +99,26 @@ impl OwnFiles<'_> {
     }
 }
 
-/// A descriptor table. It shares no cache line with others: its owner notes each look.
+/// A descriptor table. It shares no cache line with those of others, whose counts change.
 #[repr(align(64))]
 #[derive(Debug)]
 pub struct FdTable {
     slots: Owned<Slots>,
     /// RLIMIT_NOFILE of the process.
     limit: AtomicU64,
+    /// Tasks whose table it is. Who looks into /proc holds it as well, and is none of them.
+    users: AtomicUsize,
 }
 
 impl FdTable {
     /// An empty table.
     #[must_use]
     pub fn new(limit: u64) -> Arc<FdTable> {
-        Arc::new(FdTable { slots: Owned::new(Slots::default()), limit: AtomicU64::new(limit) })
+        Arc::new(FdTable {
+            slots: Owned::new(Slots::default()),
+            limit: AtomicU64::new(limit),
+            users: AtomicUsize::new(0),
+        })
     }
 
     /// A copy: fork(2).
@@ -119,7 +126,24 @@ impl FdTable {
     pub fn copy(&self) -> Arc<FdTable> {
         let copied = self.slots.read(|slots| Slots { slots: slots.slots.clone(), first_free: slots.first_free });
         let limit = AtomicU64::new(self.limit.load(Ordering::Relaxed));
-        Arc::new(FdTable { slots: Owned::new(copied), limit })
+        Arc::new(FdTable { slots: Owned::new(copied), limit, users: AtomicUsize::new(0) })
+    }
+
+    /// It is a task's from now on.
+    pub fn enter(&self) {
+        self.users.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is a task's no longer. True where it was nobody else's.
+    #[must_use]
+    pub fn exit(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether it is that of several tasks.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
     }
 
     /// Changes the limit (RLIMIT_NOFILE).
@@ -213,7 +237,8 @@ impl FdTable {
         if lowest > 0 && lowest >= limit {
             return Err(Errno::EINVAL);
         }
-        self.slots.change(|slots| slots.insert_from(lowest, limit, Slot { file, on_exec }))
+        let mut new = Some(Slot { file, on_exec });
+        self.slots.change(|slots| slots.insert_from(lowest, limit, &mut new))
     }
 
     /// Puts a file into a given descriptor, and returns what was there: dup2(2).
@@ -225,11 +250,14 @@ impl FdTable {
         if index >= self.limit() {
             return Err(Errno::EBADF);
         }
-        self.slots.change(|slots| {
+        let mut new = Some(Slot { file, on_exec });
+        let swapped = self.slots.change(|slots| {
             slots.grow_to(index)?;
             let slot = slots.slots.get_mut(index).ok_or(Errno::EBADF)?;
-            Ok(slot.replace(Slot { file, on_exec }).map(|slot| slot.file))
-        })
+            core::mem::swap(slot, &mut new);
+            Ok(())
+        });
+        swapped.map(|()| new.map(|slot| slot.file))
     }
 
     /// Takes a descriptor out: close(2). The caller drops the file outside of all locks.

@@ -43,13 +43,14 @@ pub fn kill_process(task: &Task, signal: i32) {
 pub fn exit_thread(task: &'static Task) -> ! {
     let cpu = machine::cpu::current();
     let process = Arc::clone(&task.process);
+    process.begin_end_of(task);
     super::ptrace::about_to_end(task);
     if crate::kernel::is_straced() {
         crate::syscall::trace::ended(task, task.end_status());
     }
     task.ended.store(true, Ordering::SeqCst);
     // Files go while the task is still found by /proc, but nothing may use them any more.
-    drop_files(task);
+    task.drop_files();
     tree::lock().remove_task(task.tid());
     crate::stats::collect_counters(cpu);
     crate::stats::note_patched(task);
@@ -63,8 +64,6 @@ pub fn exit_thread(task: &'static Task) -> ! {
     let is_last = process.remove_task(task) == 0;
     super::ptrace::thread_ended(task);
     if is_last {
-        // Of threads that end at the same time one is the last, and only here is it known which.
-        process.begin_exit(task.end_status());
         // The host's clock of the process has the threads that ended before.
         let cpu_ns = crate::time::clock::process_cpu_ns(&process).unwrap_or(0);
         process.ended_cpu_ns.store(cpu_ns, Ordering::Relaxed);
@@ -123,7 +122,7 @@ pub fn forget_half_done(task: &Task) {
 pub fn bury(task: &Arc<Task>) {
     task.ended.store(true, Ordering::SeqCst);
     futex_set::forget(task.tid());
-    drop_files(task);
+    task.drop_files();
     let process = Arc::clone(&task.process);
     let left = {
         let mut tree = tree::lock();
@@ -134,20 +133,6 @@ pub fn bury(task: &Arc<Task>) {
     process.events.wake(Events::all());
     if left == 0 {
         end_process(&process);
-    }
-}
-
-/// Descriptors that nobody else shares are closed.
-fn drop_files(task: &Task) {
-    let files = task.files();
-    task.keep_closed(None);
-    // The task's own reference, and ours: others are tasks that share the table.
-    let is_shared = Arc::strong_count(&files) > 2;
-    if is_shared {
-        task.set_files(crate::fs::FdTable::new(0));
-    }
-    if !is_shared || Arc::strong_count(&files) == 1 {
-        files.take_all().for_each(|file| file.closed_by(task, &files));
     }
 }
 

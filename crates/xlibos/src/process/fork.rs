@@ -292,6 +292,7 @@ fn undo(child: &Arc<Task>, kind: Kind, area: &'static Cpu) {
     if let Some(tracer) = tree::process(child.trace.tracer()) {
         tracer.stop_tracing(child, 0);
     }
+    child.drop_files();
     let mut tree = tree::lock();
     tree.remove_task(child.tid());
     child.process.remove_task(child);

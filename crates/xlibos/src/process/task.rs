@@ -64,6 +64,8 @@ pub struct Task {
     pub must_exit: AtomicBool,
     /// Wait status that it leaves where it ends alone.
     pub exit_status: AtomicI32,
+    /// It has begun to end.
+    pub is_ending: AtomicBool,
     /// It has ended.
     pub ended: AtomicBool,
     /// CPU time that its host thread had used for others before.
@@ -112,6 +114,7 @@ impl Task {
         signals: TaskSignals,
         name: [u8; 16],
     ) -> Arc<Task> {
+        parts.files.enter();
         Arc::new(Task {
             tid: AtomicI32::new(tid),
             process,
@@ -134,6 +137,7 @@ impl Task {
             vfork_child: AtomicI32::new(0),
             must_exit: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
+            is_ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             cpu_base_ns: AtomicU64::new(0),
             trace: super::ptrace::Trace::default(),
@@ -342,18 +346,34 @@ impl Task {
     /// Gives the task a descriptor table of its own; whether it shared one.
     pub fn unshare_files(&self) -> bool {
         let files = self.files();
-        // The task's reference, and this one.
-        let is_shared = Arc::strong_count(&files) > 2;
+        let is_shared = files.is_shared();
         if is_shared {
-            self.set_files(files.copy());
+            self.change_files(files.copy());
         }
         is_shared
     }
 
-    /// Replaces the descriptor table (unshare, exec, exit).
-    pub fn set_files(&self, files: Arc<FdTable>) {
+    /// The task's descriptors are closed, unless others have them too: its end.
+    pub fn drop_files(&self) {
+        self.keep_closed(None);
+        if self.files().is_shared() {
+            self.change_files(FdTable::new(0));
+        } else {
+            self.close_all(&self.files());
+        }
+    }
+
+    /// Replaces the descriptor table. Those who had the old one too may have left it meanwhile.
+    fn change_files(&self, files: Arc<FdTable>) {
+        files.enter();
         let old = self.files.change(|held| core::mem::replace(held, files));
-        drop(old);
+        if old.exit() {
+            self.close_all(&old);
+        }
+    }
+
+    fn close_all(&self, files: &FdTable) {
+        files.take_all().for_each(|file| file.closed_by(self, files));
     }
 
     /// Keeps a file that was closed in place of the one before.

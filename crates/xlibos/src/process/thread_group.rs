@@ -374,6 +374,18 @@ impl Process {
         self.exiting.compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// A thread begins to end. Where all the others have begun, its status is that of the process: as Linux since 5.16.
+    pub fn begin_end_of(&self, task: &Task) {
+        let is_last = {
+            let tasks = self.tasks.lock();
+            task.is_ending.store(true, Ordering::Relaxed);
+            tasks.iter().all(|task| task.is_ending.load(Ordering::Relaxed))
+        };
+        if is_last {
+            self.begin_exit(task.end_status());
+        }
+    }
+
     /// The wait status with which it ends, once that is decided.
     #[must_use]
     pub fn exit_status(&self) -> Option<i32> {
