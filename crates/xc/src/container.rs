@@ -63,6 +63,8 @@ pub fn run(command: &Command) -> Result<u8> {
     }
     // A write past the caller's own limit answers EFBIG, to us and, who inherit this, to the container's processes.
     sys::ignore(libc::SIGXFSZ);
+    // A caller that ignores it would have our children and the container's vanish before anybody hears of their end.
+    sys::reset(libc::SIGCHLD);
     let options = options_of(command)?;
     match options.name.as_deref() {
         None => run_as(command, options, started_ns),
@@ -202,16 +204,22 @@ fn supervise(
 /// long at most.
 const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
+/// When a signal for which there was no room is tried again.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
 fn await_end(news: &News<Told>, broker: &Broker, (reaper, ends): (i32, &OwnedFd), signals: &mut Signals) -> End {
     loop {
         let others = [ends.as_fd(), signals.source.as_fd()];
-        match news.wait(others, &QUIET) {
+        match news.wait(others, if signals.kept.is_empty() { &QUIET } else { &MOMENT }) {
             Some(Told::End(end)) => return end,
             Some(Told::Awake) => continue,
             None => {}
         }
         if sys::has_ended(ends) {
-            return End::Died;
+            // It may have said so just before.
+            let told = std::iter::from_fn(|| news.wait(others, &Timespec::default()));
+            let end = told.into_iter().find_map(|told| if let Told::End(end) = told { Some(end) } else { None });
+            return end.unwrap_or(End::Died);
         }
         if signals.pass_on() == Passed::Nothing && broker.rest() {
             sandbox::rest(reaper);

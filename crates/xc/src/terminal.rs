@@ -53,7 +53,7 @@ impl Terminal {
         Ok((Terminal { shared, stream: UnixStream::from(ours), output: None }, theirs))
     }
 
-    /// For the thread that handles signals.
+    /// For who handles signals.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.shared))

@@ -81,6 +81,14 @@ pub struct Container {
     pub stdout: ChildStdout,
 }
 
+impl Drop for Container {
+    /// Nothing is left of one whose test has failed.
+    fn drop(&mut self) {
+        let _ = self.xc.kill();
+        let _ = self.xc.wait();
+    }
+}
+
 impl Container {
     /// Starts one; `command` is an `xc` command line.
     #[must_use]

@@ -113,3 +113,16 @@ fn fault_signals_from_the_host_change_nothing() {
     assert_eq!(container.line(), "got word");
     assert_eq!(container.xc.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_caller_that_ignores_the_ends_of_children_hides_none() {
+    let text = "$| = 1; my $p = fork; $p or do { sleep 9 while 1 }; print qq(ready\\n); waitpid $p, 0; exit $? & 127";
+    let mut command = Command::new("perl");
+    command.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"]).arg(xc()).args(["do", "--", "perl", "-e", text]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    let child = container.libos_processes().into_iter().max().unwrap();
+    kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    assert!(comes_true(|| container.xc.try_wait().unwrap().is_some()), "the end of {child} was not heard of");
+    assert_eq!(container.xc.wait().unwrap().code(), Some(9));
+}

@@ -1,12 +1,14 @@
 //! What the reaper is given for the runner: one datagram, whose descriptors come in a fixed order.
 
+use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// What the runner is given.
 pub(super) struct Hand {
@@ -31,6 +33,10 @@ const FIXED: usize = 5;
 const CHANNELS: usize = abi::boot::BROKER_CHANNELS.unsigned_abs() as usize;
 const MOST: usize = FIXED + CHANNELS + 2;
 
+/// The host counts a user's descriptors on their way, of all its processes, by the limit of open files: other starts are over soon.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
+
 impl Hand {
     /// Sends it to the reaper.
     ///
@@ -40,15 +46,25 @@ impl Hand {
         let fixed = [&self.runner, &self.arena, &self.text, &self.events, &self.told];
         let all = fixed.into_iter().chain(&self.channels).chain(&self.console).chain(&self.group);
         let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
+        let mut tries = 0;
+        loop {
+            match self.try_to_send(to, &descriptors) {
+                Err(Errno::TOOMANYREFS) if tries < TRIES => std::thread::sleep(PAUSE),
+                sent => return Ok(sent?),
+            }
+            tries += 1;
+        }
+    }
+
+    fn try_to_send(&self, to: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::ErrorKind::InvalidInput.into());
+        if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(Errno::INVAL);
         }
         let [input, output, error] = self.streams;
         let present = [input, output, error, self.console.is_some(), self.group.is_some()].map(u8::from);
-        sendmsg(to, &[IoSlice::new(&present)], &mut control, SendFlags::NOSIGNAL)?;
-        Ok(())
+        sendmsg(to, &[IoSlice::new(&present)], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// Waits for it.
@@ -63,6 +79,9 @@ impl Hand {
         let gone = || io::Error::other("the supervisor has gone");
         if message.bytes != present.len() {
             return Err(gone());
+        }
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other("allow more (ulimit -n)"));
         }
         let rights = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),

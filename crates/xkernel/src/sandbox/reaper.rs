@@ -45,22 +45,26 @@ pub(super) fn run(start: OwnedFd, supervisor: &OwnedFd) -> ! {
 fn prepare(start: &OwnedFd, supervisor: &OwnedFd) -> io::Result<(i32, OwnedFd)> {
     sys::leave_namespaces().map_err(at("make mount, ipc, uts and network namespaces"))?;
     let mut byte = [0];
-    if rustix::io::read(start, &mut byte)? != 1 {
+    if rustix::io::read(start, &mut byte).map_err(at("hear of the supervisor"))? != 1 {
         return Err(io::Error::other("the supervisor has gone"));
     }
     let victims = Victims::open();
     sys::set_ids(INNER_ID, INNER_ID).map_err(at("take the container's ids"))?;
     sys::die_with_parent(supervisor.as_fd());
     leave_file_system()?;
-    let hand = Hand::receive(start)?;
+    let hand = Hand::receive(start).map_err(at("take its descriptors"))?;
     if let Some(victims) = &victims {
         victims.raise();
     }
-    let runner = sys::spawn_sharing(|| become_runner(&hand)).map_err(at("make its first process"))?;
+    let mut refused = None;
+    let runner = sys::spawn_sharing(|| become_runner(&hand, &mut refused)).map_err(at("make its first process"))?;
     if let Some(victims) = &victims {
         victims.restore();
     }
-    Ok((runner, hand.told))
+    match refused {
+        Some(error) => Err(at("start the LibOS")(error)),
+        None => Ok((runner, hand.told)),
+    }
 }
 
 /// Where memory runs out, the host ends processes of the container before those that serve it: they inherit a higher
@@ -111,15 +115,15 @@ fn leave_file_system() -> io::Result<()> {
     rustix::mount::mount_change("/", private).map_err(at("make its mounts private"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     rustix::mount::mount("none", "/tmp", "tmpfs", flags, c"size=4k").map_err(at("mount an empty root on /tmp"))?;
-    rustix::process::chdir("/tmp")?;
+    rustix::process::chdir("/tmp").map_err(at("enter the empty root"))?;
     rustix::process::pivot_root(".", ".").map_err(at("enter the empty root"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(at("leave the host's root"))?;
-    rustix::process::chdir("/")?;
+    rustix::process::chdir("/").map_err(at("enter the empty root"))?;
     Ok(())
 }
 
-/// Lays the descriptors out and executes the LibOS's image.
-fn become_runner(hand: &Hand) -> Infallible {
+/// Lays the descriptors out and executes the LibOS's image. Ends where that fails: the caller, whose memory it is, reads why.
+fn become_runner(hand: &Hand, refused: &mut Option<io::Error>) -> Infallible {
     let joined = hand.group.as_ref().map_or(Ok(()), |group| crate::cgroup::join(group.as_fd()));
     // The caller may have left more open than it knows.
     let laid_out = joined.and_then(|()| lay_out(hand));
@@ -131,7 +135,7 @@ fn become_runner(hand: &Hand) -> Infallible {
         }
         Err(error) => error,
     };
-    complain(&format!("xc: cannot start the LibOS: {error}\n"));
+    *refused = Some(error);
     sys::exit_now(125)
 }
 
@@ -174,13 +178,6 @@ fn close_gaps(streams: &[Option<OwnedFd>]) {
     missing.for_each(sys::close_one);
     sys::close_all(0..3);
     sys::close_all(abi::boot::FIRST_FREE_FD..ABOVE);
-}
-
-/// Text for the caller, where it still listens.
-fn complain(text: &str) {
-    if let Some(stream) = sys::standard_stream(2) {
-        let _ = rustix::io::write(stream, text.as_bytes());
-    }
 }
 
 /// Deaths that nobody has been told of; more than the host has processes are not kept.

@@ -39,11 +39,13 @@ pub fn fork_with(flags: i32) -> io::Result<Side> {
 const SHARING_STACK: usize = 128 << 10;
 
 /// Makes a child that runs `work` in the caller's memory, and waits until it has executed something or ended: nothing is copied for
-/// what is given up at once. Returns its pid.
+/// what is given up at once. Returns its pid. For a process of one thread, which `fork_with` made: a child that is killed leaves the
+/// heap as it stands. `work` has 128 KiB of stack without a guard, and descriptors of its own: what it drops of the caller's is closed for
+/// itself alone.
 ///
 /// # Errors
 /// The host's errno.
-pub fn spawn_sharing<W: FnOnce() -> Infallible>(work: W) -> io::Result<i32> {
+pub(crate) fn spawn_sharing<W: FnOnce() -> Infallible>(work: W) -> io::Result<i32> {
     extern "C" fn enter<W: FnOnce() -> Infallible>(work: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the caller's, which waits meanwhile.
         let work = unsafe { &mut *work.cast::<Option<W>>() };
@@ -257,6 +259,12 @@ pub fn peer_pid(socket: BorrowedFd<'_>) -> Option<i32> {
     // SAFETY: writes one ucred, whose length is given.
     let got = check(i64::from(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, at, &raw mut len) }));
     got.ok().map(|_| peer.pid).filter(|&pid| pid > 0)
+}
+
+/// Has a signal do what it does where nobody says otherwise.
+pub fn reset(signal: i32) {
+    // SAFETY: SIG_DFL is no handler.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
 /// Ignores a signal.
