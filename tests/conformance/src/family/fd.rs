@@ -2,6 +2,8 @@
 
 use crate::kit::{Gate, assert_errno, assert_interrupted, cases, child, close, file, fstat, int, open, pestered, pipe, read, restarted, text, write};
 use crate::sys::{self, Result, memory, signal, sys};
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::SeqCst;
 use libc as c;
 
 const F_SETSIG: i32 = 10;
@@ -144,6 +146,30 @@ cases! { fd;
         })?.succeeds()?;
         close(open(c"f", c::O_RDONLY, 0)?)?;
         child(|| Ok(try_lock()?))?.succeeds()?;
+    }
+    fn record_locks_end_with_a_process_at_whose_descriptors_others_look() {
+        let fd = file(c"f", b"")?;
+        for _ in 0..60 {
+            let (taken, go) = (Gate::new()?, Gate::new()?);
+            let owner = child(|| {
+                // Many, so that to list them takes a while.
+                (0..200).try_for_each(|_| sys!(dup, fd).map(drop))?;
+                lock(fd, c::F_SETLK, c::F_WRLCK, 0, 0)?;
+                taken.open()?;
+                Ok(go.pass()?)
+            })?;
+            taken.pass()?;
+            let (names, is_over) = (format!("/proc/{}/fd", owner.pid), AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                let looks = || while !is_over.load(SeqCst) {
+                    std::fs::read_dir(&names).into_iter().flatten().for_each(drop);
+                };
+                let _lookers = [(); 2].map(|()| scope.spawn(looks));
+                go.open().and_then(|()| owner.wait()).inspect(|_| is_over.store(true, SeqCst))
+            })?;
+            lock(fd, c::F_SETLK, c::F_WRLCK, 0, 0)?;
+            lock(fd, c::F_SETLK, c::F_UNLCK, 0, 0)?;
+        }
     }
     fn record_lock_waits_until_it_is_free() {
         let fd = file(c"f", b"")?;
