@@ -10,3 +10,4 @@ pub mod images;
 pub mod mountinfo;
 pub mod sandbox;
 pub mod sys;
+mod under_way;

@@ -605,6 +605,18 @@ fn a_refusal_of_the_host_is_said_once_and_leads_to_the_doctor() {
     assert!(error_of(&output).contains("xc doctor"), "{}", error_of(&output));
 }
 
+/// The host counts descriptors that are on their way by that limit, for all processes of a user but root's.
+#[test]
+fn many_starts_at_once_get_by_with_few_open_files() {
+    let caller = Caller { user: "65532", ..Caller::new(rustix::process::geteuid().is_root()) };
+    let words = "ulimit -n 130; for i in $(seq 40); do \"$@\" & all+=($!); done; for one in ${all[@]}; do wait $one; echo $?; done";
+    let mut command = Command::new("bash");
+    let inner = caller.command(&["do", "true"]);
+    command.args(["-c", words, "bash"]).arg(inner.get_program()).args(inner.get_args()).current_dir("/");
+    let output = run(command);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n".repeat(40), "{}", error_of(&output));
+}
+
 #[test]
 fn a_host_without_room_for_threads_is_125() {
     // The limit counts all processes of the user: nobody else is this one.

@@ -10,6 +10,7 @@
 
 use super::dispatch::{Answer, Untaken};
 use super::{Broker, BrokerError};
+use crate::under_way::send_patiently;
 use abi::broker::{Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
 use rustix::buffer::spare_capacity;
 use rustix::cmsg_space;
@@ -242,14 +243,14 @@ impl Channel {
         let Some(answer) = &self.pending else {
             return Next::Request;
         };
-        match send(&self.socket, answer) {
+        match send_patiently(|| send(&self.socket, answer)) {
             Ok(()) => {
                 let asks_again = answer.asker_runs_on != 0;
                 self.pending = None;
                 if asks_again { Next::RequestSoon } else { Next::Request }
             }
             Err(Errno::AGAIN | Errno::INTR) => Next::Room,
-            // Too many descriptors in flight, or memory short: the asker hears of it without one.
+            // Too many descriptors under way for long, or memory short: the asker hears of it without one.
             Err(errno) if !answer.descriptors.is_empty() && errno != Errno::PIPE => {
                 self.pending = replace_by_failure(answer, errno);
                 self.flush()

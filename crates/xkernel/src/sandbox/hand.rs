@@ -1,5 +1,6 @@
 //! What the reaper is given for the runner: one datagram, whose descriptors come in a fixed order.
 
+use crate::under_way::send_patiently;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -8,7 +9,6 @@ use rustix::net::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// What the runner is given.
 pub(super) struct Hand {
@@ -33,10 +33,6 @@ const FIXED: usize = 5;
 const CHANNELS: usize = abi::boot::BROKER_CHANNELS.unsigned_abs() as usize;
 const MOST: usize = FIXED + CHANNELS + 2;
 
-/// The host counts a user's descriptors on their way, of all its processes, by the limit of open files: other starts are over soon.
-const TRIES: u32 = 1000;
-const PAUSE: Duration = Duration::from_millis(10);
-
 impl Hand {
     /// Sends it to the reaper.
     ///
@@ -46,14 +42,7 @@ impl Hand {
         let fixed = [&self.runner, &self.arena, &self.text, &self.events, &self.told];
         let all = fixed.into_iter().chain(&self.channels).chain(&self.console).chain(&self.group);
         let descriptors: Vec<BorrowedFd<'_>> = all.map(|fd| fd.as_fd()).collect();
-        let mut tries = 0;
-        loop {
-            match self.try_to_send(to, &descriptors) {
-                Err(Errno::TOOMANYREFS) if tries < TRIES => std::thread::sleep(PAUSE),
-                sent => return Ok(sent?),
-            }
-            tries += 1;
-        }
+        Ok(send_patiently(|| self.try_to_send(to, &descriptors))?)
     }
 
     fn try_to_send(&self, to: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
