@@ -21,6 +21,25 @@ pub struct Ucred {
     pub gid: u32,
 }
 
+bitflags::bitflags! {
+    /// What holds of a channel.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Condition: u32 {
+        /// A read would not wait.
+        const READABLE = 1;
+        /// A writer may go on.
+        const WRITABLE = 2;
+        /// The writer writes no more.
+        const ENDED = 4;
+        /// The reader reads no more.
+        const REFUSED = 8;
+        /// A reset waits to be told.
+        const RESET = 0x10;
+        /// A byte out of band waits to be read.
+        const URGENT = 0x20;
+    }
+}
+
 /// What travels beside the bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Control {
@@ -249,12 +268,6 @@ impl Channel {
         Ok(urgent.byte)
     }
 
-    /// Whether a byte out of band waits to be read.
-    #[must_use]
-    pub fn is_urgent(&self) -> bool {
-        self.state.lock().urgent.as_ref().is_some_and(|urgent| !urgent.is_read)
-    }
-
     /// Whether the next byte to read is the one behind the byte out of band: sockatmark(3).
     #[must_use]
     pub fn is_at_mark(&self) -> bool {
@@ -305,42 +318,31 @@ impl Channel {
         self.state.lock().reset.take()
     }
 
-    /// Whether a reset waits to be told.
-    #[must_use]
-    pub fn is_reset(&self) -> bool {
-        self.state.lock().reset.is_some()
-    }
-
     /// Whether it was reset, whoever was told.
     #[must_use]
     pub fn was_reset(&self) -> bool {
         self.state.lock().was_reset
     }
 
-    /// Whether a read would not wait.
+    /// What holds at one moment.
     #[must_use]
-    pub fn is_readable(&self) -> bool {
+    pub fn condition(&self) -> Condition {
         let state = self.state.lock();
-        !state.segments.is_empty() || state.is_ended || state.is_refused
+        let is_over = state.is_ended || state.is_refused;
+        let mut condition = Condition::empty();
+        condition.set(Condition::READABLE, is_over || !state.segments.is_empty());
+        condition.set(Condition::WRITABLE, is_over || state.ring.free() >= low_water(state.ring.capacity()));
+        condition.set(Condition::ENDED, state.is_ended);
+        condition.set(Condition::REFUSED, state.is_refused);
+        condition.set(Condition::RESET, state.reset.is_some());
+        condition.set(Condition::URGENT, state.urgent.as_ref().is_some_and(|urgent| !urgent.is_read));
+        condition
     }
 
     /// Whether the writer writes no more.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state.lock().is_ended
-    }
-
-    /// Whether the reader reads no more.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.state.lock().is_refused
-    }
-
-    /// Whether a writer may go on.
-    #[must_use]
-    pub fn is_writable(&self) -> bool {
-        let state = self.state.lock();
-        state.is_ended || state.is_refused || state.ring.free() >= low_water(state.ring.capacity())
     }
 
     /// Bytes that can be read now (of the first packet, where there are packets): FIONREAD.

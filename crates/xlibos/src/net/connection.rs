@@ -1,6 +1,6 @@
 //! Connected sockets: two channels.
 
-use super::channel::{Channel, Framing};
+use super::channel::{Channel, Condition, Framing};
 use crate::Errno;
 use crate::wait::{Events, READABLE, WRITABLE, WaitQueue};
 use alloc::sync::Arc;
@@ -28,13 +28,14 @@ impl Connection {
 
     /// What holds now.
     pub(super) fn poll(&self) -> Events {
+        let over = Condition::ENDED | Condition::REFUSED;
+        let (incoming, outgoing) = (self.incoming.condition(), self.outgoing.condition());
         let mut events = Events::empty();
-        events.set(READABLE, self.incoming.is_readable());
-        let is_ended = self.incoming.has_ended() || self.incoming.is_refused();
-        events.set(Events::RDHUP, is_ended);
-        events.set(WRITABLE, self.outgoing.is_writable());
-        events.set(Events::HUP, is_ended && (self.outgoing.has_ended() || self.outgoing.is_refused()));
-        events.set(Events::ERR, self.incoming.is_reset());
+        events.set(READABLE, incoming.contains(Condition::READABLE));
+        events.set(WRITABLE, outgoing.contains(Condition::WRITABLE));
+        events.set(Events::RDHUP, incoming.intersects(over));
+        events.set(Events::HUP, incoming.intersects(over) && outgoing.intersects(over));
+        events.set(Events::ERR, incoming.contains(Condition::RESET));
         events
     }
 

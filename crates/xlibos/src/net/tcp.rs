@@ -2,7 +2,7 @@
 //! the listener's backlog.
 
 use super::address;
-use super::channel::{Channel, Control, Framing, Take, Taken};
+use super::channel::{Channel, Condition, Control, Framing, Take, Taken};
 use super::connection::Connection;
 use super::inet::{self, interface_ioctl};
 use super::inet_options::{self, IP, Numbers, TCP};
@@ -411,14 +411,15 @@ impl Socket for TcpSocket {
                 events
             }
             Role::Connected { connection, .. } => {
-                let (incoming, outgoing) = (&connection.incoming, &connection.outgoing);
-                let has_ended = incoming.has_ended() || state.has_shut_read;
-                events.set(READABLE, incoming.is_readable() || state.has_shut_read);
-                events.set(Events::PRI, incoming.is_urgent());
-                events.set(WRITABLE, outgoing.is_writable());
+                let (incoming, outgoing) = (connection.incoming.condition(), connection.outgoing.condition());
+                let has_ended = incoming.contains(Condition::ENDED) || state.has_shut_read;
+                let is_reset = incoming.contains(Condition::RESET);
+                events.set(READABLE, incoming.contains(Condition::READABLE) || state.has_shut_read);
+                events.set(Events::PRI, incoming.contains(Condition::URGENT));
+                events.set(WRITABLE, outgoing.contains(Condition::WRITABLE));
                 events.set(Events::RDHUP, has_ended);
-                events.set(Events::HUP, incoming.is_reset() || (has_ended && outgoing.has_ended()));
-                events.set(Events::ERR, incoming.is_reset() || self.options.has_error());
+                events.set(Events::HUP, is_reset || (has_ended && outgoing.contains(Condition::ENDED)));
+                events.set(Events::ERR, is_reset || self.options.has_error());
                 events
             }
         }

@@ -2,7 +2,7 @@
 
 use super::timeout::{from_millis, left_until, read_timespec, to_timespec};
 use crate::fs::File;
-use crate::fs::fd_table::{Fd, FdTable};
+use crate::fs::fd_table::Fd;
 use crate::signal::SigSet;
 use crate::wait::{Deadline, Events, WaitQueue, wait_until, with_kept_deadline};
 use crate::{Errno, Result, Task};
@@ -19,40 +19,50 @@ const SELECT_IN: Events = Events::IN.union(Events::RDNORM).union(Events::RDBAND)
 const SELECT_OUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR);
 const SELECT_EXCEPT: Events = Events::PRI;
 
-/// One file that is waited for.
-struct Watched {
-    file: Option<Arc<File>>,
+/// What is asked of a descriptor; None for none.
+struct Asked {
+    fd: Option<Fd>,
     wanted: Events,
 }
 
-impl Watched {
-    fn poll(&self) -> Events {
-        let Some(file) = &self.file else {
-            return Events::NVAL;
-        };
+impl Asked {
+    fn of(&self, file: &File) -> Events {
         file.poll() & (self.wanted | Events::ERR | Events::HUP)
     }
 }
 
-/// Polls all; the number of those where something holds.
-fn poll_all(watched: &[Option<Watched>], found: &mut [Events]) -> usize {
+/// Looks at each; the number of those where something holds.
+fn look_at_all<'a, T: 'a>(
+    all: impl Iterator<Item = &'a T>,
+    found: &mut [Events],
+    mut look: impl FnMut(&T) -> Events,
+) -> usize {
     let mut count = 0;
-    for (one, slot) in watched.iter().zip(found.iter_mut()) {
-        *slot = one.as_ref().map_or(Events::empty(), Watched::poll);
+    for (one, slot) in all.zip(found.iter_mut()) {
+        *slot = look(one);
         count += usize::from(!slot.is_empty());
     }
     count
 }
 
-/// Waits until something holds for any, or the deadline.
-fn wait_for_any(watched: &[Option<Watched>], found: &mut [Events], deadline: Deadline) -> Result<usize> {
-    let count = poll_all(watched, found);
+/// Waits until something holds for any, or the deadline. Files are held for that alone.
+fn wait_for_any(task: &Task, asked: &[Asked], found: &mut [Events], deadline: Deadline) -> Result<usize> {
+    let count = look_at_all(asked.iter(), found, |one| {
+        let held = one.fd.map(|fd| task.with_file(fd, |file| Ok(one.of(file))));
+        held.map_or(Events::empty(), |held| held.unwrap_or(Events::NVAL))
+    });
     if count > 0 || deadline == Some(1) {
         return Ok(count);
     }
-    let files = watched.iter().flatten().filter_map(|one| one.file.as_ref());
+    let watched: Vec<_> = asked.iter().map(|one| (one, one.fd.map(|fd| task.file(fd)))).collect();
+    let files = watched.iter().filter_map(|(_, file)| file.as_ref()?.as_ref().ok());
     let queues: Vec<&WaitQueue> = files.filter_map(|file| file.ops().wait_queue()).collect();
-    let ready = wait_until(&queues, deadline, || match poll_all(watched, found) {
+    let look = |(one, file): &(&Asked, Option<Result<Arc<File>>>)| match file {
+        None => Events::empty(),
+        Some(Err(_)) => Events::NVAL,
+        Some(Ok(file)) => one.of(file),
+    };
+    let ready = wait_until(&queues, deadline, || match look_at_all(watched.iter(), found, look) {
         0 => None,
         count => Some(count),
     })?;
@@ -60,18 +70,16 @@ fn wait_for_any(watched: &[Option<Watched>], found: &mut [Events], deadline: Dea
 }
 
 /// A `struct pollfd`: descriptor, wanted events, events found.
-fn read_pollfds(task: &Task, at: u64, count: usize) -> Result<Vec<Option<Watched>>> {
-    let files = task.files();
-    let mut watched = Vec::with_capacity(count);
+fn read_pollfds(at: u64, count: usize) -> Result<Vec<Asked>> {
+    let mut asked = Vec::with_capacity(count);
     for i in 0..count as u64 {
         let raw: u64 = guest::read_value(at.wrapping_add(i * 8))?;
         let [f0, f1, f2, f3, e0, e1, _, _] = raw.to_le_bytes();
         let fd = i32::from_le_bytes([f0, f1, f2, f3]);
         let wanted = Events::from_bits_truncate(u32::from(u16::from_le_bytes([e0, e1])));
-        watched
-            .push((fd >= 0).then(|| Watched { file: files.get(Fd(fd)).ok().filter(|file| !file.is_place()), wanted }));
+        asked.push(Asked { fd: (fd >= 0).then_some(Fd(fd)), wanted });
     }
-    Ok(watched)
+    Ok(asked)
 }
 
 fn poll_with(task: &Task, at: u64, count: u64, deadline: Deadline) -> Result<usize> {
@@ -79,9 +87,9 @@ fn poll_with(task: &Task, at: u64, count: u64, deadline: Deadline) -> Result<usi
     if count > task.files().limit() {
         return Err(Errno::EINVAL);
     }
-    let watched = read_pollfds(task, at, count)?;
+    let asked = read_pollfds(at, count)?;
     let mut found = vec![Events::empty(); count];
-    let ready = wait_for_any(&watched, &mut found, deadline)?;
+    let ready = wait_for_any(task, &asked, &mut found, deadline)?;
     for (i, events) in (0_u64..).zip(&found) {
         let bits = u16::try_from(events.bits()).unwrap_or(0);
         guest::write(at.wrapping_add(i * 8 + 6), &bits.to_le_bytes())?;
@@ -155,32 +163,30 @@ fn read_sets(sets: Sets, words: usize) -> Result<[Vec<u64>; 3]> {
 }
 
 /// The descriptors that the sets name, in order, with what is wanted of each.
-fn named(files: &FdTable, bits: &[Vec<u64>; 3], count: usize) -> Result<(Vec<usize>, Vec<Option<Watched>>)> {
-    let (mut numbers, mut watched) = (Vec::new(), Vec::new());
+fn named(bits: &[Vec<u64>; 3], count: usize) -> Result<(Vec<usize>, Vec<Asked>)> {
+    let (mut numbers, mut asked) = (Vec::new(), Vec::new());
     for number in 0..count {
         let is_in = |set: &Vec<u64>| set.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1);
         let wanted = bits.iter().zip(SET_EVENTS).filter(|(set, _)| is_in(set)).map(|(_, events)| events);
         let wanted = wanted.fold(Events::empty(), Events::union);
-        if wanted.is_empty() {
-            continue;
+        if !wanted.is_empty() {
+            numbers.push(number);
+            asked.push(Asked { fd: Some(Fd(i32::try_from(number).map_err(|_| Errno::EBADF)?)), wanted });
         }
-        let file = files.get(Fd(i32::try_from(number).map_err(|_| Errno::EBADF)?))?;
-        if file.is_place() {
-            return Err(Errno::EBADF);
-        }
-        numbers.push(number);
-        watched.push(Some(Watched { file: Some(file), wanted }));
     }
-    Ok((numbers, watched))
+    Ok((numbers, asked))
 }
 
 fn select_with(task: &Task, count: i32, sets: Sets, deadline: Deadline) -> Result<usize> {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(SELECT_MAX);
     let words = count.div_ceil(64);
     let bits = read_sets(sets, words)?;
-    let (numbers, watched) = named(&task.files(), &bits, count)?;
-    let mut found = vec![Events::empty(); watched.len()];
-    wait_for_any(&watched, &mut found, deadline)?;
+    let (numbers, asked) = named(&bits, count)?;
+    let mut found = vec![Events::empty(); asked.len()];
+    wait_for_any(task, &asked, &mut found, deadline)?;
+    if found.iter().any(|events| events.contains(Events::NVAL)) {
+        return Err(Errno::EBADF);
+    }
     let mut total = 0;
     for ((at, asked), events) in sets.0.into_iter().zip(&bits).zip(SET_EVENTS) {
         let mut answer = vec![0_u64; words];
