@@ -248,6 +248,26 @@ fn a_file_that_the_container_gives_another_name_is_reached_by_the_one_that_is_le
 }
 
 #[test]
+fn a_file_of_two_names_stays_itself_where_the_host_replaces_or_removes_one() {
+    let mut seen = Seen::volume();
+    seen.write("a", "text");
+    for name in ["b", "c"] {
+        std::fs::hard_link(seen.path("a"), seen.path(name)).unwrap();
+    }
+    assert_eq!(seen.ask("cat @/a; ls -l @ | grep -c text; cat @/b"), "text 0 text");
+    seen.write("new", "replaced");
+    std::fs::rename(seen.path("new"), seen.path("a")).unwrap();
+    seen.becomes("cat @/a", "replaced");
+    assert_eq!(seen.ask("cat @/b; echo more >>@/b; chmod 600 @/b; cat @/c; stat -c %a @/a"), "text text more 644");
+    assert_eq!(seen.ask("echo other >@/b; cat @/a @/b @/c"), "replaced other other");
+    assert_eq!(std::fs::read_to_string(seen.path("a")).unwrap(), "replaced\n");
+    std::fs::remove_file(seen.path("b")).unwrap();
+    seen.becomes("test -e @/b || echo gone", "gone");
+    assert_eq!(seen.ask("cat @/c; echo once >@/c; stat -c %h.%s @/c"), "other 1.5");
+    assert_eq!(std::fs::read_to_string(seen.path("c")).unwrap(), "once\n");
+}
+
+#[test]
 fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
     let mut seen = Seen::root();
     for name in ["kept", "kept-dir/file", "lost"] {

@@ -218,15 +218,12 @@ impl HostInode {
         if let Some(handle) = self.kept_handle(is_writable) {
             return Ok(handle);
         }
-        let path = match (self.path(), self.any_handle()) {
-            (Err(_), Some(handle)) if !is_writable => return Ok(handle),
-            (path, _) => path?,
-        };
+        if let (true, false, Some(handle)) = (self.is_removed(), is_writable, self.any_handle()) {
+            return Ok(handle);
+        }
         let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
-        let beside = ahead.names.iter().map(|name| &**name).collect();
-        let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
         let since = Moment::now(&self.fs.own_changes);
-        let (Reply::Opened { attributes, beside }, handles) = broker::request_several(&request)? else {
+        let (Reply::Opened { attributes, beside }, handles) = self.ask_to_open(is_writable, &ahead.names)? else {
             return Err(Errno::EIO);
         };
         let mut handles = handles.into_iter();
@@ -239,6 +236,16 @@ impl HostInode {
             ahead.keep(usize::from(*at), attributes, handle);
         }
         Ok(handle)
+    }
+
+    /// Asks for a handle, and for others where the file is found by the name that it is known by.
+    fn ask_to_open(&self, writable: bool, ahead: &[Name]) -> Result<(Reply, Vec<HostFd>)> {
+        let export = self.fs.export;
+        let mut names: Vec<&[u8]> = ahead.iter().map(|name| &**name).collect();
+        self.by_name(|path, inode| {
+            let beside = core::mem::take(&mut names);
+            broker::request_several(&Request::Open { export, path, inode, writable, beside })
+        })
     }
 
     /// What is opened in advance where this file is opened by a request.
@@ -433,15 +440,18 @@ impl FileOps for HostFile {
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
-        let path = self.inode().path()?;
         let export = self.inode().fs.export;
-        broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })
+        self.inode()
+            .by_name(|path, inode| broker::request_done(&Request::Allocate { export, path, inode, mode, offset, len }))
     }
 
     fn sync(&self) -> Result<()> {
         // A file whose name is gone has nothing that must survive.
-        let Ok(path) = self.inode().path() else { return Ok(()) };
-        broker::request_done(&Request::Sync { export: self.inode().fs.export, path: &path })
+        let (inode, export) = (self.inode(), self.inode().fs.export);
+        match inode.by_name(|path, inode| broker::request_done(&Request::Sync { export, path, inode })) {
+            Err(_) if inode.is_removed() => Ok(()),
+            synced => synced,
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

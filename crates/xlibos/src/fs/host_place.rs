@@ -53,6 +53,27 @@ impl Place {
         }
     }
 
+    /// The file was found by this name: it is reached by it from here on, and by the one that it had where that leads to it still.
+    pub(super) fn confirm(&mut self, directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
+        let was_removed = core::mem::take(&mut self.is_removed);
+        if self.is(directory, name) {
+            return None;
+        }
+        let has_room = self.others.len() < MOST_OTHERS;
+        let known = self.others.iter_mut().find(|spot| spot.is(directory, name));
+        let found = Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) };
+        let parent = core::mem::replace(&mut self.parent, found.parent);
+        let old = Spot { parent, name: core::mem::replace(&mut self.name, found.name) };
+        match known {
+            Some(spot) => Some(core::mem::replace(spot, old)),
+            None if has_room && !was_removed => {
+                self.others.push(old);
+                None
+            }
+            None => Some(old),
+        }
+    }
+
     /// The file has this name no longer. What is returned is dropped without the lock, here and below.
     pub(super) fn forget(&mut self, directory: &HostInode, name: &[u8]) -> Option<Spot> {
         if self.is(directory, name) {

@@ -10,7 +10,7 @@ use super::file::{FileOps, OpenFlags};
 use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
-use super::host_place::Place;
+use super::host_place::{Place, Spot};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
     Change, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
@@ -139,7 +139,9 @@ impl HostFs {
         let known = linked.get(&ino).and_then(Weak::upgrade).filter(|inode| !inode.is_removed());
         if let Some(known) = known {
             drop(linked);
-            known.place.lock().note(parent, name);
+            // It may have been replaced under the name that is known of it.
+            let gone = known.place.lock().confirm(parent, name);
+            drop(gone);
             return Ok(known);
         }
         if linked.len() > 4096 {
@@ -280,11 +282,22 @@ impl HostInode {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// What an answer about the directory above said. True where the inode has handles on what may be another file now.
-    pub(super) fn learn(&self, attributes: &Attributes, names_generation: u64, since: Moment) -> bool {
+    /// What an answer about a name said, and the directory that has it. True where the inode has handles on what may be another
+    /// file now; with what is to be dropped.
+    pub(super) fn learn(
+        &self,
+        (directory, name): (&Arc<HostInode>, &[u8]),
+        attributes: &Attributes,
+        names_generation: u64,
+        since: Moment,
+    ) -> (bool, Option<Spot>) {
         let mut known = self.attributes.lock();
-        if !since.is_alone(&self.fs.own_changes) || self.kind == Kind::Directory && self.is_current() {
-            return false;
+        if !since.is_alone(&self.fs.own_changes) {
+            return (false, None);
+        }
+        let gone = self.place.lock().confirm(directory, name);
+        if self.kind == Kind::Directory && self.is_current() {
+            return (false, gone);
         }
         let is_changed = known.ctime != attributes.ctime;
         known.set(*attributes);
@@ -299,7 +312,7 @@ impl HostInode {
             self.generation.store(word.generation_at(names_generation, since.second), Ordering::Release);
         }
         drop(known);
-        is_changed && self.has_handles()
+        (is_changed && self.has_handles(), gone)
     }
 
     /// The change word of the directory's names.
@@ -366,6 +379,24 @@ impl HostInode {
         Ok(asked.or_else(|| self.refresh_from_handle()).unwrap_or_else(|| self.attributes()))
     }
 
+    /// The inode number that the supervisor is to find: 0 for any, where the first write to a file of several names makes it another.
+    fn expected(&self) -> u64 {
+        if self.fs.trust.is_mappable || self.attributes().links <= 1 { self.id.ino } else { 0 }
+    }
+
+    /// Asks for something by the file's path and inode number; where that leads to nothing or to another file, once more by
+    /// another name of it.
+    pub(super) fn by_name<T>(&self, mut ask: impl FnMut(&[u8], u64) -> Result<T>) -> Result<T> {
+        let mut ask = || ask(&self.path()?, self.expected());
+        match ask() {
+            Err(errno) if is_elsewhere(errno) => match self.refresh_by_path()? {
+                Some(_) => ask(),
+                None => Err(Errno::ENOENT),
+            },
+            answer => answer,
+        }
+    }
+
     /// None where the file has no name any more.
     fn refresh_by_path(&self) -> Result<Option<Attributes>> {
         let asked = self.ask()?;
@@ -402,7 +433,7 @@ impl HostInode {
         let nodes = match broker::request(&Request::Walk { export: self.fs.export, from, path: name }) {
             Ok((Reply::Nodes(nodes), _)) => nodes,
             Ok(_) => return Err(Errno::EIO),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Vec::new(),
+            Err(errno) if is_elsewhere(errno) => Vec::new(),
             Err(errno) => return Err(errno),
         };
         let found = nodes.last().map(|node| node.attributes).filter(|found| found.inode == self.id.ino);
@@ -453,8 +484,9 @@ impl HostInode {
     }
 
     fn xattr_request(&self, operation: XattrOperation<'_>) -> Result<Reply> {
-        let path = self.path()?;
-        Ok(broker::request(&Request::Xattr { export: self.fs.export, path: &path, operation })?.0)
+        let export = self.fs.export;
+        let ask = |path: &[u8], inode| broker::request(&Request::Xattr { export, path, inode, operation });
+        Ok(self.by_name(ask)?.0)
     }
 
     /// The inode as its own handle.
@@ -490,7 +522,6 @@ impl Inode for HostInode {
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
-        let path = self.path()?;
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
@@ -501,9 +532,14 @@ impl Inode for HostInode {
             atime: change.atime,
             mtime: change.mtime,
         };
-        match broker::request(&Request::SetAttributes { export: self.fs.export, path: &path, change })?.0 {
+        let export = self.fs.export;
+        let ask = |path: &[u8], inode| broker::request(&Request::SetAttributes { export, path, inode, change });
+        match self.by_name(ask)?.0 {
             Reply::Node(attributes) => {
                 self.outdate(|known| {
+                    if attributes.inode != self.id.ino {
+                        return;
+                    }
                     known.set(attributes);
                     // Another change may have come later and been noted before, but for this one's own. Whether a directory
                     // itself is watched is not said.
@@ -572,8 +608,8 @@ impl Inode for HostInode {
         if !Arc::ptr_eq(&target.fs, &self.fs) {
             return Err(Errno::EXDEV);
         }
-        let (from, to) = (target.path()?, self.path_of(name)?);
-        broker::request_done(&Request::Link { export: self.fs.export, from: &from, to: &to })?;
+        let (export, to) = (self.fs.export, self.path_of(name)?);
+        target.by_name(|from, inode| broker::request_done(&Request::Link { export, from, inode, to: &to }))?;
         target.outdate(|known| known.set(Attributes { links: known.links + 1, ..**known }));
         target.place.lock().note(&self.arc()?, name);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));
@@ -686,6 +722,11 @@ impl HostInode {
         }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
+}
+
+/// Whether the failure says that a file is not where it was thought to be.
+fn is_elsewhere(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ESTALE | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV)
 }
 
 /// Generation of attributes that an answer about the directory above gave in a second, when its names had `generation`.

@@ -13,6 +13,7 @@ const DIRECTORY: u32 = 0o040_755;
 const FILE: u32 = 0o100_644;
 const ROOT: u64 = 1;
 const INODE: u64 = 7;
+const OTHER: u64 = 8;
 
 /// A directory with one file, as the host has it.
 struct Host {
@@ -20,14 +21,26 @@ struct Host {
     links: u32,
     /// Names that it has, each below the root.
     names: Vec<&'static [u8]>,
+    /// Names of another file.
+    others: Vec<&'static [u8]>,
     asked: u32,
+    /// Names by which the file's attributes were changed, or the other's.
+    changed: Vec<Vec<u8>>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host { size: 0, links: 1, names: vec![b"file"], others: Vec::new(), asked: 0, changed: Vec::new() }
+    }
 }
 
 impl Host {
     fn node(&self, name: &[u8]) -> Option<Node> {
         let &Host { size, links, .. } = self;
-        let file = Attributes { inode: INODE, mode: FILE, links, size, ..Attributes::default() };
-        self.names.contains(&name).then(|| Node { attributes: file, target: Vec::new() })
+        let inode = if self.others.contains(&name) { OTHER } else { INODE };
+        let file = Attributes { inode, mode: FILE, links, size, ..Attributes::default() };
+        let mut names = self.names.iter().chain(&self.others);
+        names.any(|its| *its == name).then(|| Node { attributes: file, target: Vec::new() })
     }
 
     fn root() -> Node {
@@ -42,11 +55,16 @@ impl Host {
             Request::Walk { path, .. } => Ok(Reply::Nodes(self.node(path).into_iter().collect())),
             Request::ReadDir { .. } => {
                 let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
-                let entries = self.names.iter().filter_map(entry).collect();
+                let entries = self.names.iter().chain(&self.others).filter_map(entry).collect();
                 Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
             }
-            Request::SetAttributes { path, .. } => {
-                self.node(path).map(|n| Reply::Node(n.attributes)).ok_or(Errno::ENOENT)
+            Request::SetAttributes { path, inode, .. } => {
+                let node = self.node(path).ok_or(Errno::ENOENT)?;
+                if *inode != 0 && node.attributes.inode != *inode {
+                    return Err(Errno::ESTALE);
+                }
+                self.changed.push(path.to_vec());
+                Ok(Reply::Node(node.attributes))
             }
             Request::Link { .. } | Request::Remove { .. } | Request::Rename { .. } => Ok(Reply::Done),
             _ => Err(Errno::EIO),
@@ -63,7 +81,7 @@ struct Fixture {
 impl Fixture {
     /// The file is empty, and known.
     fn new() -> Fixture {
-        let host = Arc::new(Mutex::new(Host { size: 0, links: 1, names: vec![b"file"], asked: 0 }));
+        let host = Arc::new(Mutex::new(Host::default()));
         let answering = Arc::clone(&host);
         fake::set(move |request| answering.lock().unwrap_or_else(|_| panic!()).answer(request));
         let trust = Trust { is_watched: true, is_mappable: true };
@@ -163,11 +181,42 @@ fn a_file_is_reached_by_the_name_that_it_has_left() {
     fixture.host().links = 2;
     assert!(fixture.root.link(b"second", &file).is_ok());
     assert!(fixture.root.unlink(b"file").is_ok());
-    *fixture.host() = Host { size: 100, links: 1, names: vec![b"second"], asked: 0 };
+    *fixture.host() = Host { size: 100, names: vec![b"second"], ..Host::default() };
     assert_eq!(fixture.file.path().as_deref(), Ok(&b"second"[..]));
     assert_eq!(fixture.size(), 100);
     assert!(fixture.root.unlink(b"second").is_ok());
     assert!(fixture.file.path().is_err());
+}
+
+/// The file has a second name, and the host gives the first to another file.
+fn with_a_replaced_name() -> Fixture {
+    let fixture = Fixture::new();
+    let file: Arc<dyn Inode> = fixture.file.clone();
+    fixture.host().links = 2;
+    assert!(fixture.root.link(b"second", &file).is_ok());
+    *fixture.host() = Host { names: vec![b"second"], others: vec![b"file"], ..Host::default() };
+    fixture
+}
+
+#[test]
+fn a_file_whose_name_the_host_gives_to_another_is_changed_by_the_one_that_is_left() {
+    let fixture = with_a_replaced_name();
+    assert!(fixture.file.set_attributes(&Change { mode: Some(0o600), ..Change::default() }).is_ok());
+    assert_eq!(fixture.host().changed, [b"second"]);
+    fixture.host().names = Vec::new();
+    assert_eq!(fixture.file.set_attributes(&Change::default()), Err(Errno::ENOENT));
+    assert_eq!(fixture.host().changed.len(), 1);
+}
+
+#[test]
+fn a_file_is_reached_by_the_name_by_which_it_was_found_last() {
+    let fixture = with_a_replaced_name();
+    // The directory is listed at one of them.
+    for name in [b"a", b"b", b"c", b"d", b"e"] {
+        assert!(fixture.root.find(name).is_err());
+    }
+    assert_eq!(fixture.file.path().as_deref(), Ok(&b"second"[..]));
+    assert!(fixture.root.find(b"file").is_ok_and(|other| other.id().ino == OTHER));
 }
 
 #[test]
