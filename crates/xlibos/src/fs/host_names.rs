@@ -83,7 +83,7 @@ impl Drop for UnderWay<'_> {
 
 /// What is known of a name, with the round and the last bits of the second in which it was learned: no larger than a
 /// [`Child`].
-enum Noted {
+pub(super) enum Noted {
     Known {
         second: u16,
         round: u32,
@@ -203,6 +203,23 @@ impl Listing {
             None if self.is_complete => Look::Absent,
             None => Look::Unknown,
         }
+    }
+
+    /// Notes the inode that was made of a node, where that is still what is known of the name. What it leads to then: None where
+    /// nothing is known any more; and what is to be dropped.
+    pub(super) fn make_live(
+        &mut self,
+        name: &[u8],
+        of: &Node,
+        made: Arc<HostInode>,
+    ) -> (Option<Arc<HostInode>>, Option<Noted>) {
+        let round = match self.entries.get(name) {
+            Some(Noted::Known { node, round, .. }) if **node == *of => *round,
+            Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) => return (Some(Arc::clone(inode)), None),
+            _ => return (None, None),
+        };
+        let old = self.entries.insert(name, Noted::Live { round, inode: Arc::clone(&made) });
+        (Some(made), old)
     }
 
     /// Notes a node of the directory. Where its inode is there already and still the same, that learns the attributes; it is
@@ -349,6 +366,11 @@ impl HostInode {
         } else {
             self.walk(&[name])?;
         }
+        if let Some(found) = self.known(name)? {
+            return found;
+        }
+        // What was said of it may have been taken back by what others do.
+        self.walk(&[name])?;
         self.known(name)?.unwrap_or(Err(Errno::ENOENT))
     }
 
@@ -379,9 +401,10 @@ impl HostInode {
         let second = if last_bits(now) == second { now } else { 0 };
         let generation = attributes_generation(&node.attributes, generation, second);
         let inode = self.fs.inode(&self.arc()?, &own_name, &node, generation)?;
-        let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
+        // Another may have made one meanwhile, or the name lead to another file.
+        let (inode, old) = self.listing()?.lock().make_live(name, &node, inode);
         drop(old);
-        Ok(Some(Ok(inode)))
+        Ok(inode.map(Ok))
     }
 
     /// Names of at most `most` small files without a handle: those that a program which reads the directory in its order opens

@@ -220,6 +220,21 @@ fn a_file_is_reached_by_the_name_by_which_it_was_found_last() {
 }
 
 #[test]
+fn a_name_has_one_inode_whoever_makes_it_first() {
+    let fixture = Fixture::new();
+    fixture.host().names = vec![b"file", b"second"];
+    let made = fixture.root.find(b"second");
+    let Ok(made) = made else { panic!("no file") };
+    let Some(node) = fixture.host().node(b"second") else { panic!("no node") };
+    // Of the same node, by who has looked before.
+    let other = HostInode::make(&fixture.root.fs, Some(&fixture.root), &super::Name::from(&b"second"[..]), &node, 0);
+    let Ok(listing) = fixture.root.listing() else { panic!("no directory") };
+    let (found, _) = listing.lock().make_live(b"second", &node, other);
+    assert!(found.is_some_and(|found| Arc::ptr_eq(&found, &made)));
+    assert!(fixture.root.find(b"second").is_ok_and(|found| Arc::ptr_eq(&found, &made)));
+}
+
+#[test]
 fn a_file_that_is_renamed_while_it_is_asked_for_is_found() {
     let fixture = Fixture::new();
     let to: Arc<dyn Inode> = fixture.root.clone();
