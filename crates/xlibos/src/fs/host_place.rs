@@ -41,7 +41,7 @@ impl Place {
         !self.others.is_empty()
     }
 
-    fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
+    pub(super) fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
         is_at(self.parent.as_ref(), &self.name, directory, name)
     }
 

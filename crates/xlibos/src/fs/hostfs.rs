@@ -140,8 +140,9 @@ impl HostFs {
         if let Some(known) = known {
             drop(linked);
             // It may have been replaced under the name that is known of it.
-            let gone = known.place.lock().confirm(parent, name);
-            drop(gone);
+            if !known.place.lock().is(parent, name) {
+                drop(known.change_place(|place| place.confirm(parent, name)));
+            }
             return Ok(known);
         }
         if linked.len() > 4096 {
@@ -307,7 +308,7 @@ impl HostInode {
                 self.generation.store(word.generation_at(word.value(), since.second), Ordering::Release);
             }
         } else {
-            let word = self.watched_word(attributes);
+            let word = directory.own_names_word().timed(!self.fs.trust.is_watched || attributes.links > 1);
             self.word.store(word);
             self.generation.store(word.generation_at(names_generation, since.second), Ordering::Release);
         }
@@ -338,11 +339,25 @@ impl HostInode {
 
     /// The container has changed the file: nothing that is known of the attributes holds, nor what an answer from before says
     /// of them, however late it comes.
-    fn outdate(&self, change: impl FnOnce(&mut Locked<'_>)) {
+    fn outdate<T>(&self, change: impl FnOnce(&mut Locked<'_>) -> T) -> T {
         let mut known = self.attributes.lock();
         self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
         self.generation.store(OUTDATED, Ordering::Release);
-        change(&mut known);
+        change(&mut known)
+    }
+
+    /// Changes where the file is: the directory that has it then is told of its changes.
+    fn change_place<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
+        self.outdate(|_| self.change_place_locked(change))
+    }
+
+    fn change_place_locked<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
+        let mut place = self.place.lock();
+        let changed = change(&mut place);
+        if let Some(parent) = place.parent.as_ref().filter(|_| self.kind != Kind::Directory) {
+            self.word.store(parent.own_names_word());
+        }
+        changed
     }
 
     /// The last handle that writes is closed: the supervisor tells of writes from here on, and never of those before.
@@ -410,10 +425,11 @@ impl HostInode {
                 return Ok(Some(attributes));
             }
             // The host has removed it, or given the name to another.
-            let mut place = self.place.lock();
-            let gone = place.leave();
-            place.is_removed = gone.is_none();
-            drop(place);
+            let gone = self.change_place(|place| {
+                let gone = place.leave();
+                place.is_removed = gone.is_none();
+                gone
+            });
             if gone.is_none() {
                 return Ok(None);
             }
@@ -455,15 +471,15 @@ impl HostInode {
 
     /// One of the file's names is gone, or its only one.
     fn lose_name(&self, directory: &HostInode, name: &[u8]) {
-        let mut links = 0;
-        self.outdate(|known| {
-            links = known.links;
+        let gone = self.outdate(|known| {
+            let links = known.links;
             known.set(Attributes { links: links.saturating_sub(1), ..**known });
+            self.change_place_locked(|place| {
+                let gone = place.forget(directory, name);
+                place.is_removed = gone.is_none() && (links <= 1 || self.kind == Kind::Directory);
+                gone
+            })
         });
-        let mut place = self.place.lock();
-        let gone = place.forget(directory, name);
-        place.is_removed = gone.is_none() && (links <= 1 || self.kind == Kind::Directory);
-        drop(place);
         drop(gone);
     }
 
@@ -715,11 +731,10 @@ impl Inode for HostInode {
 impl HostInode {
     /// What was `old` is now `name` in `dir`.
     fn move_to(self: &Arc<Self>, old: (&Arc<HostInode>, &[u8]), dir: &Arc<HostInode>, name: &[u8]) -> Result<()> {
-        let gone = self.place.lock().rename((old.0, old.1), dir, name);
+        let rename = |place: &mut Place| place.rename((old.0, old.1), dir, name);
+        let gone =
+            if self.kind == Kind::Directory { rename(&mut self.place.lock()) } else { self.change_place(rename) };
         drop(gone);
-        if self.kind != Kind::Directory {
-            self.outdate(|_| self.word.store(dir.own_names_word()));
-        }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
 }

@@ -14,6 +14,7 @@ const FILE: u32 = 0o100_644;
 const ROOT: u64 = 1;
 const INODE: u64 = 7;
 const OTHER: u64 = 8;
+const DIR: u64 = 2;
 
 /// A directory with one file, as the host has it.
 struct Host {
@@ -24,13 +25,23 @@ struct Host {
     /// Names of another file.
     others: Vec<&'static [u8]>,
     asked: u32,
+    /// There is one, `dir`.
+    has_directory: bool,
     /// Names by which the file's attributes were changed, or the other's.
     changed: Vec<Vec<u8>>,
 }
 
 impl Default for Host {
     fn default() -> Host {
-        Host { size: 0, links: 1, names: vec![b"file"], others: Vec::new(), asked: 0, changed: Vec::new() }
+        Host {
+            size: 0,
+            links: 1,
+            names: vec![b"file"],
+            others: Vec::new(),
+            asked: 0,
+            has_directory: true,
+            changed: Vec::new(),
+        }
     }
 }
 
@@ -43,16 +54,47 @@ impl Host {
         names.any(|its| *its == name).then(|| Node { attributes: file, target: Vec::new() })
     }
 
+    fn directory() -> Node {
+        let attributes = Attributes { inode: DIR, ..Host::root().attributes };
+        Node { attributes, target: Vec::new() }
+    }
+
     fn root() -> Node {
         let attributes = Attributes { inode: ROOT, mode: DIRECTORY, links: 2, size: 4096, ..Attributes::default() };
         Node { attributes, target: Vec::new() }
     }
 
+    fn walk(&self, from: &[u8], path: &[u8]) -> Result<Vec<Node>> {
+        let is_directory = |path: &[u8]| path.is_empty() || path == b"dir" && self.has_directory;
+        let node = |path: &[u8]| match is_directory(path) {
+            true if path.is_empty() => Some(Host::root()),
+            true => Some(Host::directory()),
+            false => self.node(path),
+        };
+        if path.is_empty() {
+            return Ok(vec![node(from).ok_or(Errno::ENOENT)?]);
+        }
+        if !is_directory(from) {
+            return Err(Errno::ENOENT);
+        }
+        let mut at = from.to_vec();
+        let mut nodes = Vec::new();
+        for part in path.split(|&b| b == b'/') {
+            if !is_directory(&at) {
+                break;
+            }
+            at.extend(if at.is_empty() { &b""[..] } else { b"/" });
+            at.extend(part);
+            let Some(node) = node(&at) else { break };
+            nodes.push(node);
+        }
+        Ok(nodes)
+    }
+
     fn answer(&mut self, request: &Request<'_>) -> Result<Reply> {
         self.asked += 1;
         match request {
-            Request::Walk { path: b"", .. } => Ok(Reply::Nodes(vec![Host::root()])),
-            Request::Walk { path, .. } => Ok(Reply::Nodes(self.node(path).into_iter().collect())),
+            Request::Walk { from, path, .. } => self.walk(from, path).map(Reply::Nodes),
             Request::ReadDir { .. } => {
                 let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
                 let entries = self.names.iter().chain(&self.others).filter_map(entry).collect();
@@ -232,6 +274,19 @@ fn a_name_has_one_inode_whoever_makes_it_first() {
     let (found, _) = listing.lock().make_live(b"second", &node, other);
     assert!(found.is_some_and(|found| Arc::ptr_eq(&found, &made)));
     assert!(fixture.root.find(b"second").is_ok_and(|found| Arc::ptr_eq(&found, &made)));
+}
+
+#[test]
+fn a_file_that_is_left_in_another_directory_is_told_of_by_that() {
+    let fixture = Fixture::new();
+    let Ok(directory) = fixture.root.find(b"dir") else { panic!("no directory") };
+    let file: Arc<dyn Inode> = fixture.file.clone();
+    fixture.host().links = 2;
+    assert!(directory.link(b"second", &file).is_ok());
+    assert!(fixture.root.unlink(b"file").is_ok());
+    *fixture.host() = Host { names: vec![b"dir/second"], size: 100, ..Host::default() };
+    assert_eq!(fixture.size(), 100);
+    assert_eq!(fixture.file.word.load(), directory.own_names_word());
 }
 
 #[test]
