@@ -37,8 +37,16 @@ impl Place {
         Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false, others: Vec::new() }
     }
 
-    pub(super) fn has_others(&self) -> bool {
-        !self.others.is_empty()
+    pub(super) fn count_others(&self) -> usize {
+        self.others.len()
+    }
+
+    /// The file is not reached by its name for now: by the next one.
+    pub(super) fn turn(&mut self) {
+        if let Some(Spot { parent, name }) = self.others.pop() {
+            let parent = core::mem::replace(&mut self.parent, parent);
+            self.others.insert(0, Spot { parent, name: core::mem::replace(&mut self.name, name) });
+        }
     }
 
     pub(super) fn is(&self, directory: &HostInode, name: &[u8]) -> bool {

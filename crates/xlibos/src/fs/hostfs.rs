@@ -412,17 +412,25 @@ impl HostInode {
         }
     }
 
-    /// None where the file has no name any more.
+    /// None where the file is not found. It has no name any more where the directory that had it says so; where that is not found
+    /// either, it may be back in a moment.
     fn refresh_by_path(&self) -> Result<Option<Attributes>> {
-        let asked = self.ask()?;
+        let asked = self.ask(self.way())?.found;
         if asked.is_some() || self.is_removed() {
             return Ok(asked);
         }
         // The container itself may be taking the name away, and give it another.
         let _moving = self.fs.moving.lock_harmlessly();
+        let mut left = self.place.lock().count_others();
         loop {
-            if let Some(attributes) = self.ask()? {
-                return Ok(Some(attributes));
+            let asked = self.ask(self.way_from_above())?;
+            if asked.found.is_some() || !asked.is_directory_there && left == 0 {
+                return Ok(asked.found);
+            }
+            if !asked.is_directory_there {
+                left -= 1;
+                self.change_place(Place::turn);
+                continue;
             }
             // The host has removed it, or given the name to another.
             let gone = self.change_place(|place| {
@@ -436,27 +444,50 @@ impl HostInode {
         }
     }
 
-    /// Asks for the attributes by the file's name; None where it has not that name.
-    fn ask(&self) -> Result<Option<Attributes>> {
-        let Ok(path) = self.path() else { return Ok(None) };
-        let (from, name) = match path.iter().rposition(|&b| b == b'/') {
-            _ if self.kind == Kind::Directory => (&*path, &b""[..]),
-            Some(at) => (path.get(..at).unwrap_or(b""), path.get(at + 1..).unwrap_or(b"")),
-            None => (&b""[..], &*path),
+    /// The shortest way to the file: a directory says itself what it is. None where there is none.
+    fn way(&self) -> Option<Way> {
+        let mut names = Vec::new();
+        let directory = self.name_to(&mut names).filter(|_| self.kind != Kind::Directory);
+        let (from, name) = match directory.filter(|_| !self.is_removed()) {
+            Some(directory) => (directory.path().ok()?, names.pop()?.to_vec()),
+            None => (self.path().ok()?, Vec::new()),
         };
+        Some(Way { from, above: None, name })
+    }
+
+    /// The way on which its directory is met.
+    fn way_from_above(&self) -> Option<Way> {
+        let mut names = Vec::new();
+        let directory = self.name_to(&mut names)?;
+        let above = directory.name_to(&mut names).filter(|_| !self.is_removed());
+        let name = names.pop()?;
+        let Some(above) = above else { return self.way() };
+        Some(Way {
+            from: above.path().ok()?,
+            above: Some(directory.id.ino),
+            name: [&*name, b"/", &*names.pop()?].concat(),
+        })
+    }
+
+    /// Asks for the attributes by a way to the file.
+    fn ask(&self, way: Option<Way>) -> Result<Asked> {
+        let Some(Way { from, above, name }) = way else { return Ok(Asked::default()) };
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.watched_word(&self.attributes()).generation();
-        let nodes = match broker::request(&Request::Walk { export: self.fs.export, from, path: name }) {
+        let nodes = match broker::request(&Request::Walk { export: self.fs.export, from: &from, path: &name }) {
             Ok((Reply::Nodes(nodes), _)) => nodes,
             Ok(_) => return Err(Errno::EIO),
-            Err(errno) if is_elsewhere(errno) => Vec::new(),
+            Err(errno) if is_elsewhere(errno) => return Ok(Asked::default()),
             Err(errno) => return Err(errno),
         };
-        let found = nodes.last().map(|node| node.attributes).filter(|found| found.inode == self.id.ino);
-        if let Some(found) = found {
+        let mut nodes = nodes.iter().map(|node| node.attributes);
+        let is_directory_there = above.is_none_or(|ino| nodes.next().is_some_and(|directory| directory.inode == ino));
+        let found = nodes.last().filter(|found| is_directory_there && found.inode == self.id.ino);
+        // A directory is watched where it says itself what it is.
+        if let Some(found) = found.filter(|_| self.kind != Kind::Directory || name.is_empty()) {
             self.set_known(found, generation, since);
         }
-        Ok(found)
+        Ok(Asked { found, is_directory_there })
     }
 
     /// A name of this directory is gone.
@@ -636,7 +667,7 @@ impl Inode for HostInode {
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let path = self.path_of(name)?;
         let known = self.listing()?.lock().inode(name);
-        let has_others = known.is_some_and(|inode| inode.place.lock().has_others());
+        let has_others = known.is_some_and(|inode| inode.place.lock().count_others() > 0);
         let _moving = has_others.then(|| self.fs.moving.lock());
         broker::request_done(&Request::Remove { export: self.fs.export, path: &path, directory: false })?;
         self.name_removed(name)
@@ -737,6 +768,20 @@ impl HostInode {
         drop(gone);
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
+}
+
+/// A way to a file: from a directory, by way of another one of this inode number or directly.
+struct Way {
+    from: Vec<u8>,
+    above: Option<u64>,
+    name: Vec<u8>,
+}
+
+/// What was found on it.
+#[derive(Default)]
+struct Asked {
+    found: Option<Attributes>,
+    is_directory_there: bool,
 }
 
 /// Whether the failure says that a file is not where it was thought to be.

@@ -290,6 +290,35 @@ fn a_file_that_is_left_in_another_directory_is_told_of_by_that() {
 }
 
 #[test]
+fn a_file_whose_directory_is_away_for_a_moment_has_its_name_again() {
+    let fixture = Fixture::new();
+    fixture.host().names = vec![b"dir/file"];
+    let found = fixture.root.find(b"dir").and_then(|directory| directory.find(b"file"));
+    let Ok(file) = found else { panic!("no file") };
+    file.outdate(|_| fixture.host().has_directory = false);
+    assert!(file.stat().is_ok());
+    *fixture.host() = Host { names: vec![b"dir/file"], size: 100, ..Host::default() };
+    assert!(file.stat().is_ok_and(|stat| stat.size == 100));
+    fixture.host().names = Vec::new();
+    file.outdate(|_| ());
+    assert!(file.stat().is_ok() && file.path().is_err());
+}
+
+#[test]
+fn a_file_whose_directory_is_away_is_reached_by_its_name_in_another() {
+    let fixture = Fixture::new();
+    fixture.host().names = vec![b"dir/file"];
+    fixture.host().links = 2;
+    let found = fixture.root.find(b"dir").and_then(|directory| directory.find(b"file"));
+    let Ok(file) = found else { panic!("no file") };
+    let linked: Arc<dyn Inode> = file.clone();
+    assert!(fixture.root.link(b"second", &linked).is_ok());
+    *fixture.host() = Host { names: vec![b"second"], size: 100, has_directory: false, ..Host::default() };
+    assert!(file.stat().is_ok_and(|stat| stat.size == 100));
+    assert_eq!(file.path().as_deref(), Ok(&b"second"[..]));
+}
+
+#[test]
 fn a_file_that_is_renamed_while_it_is_asked_for_is_found() {
     let fixture = Fixture::new();
     let to: Arc<dyn Inode> = fixture.root.clone();
