@@ -417,6 +417,11 @@ fn what_a_living_container_has_written_the_host_executes() {
     // Who only reads the program keeps nobody from it.
     assert_eq!(seen.ask("exec 3>@/read; cat /bin/true >&3; chmod +x @/read; exec 4<@/read 3>&-; echo done"), "done");
     assert!(runs(&seen, "read"));
+    // Nor does who has read and written it again and again, once he is done.
+    let often = "for i in {1..40}; do read -r -N 64 -u 6 _; done 2>/dev/null";
+    let again = format!("seq 9999 >@/often; stat @/often >/dev/null; exec 6<@/often; {often}; exec 6<&-");
+    assert_eq!(seen.ask(&format!("{again}; cat /bin/true >@/often; chmod +x @/often; echo done")), "done");
+    assert!(runs(&seen, "often"));
     // Nor does who has read it before it was one, once he is done.
     assert_eq!(seen.ask("cat /bin/true >@/late; exec 5<@/late; chmod +x @/late; exec 5<&-; echo done"), "done");
     assert!(runs(&seen, "late"));

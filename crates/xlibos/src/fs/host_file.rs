@@ -200,6 +200,10 @@ impl HostInode {
         }
     }
 
+    fn writes_by(&self, handle: &Arc<HostFd>) -> bool {
+        self.handles.lock().writing.as_ref().is_some_and(|writing| Arc::ptr_eq(writing, handle))
+    }
+
     fn any_handle(&self) -> Option<Arc<HostFd>> {
         let handles = self.handles.lock();
         handles.writing.clone().or_else(|| handles.reading.clone())
@@ -344,6 +348,9 @@ pub(super) struct HostFile {
     turn: u32,
     /// The file reached as far as this, when it was opened or later.
     reach: AtomicU64,
+    /// A window may keep the handle: one that writes would keep the host from executing the file, and the supervisor from
+    /// telling of writes.
+    is_mappable: bool,
 }
 
 impl HostFile {
@@ -352,7 +359,8 @@ impl HostFile {
         let turn = inode.handles_turn.load(Ordering::Relaxed);
         let handle = inode.handle(is_writable)?;
         let reach = AtomicU64::new(inode.attributes().size);
-        Ok(HostFile { handle, opener, turn, reach })
+        let is_mappable = inode.fs.trust.is_mappable && !is_writable && !inode.writes_by(&handle);
+        Ok(HostFile { handle, opener, turn, reach, is_mappable })
     }
 
     fn inode(&self) -> &HostInode {
@@ -364,7 +372,7 @@ impl HostFile {
     fn read_window(&self, to: &Sink<'_>, offset: u64) -> Option<usize> {
         let IoVec { base, len } = to.one_guest_buffer()?;
         let end = offset.checked_add(len).filter(|end| *end <= window::LEN && len > 0)?;
-        if !self.inode().fs.trust.is_mappable || end > self.reach.load(Ordering::Relaxed) {
+        if !self.is_mappable || end > self.reach.load(Ordering::Relaxed) {
             return None;
         }
         let mm = Task::current()?.mm();
