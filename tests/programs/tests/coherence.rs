@@ -387,7 +387,8 @@ fn own_changes_of_a_volume_are_not_asked_for_again() {
     let count = |changes: u32| {
         let volume = tempfile::tempdir().expect("directory");
         (0..50).for_each(|i| std::fs::write(volume.path().join(format!("f{i}")), "x").unwrap());
-        let each = "echo x >>own; : >f0; chmod 600 f1; mkdir d; rmdir d; ln -s f1 l; mv l m; rm m; echo y >n; rm n
+        let each =
+            "echo x >>own; : >f0; echo y >f0; chmod 600 f1; mkdir d; rmdir d; ln -s f1 l; mv l m; rm m; echo y >n; rm n
             test -f f2 -a -f f3 -a ! -e f50 -a -s own -a -f f49 || exit 9";
         let asked = requests(volume.path(), &format!("ls >/dev/null; for i in {{1..{changes}}}; do {each}; done"));
         asked["walk"].as_u64().unwrap_or(0) + asked["readdir"].as_u64().unwrap_or(0)

@@ -2,11 +2,10 @@
 
 use super::attributes;
 use super::create::{set_mode, set_owner};
-use super::export::{Access, Export, below, open_regular};
+use super::export::{Access, Export, below, magic_path, open_regular, regular_attributes};
 use abi::broker::{Attributes, Change, Space, Time};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, OFlags, Timespec, Timestamps, UTIME_OMIT, fallocate, fstatfs, fsync, ftruncate,
-    utimensat,
+    AtFlags, FallocateFlags, FileType, OFlags, Timespec, Timestamps, UTIME_OMIT, fallocate, fstatfs, fsync, utimensat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -21,7 +20,7 @@ const ALLOCATE_MODES: FallocateFlags = FallocateFlags::KEEP_SIZE
 
 /// Changes attributes of a node of any kind, a symbolic link's own.
 ///
-/// Size first (it needs a handle that writes), then owner, then mode (a change of owner clears
+/// Size first (it needs the right to write), then owner, then mode (a change of owner clears
 /// set-id bits), times last. A failure leaves what came before it changed.
 ///
 /// # Errors
@@ -32,8 +31,8 @@ pub(super) fn set_attributes(export: &Export, path: &[u8], inode: u64, change: C
     let times = timestamps(&change)?;
     let node = export.node_of(path, inode)?;
     if let Some(size) = change.size {
-        let (file, _) = open_regular(&node, 0, Access::Write)?;
-        ftruncate(file, size)?;
+        regular_attributes(&node)?;
+        truncate(&node, size)?;
     }
     if change.uid.is_some() || change.gid.is_some() {
         set_owner(&node, change.uid, change.gid)?;
@@ -45,6 +44,12 @@ pub(super) fn set_attributes(export: &Export, path: &[u8], inode: u64, change: C
         utimensat(&node, c"", &times, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?;
     }
     attributes::of_descriptor(&node)
+}
+
+/// By its name, which opens nothing: the end of a handle that writes is told as that of the container's own.
+fn truncate(node: &OwnedFd, size: u64) -> Result<(), Errno> {
+    let size = i64::try_from(size).map_err(|_| Errno::INVAL)?;
+    nix::unistd::truncate(magic_path(node).as_str(), size).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
 /// Sizes of the file system behind an export.

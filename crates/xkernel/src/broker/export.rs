@@ -308,7 +308,7 @@ fn check_inode(attributes: &Attributes, inode: u64) -> Result<(), Errno> {
     if inode == 0 || attributes.inode == inode { Ok(()) } else { Err(Errno::STALE) }
 }
 
-fn regular_attributes(node: &OwnedFd) -> Result<Attributes, Errno> {
+pub(super) fn regular_attributes(node: &OwnedFd) -> Result<Attributes, Errno> {
     let attributes = attributes::of_descriptor(node)?;
     match attributes::kind(&attributes) {
         FileType::RegularFile => Ok(attributes),
