@@ -691,8 +691,9 @@ impl Inode for HostInode {
         };
         let moved = self.find(from)?;
         let other = to_dir.find(to).ok();
-        let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
+        // Before the paths: another may be renaming a directory on them.
         let _moving = self.fs.moving.lock();
+        let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
         broker::request_done(&Request::Rename { export: self.fs.export, from: &old, to: &new, flags })?;
         if other.is_some() && mode != RenameMode::Exchange {
             to_dir.name_removed(to)?;
