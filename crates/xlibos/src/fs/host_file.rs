@@ -4,6 +4,7 @@ use super::broker;
 use super::data::cut_vectors;
 use super::dentry::Name;
 use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
+use super::host_names::is_of_descriptors;
 use super::host_watch::Moment;
 use super::hostfs::HostInode;
 use super::inode::Inode;
@@ -23,7 +24,7 @@ use machine::window;
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     reading: Option<Arc<HostFd>>,
-    writing: Option<Arc<HostFd>>,
+    pub(super) writing: Option<Arc<HostFd>>,
     /// The one that writes is to go when nobody has it any more.
     is_leaving: bool,
 }
@@ -180,9 +181,15 @@ impl HostInode {
             self.has_writer.store(true, Ordering::Relaxed);
         }
         let old = if is_writable { handles.writing.replace(handle) } else { handles.reading.replace(handle) };
+        // It may lead to what the first write has put a copy in place of.
+        let stale = if is_writable && !self.fs.trust.is_mappable && is_idle(&handles.reading) {
+            handles.reading.take()
+        } else {
+            None
+        };
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
-        drop(old);
+        drop((old, stale));
         if !self.is_listed.swap(true, Ordering::Relaxed)
             && let Ok(this) = self.arc()
         {
@@ -248,7 +255,13 @@ impl HostInode {
         let mut names: Vec<&[u8]> = ahead.iter().map(|name| &**name).collect();
         self.by_name(|path, inode| {
             let beside = core::mem::take(&mut names);
-            broker::request_several(&Request::Open { export, path, inode, writable, beside })
+            let has_others = !beside.is_empty();
+            let ask = |beside| broker::request_several(&Request::Open { export, path, inode, writable, beside });
+            // Where no descriptor of another can travel, this one may.
+            ask(beside).or_else(|errno| match errno {
+                errno if has_others && is_of_descriptors(errno) => ask(Vec::new()),
+                errno => Err(errno),
+            })
         })
     }
 

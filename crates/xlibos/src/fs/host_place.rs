@@ -102,11 +102,14 @@ impl Place {
     }
 
     /// What was `old` has this name now.
-    pub(super) fn rename(&mut self, old: (&HostInode, &[u8]), directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
-        let parent = self.parent.replace(Arc::clone(directory));
-        self.others.push(Spot { parent, name: core::mem::replace(&mut self.name, Name::from(name)) });
-        self.is_removed = false;
-        let at = self.others.iter().position(|spot| spot.is(old.0, old.1))?;
-        Some(self.others.swap_remove(at))
+    pub(super) fn rename(
+        &mut self,
+        old: (&HostInode, &[u8]),
+        directory: &Arc<HostInode>,
+        name: &[u8],
+    ) -> [Option<Spot>; 2] {
+        let one_too_many = self.confirm(directory, name);
+        let at = self.others.iter().position(|spot| spot.is(old.0, old.1));
+        [one_too_many, at.map(|at| self.others.swap_remove(at))]
     }
 }

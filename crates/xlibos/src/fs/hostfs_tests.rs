@@ -123,10 +123,13 @@ struct Fixture {
 impl Fixture {
     /// The file is empty, and known.
     fn new() -> Fixture {
+        Fixture::with(Trust { is_watched: true, is_mappable: true })
+    }
+
+    fn with(trust: Trust) -> Fixture {
         let host = Arc::new(Mutex::new(Host::default()));
         let answering = Arc::clone(&host);
         fake::set(move |request| answering.lock().unwrap_or_else(|_| panic!()).answer(request));
-        let trust = Trust { is_watched: true, is_mappable: true };
         let Ok(root) = open_export(0, trust) else { panic!("no export") };
         let Ok(file) = root.find(b"file") else { panic!("no file") };
         assert!(file.stat_at_hand().is_some_and(|stat| stat.size == 0));
@@ -166,11 +169,15 @@ impl Fixture {
 
 /// The handle leads to a file that is removed, so that it can be dropped at any time.
 fn keep_writer(file: &HostInode) {
+    file.keep_handle(removed_file(), true);
+}
+
+fn removed_file() -> Arc<HostFd> {
     let path =
         std::env::temp_dir().join(std::format!("handle-{}-{:?}", std::process::id(), std::thread::current().id()));
     let Ok(handle) = std::fs::File::create(&path) else { panic!("no file") };
     assert!(std::fs::remove_file(path).is_ok());
-    file.keep_handle(Arc::new(HostFd::from_raw(handle.into_raw_fd())), true);
+    Arc::new(HostFd::from_raw(handle.into_raw_fd()))
 }
 
 #[test]
@@ -316,6 +323,28 @@ fn a_file_whose_directory_is_away_is_reached_by_its_name_in_another() {
     *fixture.host() = Host { names: vec![b"second"], size: 100, has_directory: false, ..Host::default() };
     assert!(file.stat().is_ok_and(|stat| stat.size == 100));
     assert_eq!(file.path().as_deref(), Ok(&b"second"[..]));
+}
+
+#[test]
+fn where_a_write_puts_a_copy_in_place_of_a_file_no_older_handle_is_kept() {
+    for is_mappable in [true, false] {
+        let fixture = Fixture::with(Trust { is_watched: true, is_mappable });
+        fixture.file.keep_handle(removed_file(), false);
+        keep_writer(&fixture.file);
+        let writing = fixture.file.handles.lock().writing.take();
+        assert!(writing.is_some());
+        assert_eq!(fixture.file.has_handles(), is_mappable);
+    }
+}
+
+#[test]
+fn a_file_has_no_more_names_than_there_is_room_for_however_often_it_is_renamed() {
+    let fixture = Fixture::new();
+    for at in 0..100 {
+        let name = std::format!("name-{at}");
+        assert!(fixture.file.move_to((&fixture.root, b"none"), &fixture.root, name.as_bytes()).is_ok());
+    }
+    assert!(fixture.file.place.lock().count_others() <= 64);
 }
 
 #[test]
