@@ -41,7 +41,7 @@ pub struct HostFs {
     pub(super) opens: OpensAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
-    /// Held while the container takes away a name of a file that has another one then.
+    /// Held by renames, and while a name is taken away of a file that has others: who does not find a file waits for them.
     pub(super) moving: SleepLock,
 }
 
