@@ -63,6 +63,8 @@ pub enum Request<'a> {
         export: u16,
         /// File.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// Whether the handle can write.
         writable: bool,
         /// Names of others in the same directory, at most [`MOST_BESIDE`].
@@ -108,6 +110,8 @@ pub enum Request<'a> {
         export: u16,
         /// Existing file.
         from: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// New name.
         to: &'a [u8],
     },
@@ -117,6 +121,8 @@ pub enum Request<'a> {
         export: u16,
         /// Path.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// Fields that are `Some` change.
         change: Change,
     },
@@ -126,6 +132,8 @@ pub enum Request<'a> {
         export: u16,
         /// Path.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// What to do.
         operation: XattrOperation<'a>,
     },
@@ -140,6 +148,8 @@ pub enum Request<'a> {
         export: u16,
         /// Path.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
     },
     /// Preallocates or punches. Answer: `Reply::Done`.
     Allocate {
@@ -147,6 +157,8 @@ pub enum Request<'a> {
         export: u16,
         /// Path.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// Mode bits of fallocate(2).
         mode: u32,
         /// Start in bytes.
@@ -160,6 +172,8 @@ pub enum Request<'a> {
         export: u16,
         /// Path.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
         /// Identity of the guest's owner.
         owner: u64,
         /// 0 unlock, 1 shared, 2 exclusive.
@@ -193,6 +207,8 @@ pub enum Request<'a> {
         export: u16,
         /// File.
         path: &'a [u8],
+        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+        inode: u64,
     },
     /// The patched image of the text in a memfd. Answer: as for `Image`.
     MemoryImage {

@@ -248,6 +248,26 @@ fn a_file_that_the_container_gives_another_name_is_reached_by_the_one_that_is_le
 }
 
 #[test]
+fn a_file_of_two_names_stays_itself_where_the_host_replaces_or_removes_one() {
+    let mut seen = Seen::volume();
+    seen.write("a", "text");
+    for name in ["b", "c"] {
+        std::fs::hard_link(seen.path("a"), seen.path(name)).unwrap();
+    }
+    assert_eq!(seen.ask("cat @/a; ls -l @ | grep -c text; cat @/b"), "text 0 text");
+    seen.write("new", "replaced");
+    std::fs::rename(seen.path("new"), seen.path("a")).unwrap();
+    seen.becomes("cat @/a", "replaced");
+    assert_eq!(seen.ask("cat @/b; echo more >>@/b; chmod 600 @/b; cat @/c; stat -c %a @/a"), "text text more 644");
+    assert_eq!(seen.ask("echo other >@/b; cat @/a @/b @/c"), "replaced other other");
+    assert_eq!(std::fs::read_to_string(seen.path("a")).unwrap(), "replaced\n");
+    std::fs::remove_file(seen.path("b")).unwrap();
+    seen.becomes("test -e @/b || echo gone", "gone");
+    assert_eq!(seen.ask("cat @/c; echo once >@/c; stat -c %h.%s @/c"), "other 1.5");
+    assert_eq!(std::fs::read_to_string(seen.path("c")).unwrap(), "once\n");
+}
+
+#[test]
 fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
     let mut seen = Seen::root();
     for name in ["kept", "kept-dir/file", "lost"] {
@@ -367,7 +387,8 @@ fn own_changes_of_a_volume_are_not_asked_for_again() {
     let count = |changes: u32| {
         let volume = tempfile::tempdir().expect("directory");
         (0..50).for_each(|i| std::fs::write(volume.path().join(format!("f{i}")), "x").unwrap());
-        let each = "echo x >>own; : >f0; chmod 600 f1; mkdir d; rmdir d; ln -s f1 l; mv l m; rm m; echo y >n; rm n
+        let each =
+            "echo x >>own; : >f0; echo y >f0; chmod 600 f1; mkdir d; rmdir d; ln -s f1 l; mv l m; rm m; echo y >n; rm n
             test -f f2 -a -f f3 -a ! -e f50 -a -s own -a -f f49 || exit 9";
         let asked = requests(volume.path(), &format!("ls >/dev/null; for i in {{1..{changes}}}; do {each}; done"));
         asked["walk"].as_u64().unwrap_or(0) + asked["readdir"].as_u64().unwrap_or(0)
@@ -397,6 +418,11 @@ fn what_a_living_container_has_written_the_host_executes() {
     // Who only reads the program keeps nobody from it.
     assert_eq!(seen.ask("exec 3>@/read; cat /bin/true >&3; chmod +x @/read; exec 4<@/read 3>&-; echo done"), "done");
     assert!(runs(&seen, "read"));
+    // Nor does who has read and written it again and again, once he is done.
+    let often = "for i in {1..40}; do read -r -N 64 -u 6 _; done 2>/dev/null";
+    let again = format!("seq 9999 >@/often; stat @/often >/dev/null; exec 6<@/often; {often}; exec 6<&-");
+    assert_eq!(seen.ask(&format!("{again}; cat /bin/true >@/often; chmod +x @/often; echo done")), "done");
+    assert!(runs(&seen, "often"));
     // Nor does who has read it before it was one, once he is done.
     assert_eq!(seen.ask("cat /bin/true >@/late; exec 5<@/late; chmod +x @/late; exec 5<&-; echo done"), "done");
     assert!(runs(&seen, "late"));

@@ -2,14 +2,13 @@
 
 use super::attributes;
 use super::create::{set_mode, set_owner};
-use super::export::{Access, Export};
+use super::export::{Access, Export, below, magic_path, open_regular, regular_attributes};
 use abi::broker::{Attributes, Change, Space, Time};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Timespec, Timestamps, UTIME_OMIT, fallocate, fstatfs, fsync, ftruncate,
-    utimensat,
+    AtFlags, FallocateFlags, FileType, OFlags, Timespec, Timestamps, UTIME_OMIT, fallocate, fstatfs, fsync, utimensat,
 };
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 /// What a guest may ask of fallocate(2).
 const ALLOCATE_MODES: FallocateFlags = FallocateFlags::KEEP_SIZE
@@ -21,20 +20,20 @@ const ALLOCATE_MODES: FallocateFlags = FallocateFlags::KEEP_SIZE
 
 /// Changes attributes of a node of any kind, a symbolic link's own.
 ///
-/// Size first (it needs a handle that writes), then owner, then mode (a change of owner clears
+/// Size first (it needs the right to write), then owner, then mode (a change of owner clears
 /// set-id bits), times last. A failure leaves what came before it changed.
 ///
 /// # Errors
-/// `EROFS`, `EINVAL` for impossible times and ids, and what the host says; `EPERM` for an owner that
+/// `EROFS`, `ESTALE` for another node than that with the inode number, `EINVAL` for impossible times and ids, and what the host says; `EPERM` for an owner that
 /// an ordinary user cannot set.
-pub(super) fn set_attributes(export: &Export, path: &[u8], change: Change) -> Result<Attributes, Errno> {
+pub(super) fn set_attributes(export: &Export, path: &[u8], inode: u64, change: Change) -> Result<Attributes, Errno> {
     export.check_writable()?;
     let times = timestamps(&change)?;
+    let node = export.node_of(path, inode)?;
     if let Some(size) = change.size {
-        let (file, _) = export.file(path, Access::Write)?;
-        ftruncate(file, size)?;
+        regular_attributes(&node)?;
+        truncate(&node, size)?;
     }
-    let node = export.node(path)?;
     if change.uid.is_some() || change.gid.is_some() {
         set_owner(&node, change.uid, change.gid)?;
     }
@@ -45,6 +44,12 @@ pub(super) fn set_attributes(export: &Export, path: &[u8], change: Change) -> Re
         utimensat(&node, c"", &times, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?;
     }
     attributes::of_descriptor(&node)
+}
+
+/// By its name, which opens nothing: the end of a handle that writes is told as that of the container's own.
+fn truncate(node: &OwnedFd, size: u64) -> Result<(), Errno> {
+    let size = i64::try_from(size).map_err(|_| Errno::INVAL)?;
+    nix::unistd::truncate(magic_path(node).as_str(), size).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
 /// Sizes of the file system behind an export.
@@ -63,29 +68,30 @@ pub(super) fn space(export: &Export) -> Result<Space, Errno> {
 }
 
 /// Writes a file's or a directory's data to its disk.
-pub(super) fn sync(export: &Export, path: &[u8]) -> Result<(), Errno> {
-    fsync(readable(export, path)?)
+pub(super) fn sync(export: &Export, path: &[u8], inode: u64) -> Result<(), Errno> {
+    fsync(readable(&export.node_of(path, inode)?)?)
 }
 
 /// Preallocates or punches.
 ///
 /// # Errors
 /// `EOPNOTSUPP` for unknown modes, `EINVAL` for lengths that no file has, and what fallocate(2) says.
-pub(super) fn allocate(export: &Export, path: &[u8], mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+pub(super) fn allocate(export: &Export, file: (&[u8], u64), mode: u32, range: (u64, u64)) -> Result<(), Errno> {
+    let ((path, inode), (offset, len)) = (file, range);
     let mode = FallocateFlags::from_bits(mode).filter(|mode| ALLOCATE_MODES.contains(*mode)).ok_or(Errno::OPNOTSUPP)?;
     let is_possible = i64::try_from(offset).is_ok() && i64::try_from(len).is_ok_and(|len| len > 0);
     if !is_possible {
         return Err(Errno::INVAL);
     }
-    let (file, _) = export.file(path, Access::Write)?;
+    let (file, _) = export.file(path, inode, Access::Write)?;
     fallocate(file, mode, offset, len)
 }
 
-fn readable(export: &Export, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let attributes = attributes::of_descriptor(export.node(path)?)?;
+fn readable(node: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let attributes = attributes::of_descriptor(node)?;
     match attributes::kind(&attributes) {
-        FileType::Directory => export.readable_directory(path),
-        _ => Ok(export.file(path, Access::Read)?.0),
+        FileType::Directory => below(node.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY),
+        _ => Ok(open_regular(node, 0, Access::Read)?.0),
     }
 }
 

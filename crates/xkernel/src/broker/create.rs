@@ -4,8 +4,8 @@ use super::attributes;
 use super::export::{Export, Named, below, create_below, magic_path};
 use abi::broker::{Attributes, NewNode};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat, renameat_with,
-    symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat,
+    renameat_with, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -74,12 +74,13 @@ pub(super) fn rename(export: &Export, from: &Named<'_>, to: &Named<'_>, flags: u
 /// Makes a hard link; one to a symbolic link is to the link itself.
 ///
 /// # Errors
-/// `EROFS`, and what link(2) says.
-pub(super) fn link(export: &Export, from: &[u8], to: &Named<'_>) -> Result<(), Errno> {
+/// `EROFS`, `ESTALE` for another node than that with the inode number, and what link(2) says.
+pub(super) fn link(export: &Export, from: &[u8], inode: u64, to: &Named<'_>) -> Result<(), Errno> {
     export.check_writable()?;
-    let (old_parent, old_name) = export.parent(from)?;
+    let node = export.node_of(from, inode)?;
     let (new_parent, new_name) = to.parent()?;
-    linkat(old_parent, old_name, new_parent, new_name, AtFlags::empty())
+    // The name is the host's own link to the node that was checked.
+    linkat(CWD, magic_path(&node), new_parent, new_name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// The new node's descriptor, and whether it is a handle to read and write by.

@@ -84,7 +84,7 @@ impl Broker {
     /// The name of the function that holds each of the container's trapped sites, where its file tells.
     pub fn function_names(&self, sites: &[TrappedSite]) -> Vec<Option<String>> {
         crate::images::functions(sites, |export, path| {
-            let (file, attributes) = self.export(export).ok()?.file(path, Access::Read).ok()?;
+            let (file, attributes) = self.export(export).ok()?.file(path, 0, Access::Read).ok()?;
             Some((file, attributes.size))
         })
     }
@@ -116,13 +116,13 @@ impl Broker {
                 let descriptors = files.into_iter().map(Arc::new).collect();
                 Ok(Outcome { reply: Reply::Entries { directory, entries, more, opened }, descriptors })
             }
-            Request::Open { export, path, writable, beside } => {
+            Request::Open { export, path, inode, writable, beside } => {
                 let count = self.may_open(beside.len(), channel)?;
                 let access = if writable { Access::Write } else { Access::Read };
-                self.open(self.export(export)?, path, access, beside.get(..count).unwrap_or_default())
+                self.open(self.export(export)?, (path, inode), access, beside.get(..count).unwrap_or_default())
             }
-            Request::Image { export, path } => {
-                let (file, attributes) = self.export(export)?.file(path, Access::Read)?;
+            Request::Image { export, path, inode } => {
+                let (file, attributes) = self.export(export)?.file(path, inode, Access::Read)?;
                 let image = self.images.patched(&file, &attributes)?;
                 Ok(Outcome::with(Reply::Image(attributes, image.layout.clone()), Arc::clone(&image.file)))
             }
@@ -156,13 +156,14 @@ impl Broker {
     }
 
     /// Opens a file, and others in its directory for reading.
-    fn open(&self, export: &Export, path: &[u8], access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
+    fn open(&self, export: &Export, file: (&[u8], u64), access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
+        let (path, inode) = file;
         if access == Access::Read && beside.is_empty() {
-            let (file, attributes) = export.file(path, access)?;
+            let (file, attributes) = export.file(path, inode, access)?;
             return Ok(Outcome::with(Reply::Opened { attributes, beside: Vec::new() }, file));
         }
         let named = export.named(path);
-        let (file, attributes) = export.file_named(&named, access)?;
+        let (file, attributes) = export.file_named(&named, inode, access)?;
         let mut descriptors = vec![Arc::new(file)];
         let mut opened = Vec::new();
         // Each is as much work as a request.
@@ -187,7 +188,7 @@ impl Broker {
             Request::Remove { export, path, directory: false } => (export, vec![path], Then::Remove),
             Request::Remove { export, path, .. }
             | Request::SetAttributes { export, path, .. }
-            | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_) } => {
+            | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_), .. } => {
                 (export, vec![path], Then::Nothing)
             }
             Request::Rename { export, from, to, .. } => (export, vec![from, to], Then::Move),
@@ -202,12 +203,12 @@ impl Broker {
     /// What the host tells nobody of.
     fn perform_unseen(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         match request {
-            Request::Xattr { export, path, operation } => {
-                Ok(xattr::perform(self.export(export)?, path, operation)?.into())
+            Request::Xattr { export, path, inode, operation } => {
+                Ok(xattr::perform(self.export(export)?, (path, inode), operation)?.into())
             }
-            Request::Sync { export, path } => change::sync(self.export(export)?, path).map(done),
-            Request::Lock { export, path, owner, kind, start, len } => {
-                self.locks.apply(self.export(export)?, path, owner, Range { kind, start, len }).map(done)
+            Request::Sync { export, path, inode } => change::sync(self.export(export)?, path, inode).map(done),
+            Request::Lock { export, path, inode, owner, kind, start, len } => {
+                self.locks.apply(self.export(export)?, (path, inode), owner, Range { kind, start, len }).map(done)
             }
             _ => Err(Errno::OPNOTSUPP),
         }
@@ -227,20 +228,20 @@ fn perform_seen(export: &Export, request: Request<'_>, names: &[Named<'_>]) -> R
         }
         (Request::Remove { directory, .. }, [named]) => create::remove(export, named, directory).map(done),
         (Request::Rename { flags, .. }, [from, to]) => create::rename(export, from, to, flags).map(done),
-        (Request::Link { from, .. }, [to]) => create::link(export, from, to).map(done),
+        (Request::Link { from, inode, .. }, [to]) => create::link(export, from, inode, to).map(done),
         (request, _) => perform_seen_on_node(export, request),
     }
 }
 
 fn perform_seen_on_node(export: &Export, request: Request<'_>) -> Result<Outcome, Errno> {
     match request {
-        Request::SetAttributes { path, change, .. } => {
-            Ok(Reply::Node(change::set_attributes(export, path, change)?).into())
+        Request::SetAttributes { path, inode, change, .. } => {
+            Ok(Reply::Node(change::set_attributes(export, path, inode, change)?).into())
         }
-        Request::Allocate { path, mode, offset, len, .. } => {
-            change::allocate(export, path, mode, offset, len).map(done)
+        Request::Allocate { path, inode, mode, offset, len, .. } => {
+            change::allocate(export, (path, inode), mode, (offset, len)).map(done)
         }
-        Request::Xattr { path, operation, .. } => Ok(xattr::perform(export, path, operation)?.into()),
+        Request::Xattr { path, inode, operation, .. } => Ok(xattr::perform(export, (path, inode), operation)?.into()),
         _ => Err(Errno::OPNOTSUPP),
     }
 }

@@ -140,6 +140,18 @@ impl Export {
         self.resolve(path, OFlags::PATH)
     }
 
+    /// The same of the node with this inode number, or of any for 0.
+    ///
+    /// # Errors
+    /// `ESTALE` where the path leads to another one, and as [`Export::node`].
+    pub(super) fn node_of(&self, path: &[u8], inode: u64) -> Result<OwnedFd, Errno> {
+        let node = self.node(path)?;
+        if inode != 0 {
+            check_inode(&attributes::of_descriptor(&node)?, inode)?;
+        }
+        Ok(node)
+    }
+
     /// An O_PATH descriptor of a directory.
     pub(super) fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.resolve(path, OFlags::PATH | OFlags::DIRECTORY)
@@ -161,28 +173,33 @@ impl Export {
         Named { path, parent: self.parent(path) }
     }
 
-    /// Opens a regular file for reading or writing, with its attributes.
+    /// Opens a regular file for reading or writing, with its attributes: that with this inode number, or any for 0.
     ///
     /// # Errors
-    /// `EROFS` for writing a read-only export; `EISDIR`, `ELOOP`, `ENXIO` (FIFO, socket) and `EACCES`
+    /// `ESTALE` for another one; `EROFS` for writing a read-only export; `EISDIR`, `ELOOP`, `ENXIO` (FIFO, socket) and `EACCES`
     /// (device) for what is no regular file: opening those would block or act.
-    pub(super) fn file(&self, path: &[u8], access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    pub(super) fn file(&self, path: &[u8], inode: u64, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
         if access == Access::Write {
             self.check_writable()?;
         }
-        open_regular(&self.node(path)?, access)
+        open_regular(&self.node(path)?, inode, access)
     }
 
     /// As [`Export::file`] of a name whose directory is open already.
-    pub(super) fn file_named(&self, named: &Named<'_>, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    pub(super) fn file_named(
+        &self,
+        named: &Named<'_>,
+        inode: u64,
+        access: Access,
+    ) -> Result<(OwnedFd, Attributes), Errno> {
         if named.path.is_empty() {
-            return self.file(named.path, access);
+            return self.file(named.path, inode, access);
         }
         if access == Access::Write {
             self.check_writable()?;
         }
         let (directory, name) = named.parent()?;
-        open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, access)
+        open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, inode, access)
     }
 
     fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -222,7 +239,7 @@ impl<'a> Named<'a> {
         };
         let open = |name: &[u8]| {
             name::check_component(name)?;
-            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, Access::Read)
+            open_regular(&below(directory.as_fd(), name, OFlags::PATH)?, 0, Access::Read)
         };
         let opened = (0..).zip(names).map(|(at, name)| open(name).map(|(file, attributes)| (at, file, attributes)));
         opened.flatten().collect()
@@ -281,12 +298,17 @@ pub(super) fn look_and_open_small(
 }
 
 /// Opens the regular file that an O_PATH descriptor stands for, with its attributes.
-fn open_regular(node: &OwnedFd, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+pub(super) fn open_regular(node: &OwnedFd, inode: u64, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
     let attributes = regular_attributes(node)?;
+    check_inode(&attributes, inode)?;
     Ok((reopen(node, access)?, attributes))
 }
 
-fn regular_attributes(node: &OwnedFd) -> Result<Attributes, Errno> {
+fn check_inode(attributes: &Attributes, inode: u64) -> Result<(), Errno> {
+    if inode == 0 || attributes.inode == inode { Ok(()) } else { Err(Errno::STALE) }
+}
+
+pub(super) fn regular_attributes(node: &OwnedFd) -> Result<Attributes, Errno> {
     let attributes = attributes::of_descriptor(node)?;
     match attributes::kind(&attributes) {
         FileType::RegularFile => Ok(attributes),

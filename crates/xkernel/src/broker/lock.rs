@@ -5,7 +5,7 @@
 //! says that somebody else holds the lock.
 
 use super::attributes;
-use super::export::{Access, Export};
+use super::export::{Access, Export, open_regular};
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -62,11 +62,13 @@ impl Locks {
     /// # Errors
     /// `EAGAIN` where another holds it, `ENOLCK` with too many, `EBADF` for an exclusive lock on a file
     /// that cannot be opened for writing, `EINVAL` and `EOVERFLOW` for impossible ranges.
-    pub(super) fn apply(&self, export: &Export, path: &[u8], owner: u64, range: Range) -> Result<(), Errno> {
+    pub(super) fn apply(&self, export: &Export, file: (&[u8], u64), owner: u64, range: Range) -> Result<(), Errno> {
+        let (path, inode) = file;
         let flock = range.flock()?;
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let attributes = match export.node(path).and_then(attributes::of_descriptor) {
-            Ok(attributes) => attributes,
+        let found = export.node_of(path, inode).and_then(|node| Ok((attributes::of_descriptor(&node)?, node)));
+        let (attributes, node) = match found {
+            Ok(found) => found,
             Err(Errno::NOENT) if range.drops_all() => {
                 table.retain(|key, file| key.0 != owner || is_linked(file));
                 return Ok(());
@@ -85,7 +87,7 @@ impl Locks {
             if table.len() >= COUNT_LIMIT {
                 return Err(Errno::NOLCK);
             }
-            table.insert(key, open(export, path)?);
+            table.insert(key, open(export, &node)?);
         }
         let file = table.get(&key).ok_or(Errno::NOLCK)?;
         fcntl(file, FcntlArg::F_OFD_SETLK(&flock)).map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
@@ -94,10 +96,10 @@ impl Locks {
 }
 
 /// For writing where possible: exclusive locks need it.
-fn open(export: &Export, path: &[u8]) -> Result<OwnedFd, Errno> {
-    match export.file(path, Access::Write) {
+fn open(export: &Export, node: &OwnedFd) -> Result<OwnedFd, Errno> {
+    match export.check_writable().and_then(|()| open_regular(node, 0, Access::Write)) {
         Ok((file, _)) => Ok(file),
-        Err(Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::TXTBSY) => Ok(export.file(path, Access::Read)?.0),
+        Err(Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::TXTBSY) => Ok(open_regular(node, 0, Access::Read)?.0),
         Err(errno) => Err(errno),
     }
 }

@@ -17,13 +17,17 @@ const NAME_LIMIT: usize = 255;
 /// Reads, lists, sets or removes.
 ///
 /// # Errors
-/// `EPERM` for names that a guest may not change, `ENODATA` for those that it may not see, `EROFS`, and
+/// `ESTALE` for another node than that with the inode number, `EPERM` for names that a guest may not change, `ENODATA` for those that it may not see, `EROFS`, and
 /// what the host says.
-pub(super) fn perform(export: &Export, path: &[u8], operation: XattrOperation<'_>) -> Result<Reply, Errno> {
+pub(super) fn perform(
+    export: &Export,
+    (path, inode): (&[u8], u64),
+    operation: XattrOperation<'_>,
+) -> Result<Reply, Errno> {
     if matches!(operation, XattrOperation::Set(..) | XattrOperation::Remove(_)) {
         export.check_writable()?;
     }
-    let node = export.node(path)?;
+    let node = export.node_of(path, inode)?;
     // The calls by descriptor refuse O_PATH; through its name they act on just this node, even a link.
     let node_path = magic_path(&node);
     match operation {

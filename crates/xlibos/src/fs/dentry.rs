@@ -179,6 +179,15 @@ impl Dentry {
         Ok(self.directory()?.changing.lock())
     }
 
+    /// Its file has lost its name: waits until who may be giving that to another is through.
+    pub fn settle(&self) {
+        if let Some(parent) = self.parent()
+            && let Ok(directory) = parent.directory()
+        {
+            drop(directory.changing.lock_harmlessly());
+        }
+    }
+
     /// Finds a name: `Ok(None)` where it is absent. `path` is what the walk will look up from here on, beginning with
     /// the name.
     ///

@@ -4,6 +4,7 @@ use super::broker;
 use super::data::cut_vectors;
 use super::dentry::Name;
 use super::file::{File, FileOps, MapObject, OpenFlags, Sharing};
+use super::host_names::is_of_descriptors;
 use super::host_watch::Moment;
 use super::hostfs::HostInode;
 use super::inode::Inode;
@@ -23,7 +24,7 @@ use machine::window;
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     reading: Option<Arc<HostFd>>,
-    writing: Option<Arc<HostFd>>,
+    pub(super) writing: Option<Arc<HostFd>>,
     /// The one that writes is to go when nobody has it any more.
     is_leaving: bool,
 }
@@ -180,9 +181,15 @@ impl HostInode {
             self.has_writer.store(true, Ordering::Relaxed);
         }
         let old = if is_writable { handles.writing.replace(handle) } else { handles.reading.replace(handle) };
+        // It may lead to what the first write has put a copy in place of.
+        let stale = if is_writable && !self.fs.trust.is_mappable && is_idle(&handles.reading) {
+            handles.reading.take()
+        } else {
+            None
+        };
         self.handles_turn.fetch_add(1, Ordering::Relaxed);
         drop(handles);
-        drop(old);
+        drop((old, stale));
         if !self.is_listed.swap(true, Ordering::Relaxed)
             && let Ok(this) = self.arc()
         {
@@ -198,6 +205,10 @@ impl HostInode {
             _ if is_writable => None,
             _ => handles.reading.clone(),
         }
+    }
+
+    fn writes_by(&self, handle: &Arc<HostFd>) -> bool {
+        self.handles.lock().writing.as_ref().is_some_and(|writing| Arc::ptr_eq(writing, handle))
     }
 
     fn any_handle(&self) -> Option<Arc<HostFd>> {
@@ -218,15 +229,12 @@ impl HostInode {
         if let Some(handle) = self.kept_handle(is_writable) {
             return Ok(handle);
         }
-        let path = match (self.path(), self.any_handle()) {
-            (Err(_), Some(handle)) if !is_writable => return Ok(handle),
-            (path, _) => path?,
-        };
+        if let (true, false, Some(handle)) = (self.is_removed(), is_writable, self.any_handle()) {
+            return Ok(handle);
+        }
         let ahead = if is_writable { Ahead::default() } else { self.opened_next() };
-        let beside = ahead.names.iter().map(|name| &**name).collect();
-        let request = Request::Open { export: self.fs.export, path: &path, writable: is_writable, beside };
         let since = Moment::now(&self.fs.own_changes);
-        let (Reply::Opened { attributes, beside }, handles) = broker::request_several(&request)? else {
+        let (Reply::Opened { attributes, beside }, handles) = self.ask_to_open(is_writable, &ahead.names)? else {
             return Err(Errno::EIO);
         };
         let mut handles = handles.into_iter();
@@ -239,6 +247,22 @@ impl HostInode {
             ahead.keep(usize::from(*at), attributes, handle);
         }
         Ok(handle)
+    }
+
+    /// Asks for a handle, and for others where the file is found by the name that it is known by.
+    fn ask_to_open(&self, writable: bool, ahead: &[Name]) -> Result<(Reply, Vec<HostFd>)> {
+        let export = self.fs.export;
+        let mut names: Vec<&[u8]> = ahead.iter().map(|name| &**name).collect();
+        self.by_name(|path, inode| {
+            let beside = core::mem::take(&mut names);
+            let has_others = !beside.is_empty();
+            let ask = |beside| broker::request_several(&Request::Open { export, path, inode, writable, beside });
+            // Where no descriptor of another can travel, this one may.
+            ask(beside).or_else(|errno| match errno {
+                errno if has_others && is_of_descriptors(errno) => ask(Vec::new()),
+                errno => Err(errno),
+            })
+        })
     }
 
     /// What is opened in advance where this file is opened by a request.
@@ -337,6 +361,9 @@ pub(super) struct HostFile {
     turn: u32,
     /// The file reached as far as this, when it was opened or later.
     reach: AtomicU64,
+    /// A window may keep the handle: one that writes would keep the host from executing the file, and the supervisor from
+    /// telling of writes.
+    is_mappable: bool,
 }
 
 impl HostFile {
@@ -345,7 +372,8 @@ impl HostFile {
         let turn = inode.handles_turn.load(Ordering::Relaxed);
         let handle = inode.handle(is_writable)?;
         let reach = AtomicU64::new(inode.attributes().size);
-        Ok(HostFile { handle, opener, turn, reach })
+        let is_mappable = inode.fs.trust.is_mappable && !is_writable && !inode.writes_by(&handle);
+        Ok(HostFile { handle, opener, turn, reach, is_mappable })
     }
 
     fn inode(&self) -> &HostInode {
@@ -357,7 +385,7 @@ impl HostFile {
     fn read_window(&self, to: &Sink<'_>, offset: u64) -> Option<usize> {
         let IoVec { base, len } = to.one_guest_buffer()?;
         let end = offset.checked_add(len).filter(|end| *end <= window::LEN && len > 0)?;
-        if !self.inode().fs.trust.is_mappable || end > self.reach.load(Ordering::Relaxed) {
+        if !self.is_mappable || end > self.reach.load(Ordering::Relaxed) {
             return None;
         }
         let mm = Task::current()?.mm();
@@ -433,15 +461,18 @@ impl FileOps for HostFile {
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
-        let path = self.inode().path()?;
         let export = self.inode().fs.export;
-        broker::request_done(&Request::Allocate { export, path: &path, mode, offset, len })
+        self.inode()
+            .by_name(|path, inode| broker::request_done(&Request::Allocate { export, path, inode, mode, offset, len }))
     }
 
     fn sync(&self) -> Result<()> {
         // A file whose name is gone has nothing that must survive.
-        let Ok(path) = self.inode().path() else { return Ok(()) };
-        broker::request_done(&Request::Sync { export: self.inode().fs.export, path: &path })
+        let (inode, export) = (self.inode(), self.inode().fs.export);
+        match inode.by_name(|path, inode| broker::request_done(&Request::Sync { export, path, inode })) {
+            Err(_) if inode.is_removed() => Ok(()),
+            synced => synced,
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,6 +3,7 @@
 use super::broker;
 use super::dentry::Name;
 use super::dir_map::DirMap;
+use super::host_place::Spot;
 use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
@@ -82,7 +83,7 @@ impl Drop for UnderWay<'_> {
 
 /// What is known of a name, with the round and the last bits of the second in which it was learned: no larger than a
 /// [`Child`].
-enum Noted {
+pub(super) enum Noted {
     Known {
         second: u16,
         round: u32,
@@ -204,21 +205,45 @@ impl Listing {
         }
     }
 
-    /// Notes a node. Where its inode is there already and still the same, that learns the attributes; it is returned where it
-    /// has handles on what may be another file now.
-    fn learn(&mut self, name: &[u8], node: Node, generation: u64, since: Moment) -> Learned {
+    /// Notes the inode that was made of a node, where that is still what is known of the name. What it leads to then: None where
+    /// nothing is known any more; and what is to be dropped.
+    pub(super) fn make_live(
+        &mut self,
+        name: &[u8],
+        of: &Node,
+        made: Arc<HostInode>,
+    ) -> (Option<Arc<HostInode>>, Option<Noted>) {
+        let round = match self.entries.get(name) {
+            Some(Noted::Known { node, round, .. }) if **node == *of => *round,
+            Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) => return (Some(Arc::clone(inode)), None),
+            _ => return (None, None),
+        };
+        let old = self.entries.insert(name, Noted::Live { round, inode: Arc::clone(&made) });
+        (Some(made), old)
+    }
+
+    /// Notes a node of the directory. Where its inode is there already and still the same, that learns the attributes; it is
+    /// returned where it has handles on what may be another file now.
+    fn learn(
+        &mut self,
+        directory: &Arc<HostInode>,
+        name: &[u8],
+        node: Node,
+        generation: u64,
+        since: Moment,
+    ) -> Learned {
         let inode = match self.entries.get(name) {
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
                 Arc::clone(inode)
             }
             _ => {
                 let old = self.set_at(name, Child::Known(Box::new(node)), since.second);
-                return Learned { old, changed: None };
+                return Learned { old, ..Learned::default() };
             }
         };
-        let has_changed = inode.learn(&node.attributes, generation, since);
+        let (has_changed, gone) = inode.learn((directory, name), &node.attributes, generation, since);
         let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
-        Learned { old, changed: has_changed.then_some(inode) }
+        Learned { old, changed: has_changed.then_some(inode), gone }
     }
 
     /// Notes that a name is there, unless more is known of it.
@@ -286,19 +311,22 @@ impl Listing {
 }
 
 /// What learning a node left to be done without locks.
+#[derive(Default)]
 struct Learned {
     /// Dropped: it may have locks of its own.
     old: Option<Child>,
     changed: Option<Arc<HostInode>>,
+    /// Dropped, too.
+    gone: Option<Spot>,
 }
 
 impl Learned {
     fn is_unfinished(&self) -> bool {
-        self.old.is_some() || self.changed.is_some()
+        self.old.is_some() || self.changed.is_some() || self.gone.is_some()
     }
 
     fn finish(self) {
-        drop(self.old);
+        drop((self.old, self.gone));
         if let Some(inode) = self.changed {
             inode.drop_dead_handles();
         }
@@ -306,7 +334,7 @@ impl Learned {
 }
 
 /// Whether an answer may have failed for the descriptors that were to travel with it.
-fn is_of_descriptors(errno: Errno) -> bool {
+pub(super) fn is_of_descriptors(errno: Errno) -> bool {
     matches!(errno, Errno::ETOOMANYREFS | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO)
 }
 
@@ -338,6 +366,11 @@ impl HostInode {
         } else {
             self.walk(&[name])?;
         }
+        if let Some(found) = self.known(name)? {
+            return found;
+        }
+        // What was said of it may have been taken back by what others do.
+        self.walk(&[name])?;
         self.known(name)?.unwrap_or(Err(Errno::ENOENT))
     }
 
@@ -368,9 +401,10 @@ impl HostInode {
         let second = if last_bits(now) == second { now } else { 0 };
         let generation = attributes_generation(&node.attributes, generation, second);
         let inode = self.fs.inode(&self.arc()?, &own_name, &node, generation)?;
-        let old = self.listing()?.lock().set_at(name, Child::Live(Arc::clone(&inode)), second);
+        // Another may have made one meanwhile, or the name lead to another file.
+        let (inode, old) = self.listing()?.lock().make_live(name, &node, inode);
         drop(old);
-        Ok(Some(Ok(inode)))
+        Ok(inode.map(Ok))
     }
 
     /// Names of at most `most` small files without a handle: those that a program which reads the directory in its order opens
@@ -472,10 +506,11 @@ impl HostInode {
 
     /// Notes what an answer said of one name of this directory.
     fn learn_name(&self, name: &[u8], node: Option<Node>, generation: u64, since: Moment) -> Result<()> {
+        let this = self.arc()?;
         let mut listing = self.listing()?.lock();
         let learned = match node {
-            Some(node) => listing.learn(name, node, generation, since),
-            None => Learned { old: listing.set(name, Child::Absent), changed: None },
+            Some(node) => listing.learn(&this, name, node, generation, since),
+            None => Learned { old: listing.set(name, Child::Absent), ..Learned::default() },
         };
         listing.doubt_unless(generation, since.is_alone(&self.fs.own_changes));
         drop(listing);
@@ -556,6 +591,7 @@ impl HostInode {
     }
 
     fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {
+        let this = self.arc()?;
         let mut listing = self.listing()?.lock();
         let (mut learned, mut replaced) = (Vec::new(), Vec::new());
         // Not collected: that would keep the memory of all entries.
@@ -564,8 +600,8 @@ impl HostInode {
                 replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
                 continue;
             }
-            learned
-                .extend(Some(listing.learn(&entry.name, entry.node, generation, since)).filter(Learned::is_unfinished));
+            let one = listing.learn(&this, &entry.name, entry.node, generation, since);
+            learned.extend(Some(one).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.
         let is_alone = since.is_alone(&self.fs.own_changes);

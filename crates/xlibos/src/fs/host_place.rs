@@ -37,11 +37,19 @@ impl Place {
         Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false, others: Vec::new() }
     }
 
-    pub(super) fn has_others(&self) -> bool {
-        !self.others.is_empty()
+    pub(super) fn count_others(&self) -> usize {
+        self.others.len()
     }
 
-    fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
+    /// The file is not reached by its name for now: by the next one.
+    pub(super) fn turn(&mut self) {
+        if let Some(Spot { parent, name }) = self.others.pop() {
+            let parent = core::mem::replace(&mut self.parent, parent);
+            self.others.insert(0, Spot { parent, name: core::mem::replace(&mut self.name, name) });
+        }
+    }
+
+    pub(super) fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
         is_at(self.parent.as_ref(), &self.name, directory, name)
     }
 
@@ -50,6 +58,27 @@ impl Place {
         let is_known = self.is(directory, name) || self.others.iter().any(|spot| spot.is(directory, name));
         if !is_known && self.others.len() < MOST_OTHERS {
             self.others.push(Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) });
+        }
+    }
+
+    /// The file was found by this name: it is reached by it from here on, and by the one that it had where that leads to it still.
+    pub(super) fn confirm(&mut self, directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
+        let was_removed = core::mem::take(&mut self.is_removed);
+        if self.is(directory, name) {
+            return None;
+        }
+        let has_room = self.others.len() < MOST_OTHERS;
+        let known = self.others.iter_mut().find(|spot| spot.is(directory, name));
+        let found = Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) };
+        let parent = core::mem::replace(&mut self.parent, found.parent);
+        let old = Spot { parent, name: core::mem::replace(&mut self.name, found.name) };
+        match known {
+            Some(spot) => Some(core::mem::replace(spot, old)),
+            None if has_room && !was_removed => {
+                self.others.push(old);
+                None
+            }
+            None => Some(old),
         }
     }
 
@@ -73,11 +102,14 @@ impl Place {
     }
 
     /// What was `old` has this name now.
-    pub(super) fn rename(&mut self, old: (&HostInode, &[u8]), directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
-        let parent = self.parent.replace(Arc::clone(directory));
-        self.others.push(Spot { parent, name: core::mem::replace(&mut self.name, Name::from(name)) });
-        self.is_removed = false;
-        let at = self.others.iter().position(|spot| spot.is(old.0, old.1))?;
-        Some(self.others.swap_remove(at))
+    pub(super) fn rename(
+        &mut self,
+        old: (&HostInode, &[u8]),
+        directory: &Arc<HostInode>,
+        name: &[u8],
+    ) -> [Option<Spot>; 2] {
+        let one_too_many = self.confirm(directory, name);
+        let at = self.others.iter().position(|spot| spot.is(old.0, old.1));
+        [one_too_many, at.map(|at| self.others.swap_remove(at))]
     }
 }

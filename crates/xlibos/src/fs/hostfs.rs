@@ -10,7 +10,7 @@ use super::file::{FileOps, OpenFlags};
 use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
-use super::host_place::Place;
+use super::host_place::{Place, Spot};
 use super::host_watch::{self, AtomicWord, Moment, OUTDATED, Word};
 use super::inode::{
     Change, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
@@ -41,8 +41,8 @@ pub struct HostFs {
     pub(super) opens: OpensAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
-    /// Held while the container takes away a name of a file that has another one then.
-    moving: SleepLock,
+    /// Held by renames, and while a name is taken away of a file that has others: who does not find a file waits for them.
+    pub(super) moving: SleepLock,
 }
 
 /// What the supervisor knows of an export.
@@ -60,7 +60,7 @@ pub struct HostInode {
     this: Weak<HostInode>,
     id: InodeId,
     kind: Kind,
-    place: Mutex<Place>,
+    pub(super) place: Mutex<Place>,
     attributes: Known,
     /// The change word that tells of the attributes: a directory's own, else that of the directory above.
     word: AtomicWord,
@@ -139,7 +139,10 @@ impl HostFs {
         let known = linked.get(&ino).and_then(Weak::upgrade).filter(|inode| !inode.is_removed());
         if let Some(known) = known {
             drop(linked);
-            known.place.lock().note(parent, name);
+            // It may have been replaced under the name that is known of it.
+            if !known.place.lock().is(parent, name) {
+                drop(known.change_place(|place| place.confirm(parent, name)));
+            }
             return Ok(known);
         }
         if linked.len() > 4096 {
@@ -234,7 +237,7 @@ impl HostInode {
     }
 
     /// Appends the name; returns the directory above.
-    fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
+    pub(super) fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
         let place = self.place.lock();
         names.push(place.name.clone());
         place.parent.clone()
@@ -280,11 +283,22 @@ impl HostInode {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// What an answer about the directory above said. True where the inode has handles on what may be another file now.
-    pub(super) fn learn(&self, attributes: &Attributes, names_generation: u64, since: Moment) -> bool {
+    /// What an answer about a name said, and the directory that has it. True where the inode has handles on what may be another
+    /// file now; with what is to be dropped.
+    pub(super) fn learn(
+        &self,
+        (directory, name): (&Arc<HostInode>, &[u8]),
+        attributes: &Attributes,
+        names_generation: u64,
+        since: Moment,
+    ) -> (bool, Option<Spot>) {
         let mut known = self.attributes.lock();
-        if !since.is_alone(&self.fs.own_changes) || self.kind == Kind::Directory && self.is_current() {
-            return false;
+        if !since.is_alone(&self.fs.own_changes) {
+            return (false, None);
+        }
+        let gone = self.place.lock().confirm(directory, name);
+        if self.kind == Kind::Directory && self.is_current() {
+            return (false, gone);
         }
         let is_changed = known.ctime != attributes.ctime;
         known.set(*attributes);
@@ -294,12 +308,12 @@ impl HostInode {
                 self.generation.store(word.generation_at(word.value(), since.second), Ordering::Release);
             }
         } else {
-            let word = self.watched_word(attributes);
+            let word = directory.own_names_word().timed(!self.fs.trust.is_watched || attributes.links > 1);
             self.word.store(word);
             self.generation.store(word.generation_at(names_generation, since.second), Ordering::Release);
         }
         drop(known);
-        is_changed && self.has_handles()
+        (is_changed && self.has_handles(), gone)
     }
 
     /// The change word of the directory's names.
@@ -308,7 +322,7 @@ impl HostInode {
     }
 
     /// The change word of the attributes, once the supervisor watches. Other names of a file are not watched.
-    fn watched_word(&self, attributes: &Attributes) -> Word {
+    pub(super) fn watched_word(&self, attributes: &Attributes) -> Word {
         if self.kind == Kind::Directory {
             return self.own_names_word();
         }
@@ -325,11 +339,25 @@ impl HostInode {
 
     /// The container has changed the file: nothing that is known of the attributes holds, nor what an answer from before says
     /// of them, however late it comes.
-    fn outdate(&self, change: impl FnOnce(&mut Locked<'_>)) {
+    fn outdate<T>(&self, change: impl FnOnce(&mut Locked<'_>) -> T) -> T {
         let mut known = self.attributes.lock();
         self.fs.own_changes.fetch_add(1, Ordering::AcqRel);
         self.generation.store(OUTDATED, Ordering::Release);
-        change(&mut known);
+        change(&mut known)
+    }
+
+    /// Changes where the file is: the directory that has it then is told of its changes.
+    pub(super) fn change_place<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
+        self.outdate(|_| self.change_place_locked(change))
+    }
+
+    fn change_place_locked<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
+        let mut place = self.place.lock();
+        let changed = change(&mut place);
+        if let Some(parent) = place.parent.as_ref().filter(|_| self.kind != Kind::Directory) {
+            self.word.store(parent.own_names_word());
+        }
+        changed
     }
 
     /// The last handle that writes is closed: the supervisor tells of writes from here on, and never of those before.
@@ -366,52 +394,6 @@ impl HostInode {
         Ok(asked.or_else(|| self.refresh_from_handle()).unwrap_or_else(|| self.attributes()))
     }
 
-    /// None where the file has no name any more.
-    fn refresh_by_path(&self) -> Result<Option<Attributes>> {
-        let asked = self.ask()?;
-        if asked.is_some() || self.is_removed() {
-            return Ok(asked);
-        }
-        // The container itself may be taking the name away, and give it another.
-        let _moving = self.fs.moving.lock_harmlessly();
-        loop {
-            if let Some(attributes) = self.ask()? {
-                return Ok(Some(attributes));
-            }
-            // The host has removed it, or given the name to another.
-            let mut place = self.place.lock();
-            let gone = place.leave();
-            place.is_removed = gone.is_none();
-            drop(place);
-            if gone.is_none() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Asks for the attributes by the file's name; None where it has not that name.
-    fn ask(&self) -> Result<Option<Attributes>> {
-        let Ok(path) = self.path() else { return Ok(None) };
-        let (from, name) = match path.iter().rposition(|&b| b == b'/') {
-            _ if self.kind == Kind::Directory => (&*path, &b""[..]),
-            Some(at) => (path.get(..at).unwrap_or(b""), path.get(at + 1..).unwrap_or(b"")),
-            None => (&b""[..], &*path),
-        };
-        let since = Moment::now(&self.fs.own_changes);
-        let generation = self.watched_word(&self.attributes()).generation();
-        let nodes = match broker::request(&Request::Walk { export: self.fs.export, from, path: name }) {
-            Ok((Reply::Nodes(nodes), _)) => nodes,
-            Ok(_) => return Err(Errno::EIO),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Vec::new(),
-            Err(errno) => return Err(errno),
-        };
-        let found = nodes.last().map(|node| node.attributes).filter(|found| found.inode == self.id.ino);
-        if let Some(found) = found {
-            self.set_known(found, generation, since);
-        }
-        Ok(found)
-    }
-
     /// A name of this directory is gone.
     fn name_removed(&self, name: &[u8]) -> Result<()> {
         let removed = self.listing()?.lock().inode(name);
@@ -424,15 +406,15 @@ impl HostInode {
 
     /// One of the file's names is gone, or its only one.
     fn lose_name(&self, directory: &HostInode, name: &[u8]) {
-        let mut links = 0;
-        self.outdate(|known| {
-            links = known.links;
+        let gone = self.outdate(|known| {
+            let links = known.links;
             known.set(Attributes { links: links.saturating_sub(1), ..**known });
+            self.change_place_locked(|place| {
+                let gone = place.forget(directory, name);
+                place.is_removed = gone.is_none() && (links <= 1 || self.kind == Kind::Directory);
+                gone
+            })
         });
-        let mut place = self.place.lock();
-        let gone = place.forget(directory, name);
-        place.is_removed = gone.is_none() && (links <= 1 || self.kind == Kind::Directory);
-        drop(place);
         drop(gone);
     }
 
@@ -453,8 +435,9 @@ impl HostInode {
     }
 
     fn xattr_request(&self, operation: XattrOperation<'_>) -> Result<Reply> {
-        let path = self.path()?;
-        Ok(broker::request(&Request::Xattr { export: self.fs.export, path: &path, operation })?.0)
+        let export = self.fs.export;
+        let ask = |path: &[u8], inode| broker::request(&Request::Xattr { export, path, inode, operation });
+        Ok(self.by_name(ask)?.0)
     }
 
     /// The inode as its own handle.
@@ -490,7 +473,6 @@ impl Inode for HostInode {
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
-        let path = self.path()?;
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.watched_word(&self.attributes()).generation();
         let change = abi::broker::Change {
@@ -501,9 +483,14 @@ impl Inode for HostInode {
             atime: change.atime,
             mtime: change.mtime,
         };
-        match broker::request(&Request::SetAttributes { export: self.fs.export, path: &path, change })?.0 {
+        let export = self.fs.export;
+        let ask = |path: &[u8], inode| broker::request(&Request::SetAttributes { export, path, inode, change });
+        match self.by_name(ask)?.0 {
             Reply::Node(attributes) => {
                 self.outdate(|known| {
+                    if attributes.inode != self.id.ino {
+                        return;
+                    }
                     known.set(attributes);
                     // Another change may have come later and been noted before, but for this one's own. Whether a directory
                     // itself is watched is not said.
@@ -572,8 +559,8 @@ impl Inode for HostInode {
         if !Arc::ptr_eq(&target.fs, &self.fs) {
             return Err(Errno::EXDEV);
         }
-        let (from, to) = (target.path()?, self.path_of(name)?);
-        broker::request_done(&Request::Link { export: self.fs.export, from: &from, to: &to })?;
+        let (export, to) = (self.fs.export, self.path_of(name)?);
+        target.by_name(|from, inode| broker::request_done(&Request::Link { export, from, inode, to: &to }))?;
         target.outdate(|known| known.set(Attributes { links: known.links + 1, ..**known }));
         target.place.lock().note(&self.arc()?, name);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));
@@ -584,7 +571,7 @@ impl Inode for HostInode {
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let path = self.path_of(name)?;
         let known = self.listing()?.lock().inode(name);
-        let has_others = known.is_some_and(|inode| inode.place.lock().has_others());
+        let has_others = known.is_some_and(|inode| inode.place.lock().count_others() > 0);
         let _moving = has_others.then(|| self.fs.moving.lock());
         broker::request_done(&Request::Remove { export: self.fs.export, path: &path, directory: false })?;
         self.name_removed(name)
@@ -608,8 +595,9 @@ impl Inode for HostInode {
         };
         let moved = self.find(from)?;
         let other = to_dir.find(to).ok();
-        let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
+        // Before the paths: another may be renaming a directory on them.
         let _moving = self.fs.moving.lock();
+        let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
         broker::request_done(&Request::Rename { export: self.fs.export, from: &old, to: &new, flags })?;
         if other.is_some() && mode != RenameMode::Exchange {
             to_dir.name_removed(to)?;
@@ -679,11 +667,10 @@ impl Inode for HostInode {
 impl HostInode {
     /// What was `old` is now `name` in `dir`.
     fn move_to(self: &Arc<Self>, old: (&Arc<HostInode>, &[u8]), dir: &Arc<HostInode>, name: &[u8]) -> Result<()> {
-        let gone = self.place.lock().rename((old.0, old.1), dir, name);
+        let rename = |place: &mut Place| place.rename((old.0, old.1), dir, name);
+        let gone =
+            if self.kind == Kind::Directory { rename(&mut self.place.lock()) } else { self.change_place(rename) };
         drop(gone);
-        if self.kind != Kind::Directory {
-            self.outdate(|_| self.word.store(dir.own_names_word()));
-        }
         dir.set_name(name, Child::Live(Arc::clone(self))).map(drop)
     }
 }

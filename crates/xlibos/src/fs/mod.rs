@@ -30,6 +30,7 @@ mod host_file;
 mod host_names;
 mod host_place;
 mod host_watch;
+mod host_ways;
 pub mod hostfs;
 pub mod hostpoll;
 mod init;

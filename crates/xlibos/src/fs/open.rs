@@ -43,6 +43,29 @@ pub fn open(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags, mode: u32) ->
 /// # Errors
 /// As [`open`].
 pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>> {
+    for _ in 0..TRIES {
+        match open_once(task, dirfd, path, how) {
+            // What the path led to was replaced before it was opened.
+            Err(Errno::ESTALE) => {}
+            opened => return opened,
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
+/// How often a path is walked whose file is replaced each time before it is opened or changed.
+pub const TRIES: usize = 16;
+
+/// ESTALE for a file that has lost its name since.
+fn is_gone(path: &Path, errno: Errno) -> Errno {
+    if errno != Errno::ENOENT {
+        return errno;
+    }
+    path.dentry.settle();
+    Errno::ESTALE
+}
+
+fn open_once(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>> {
     let How { mut flags, mode, resolve } = how;
     if flags.contains(OpenFlags::PATH) {
         flags &= OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
@@ -207,7 +230,9 @@ pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File
     check_open(task, path, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
         let _claim = text_busy::to_write(&**path.inode())?;
-        path.inode().set_attributes(&Change { size: Some(0), ..Change::default() })?;
+        path.inode()
+            .set_attributes(&Change { size: Some(0), ..Change::default() })
+            .map_err(|errno| is_gone(path, errno))?;
         inotify::notify_place(path, inotify::mask::MODIFY);
     }
     open_inode(task, path, flags)
@@ -237,7 +262,7 @@ fn open_inode(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
     let claim = write_claim(path, flags)?;
     let ops: Arc<dyn FileOps> = match path.inode().kind() {
         Kind::Directory => Arc::new(DirectoryFile),
-        Kind::File => Arc::clone(path.inode()).open(flags)?,
+        Kind::File => Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(path, errno))?,
         _ => open_special(task, path, flags)?,
     };
     inotify::notify_place(path, inotify::mask::OPEN);
