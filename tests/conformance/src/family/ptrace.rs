@@ -508,6 +508,28 @@ cases! { ptrace;
         }
         assert!(ends.contains(&(traced.pid, c::SIGKILL)), "{ends:?}");
     }
+    fn who_is_continued_while_it_stops_is_not_listened_to_for_ever() {
+        const EVENT_STOP: i32 = 128;
+        for _ in 0..200 {
+            let other = child(|| Ok(sys!(kill, pid()?, c::SIGSTOP).map(drop)?))?;
+            wait(other.pid, c::WUNTRACED)?;
+            request(c::PTRACE_SEIZE, other.pid, 0)?;
+            request(c::PTRACE_INTERRUPT, other.pid, 0)?;
+            other.kill(c::SIGCONT)?;
+            loop {
+                let status = wait(other.pid, c::__WALL)?;
+                if !c::WIFSTOPPED(status) {
+                    assert_eq!(status, 0);
+                    break;
+                }
+                match (status >> 16, c::WSTOPSIG(status)) {
+                    (EVENT_STOP, c::SIGSTOP) => request(c::PTRACE_LISTEN, other.pid, 0)?,
+                    (EVENT_STOP, _) => request(c::PTRACE_CONT, other.pid, 0)?,
+                    (_, signal) => request(c::PTRACE_CONT, other.pid, usize::try_from(signal).unwrap_or(0))?,
+                }
+            }
+        }
+    }
     fn kill_ends_a_tracee_that_stands() {
         for kills in [0, 1] {
             let traced = tracee(|| Ok(()))?;

@@ -34,6 +34,8 @@ fn stand(task: &Task, mut stop: Stop) -> Option<Resumed> {
         if state.mode == Mode::Step {
             stop.registers.hide_steps();
         }
+        // It may have been continued on the way here, where no stop was found to tell that of.
+        stop.is_outdated = stop.kind == Kind::Group && !task.process.is_stopped();
         let (code, ends_alone) = (stop.code, stop.ends_alone);
         state.stop = Some(stop);
         (code, ends_alone, state.tracer)
