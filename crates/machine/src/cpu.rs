@@ -27,6 +27,12 @@ pub(crate) const TRAPPED: u32 = 1;
 pub(crate) const STEPPED: u32 = 2;
 /// The processor's flag for that.
 pub(crate) const TRAP_FLAG: u64 = 0x100;
+/// Strings are copied downwards.
+#[cfg(target_os = "none")]
+pub(crate) const DIRECTION_FLAG: u64 = 0x400;
+/// Words that are not aligned trap.
+#[cfg(target_os = "none")]
+pub(crate) const ALIGNMENT_FLAG: u64 = 0x4_0000;
 
 /// Why a thread entered other than by a call.
 #[repr(C)]

@@ -11,7 +11,7 @@
 //! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
 
-use crate::cpu::{Cpu, EXIT_CALL, EXIT_FULL};
+use crate::cpu::{ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_CALL, EXIT_FULL};
 use crate::frame::TrapFrame;
 use crate::leaf::{AGAIN, LIMIT};
 use core::arch::global_asm;
@@ -19,7 +19,7 @@ use core::mem::offset_of;
 
 const FRAME: usize = offset_of!(Cpu, frame);
 /// The processor's direction and alignment-check flags, which our code wants to be clear.
-const UNWANTED: u32 = 0x4_0400;
+const UNWANTED: u32 = (DIRECTION_FLAG | ALIGNMENT_FLAG) as u32;
 
 // The kernel's hooks; the image crate defines them.
 unsafe extern "Rust" {
@@ -116,14 +116,17 @@ global_asm!(
     mov [r11 + {r11}], rcx
     mov dword ptr [r11 + {exit_kind}], {exit_call}
     .endm
-    .macro LOAD_REGISTERS
-    mov rax, [r11 + {rax}]
+    .macro LOAD_ARGUMENTS
     mov rdi, [r11 + {rdi}]
     mov rsi, [r11 + {rsi}]
     mov rdx, [r11 + {rdx}]
     mov r10, [r11 + {r10}]
     mov r8, [r11 + {r8}]
     mov r9, [r11 + {r9}]
+    .endm
+    .macro LOAD_REGISTERS
+    mov rax, [r11 + {rax}]
+    LOAD_ARGUMENTS
     mov rbx, [r11 + {rbx}]
     mov rbp, [r11 + {rbp}]
     mov r12, [r11 + {r12}]
@@ -170,12 +173,7 @@ xlibos_leaf_check:
     jne xlibos_leaf_pending
     mov rcx, [r11 + {rip}]
     mov rsp, [r11 + {rsp}]
-    mov rdi, [r11 + {rdi}]
-    mov rsi, [r11 + {rsi}]
-    mov rdx, [r11 + {rdx}]
-    mov r10, [r11 + {r10}]
-    mov r8, [r11 + {r8}]
-    mov r9, [r11 + {r9}]
+    LOAD_ARGUMENTS
     mov r11, [r11 + {r11}]
     jmp rcx
     .global xlibos_leaf_end

@@ -2,7 +2,9 @@
 //! jump to the call entry, an interrupt or a fault in guest code becomes an event with the registers saved.
 //! Invariant: the thread area is found from the signal stack, never from GS, which a guest may have changed.
 
-use crate::cpu::{Cpu, EXIT_FULL, Fault, INTERRUPT_SIGNAL, STEPPED, TRAP_FLAG, TRAPPED};
+use crate::cpu::{
+    ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_FULL, Fault, INTERRUPT_SIGNAL, STEPPED, TRAP_FLAG, TRAPPED,
+};
 use crate::host::{nr, raw};
 use crate::stack::{self, SIGNAL_STACK_LEN};
 use crate::{SigContext, TrapFrame, cpuid, entry};
@@ -117,7 +119,7 @@ fn end_alignment_checks() {
     #[cfg(target_os = "none")]
     // SAFETY: our code has no use for the flag.
     unsafe {
-        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !0x4_0000_i32);
+        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !(ALIGNMENT_FLAG as i32));
     }
 }
 
@@ -245,7 +247,7 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
 }
 
 /// Direction, trap and alignment-check flags are the guest's, not ours.
-const GUEST_FLAGS: u64 = 0x4_0500;
+const GUEST_FLAGS: u64 = DIRECTION_FLAG | TRAP_FLAG | ALIGNMENT_FLAG;
 
 /// Saves the guest's registers and sends the thread into the LibOS.
 fn send_event(cpu: &Cpu, context: &mut SigContext, fault: Fault) {
