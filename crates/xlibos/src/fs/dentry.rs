@@ -52,6 +52,12 @@ struct Directory {
 }
 
 impl Directory {
+    /// As the inode's own, without asking it.
+    #[inline]
+    fn names_generation(&self) -> u64 {
+        self.word.map_or(0, Word::generation)
+    }
+
     /// What is known of a name when the directory's names have this generation.
     #[inline]
     fn sure<'a>(&'a self, name: &[u8], generation: u64, pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
@@ -79,8 +85,9 @@ impl Dentry {
     fn make(parent: Option<Arc<Dentry>>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let is_directory = inode.kind() == Kind::Directory;
         let directory = is_directory.then(|| {
-            let generation = AtomicU64::new(inode.names_generation());
-            Box::new(Directory { generation, word: inode.names_word(), ..Directory::default() })
+            let word = inode.names_word();
+            let generation = AtomicU64::new(word.map_or(0, Word::generation));
+            Box::new(Directory { generation, word, ..Directory::default() })
         });
         Arc::new(Dentry {
             inode,
@@ -261,7 +268,7 @@ impl Dentry {
     /// What is known of a name: None for nothing.
     fn cached(&self, name: &[u8]) -> Result<Option<Option<Arc<Dentry>>>> {
         let directory = self.directory()?;
-        let generation = self.names_generation(directory);
+        let generation = directory.names_generation();
         // Looked at first: a swap by each look-up would take the cache line from all others.
         if directory.generation.load(Ordering::Relaxed) != generation
             && directory.generation.swap(generation, Ordering::Relaxed) != generation
@@ -276,12 +283,7 @@ impl Dentry {
     #[inline]
     pub(super) fn glance<'a>(&'a self, name: &[u8], pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
         let directory = self.directory.as_deref()?;
-        directory.sure(name, self.names_generation(directory), pin)
-    }
-
-    #[inline]
-    fn names_generation(&self, directory: &Directory) -> u64 {
-        directory.word.map_or_else(|| self.inode.names_generation(), Word::generation)
+        directory.sure(name, directory.names_generation(), pin)
     }
 
     /// An absent name was noted by somebody who asked at `generation`.

@@ -10,31 +10,30 @@ const MOST_OTHERS: usize = 64;
 
 /// A directory and a name in it.
 pub(super) struct Spot {
-    parent: Option<Arc<HostInode>>,
-    name: Name,
+    pub(super) parent: Option<Arc<HostInode>>,
+    pub(super) name: Name,
 }
 
 /// The name by which a file is reached, and others by which it can be where it has several.
 pub(super) struct Place {
-    pub(super) parent: Option<Arc<HostInode>>,
-    pub(super) name: Name,
+    pub(super) at: Spot,
     pub(super) is_removed: bool,
     others: Vec<Spot>,
 }
 
 impl Spot {
-    fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
-        is_at(self.parent.as_ref(), &self.name, directory, name)
+    pub(super) fn of(parent: Option<&Arc<HostInode>>, name: &Name) -> Spot {
+        Spot { parent: parent.cloned(), name: Name::clone(name) }
     }
-}
 
-fn is_at(parent: Option<&Arc<HostInode>>, its: &[u8], directory: &HostInode, name: &[u8]) -> bool {
-    its == name && parent.is_some_and(|parent| core::ptr::eq(&**parent, directory))
+    pub(super) fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
+        *self.name == *name && self.parent.as_ref().is_some_and(|parent| core::ptr::eq(&**parent, directory))
+    }
 }
 
 impl Place {
     pub(super) fn of(parent: Option<&Arc<HostInode>>, name: &Name) -> Place {
-        Place { parent: parent.cloned(), name: Name::clone(name), is_removed: false, others: Vec::new() }
+        Place { at: Spot::of(parent, name), is_removed: false, others: Vec::new() }
     }
 
     pub(super) fn count_others(&self) -> usize {
@@ -43,37 +42,29 @@ impl Place {
 
     /// The file is not reached by its name for now: by the next one.
     pub(super) fn turn(&mut self) {
-        if let Some(Spot { parent, name }) = self.others.pop() {
-            let parent = core::mem::replace(&mut self.parent, parent);
-            self.others.insert(0, Spot { parent, name: core::mem::replace(&mut self.name, name) });
+        if let Some(next) = self.others.pop() {
+            self.others.insert(0, core::mem::replace(&mut self.at, next));
         }
-    }
-
-    pub(super) fn is(&self, directory: &HostInode, name: &[u8]) -> bool {
-        is_at(self.parent.as_ref(), &self.name, directory, name)
     }
 
     /// The file has this name, too.
     pub(super) fn note(&mut self, directory: &Arc<HostInode>, name: &[u8]) {
-        let is_known = self.is(directory, name) || self.others.iter().any(|spot| spot.is(directory, name));
+        let is_known = self.at.is(directory, name) || self.others.iter().any(|spot| spot.is(directory, name));
         if !is_known && self.others.len() < MOST_OTHERS {
-            self.others.push(Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) });
+            self.others.push(Spot::of(Some(directory), &Name::from(name)));
         }
     }
 
     /// The file was found by this name: it is reached by it from here on, and by the one that it had where that leads to it still.
     pub(super) fn confirm(&mut self, directory: &Arc<HostInode>, name: &[u8]) -> Option<Spot> {
         let was_removed = core::mem::take(&mut self.is_removed);
-        if self.is(directory, name) {
+        if self.at.is(directory, name) {
             return None;
         }
+        let old = core::mem::replace(&mut self.at, Spot::of(Some(directory), &Name::from(name)));
         let has_room = self.others.len() < MOST_OTHERS;
-        let known = self.others.iter_mut().find(|spot| spot.is(directory, name));
-        let found = Spot { parent: Some(Arc::clone(directory)), name: Name::from(name) };
-        let parent = core::mem::replace(&mut self.parent, found.parent);
-        let old = Spot { parent, name: core::mem::replace(&mut self.name, found.name) };
-        match known {
-            Some(spot) => Some(core::mem::replace(spot, old)),
+        match self.others.iter_mut().find(|spot| spot.is(directory, name)) {
+            Some(known) => Some(core::mem::replace(known, old)),
             None if has_room && !was_removed => {
                 self.others.push(old);
                 None
@@ -84,7 +75,7 @@ impl Place {
 
     /// The file has this name no longer. What is returned is dropped without the lock, here and below.
     pub(super) fn forget(&mut self, directory: &HostInode, name: &[u8]) -> Option<Spot> {
-        if self.is(directory, name) {
+        if self.at.is(directory, name) {
             return self.leave();
         }
         let at = self.others.iter().position(|spot| spot.is(directory, name))?;
@@ -93,12 +84,9 @@ impl Place {
 
     /// The file is not found here: goes to another name, where one is known.
     pub(super) fn leave(&mut self) -> Option<Spot> {
-        let Spot { parent, name } = self.others.pop()?;
+        let next = self.others.pop()?;
         self.is_removed = false;
-        Some(Spot {
-            parent: core::mem::replace(&mut self.parent, parent),
-            name: core::mem::replace(&mut self.name, name),
-        })
+        Some(core::mem::replace(&mut self.at, next))
     }
 
     /// What was `old` has this name now.

@@ -140,7 +140,7 @@ impl HostFs {
         if let Some(known) = known {
             drop(linked);
             // It may have been replaced under the name that is known of it.
-            if !known.place.lock().is(parent, name) {
+            if !known.place.lock().at.is(parent, name) {
                 drop(known.change_place(|place| place.confirm(parent, name)));
             }
             return Ok(known);
@@ -239,8 +239,8 @@ impl HostInode {
     /// Appends the name; returns the directory above.
     pub(super) fn name_to(&self, names: &mut Vec<Name>) -> Option<Arc<HostInode>> {
         let place = self.place.lock();
-        names.push(place.name.clone());
-        place.parent.clone()
+        names.push(place.at.name.clone());
+        place.at.parent.clone()
     }
 
     /// Path of a name in this directory.
@@ -255,12 +255,12 @@ impl HostInode {
 
     /// The directory that holds it.
     pub(super) fn directory(&self) -> Option<Arc<HostInode>> {
-        self.place.lock().parent.clone()
+        self.place.lock().at.parent.clone()
     }
 
     /// Its name there.
     pub(super) fn name(&self) -> Name {
-        self.place.lock().name.clone()
+        self.place.lock().at.name.clone()
     }
 
     pub(super) fn is_removed(&self) -> bool {
@@ -354,7 +354,7 @@ impl HostInode {
     fn change_place_locked<T>(&self, change: impl FnOnce(&mut Place) -> T) -> T {
         let mut place = self.place.lock();
         let changed = change(&mut place);
-        if let Some(parent) = place.parent.as_ref().filter(|_| self.kind != Kind::Directory) {
+        if let Some(parent) = place.at.parent.as_ref().filter(|_| self.kind != Kind::Directory) {
             self.word.store(parent.own_names_word());
         }
         changed
@@ -514,10 +514,6 @@ impl Inode for HostInode {
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         Ok(self.find(name)?)
-    }
-
-    fn names_generation(&self) -> u64 {
-        self.own_names_word().generation()
     }
 
     fn names_word(&self) -> Option<Word> {

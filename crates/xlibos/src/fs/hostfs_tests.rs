@@ -357,7 +357,7 @@ fn a_file_that_is_renamed_while_it_is_asked_for_is_found() {
     fake::set(move |request| {
         if core::mem::take(&mut is_first) {
             host.lock().unwrap_or_else(|_| panic!()).names = vec![b"moved"];
-            // By another thread, which has not noted it yet; the lock is held until it has.
+            // By another thread, which is through: the file is asked for once more, by the name that it has then.
             assert!(root.file_is_moved(b"file", &to, b"moved").is_ok());
             return Ok(Reply::Nodes(Vec::new()));
         }

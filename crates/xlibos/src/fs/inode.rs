@@ -368,14 +368,14 @@ pub trait Inode: Send + Sync + Any {
         Caching::Always
     }
 
-    /// Changes whenever names below may have changed behind the LibOS's back: what is remembered of them is unsure then.
-    fn names_generation(&self) -> u64 {
-        0
-    }
-
-    /// The word that the generation always comes from, where there is one: a look at it costs less.
+    /// The word that tells when names below may have changed behind the LibOS's back; None where they do not.
     fn names_word(&self) -> Option<Word> {
         None
+    }
+
+    /// Changes whenever they may have: what is remembered of them is unsure then.
+    fn names_generation(&self) -> u64 {
+        self.names_word().map_or(0, Word::generation)
     }
 
     /// Whether a name that is absent may come to be: where not, it is not found by those who would make it either,

@@ -53,8 +53,8 @@ pub fn open_how(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<Fil
     Err(Errno::ENOENT)
 }
 
-/// How often a path is walked whose file is replaced each time before it is opened or changed.
-pub const TRIES: usize = 16;
+/// How often a path is walked whose file is replaced each time before it is opened.
+const TRIES: usize = 16;
 
 /// ESTALE for a file that has lost its name since.
 fn is_gone(path: &Path, errno: Errno) -> Errno {

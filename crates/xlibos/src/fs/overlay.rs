@@ -370,10 +370,6 @@ impl Inode for OverlayDir {
         Ok(Arc::clone(names.own.entry(name.to_vec()).or_insert(inode)))
     }
 
-    fn names_generation(&self) -> u64 {
-        self.lower.as_ref().map_or(0, |lower| lower.names_generation())
-    }
-
     fn names_word(&self) -> Option<Word> {
         self.lower.as_ref()?.names_word()
     }

@@ -32,13 +32,9 @@ impl Asked {
 }
 
 /// Looks at each; the number of those where something holds.
-fn look_at_all<'a, T: 'a>(
-    all: impl Iterator<Item = &'a T>,
-    found: &mut [Events],
-    mut look: impl FnMut(&T) -> Events,
-) -> usize {
+fn look_at_all<T>(all: &[T], found: &mut [Events], look: impl Fn(&T) -> Events) -> usize {
     let mut count = 0;
-    for (one, slot) in all.zip(found.iter_mut()) {
+    for (one, slot) in all.iter().zip(found.iter_mut()) {
         *slot = look(one);
         count += usize::from(!slot.is_empty());
     }
@@ -47,7 +43,7 @@ fn look_at_all<'a, T: 'a>(
 
 /// Waits until something holds for any, or the deadline. Files are held for that alone.
 fn wait_for_any(task: &Task, asked: &[Asked], found: &mut [Events], deadline: Deadline) -> Result<usize> {
-    let count = look_at_all(asked.iter(), found, |one| {
+    let count = look_at_all(asked, found, |one| {
         let held = one.fd.map(|fd| task.with_file(fd, |file| Ok(one.of(file))));
         held.map_or(Events::empty(), |held| held.unwrap_or(Events::NVAL))
     });
@@ -62,7 +58,7 @@ fn wait_for_any(task: &Task, asked: &[Asked], found: &mut [Events], deadline: De
         Some(Err(_)) => Events::NVAL,
         Some(Ok(file)) => one.of(file),
     };
-    let ready = wait_until(&queues, deadline, || match look_at_all(watched.iter(), found, look) {
+    let ready = wait_until(&queues, deadline, || match look_at_all(&watched, found, look) {
         0 => None,
         count => Some(count),
     })?;
