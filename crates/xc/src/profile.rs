@@ -6,8 +6,10 @@
 use crate::image;
 use abom::{Limits, Names};
 use anyhow::{Context as _, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -61,11 +63,24 @@ fn record(data: &Path, words: usize) -> Result<(u32, u8)> {
     perf.args(unprofiled(std::env::args_os().skip(1), words));
     let mut perf = perf.spawn().context("cannot run setpriv, which starts perf")?;
     if let Ok(pid) = i32::try_from(perf.id()) {
-        sys::on_signals(&ENDING, move |_| sys::kill(pid, libc::SIGTERM)).context("cannot forward signals")?;
+        end_with_us(pid).context("cannot forward signals")?;
     }
     let status = perf.wait().context("cannot wait for perf")?;
     let status = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|status| u8::try_from(status).ok());
     Ok((perf.id(), status.context("perf ended with an odd status")?))
+}
+
+/// Waits until a child has ended, and ends it where we are to end.
+fn end_with_us(child: i32) -> io::Result<()> {
+    let (signals, ends) = (sys::signals_to_read(&ENDING)?, sys::handle_of(child)?);
+    while !sys::has_ended(&ends) {
+        let mut waits = [&signals, &ends].map(|fd| PollFd::new(fd, PollFlags::IN));
+        let _ = poll(&mut waits, None);
+        while sys::next_signal(&signals).is_some() {
+            sys::kill(child, libc::SIGTERM);
+        }
+    }
+    Ok(())
 }
 
 /// The command line without the option. The last words are the container's program and its arguments.

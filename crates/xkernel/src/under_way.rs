@@ -7,7 +7,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 const TRIES: u32 = 500;
 
-/// Sends, and tries again for some seconds while too many are under way: those of other containers are soon received.
+/// Sends, and tries again for some seconds while too many are under way: those of other containers are soon received, and the
+/// host tells nobody when they are.
 ///
 /// # Errors
 /// Those of `send`.

@@ -108,7 +108,7 @@ impl Broker {
                 Ok(Reply::Nodes(walk::walk(&self.watches, self.export(export)?, from, path)?).into())
             }
             Request::ReadDir { export: number, path, from, attributes, open } => {
-                let (export, open) = (self.export(number)?, self.may_open(open.into(), channel)?);
+                let (export, open) = (self.export(number)?, may_open(open.into(), channel)?);
                 let (watches, bucket) = (&self.watches, &self.bucket);
                 let of = Directory { watches, bucket, number, export, path, wants_attributes: attributes, open };
                 let Chunk { directory, entries, opened, more } = self.listings.read(&of, from)?;
@@ -117,7 +117,7 @@ impl Broker {
                 Ok(Outcome { reply: Reply::Entries { directory, entries, more, opened }, descriptors })
             }
             Request::Open { export, path, inode, writable, beside } => {
-                let count = self.may_open(beside.len(), channel)?;
+                let count = may_open(beside.len(), channel)?;
                 let access = if writable { Access::Write } else { Access::Read };
                 self.open(self.export(export)?, (path, inode), access, beside.get(..count).unwrap_or_default())
             }
@@ -144,15 +144,6 @@ impl Broker {
             }
             request => self.perform_change(request),
         }
-    }
-
-    /// How many files may be opened beside what is asked for: none while the container has not taken what it asked for before, so
-    /// that the descriptors under way to it are bounded by its channels.
-    fn may_open(&self, count: usize, channel: &dyn Untaken) -> Result<usize, Errno> {
-        if count > MOST_BESIDE {
-            return Err(Errno::INVAL);
-        }
-        Ok(if count == 0 || channel.has_untaken() { 0 } else { count })
     }
 
     /// Opens a file, and others in its directory for reading.
@@ -217,6 +208,15 @@ impl Broker {
     fn export(&self, number: u16) -> Result<&Export, Errno> {
         self.exports.get(usize::from(number)).ok_or(Errno::NODEV)
     }
+}
+
+/// How many files may be opened beside what is asked for: none while the container has not taken what it asked for before, so
+/// that the descriptors under way to it are bounded by its channels.
+fn may_open(count: usize, channel: &dyn Untaken) -> Result<usize, Errno> {
+    if count > MOST_BESIDE {
+        return Err(Errno::INVAL);
+    }
+    Ok(if count == 0 || channel.has_untaken() { 0 } else { count })
 }
 
 /// What the host tells those of who watch; `names` are those that it changes.

@@ -167,7 +167,8 @@ impl Listing {
                 continue;
             }
             let opened = self.look_and_open(&entry, &mut tries);
-            let Some((node, file)) = opened.or_else(|| look(&self.directory, &entry, self.wants_attributes)) else {
+            let looked = || look(&self.directory, &entry, self.wants_attributes).map(|node| (node, None));
+            let Some((node, file)) = opened.or_else(looked) else {
                 continue;
             };
             let name = entry.file_name().to_bytes().to_vec();
@@ -188,9 +189,7 @@ impl Listing {
         }
         Ok(chunk)
     }
-}
 
-impl Listing {
     /// The node of a small file, and the file where it could be opened; None for others.
     fn look_and_open(&self, entry: &RawDirEntry<'_>, tries: &mut Tries<'_>) -> Option<(Node, Option<OwnedFd>)> {
         if tries.open == 0 || !self.wants_attributes || entry.file_type() != FileType::RegularFile {
@@ -208,18 +207,18 @@ fn is_dots(entry: &RawDirEntry<'_>) -> bool {
 }
 
 /// The node of an entry; None where it was removed since.
-fn look(directory: &OwnedFd, entry: &RawDirEntry<'_>, wants_attributes: bool) -> Option<(Node, Option<OwnedFd>)> {
+fn look(directory: &OwnedFd, entry: &RawDirEntry<'_>, wants_attributes: bool) -> Option<Node> {
     let (name, kind) = (entry.file_name(), entry.file_type());
     // Whoever reads a directory goes on into those below it, and through links.
     let leads_on = matches!(kind, FileType::Directory | FileType::Symlink | FileType::Unknown);
     if !wants_attributes && !leads_on {
-        return Some((bare_node(entry), None));
+        return Some(bare_node(entry));
     }
     match attributes::node_of_name(directory.as_fd(), name) {
-        Ok(node) => Some((node, None)),
+        Ok(node) => Some(node),
         Err(Errno::NOENT) => None,
         // A directory that may be read but not searched: the name and type are all there is.
-        Err(_) => Some((bare_node(entry), None)),
+        Err(_) => Some(bare_node(entry)),
     }
 }
 

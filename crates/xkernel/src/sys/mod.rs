@@ -324,25 +324,6 @@ fn block(signals: &[i32]) -> io::Result<libc::sigset_t> {
     if ret == 0 { Ok(set) } else { Err(io::Error::from_raw_os_error(ret)) }
 }
 
-/// Blocks signals in this and later threads, and hands each that comes to `deliver` on a thread of its own.
-///
-/// # Errors
-/// The host's errno.
-pub fn on_signals(signals: &[i32], deliver: impl Fn(i32) + Send + 'static) -> io::Result<()> {
-    let set = block(signals)?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        loop {
-            let mut signal = 0;
-            // SAFETY: reads the set, writes one int.
-            if unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {
-                return;
-            }
-            deliver(signal);
-        }
-    })?;
-    Ok(())
-}
-
 /// Blocks signals in this and later threads; [`next_signal`] takes them from a descriptor, which can be read while there are some.
 ///
 /// # Errors
