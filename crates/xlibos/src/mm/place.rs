@@ -77,9 +77,13 @@ fn touches_host_pages(range: &Range<u64>) -> Option<Range<u64>> {
 
 /// Keeps the pages around an address of the host's for the host.
 pub fn reserve_host_page(addr: u64) {
-    let start = (addr & !(NEIGHBOURHOOD - 1)).saturating_sub(NEIGHBOURHOOD);
+    reserve_around(addr, NEIGHBOURHOOD);
+}
+
+fn reserve_around(addr: u64, room: u64) {
+    let start = (addr & !(NEIGHBOURHOOD - 1)).saturating_sub(room);
     let mut pages = HOST_PAGES.lock();
-    pages.push(start..start + 3 * NEIGHBOURHOOD);
+    pages.push(start..start + NEIGHBOURHOOD + 2 * room);
     HOST_PAGES_START.fetch_min(start, Ordering::Relaxed);
 }
 
@@ -140,10 +144,11 @@ impl State {
 /// # Errors
 /// Those of the host; ENOMEM.
 pub(super) fn with_fresh_range(state: &State, wish: &Wish, len: u64, ask: impl Fn(u64) -> Result<u64>) -> Result<u64> {
-    for _ in 0..64 {
+    for tries in 0..64 {
         let addr = state.choose(wish, len)?;
         match ask(addr) {
-            Err(Errno::EEXIST) => reserve_host_page(find_obstacle(addr, len)),
+            // What lies there may be large: wider steps after every eight, 400 MiB in all.
+            Err(Errno::EEXIST) => reserve_around(find_obstacle(addr, len), NEIGHBOURHOOD << (tries / 8)),
             other => return other.map(|_| addr),
         }
     }
@@ -179,8 +184,10 @@ pub(super) fn reserve(addr: u64, len: u64) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NEIGHBOURHOOD, PAGE, check_fixed, reserve_host_page};
+    use super::super::{MAP_ANONYMOUS, MapRequest, Mm};
+    use super::{Backing, HOST_PRIVATE, NEIGHBOURHOOD, PAGE, check_fixed, reserve, reserve_host_page};
     use crate::Errno;
+    use machine::host;
 
     #[test]
     fn pages_that_the_host_keeps_are_refused_and_others_below_and_above_are_not() {
@@ -194,5 +201,22 @@ mod tests {
         reserve_host_page(KEPT - 8 * NEIGHBOURHOOD);
         assert_eq!(check_fixed(KEPT - 8 * NEIGHBOURHOOD, PAGE), Err(Errno::ENOMEM));
         assert_eq!(check_fixed(KEPT, PAGE), Err(Errno::ENOMEM));
+    }
+
+    #[test]
+    fn a_large_mapping_of_the_host_is_passed() {
+        const LEN: u64 = 200 << 20;
+        // Far below what other tests choose.
+        let start = (1..64).map(|i| 0x7f80_0000_0000 + i * (2 << 30)).find(|start| reserve(*start, LEN).is_ok());
+        let start = start.unwrap_or_default();
+        assert_ne!(start, 0, "no free range");
+        let mm = Mm::new();
+        mm.state().base = start + LEN / 2;
+        let request =
+            MapRequest { addr: 0, len: PAGE, prot: 3, flags: HOST_PRIVATE | MAP_ANONYMOUS, backing: Backing::Zero };
+        let addr = mm.map(request);
+        let freed = host::munmap(start, LEN);
+        assert!(addr.is_ok_and(|addr| addr < start && mm.unmap(addr, PAGE).is_ok()), "{addr:x?}");
+        assert!(freed.is_ok());
     }
 }
