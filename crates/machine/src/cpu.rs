@@ -8,6 +8,7 @@ use crate::frame::TrapFrame;
 #[cfg(target_os = "none")]
 use crate::free_blocks::FreeBlocks;
 use crate::hand_over::HandOver;
+use crate::leaf::{Thread, WORDS};
 use crate::slots::{COUNTED, counter_slot, slot_number};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -105,6 +106,8 @@ pub struct Cpu {
     /// The kernel's own pointer for this thread: an `Arc<T>` turned raw, and its type's tag.
     task: AtomicPtr<()>,
     task_tag: AtomicU64,
+    /// Words in it that answer calls: see [`crate::leaf::Table`].
+    pub(crate) words: [AtomicPtr<i32>; WORDS],
     /// Host calls by number below 64, the rest by a small map of their own.
     host_calls: [Cell<u32>; COUNTED],
     /// Total of host calls: tells whether a guest call made one.
@@ -282,8 +285,12 @@ impl Cpu {
     }
 
     /// Gives the thread its kernel object; one `T` in the whole program.
-    pub fn set_task<T: Send + Sync + 'static>(&self, task: alloc::sync::Arc<T>) {
+    pub fn set_task<T: Thread>(&self, task: alloc::sync::Arc<T>) {
         self.clear_task::<T>();
+        // Only the area's own guest reads there, and the area keeps what they lie in.
+        for (word, own) in task.words().into_iter().zip(&self.words) {
+            own.store(word.as_ptr(), Ordering::Relaxed);
+        }
         self.task_tag.store(tag::<T>(), Ordering::Relaxed);
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
     }
@@ -412,6 +419,7 @@ impl Cpu {
             guarded_in: Cell::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
             task_tag: AtomicU64::new(0),
+            words: [const { AtomicPtr::new(core::ptr::null_mut()) }; WORDS],
             host_calls: [const { Cell::new(0) }; COUNTED],
             host_call_total: Cell::new(0),
             lock_waits: Cell::new(0),

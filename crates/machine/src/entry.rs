@@ -5,15 +5,16 @@
 //! handlers ([`crate::trap`]) send a thread here too, by rewriting its context.
 //!
 //! Calls that never sleep, the leaves, are served with few registers saved: the others stay where they are, since their
-//! functions keep them as all do.
+//! functions keep them as all do. Calls that a word answers, the thread's ids, are answered without any.
 //!
 //! Invariants: GS points at the thread's area while LibOS code runs; from `xlibos_exit_check` to
 //! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
+//! From `xlibos_answer_check` to `xlibos_answer_end` all are in place but rcx, whose value is the frame's rip.
 
 use crate::cpu::{ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_CALL, EXIT_FULL};
 use crate::frame::TrapFrame;
-use crate::leaf::{AGAIN, LIMIT};
+use crate::leaf::{AGAIN, LIMIT, Table};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -104,6 +105,8 @@ global_asm!(
     .endm
     // What functions keep, and flags in rcx.
     .macro SAVE_KEPT
+    mov rcx, [r11 + {rip}]
+    mov [r11 + {rcx}], rcx
     mov [r11 + {rbx}], rbx
     mov [r11 + {rbp}], rbp
     mov [r11 + {r12}], r12
@@ -143,15 +146,16 @@ xlibos_syscall_entry:
     ",
     check_area!("r11", "xlibos_bad_gs"),
     r"
+    mov [r11 + {rip}], rcx
+    cmp rax, [rip + {leaf_limit}]
+    jae xlibos_whole_call
+    lea rcx, [rip + kernel_leaves]
+    cmp byte ptr [rcx + rax + {answers}], 0
+    jne xlibos_answer
     mov [r11 + {rsp}], rsp
     mov rsp, [r11 + {stack_top}]
-    mov [r11 + {rip}], rcx
-    mov [r11 + {rcx}], rcx
     SAVE_ARGUMENTS
-    cmp rax, [rip + {leaf_limit}]
-    jae 2f
-    lea rcx, [rip + kernel_leaves]
-    mov rcx, [rcx + rax * 8]
+    mov rcx, [rcx + rax * 8 + {leaves}]
     test rcx, rcx
     jz 2f
     mov [r11 + {orig}], rax
@@ -179,6 +183,23 @@ xlibos_leaf_check:
     .global xlibos_leaf_end
 xlibos_leaf_end:
 
+    // A word is the answer. Nothing is saved but where the guest goes on.
+xlibos_answer:
+    movzx ecx, byte ptr [rcx + rax + {answers}]
+    mov rcx, [r11 + rcx * 8 + {words} - 8]
+    .global xlibos_answer_check
+xlibos_answer_check:
+    cmp qword ptr [r11 + {pending}], 0
+    jne xlibos_whole_call
+    mov r11, [r11 + {rip}]
+    mov eax, [rcx]
+    .global xlibos_answer_given
+xlibos_answer_given:
+    mov rcx, r11
+    jmp r11
+    .global xlibos_answer_end
+xlibos_answer_end:
+
     // The frame becomes what any call leaves.
 xlibos_leaf_pending:
     mov [r11 + {rax}], rax
@@ -204,10 +225,10 @@ xlibos_call_down:
     .global xlibos_trapped_entry
 xlibos_trapped_entry:
     mov r11, gs:[{this}]
+    mov [r11 + {rip}], rcx
+xlibos_whole_call:
     mov [r11 + {rsp}], rsp
     mov rsp, [r11 + {stack_top}]
-    mov [r11 + {rip}], rcx
-    mov [r11 + {rcx}], rcx
     SAVE_ARGUMENTS
 2:
     mov [r11 + {rax}], rax
@@ -506,6 +527,9 @@ xlibos_initial_xstate:
     rflags = const FRAME + offset_of!(TrapFrame, rflags),
     orig = const FRAME + offset_of!(TrapFrame, orig_rax),
     leaf_limit = sym LIMIT,
+    leaves = const offset_of!(Table, leaves),
+    answers = const offset_of!(Table, answers),
+    words = const offset_of!(Cpu, words),
     again = const AGAIN.cast_signed(),
     this = const offset_of!(Cpu, this),
     stack_top = const offset_of!(Cpu, stack_top),
@@ -568,6 +592,9 @@ unsafe extern "C" {
     fn xlibos_trapped_entry();
     fn xlibos_leaf_check();
     fn xlibos_leaf_end();
+    fn xlibos_answer_check();
+    fn xlibos_answer_given();
+    fn xlibos_answer_end();
     fn xlibos_exit_check();
     fn xlibos_exit_end();
     fn xlibos_bad_gs();
@@ -633,6 +660,24 @@ pub(crate) fn exit_restart(rip: u64) -> Option<u64> {
 /// Whether a thread at `rip` is on its way out of a leaf.
 pub(crate) fn is_leaf_exit(rip: u64) -> bool {
     (address(xlibos_leaf_check)..address(xlibos_leaf_end)).contains(&rip)
+}
+
+/// How far a thread is whose call a word answers: its registers are the guest's but for rcx and r11.
+pub(crate) enum Answering {
+    /// rax has the call's number.
+    Begun,
+    /// rax has the answer.
+    Given,
+}
+
+/// Whether a thread at `rip` has looked, or is to look next, at what is pending before a word answers.
+pub(crate) fn answering(rip: u64) -> Option<Answering> {
+    let (check, given, end) =
+        (xlibos_answer_check as unsafe extern "C" fn(), xlibos_answer_given as _, xlibos_answer_end as _);
+    if (address(check)..address(given)).contains(&rip) {
+        return Some(Answering::Begun);
+    }
+    (address(given)..address(end)).contains(&rip).then_some(Answering::Given)
 }
 
 /// Where a thread interrupted at `rip` right before a sleeping call must go instead.

@@ -3,7 +3,7 @@
 //! A call that seldom waits is attempted as a leaf: where it would have to, it begins again with a whole frame.
 
 use crate::cpu::Cpu;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// Serves a leaf and answers what goes to rax. It never sleeps, takes no lock that is held for long and little memory, makes no
 /// thread, and of the frame reads the arguments alone.
@@ -42,6 +42,24 @@ impl Cpu {
 
 /// How many numbers of calls the image's table of leaves, `kernel_leaves`, covers.
 pub const NUMBERS: usize = 470;
+
+/// How the entry serves calls, by number.
+#[repr(C)]
+pub struct Table {
+    /// The leaves.
+    pub leaves: [Option<Leaf>; NUMBERS],
+    /// Which of the thread's words is the answer, from 1; 0 for none. Such a call has no arguments and cannot fail.
+    pub answers: [u8; NUMBERS],
+}
+
+/// How many calls a word answers.
+pub const WORDS: usize = 7;
+
+/// The kernel's object for a thread ([`Cpu::set_task`]).
+pub trait Thread: Send + Sync + 'static {
+    /// The words that answer calls, in the order of [`Table::answers`].
+    fn words(&self) -> [&AtomicI32; WORDS];
+}
 
 /// Numbers below are looked up there.
 pub(crate) static LIMIT: AtomicU64 = AtomicU64::new(0);

@@ -5,6 +5,7 @@
 use crate::cpu::{
     ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_FULL, Fault, INTERRUPT_SIGNAL, STEPPED, TRAP_FLAG, TRAPPED,
 };
+use crate::entry::Answering;
 use crate::host::{nr, raw};
 use crate::stack::{self, SIGNAL_STACK_LEN};
 use crate::{SigContext, TrapFrame, cpuid, entry};
@@ -197,7 +198,16 @@ fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
     if cpuid::on_interrupt(cpu, context.rip, &mut context.rdx) {
         return;
     }
-    if let Some(rip) = entry::exit_restart(context.rip) {
+    if let Some(way) = entry::answering(context.rip) {
+        context.rcx = return_address(cpu);
+        match way {
+            Answering::Begun => context.rip = entry::trapped_entry_address(),
+            Answering::Given => {
+                context.rip = context.rcx;
+                send_event(cpu, context, Fault::default());
+            }
+        }
+    } else if let Some(rip) = entry::exit_restart(context.rip) {
         set_our_gs(cpu);
         context.rip = rip;
         context.rsp = cpu.stack_top.get();
@@ -228,6 +238,10 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
         context.rip = entry::syscall_entry_address();
     } else if let Some(rip) = entry::fault_fixup(context.rip) {
         context.rip = rip;
+    } else if matches!(entry::answering(context.rip), Some(Answering::Given)) {
+        // To a non-canonical address, as below.
+        context.rip = return_address(cpu);
+        send_event(cpu, context, fault);
     } else if entry::exit_restart(context.rip).is_some() {
         // To a non-canonical address: the guest's fault.
         set_our_gs(cpu);
@@ -244,6 +258,12 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
     } else {
         crate::boot::die(cpu, &fault, context.rip);
     }
+}
+
+/// Where the call returns that a word answers.
+fn return_address(cpu: &Cpu) -> u64 {
+    // SAFETY: the thread's own, which stands in its entry.
+    unsafe { (*cpu.frame.get()).rip }
 }
 
 /// Direction, trap and alignment-check flags are the guest's, not ours.

@@ -4,10 +4,10 @@
 #[cfg(target_os = "none")]
 mod hooks {
     use machine::Cpu;
-    use machine::leaf::{Leaf, NUMBERS};
+    use machine::leaf::Table;
 
     #[unsafe(no_mangle)]
-    static kernel_leaves: [Option<Leaf>; NUMBERS] = xlibos::syscall::LEAVES;
+    static kernel_leaves: Table = xlibos::syscall::LEAVES;
 
     #[unsafe(no_mangle)]
     fn kernel_syscall(cpu: &'static Cpu) {

@@ -40,6 +40,8 @@ pub struct Task {
     closed: Mutex<Option<Closed>>,
     fs: Shared<FsContext>,
     creds: Shared<Creds>,
+    /// What of it and of the process answers calls.
+    shown: Shown,
     /// Mask, pending signals, alternate stack.
     pub signals: TaskSignals,
     /// What /proc/PID/comm shows, NUL padded.
@@ -103,6 +105,38 @@ pub struct Parts {
     pub creds: Arc<Creds>,
 }
 
+/// Ids as words: the entry reads them ([`machine::leaf::Table`]). Ids of users and groups follow the credentials.
+#[derive(Default)]
+struct Shown {
+    pid: AtomicI32,
+    uid: AtomicI32,
+    gid: AtomicI32,
+    euid: AtomicI32,
+    egid: AtomicI32,
+}
+
+impl Shown {
+    fn new(pid: Pid, creds: &Creds) -> Shown {
+        let shown = Shown { pid: AtomicI32::new(pid), ..Shown::default() };
+        shown.set(creds);
+        shown
+    }
+
+    fn set(&self, creds: &Creds) {
+        let ids = [creds.uid, creds.gid, creds.euid, creds.egid];
+        for (word, id) in [&self.uid, &self.gid, &self.euid, &self.egid].into_iter().zip(ids) {
+            word.store(id.cast_signed(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl machine::leaf::Thread for Task {
+    fn words(&self) -> [&AtomicI32; machine::leaf::WORDS] {
+        let Shown { pid, uid, gid, euid, egid } = &self.shown;
+        [pid, uid, gid, euid, egid, self.process.parent_word(), &self.tid]
+    }
+}
+
 impl Task {
     /// A task that has not started.
     #[must_use]
@@ -115,6 +149,7 @@ impl Task {
         name: [u8; 16],
     ) -> Arc<Task> {
         parts.files.enter();
+        let process_id = process.pid;
         Arc::new(Task {
             tid: AtomicI32::new(tid),
             process,
@@ -124,6 +159,7 @@ impl Task {
             files: Owned::new(parts.files),
             closed: Mutex::new(None),
             fs: Shared::new(parts.fs),
+            shown: Shown::new(process_id, &parts.creds),
             creds: Shared::new(parts.creds),
             signals,
             name: Mutex::new(name),
@@ -431,6 +467,7 @@ impl Task {
 
     /// Replaces the credentials.
     pub fn set_creds(&self, creds: Creds) {
+        self.shown.set(&creds);
         self.creds.set(Arc::new(creds));
     }
 

@@ -190,6 +190,11 @@ impl Process {
         self.parent.load(Ordering::Relaxed)
     }
 
+    /// Where it stands.
+    pub(super) fn parent_word(&self) -> &AtomicI32 {
+        &self.parent
+    }
+
     /// Gives the process another parent; the tree is locked.
     pub fn set_parent(&self, parent: Pid) {
         self.parent.store(parent, Ordering::Relaxed);

@@ -99,22 +99,30 @@ pub struct Row {
     pub handler: Option<Handler>,
     /// The same for the entry's short way, of a call that is a leaf.
     pub leaf: Option<Leaf>,
+    /// One of the thread's words is the answer.
+    pub is_word: bool,
 }
 
 /// Decodes a call's registers and serves it.
 pub type Handler = fn(&Task, &machine::TrapFrame) -> Result<u64>;
 
-/// The leaves by number: rows with `#[leaf]` in the table.
-pub const LEAVES: [Option<Leaf>; machine::leaf::NUMBERS] = leaves_by_number();
+/// How the entry serves rows with `#[leaf]`, `#[attempt]` and `#[word]` in the table.
+pub const LEAVES: machine::leaf::Table = leaves_by_number();
 
-const fn leaves_by_number() -> [Option<Leaf>; machine::leaf::NUMBERS] {
-    let mut leaves: [Option<Leaf>; machine::leaf::NUMBERS] = [None; machine::leaf::NUMBERS];
-    let mut i = 0;
+const fn leaves_by_number() -> machine::leaf::Table {
+    let mut table = machine::leaf::Table { leaves: [None; NUMBERS], answers: [0; NUMBERS] };
+    let (mut i, mut words) = (0, 0);
     while i < table::ROWS.len() {
-        leaves[table::ROWS[i].number as usize] = table::ROWS[i].leaf;
+        let row = &table::ROWS[i];
+        table.leaves[row.number as usize] = row.leaf;
+        if row.is_word {
+            words += 1;
+            table.answers[row.number as usize] = words;
+        }
         i += 1;
     }
-    leaves
+    assert!(words as usize == machine::leaf::WORDS);
+    table
 }
 
 /// How many numbers the table covers.
@@ -165,6 +173,7 @@ macro_rules! syscalls {
                 restart: super::syscalls!(@restart $($restart)?),
                 handler: super::syscalls!(@handler $name ($($arg: $ty),*) $($handler)?),
                 leaf: super::syscalls!(@leaf $($leaf)? $name ($($arg: $ty),*) $($handler)?),
+                is_word: super::syscalls!(@word $($leaf)?),
             },
         )*];
     };
@@ -185,6 +194,9 @@ macro_rules! syscalls {
         $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
         $handler($task $(, $arg)*).map(super::args::IntoReg::into_reg)
     }};
+    (@word word) => { true };
+    (@word $($leaf:ident)?) => { false };
+    (@leaf word $name:ident () $handler:path) => { None };
     (@leaf $name:ident ($($arg:ident : $ty:ty),*) $($handler:path)?) => { None };
     (@leaf attempt $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
         extern "C" fn $name(cpu: &'static machine::Cpu) -> u64 {

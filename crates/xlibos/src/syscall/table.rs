@@ -4,7 +4,7 @@
 //! A row: `number name(argument: Type, …) -> Result = handler, Support;` or, with a restart class other than
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted. `#[leaf]` says that
 //! the handler keeps to what [`machine::leaf::Leaf`] asks, `#[attempt]` that it does so but where it would have to wait, and that
-//! nothing was done by then.
+//! nothing was done by then. `#[word]`: the entry answers from a word of the task ([`machine::leaf::Table`]), the handler where it may not.
 
 use super::args::UserPath;
 use super::creds::CapHeader;
@@ -62,7 +62,7 @@ syscalls! {
     36 getitimer(which: u32, to: UserPtr<[i64; 4]>) -> () = super::timer::getitimer, Full;
     37 alarm(seconds: u32) -> u64 = super::timer::alarm, Full;
     38 setitimer(which: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>) -> () = super::timer::setitimer, Partial("VIRTUAL counts as PROF; both within a millisecond");
-    #[leaf]
+    #[word]
     39 getpid() -> Pid = super::process::getpid, Full;
     40 sendfile(out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> usize = super::rw::sendfile, Full;
     41 socket(domain: u32, kind: u32, protocol: i32) -> Fd = super::socket::socket, Partial("UNIX, TCP and UDP on loopback, netlink's dumps");
@@ -129,19 +129,19 @@ syscalls! {
     99 sysinfo(to: UserPtr<[u64; 14]>) -> () = super::system::sysinfo, Partial("no load averages; memory as configured");
     100 times(to: UserPtr<[u64; 4]>) -> u64 = super::usage::times, Partial("all CPU time is user time");
     101 ptrace(request: u64, pid: Pid, addr: u64, data: u64) -> u64 = super::ptrace::ptrace, Partial("no debug registers, no PTRACE_SYSEMU, no seccomp filters to read; any thread of the tracer may ask");
-    #[leaf]
+    #[word]
     102 getuid() -> u32 = super::creds::getuid, Full;
     103 syslog() -> () = super::system::privileged, Partial("always EPERM: no log");
-    #[leaf]
+    #[word]
     104 getgid() -> u32 = super::creds::getgid, Full;
     105 setuid(uid: u32) -> () = super::creds::setuid, Full;
     106 setgid(gid: u32) -> () = super::creds::setgid, Full;
-    #[leaf]
+    #[word]
     107 geteuid() -> u32 = super::creds::geteuid, Full;
-    #[leaf]
+    #[word]
     108 getegid() -> u32 = super::creds::getegid, Full;
     109 setpgid(pid: Pid, pgid: Pid) -> () = super::process::setpgid, Full;
-    #[leaf]
+    #[word]
     110 getppid() -> Pid = super::process::getppid, Full;
     111 getpgrp() -> Pid = super::process::getpgrp, Full;
     112 setsid() -> Pid = super::process::setsid, Full;
@@ -218,7 +218,7 @@ syscalls! {
     183 afs_syscall() Absent;
     184 tuxcall() Absent;
     185 security() Absent;
-    #[leaf]
+    #[word]
     186 gettid() -> Pid = super::process::gettid, Full;
     187 readahead(fd: Fd, offset: i64, count: u64) -> () = super::sync::readahead, Full;
     188 setxattr(path: UserPath, name: u64, value: u64, size: u64, flags: u32) -> () = super::xattr::setxattr, Full;

@@ -10,6 +10,30 @@ cases! { cred;
         assert_eq!([sys!(getuid)?, sys!(geteuid)?, sys!(getgid)?, sys!(getegid)?], [0; 4]);
         assert_eq!((uids()?, gids()?), ([0; 3], [0; 3]));
     }
+    fn each_call_tells_its_own_id() {
+        need_root()?;
+        let ids = || Result::Ok([sys!(getuid)?, sys!(geteuid)?, sys!(getgid)?, sys!(getegid)?]);
+        sys!(setresgid, 3, 4, 0)?;
+        sys!(setresuid, 1, 2, 0)?;
+        assert_eq!(ids()?, [1, 2, 3, 4]);
+        let in_child = child(move || {
+            assert_eq!(ids()?, [1, 2, 3, 4]);
+            sys!(setresuid, -1, 0, -1)?;
+            assert_eq!(ids()?, [1, 0, 3, 4]);
+            Ok(())
+        })?;
+        in_child.exits(0)?;
+        // Ids are a thread's own below the C library.
+        let in_thread = std::thread::spawn(move || {
+            assert_eq!(ids()?, [1, 2, 3, 4]);
+            sys!(setresuid, 0, 0, 0)?;
+            sys!(setresgid, -1, 0x7fff_fff0, -1)?;
+            assert_eq!(ids()?, [0, 0, 3, 0x7fff_fff0]);
+            Result::Ok(())
+        });
+        in_thread.join().map_err(|_| sys::Errno(c::EINVAL))??;
+        assert_eq!(ids()?, [1, 2, 3, 4]);
+    }
     fn root_gives_up_for_good() {
         need_root()?;
         sys!(setgid, 77)?;

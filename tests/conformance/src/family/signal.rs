@@ -110,6 +110,32 @@ cases! { signal;
         waits.kill(c::SIGKILL)?;
         waits.dies_of(c::SIGKILL)?;
     }
+    fn calls_that_ask_for_an_id_are_interrupted_at_any_moment() {
+        /// So many that some signals come between the look at what is pending and the guest's next instruction.
+        const ROUNDS: u32 = 10_000;
+        let (words, me) = (shared()?, pid()?);
+        let (round_word, handled) = (&words[0], &words[1]);
+        HANDLED.store(core::ptr::from_ref(handled).addr(), SeqCst);
+        signal::handle(c::SIGUSR1, counts_in_shared_word, 0)?;
+        let asks = child(|| {
+            let own = pid()?;
+            for round in 1..=ROUNDS {
+                round_word.store(round, SeqCst);
+                for _ in 0..round % 300 {
+                    assert_eq!(int(sys!(getppid)?), me);
+                }
+                assert_eq!((pid()?, tid()?), (own, own));
+                // It must come without a further call.
+                while handled.load(SeqCst) != round { core::hint::spin_loop(); }
+            }
+            Ok(())
+        })?;
+        for round in 1..=ROUNDS {
+            until(|| round_word.load(SeqCst) == round);
+            sys!(kill, asks.pid, c::SIGUSR1)?;
+        }
+        asks.exits(0)?;
+    }
     fn who_blocks_a_signal_leaves_it_to_another_thread() {
         const ROUNDS: u32 = 2_000;
         let (words, me) = (shared()?, pid()?);
