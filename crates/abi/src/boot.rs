@@ -10,11 +10,15 @@
 //! base                    rodata, relro (read-only, private mapping of the runner), text (of the supervisor's file)
 //! base + ARENA_OFFSET - 4096   the runner's own code
 //! base + ARENA_OFFSET     boot block, change words      \
-//!        + 4096           .data, .bss                    | the arena: one sealed memfd, MAP_SHARED
-//!        heap_start       heap                           | at the same address everywhere
-//!        threads_start    thread areas                  /
-//! arena's end             windows: pages of host files, each process's own
+//!        + 4096           .data, .bss                    | the arena's near part     the arena: one sealed memfd,
+//!        heap_start       heap                           |                           MAP_SHARED at the same
+//!        threads_start    thread areas                  /                            addresses everywhere
+//!        behind them      windows: pages of host files, each process's own
+//! far_start               the rest of the heap             its far part
 //! ```
+//!
+//! All but the far part lies in one [`TABLE`], and nothing else in those of the far part: when a process ends the host looks at
+//! each 2 MiB that it maps in a table of which it uses anything.
 
 /// Lowest base of the LibOS.
 pub const BASE_MIN: u64 = 0x7e80_0000_0000;
@@ -29,11 +33,17 @@ pub const ARENA_OFFSET: u64 = 0x100_0000;
 pub const THREAD_AREA: u64 = 0x1_0000;
 /// How many thread areas an arena has.
 pub const THREAD_COUNT: u64 = 4096;
+/// What the host has one table for, in steps of 2 MiB.
+pub const TABLE: u64 = 1 << 30;
+/// Bytes of the arena from its start to the thread areas: few containers need more.
+pub const NEAR_HEAP: u64 = 64 << 20;
+/// Bytes of the arena's near part, in the file too.
+pub const NEAR_LEN: u64 = NEAR_HEAP + THREAD_COUNT * THREAD_AREA;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 /// Bytes of a window: so much of a file, from its start, can be read in it.
 pub const WINDOW_LEN: u64 = 0x4_0000;
-/// How many windows a process has, behind the arena.
+/// How many windows a process has, behind the arena's near part.
 pub const WINDOW_COUNT: u64 = 64;
 
 /// Descriptor of the arena memfd in a fresh runner.
@@ -85,11 +95,15 @@ pub struct BootBlock {
     pub text_end: u64,
     /// Start of the arena: `base + ARENA_OFFSET`, where this block lies.
     pub arena_start: u64,
-    /// Length of the arena.
+    /// Length of the arena's file.
     pub arena_len: u64,
+    /// Where the arena's far part lies: what follows [`NEAR_LEN`] bytes of the file.
+    pub far_start: u64,
+    /// Length of the far part.
+    pub far_len: u64,
     /// Start of the heap (page aligned, behind `.bss` and the boot data).
     pub heap_start: u64,
-    /// End of the heap.
+    /// End of the heap's near part; all of the arena's far part is heap too.
     pub heap_end: u64,
     /// Start of the thread areas, aligned to [`THREAD_AREA`].
     pub threads_start: u64,

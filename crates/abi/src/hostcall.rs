@@ -52,8 +52,8 @@ pub const HOST_CALLS: &[HostCall] = &[
     call(
         28,
         "madvise",
-        &[Check::OneOf(2, &[0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])],
-        "guest memory; no MERGEABLE, HWPOISON, SOFT_OFFLINE, REMOVE",
+        &[Check::OneOf(2, &[0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25])],
+        "guest memory, a large page of the LibOS; no MERGEABLE, HWPOISON, SOFT_OFFLINE, REMOVE",
     ),
     call(
         44,

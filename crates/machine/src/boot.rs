@@ -5,7 +5,7 @@
 
 use crate::cpu::{self, Cpu, Fault};
 use crate::{entry, heap, trap};
-use abi::boot::{BootBlock, PAGE};
+use abi::boot::{BootBlock, NEAR_LEN, PAGE};
 use core::arch::global_asm;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -23,13 +23,19 @@ global_asm!(
     .global _start
 _start:
     mov r15, rsp
-    // The boot block's page first: it tells the arena's length.
+    // The boot block's page first: it tells of the arena's far part.
     lea r14, [rip + xlibos_arena]
     mov rdi, r14
     mov esi, 4096
+    xor r9d, r9d
     call 5f
-    mov rsi, [r14 + {arena_len}]
     mov rdi, r14
+    mov esi, {near_len}
+    xor r9d, r9d
+    call 5f
+    mov rdi, [r14 + {far_start}]
+    mov rsi, [r14 + {far_len}]
+    mov r9d, {near_len}
     call 5f
     mov rdi, r15
     and rsp, -16
@@ -39,10 +45,9 @@ _start:
     mov edx, 3
     mov r10d, 0x11
     mov r8d, 3
-    xor r9d, r9d
     mov eax, 9
     syscall
-    cmp rax, r14
+    cmp rax, rdi
     jne 6f
     ret
 6:
@@ -51,7 +56,9 @@ _start:
     syscall
     ud2
     ",
-    arena_len = const core::mem::offset_of!(BootBlock, arena_len),
+    near_len = const NEAR_LEN,
+    far_start = const core::mem::offset_of!(BootBlock, far_start),
+    far_len = const core::mem::offset_of!(BootBlock, far_len),
     start = sym start,
 );
 
@@ -83,11 +90,11 @@ pub(crate) fn change_words() -> &'static [AtomicU32; abi::boot::CHANGE_WORDS] {
     unsafe { &*words }
 }
 
-/// A range of the arena that the boot block names, as bytes; empty where it is out of the arena.
+/// A range of the arena that the boot block names, as bytes; empty where it is out of the near part.
 #[must_use]
 pub fn boot_bytes(addr: u64, len: u64) -> &'static [u8] {
     let boot = boot_block();
-    let end = boot.arena_start.saturating_add(boot.arena_len);
+    let end = boot.arena_start.saturating_add(NEAR_LEN);
     if addr < boot.arena_start || addr.saturating_add(len) > end {
         return &[];
     }
@@ -100,9 +107,9 @@ extern "C" fn start(stack: *const u64) -> ! {
     let boot = boot_block();
     TEXT_START.store(boot.text_start, Ordering::Relaxed);
     TEXT_END.store(boot.text_end, Ordering::Relaxed);
-    let windows = boot.arena_start + boot.arena_len;
-    cpu::set_libos_range(boot.base, windows + abi::boot::WINDOW_COUNT * abi::boot::WINDOW_LEN);
-    crate::window::place(windows);
+    let end = boot.far_start + boot.far_len;
+    cpu::set_libos_range(boot.base, end);
+    crate::window::place(boot.arena_start + NEAR_LEN);
     cpu::set_areas(boot.threads_start, boot.thread_count);
     entry::AREAS_START.store(boot.threads_start, Ordering::Relaxed);
     entry::AREAS_END.store(boot.threads_start + boot.thread_count * abi::boot::THREAD_AREA, Ordering::Relaxed);
@@ -122,7 +129,7 @@ extern "C" fn start(stack: *const u64) -> ! {
     // SAFETY: the vDSO is an ELF image of the host.
     crate::clock::set_vdso_function(unsafe { vdso_symbol(vdso, b"__vdso_clock_gettime") });
     // SAFETY: the heap's range is free arena memory.
-    unsafe { heap::init(boot.heap_start, boot.heap_end) };
+    unsafe { heap::init(boot.heap_start..boot.heap_end, boot.far_start..end) };
     lock_down(cpu, boot);
     // SAFETY: switches to area 0's LibOS stack for good.
     unsafe {

@@ -4,6 +4,7 @@ use crate::cpu;
 use crate::free_blocks::Class;
 use crate::sync::RawFutexLock;
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use talc::TalcLock;
@@ -17,7 +18,7 @@ const SLACK: u64 = 1 << 20;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
-    talc: TalcLock::new(Unused { start: 0, end: 0 }),
+    talc: TalcLock::new(Unused { start: 0, end: 0, far: 0..0 }),
     used: AtomicU64::new(0),
     peak: AtomicU64::new(0),
     mark: AtomicU64::new(u64::MAX),
@@ -43,20 +44,33 @@ const STEP: usize = 64 << 10;
 struct Unused {
     start: usize,
     end: usize,
+    /// Where the heap goes on when that is used up.
+    far: Range<usize>,
 }
 
 // SAFETY: no allocation is made in here, and the parent's lock is not touched.
 unsafe impl Source for Unused {
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
-        let Unused { start, end } = talc.source;
+        let Unused { start, end, .. } = talc.source;
         let old = NonNull::new(start as *mut u8).ok_or(())?;
         // Talc's own words and the alignment come on top.
         let wanted = layout.size().checked_add(layout.align() + 2 * CHUNK_UNIT).ok_or(())?;
         let grown = start.checked_add(wanted.next_multiple_of(STEP)).ok_or(())?.min(end);
         // SAFETY: the heap ends at `start`, and nothing else uses what is up to `end`.
         talc.source.start = unsafe { talc.extend(old, grown as *mut u8) }.as_ptr() as usize;
-        if talc.source.start == start { Err(()) } else { Ok(()) }
+        if talc.source.start == start { begin_far_part(talc) } else { Ok(()) }
     }
+}
+
+fn begin_far_part<B: Binning>(talc: &mut Talc<Unused, B>) -> Result<(), ()> {
+    let far = core::mem::take(&mut talc.source.far);
+    if far.len() < STEP {
+        return Err(());
+    }
+    // SAFETY: nothing else uses the range.
+    let heap_end = unsafe { talc.claim(far.start as *mut u8, STEP) }.ok_or(())?;
+    talc.source = Unused { start: heap_end.as_ptr() as usize, end: far.end, far: 0..0 };
+    Ok(())
 }
 
 /// Read by every call and hardly ever written: it shares no cache line with the counters.
@@ -191,15 +205,18 @@ unsafe impl core::alloc::GlobalAlloc for Heap {
 /// Hands the heap its memory.
 ///
 /// # Safety
-/// `[start, end)` is arena memory that nothing else uses. Once, at boot.
-pub(crate) unsafe fn init(start: u64, end: u64) {
+/// Both are arena memory that nothing else uses. Once, at boot.
+pub(crate) unsafe fn init(near: Range<u64>, far: Range<u64>) {
+    let (start, end) = (near.start, near.end);
+    let len = (end - start) + (far.end - far.start);
     let mut talc = HEAP.talc.lock();
     let first = ((start + 1).next_multiple_of(STEP as u64) + STEP as u64).min(end);
     // SAFETY: by the caller's promise.
     let heap_end = unsafe { talc.claim(start as *mut u8, (first - start) as usize) };
-    talc.source = Unused { start: heap_end.map_or(0, |end| end.as_ptr() as usize), end: end as usize };
+    let far = far.start as usize..far.end as usize;
+    talc.source = Unused { start: heap_end.map_or(0, |end| end.as_ptr() as usize), end: end as usize, far };
     drop(talc);
-    HEAP.mark.store((end - start).saturating_sub(RESERVE).max((end - start) / 2), Ordering::Relaxed);
+    HEAP.mark.store(len.saturating_sub(RESERVE).max(len / 2), Ordering::Relaxed);
 }
 
 /// Memory is short from `bytes` in use on, where that is earlier than what the arena's size says.

@@ -723,6 +723,17 @@ pub fn mremap(addr: u64, old_len: u64, new_len: u64, flags: u32, new_addr: u64) 
     check(unsafe { raw(nr::MREMAP, [addr, old_len, new_len, u64::from(flags), new_addr, 0]) })
 }
 
+/// Has the host make one page of those of an aligned range of the arena.
+///
+/// # Errors
+/// The host's errno: EINVAL where it knows no large pages, ENOMEM, EAGAIN where a page is in use.
+#[cfg(target_os = "none")]
+pub(crate) fn collapse(addr: u64, len: u64) -> Result<()> {
+    const MADV_COLLAPSE: u64 = 25;
+    // SAFETY: the contents stay, and so do all addresses.
+    check(unsafe { raw(nr::MADVISE, [addr, len, MADV_COLLAPSE, 0, 0, 0]) }).map(|_| ())
+}
+
 /// Populates arena memory that will be written soon, outside of locks. Best effort.
 pub fn populate(addr: u64, len: u64) {
     const MADV_POPULATE_WRITE: u64 = 23;

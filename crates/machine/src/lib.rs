@@ -40,6 +40,8 @@ pub mod heap;
 #[path = "host_heap.rs"]
 pub mod heap;
 #[cfg(target_os = "none")]
+mod large_page;
+#[cfg(target_os = "none")]
 mod mem;
 mod slots;
 #[cfg(target_os = "none")]

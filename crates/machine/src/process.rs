@@ -47,6 +47,9 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     if kind != Kind::Thread {
         area.pid.store(tid, Ordering::Release);
     }
+    if kind == Kind::Fork {
+        crate::large_page::note_fork();
+    }
     Ok(tid)
 }
 

@@ -4,8 +4,8 @@
 
 use crate::filter::{self, FilterError};
 use abi::boot::{
-    ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, PAGE, THREAD_AREA, THREAD_COUNT, WINDOW_COUNT,
-    WINDOW_LEN,
+    ARENA_OFFSET, BASE_ALIGN, BASE_MAX, BASE_MIN, BootBlock, MAGIC, NEAR_HEAP, NEAR_LEN, PAGE, TABLE, THREAD_COUNT,
+    WINDOW_COUNT, WINDOW_LEN,
 };
 use abi::config::Config;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -136,7 +136,7 @@ pub fn load(image: Image<'_>, config: &Config, arena_len: u64, started_ns: u64) 
     let filter_addr = align_up(image.end(), PAGE);
     let config_addr = filter_addr + length(&filter_bytes);
     let heap_start = align_up(config_addr + length(&config), PAGE);
-    let threads_start = arena_start + arena_len - THREAD_COUNT * THREAD_AREA;
+    let threads_start = arena_start + NEAR_HEAP;
     if heap_start >= threads_start {
         return Err(LoadError::ArenaSize(arena_len));
     }
@@ -147,6 +147,8 @@ pub fn load(image: Image<'_>, config: &Config, arena_len: u64, started_ns: u64) 
         text_end,
         arena_start,
         arena_len,
+        far_start: align_up(arena_start + NEAR_LEN, TABLE),
+        far_len: arena_len - NEAR_LEN,
         heap_start,
         heap_end: threads_start,
         threads_start,
@@ -212,20 +214,22 @@ pub fn printable(text: &[u8]) -> String {
         .collect()
 }
 
-/// A random base. LibOS text and relro lie within one 4 GiB window, as the filter compares 32-bit
-/// halves.
+/// Bytes from the base to the end of the windows.
+const NEAR_SPAN: u64 = ARENA_OFFSET + NEAR_LEN + WINDOW_COUNT * WINDOW_LEN;
+const _: () = assert!(NEAR_SPAN <= TABLE && BASE_MIN.is_multiple_of(TABLE) && BASE_MAX.is_multiple_of(TABLE));
+
+/// A random base. All but the arena's far part lies in one table; so text and relro lie within one 4 GiB
+/// window, as the filter compares 32-bit halves.
 fn choose_base(arena_len: u64, draw: &[u8]) -> Result<u64, LoadError> {
-    let beside = ARENA_OFFSET + WINDOW_COUNT * WINDOW_LEN;
-    let room = (BASE_MAX - BASE_MIN - beside).checked_sub(arena_len);
-    let fits = arena_len.is_multiple_of(BASE_ALIGN) && arena_len > THREAD_COUNT * THREAD_AREA;
-    let (Some(room), true) = (room, fits) else {
+    let fits = arena_len.is_multiple_of(BASE_ALIGN) && arena_len > NEAR_LEN;
+    let far = arena_len.saturating_sub(NEAR_LEN).div_ceil(TABLE);
+    let tables = ((BASE_MAX - BASE_MIN) / TABLE).checked_sub(far).filter(|tables| *tables > 0);
+    let (Some(tables), true) = (tables, fits) else {
         return Err(LoadError::ArenaSize(arena_len));
     };
+    let places = (TABLE - NEAR_SPAN) / BASE_ALIGN + 1;
     let draw = draw.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let base = BASE_MIN + draw % (room / BASE_ALIGN) * BASE_ALIGN;
-    let window = 1u64 << 32;
-    let crosses = base / window != (base + ARENA_OFFSET) / window;
-    Ok(if crosses { base - ARENA_OFFSET } else { base })
+    Ok(BASE_MIN + draw / places % tables * TABLE + draw % places * BASE_ALIGN)
 }
 
 fn fill_random(buffer: &mut [u8]) -> Result<(), LoadError> {

@@ -1,12 +1,10 @@
 //! Host calls as a guest can make them: through a `syscall` instruction of the LibOS.
 
-use abi::boot::{ARENA_OFFSET, BootBlock, MAGIC};
+use abi::boot::{ARENA_OFFSET, BootBlock, MAGIC, NEAR_HEAP};
 use std::arch::asm;
 
 /// `syscall; ret`.
 const GADGET: [u8; 3] = [0x0f, 0x05, 0xc3];
-/// Bytes of all thread areas.
-const THREAD_AREAS: u64 = 4096 * abi::boot::THREAD_AREA;
 /// errno of a call that the filter refuses.
 pub(crate) const EPERM: i64 = -1;
 
@@ -24,7 +22,7 @@ impl Libos {
         unsafe { asm!("rdgsbase {}", out(reg) area, options(nomem, nostack)) };
         // Below the thread areas, which have holes, the arena is mapped as a whole; it starts where the distance to an
         // aligned base says.
-        let mut at = (area - THREAD_AREAS) & !(abi::boot::BASE_ALIGN - 1);
+        let mut at = (area - NEAR_HEAP) & !(abi::boot::BASE_ALIGN - 1);
         at += ARENA_OFFSET % abi::boot::BASE_ALIGN;
         while read(at) != MAGIC {
             at -= abi::boot::BASE_ALIGN;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -41,6 +42,17 @@ static int wake_nobody(void) {
     return syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1) == 0 &&
            syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL) == -1 && errno == EAGAIN;
 }
+// One semaphore of a set, while another process waits for the other one.
+static int semop_(void) {
+    static int set = -1;
+    struct sembuf wait = {0, -1, 0}, up = {1, 1, 0}, down = {1, -1, 0};
+    if (set < 0) {
+        set = semget(IPC_PRIVATE, 2, 0600);
+        if (fork() == 0) _exit(semop(set, &wait, 1));
+        while (semctl(set, 0, GETNCNT) == 0) usleep(1000);
+    }
+    return semop(set, &up, 1) == 0 && semop(set, &down, 1) == 0;
+}
 static int fork_wait(void) {
     int status = 1;
     pid_t pid = fork();
@@ -54,7 +66,7 @@ int main(int count, char **words) {
         int (*run)(void);
     } things[] = {{"getpid", getpid_}, {"kill", kill_0},           {"stat", stat_},     {"pipe", pipe_},
                   {"pread", pread_},   {"open", open_stat_close}, {"fork", fork_wait}, {"open-read", open_read_close},
-                  {"futex", wake_nobody}};
+                  {"futex", wake_nobody}, {"semop", semop_}};
     if (count != 3 || pipe(ends)) return 2;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
         if (strcmp(words[1], things[i].name)) continue;

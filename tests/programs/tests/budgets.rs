@@ -52,7 +52,7 @@ fn extra(program: &Path, thing: &str) -> (u64, u64) {
 fn what_needs_no_host_makes_no_host_call() {
     let directory = tempfile::tempdir().expect("directory");
     let program = program(directory.path());
-    for thing in ["getpid", "kill", "stat", "pipe", "pread", "open-read", "futex"] {
+    for thing in ["getpid", "kill", "stat", "pipe", "pread", "open-read", "futex", "semop"] {
         let (host_calls, requests) = extra(&program, thing);
         // A wake-up of the service's may come in between.
         assert!(host_calls < MORE / 100 && requests == 0, "{thing}: {host_calls} host calls, {requests} requests");
@@ -100,6 +100,35 @@ fn a_forked_child_finds_what_it_runs_on_few_pages() {
     let each = (faults(&program, 10 + MORE) - faults(&program, 10)) / MORE;
     // 41, of which the C library's own are 25; 50 with the functions in any order. Where there are more: `cargo xtask order`.
     assert!(each <= 46, "{each} page faults a fork");
+}
+
+/// Whether the host makes a large page of small ones where it is asked to: from Linux 6.1 on, unless told not to.
+fn makes_large_pages() -> bool {
+    let shared = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next(), numbers.next());
+    !shared.is_empty() && !shared.contains("[deny]") && version >= (Some(6), Some(1))
+}
+
+/// KiB of the arena that the processes of a container map by one entry of the host's, after so many forks.
+fn large_kib(forks: u32) -> u64 {
+    let forks = format!("for ((i = 0; i < {forks}; i++)); do (:); done; echo ready; read line");
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "bash", "-c", &forks]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    let maps = container.libos_processes().into_iter().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/smaps")));
+    let maps: String = maps.map(Result::unwrap_or_default).collect();
+    let large = maps.lines().filter_map(|line| line.strip_prefix("ShmemPmdMapped:")?.trim().strip_suffix(" kB"));
+    large.filter_map(|kib| kib.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn only_a_container_that_forks_without_end_has_a_large_page() {
+    assert_eq!(large_kib(20), 0);
+    let is_possible = makes_large_pages();
+    assert!(!is_possible || large_kib(1000) > 0);
 }
 
 /// A tree of 40 directories with ten files each.

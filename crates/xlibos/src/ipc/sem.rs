@@ -2,14 +2,15 @@
 
 use super::table::{self, NOWAIT, Object, READ, Table, WRITE, Wanted, seconds};
 use crate::process::Pid;
-use crate::wait::{Deadline, Events, WaitQueue, wait_until};
+use crate::wait::{Deadline, wait_until};
 use crate::{Errno, Result, Task};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use machine::sync::Mutex;
+use machine::Cpu;
+use machine::sync::{Mutex, MutexGuard};
 
 /// Highest value of a semaphore: SEMVMX.
 pub const HIGHEST: u16 = 32_767;
@@ -43,13 +44,21 @@ struct Obstacle {
     must_not_wait: bool,
 }
 
+/// Who sleeps until all its operations can be made.
+#[derive(Debug)]
+struct Sleeper {
+    cpu: &'static Cpu,
+    operations: Vec<Operation>,
+    obstacle: Obstacle,
+}
+
 #[derive(Debug)]
 struct State {
     semaphores: Vec<Semaphore>,
     /// What a process's end adds, by process and semaphore.
     undo: BTreeMap<(Pid, u16), i32>,
     /// Sleepers by their thread.
-    waiting: BTreeMap<Pid, Obstacle>,
+    waiting: BTreeMap<Pid, Sleeper>,
     operated: u64,
     changed: u64,
 }
@@ -59,7 +68,6 @@ struct State {
 pub struct Set {
     count: usize,
     state: Mutex<State>,
-    queue: WaitQueue,
 }
 
 impl Drop for Set {
@@ -84,24 +92,80 @@ pub struct Operation {
 impl State {
     /// All operations, or none: what is in the way.
     fn attempt(&mut self, pid: Pid, operations: &[Operation]) -> Result<core::result::Result<(), Obstacle>> {
-        let mut new = self.semaphores.clone();
-        for operation in operations {
-            let semaphore = new.get_mut(usize::from(operation.number)).ok_or(Errno::EFBIG)?;
-            let sum = i32::from(semaphore.value) + i32::from(operation.change);
-            let is_for_zero = operation.change == 0;
-            if sum < 0 || is_for_zero && semaphore.value != 0 {
-                let must_not_wait = operation.flags & NOWAIT != 0;
-                return Ok(Err(Obstacle { number: operation.number, is_for_zero, must_not_wait }));
-            }
-            let value = u16::try_from(sum).ok().filter(|value| *value <= HIGHEST).ok_or(Errno::ERANGE)?;
-            *semaphore = Semaphore { value, last: pid };
+        if let Err(obstacle) = self.change_values(operations)? {
+            return Ok(Err(obstacle));
         }
-        self.semaphores = new;
+        for operation in operations {
+            if let Some(semaphore) = self.semaphores.get_mut(usize::from(operation.number)) {
+                semaphore.last = pid;
+            }
+        }
         self.operated = seconds();
         operations.iter().filter(|operation| operation.flags & UNDO != 0).for_each(|operation| {
             self.note_undo(pid, operation);
         });
         Ok(Ok(()))
+    }
+
+    /// Changes the values by all operations, or by none.
+    fn change_values(&mut self, operations: &[Operation]) -> Result<core::result::Result<(), Obstacle>> {
+        for (done, operation) in operations.iter().enumerate() {
+            let changed = self.change_value(operation);
+            if !matches!(changed, Ok(Ok(()))) {
+                self.change_back(operations.iter().take(done));
+                return changed;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn change_value(&mut self, operation: &Operation) -> Result<core::result::Result<(), Obstacle>> {
+        let Operation { number, change, flags } = *operation;
+        let semaphore = self.semaphores.get_mut(usize::from(number)).ok_or(Errno::EFBIG)?;
+        let is_for_zero = change == 0;
+        match semaphore.value.checked_add_signed(change) {
+            Some(value) if !is_for_zero || value == 0 => {
+                semaphore.value = Some(value).filter(|value| *value <= HIGHEST).ok_or(Errno::ERANGE)?;
+                Ok(Ok(()))
+            }
+            _ => Ok(Err(Obstacle { number, is_for_zero, must_not_wait: flags & NOWAIT != 0 })),
+        }
+    }
+
+    fn change_back<'a>(&mut self, made: impl Iterator<Item = &'a Operation>) {
+        for operation in made {
+            if let Some(semaphore) = self.semaphores.get_mut(usize::from(operation.number)) {
+                semaphore.value = semaphore.value.wrapping_add_signed(operation.change.wrapping_neg());
+            }
+        }
+    }
+
+    /// Whether a sleeper would not sleep again.
+    fn lets_go(&mut self, operations: &[Operation]) -> bool {
+        let changed = self.change_values(operations);
+        if matches!(changed, Ok(Ok(()))) {
+            self.change_back(operations.iter());
+        }
+        !matches!(changed, Ok(Err(Obstacle { must_not_wait: false, .. })))
+    }
+
+    fn note_sleeper(&mut self, tid: Pid, operations: &[Operation], obstacle: Obstacle) {
+        let cpu = machine::cpu::current();
+        let sleeper = || Sleeper { cpu, operations: operations.to_vec(), obstacle };
+        self.waiting.entry(tid).or_insert_with(sleeper).obstacle = obstacle;
+    }
+
+    /// Wakes those that can go on now, each by itself: the others would only look and sleep again.
+    fn wake(mut state: MutexGuard<'_, State>) {
+        let mut woken = None;
+        let waiting = core::mem::take(&mut state.waiting);
+        for sleeper in waiting.values().filter(|sleeper| state.lets_go(&sleeper.operations)) {
+            woken.replace(sleeper.cpu).into_iter().for_each(machine::sync::unpark);
+        }
+        state.waiting = waiting;
+        // Usually the only one: it finds the lock free.
+        drop(state);
+        woken.into_iter().for_each(machine::sync::unpark);
     }
 
     fn note_undo(&mut self, pid: Pid, operation: &Operation) {
@@ -172,7 +236,7 @@ pub fn get(task: &Task, want: Wanted, count: i32) -> Result<i32> {
             operated: 0,
             changed: seconds(),
         };
-        Ok(Set { count, state: Mutex::new(state), queue: WaitQueue::new() })
+        Ok(Set { count, state: Mutex::new(state) })
     })
 }
 
@@ -224,20 +288,26 @@ pub fn operate(task: &Task, id: i32, operations: &[Operation], deadline: Deadlin
             return Some(Err(Errno::EIDRM));
         }
         match state.attempt(pid, operations) {
-            Ok(Ok(())) => Some(Ok(())),
+            Ok(Ok(())) => {
+                state.waiting.remove(&tid);
+                if alters {
+                    State::wake(state);
+                }
+                Some(Ok(()))
+            }
             Ok(Err(obstacle)) if obstacle.must_not_wait => Some(Err(Errno::EAGAIN)),
             Ok(Err(obstacle)) => {
-                state.waiting.insert(tid, obstacle);
+                state.note_sleeper(tid, operations, obstacle);
                 None
             }
             Err(errno) => Some(Err(errno)),
         }
     };
-    let waited = wait_until(&[&set.queue], deadline, attempt);
-    set.state.lock().waiting.remove(&tid);
+    // Who changes the set wakes those that it lets go: there is no queue.
+    let waited = wait_until(&[], deadline, attempt);
     let result = waited.and_then(|done| done.unwrap_or(Err(Errno::EAGAIN)));
-    if result.is_ok() && alters {
-        set.queue.wake(Events::all());
+    if result.is_err() {
+        set.state.lock().waiting.remove(&tid);
     }
     result
 }
@@ -249,9 +319,9 @@ pub fn process_ended(pid: Pid) {
     }
     let sets = SETS.lock().collect();
     for object in sets {
-        let changed = object.body.state.lock().undo_of(pid);
-        if changed {
-            object.body.queue.wake(Events::all());
+        let mut state = object.body.state.lock();
+        if state.undo_of(pid) {
+            State::wake(state);
         }
     }
 }
@@ -264,7 +334,7 @@ pub fn remove(task: &Task, id: i32) -> Result<()> {
     find(id)?.check_owner(task)?;
     let removed = SETS.lock().remove(id);
     if let Some(object) = removed {
-        object.body.queue.wake(Events::all());
+        object.body.state.lock().waiting.values().for_each(|sleeper| machine::sync::unpark(sleeper.cpu));
     }
     Ok(())
 }
@@ -339,7 +409,8 @@ pub fn ask(task: &Task, id: i32, number: i32, question: Question) -> Result<u64>
     let state = object.body.state.lock();
     let semaphore = state.semaphores.get(usize::from(number)).ok_or(Errno::EINVAL)?;
     let waiting = |is_for_zero: bool| {
-        let its = state.waiting.values().filter(|one| one.number == number && one.is_for_zero == is_for_zero);
+        let obstacles = state.waiting.values().map(|sleeper| &sleeper.obstacle);
+        let its = obstacles.filter(|one| one.number == number && one.is_for_zero == is_for_zero);
         its.count() as u64
     };
     Ok(match question {
@@ -382,11 +453,9 @@ pub fn set_values(task: &Task, id: i32, first: u16, values: &[u16]) -> Result<()
         return Err(Errno::ERANGE);
     }
     let pid = task.process.pid;
-    {
-        let mut state = object.body.state.lock();
-        (first..).zip(values).try_for_each(|(number, value)| state.set(pid, number, *value))?;
-    }
-    object.body.queue.wake(Events::all());
+    let mut state = object.body.state.lock();
+    (first..).zip(values).try_for_each(|(number, value)| state.set(pid, number, *value))?;
+    State::wake(state);
     Ok(())
 }
 
@@ -413,6 +482,21 @@ mod tests {
         assert_eq!(state.semaphores[0].value, 1);
         assert_eq!(state.attempt(7, &[operation(0, 32_767, 0)]), Err(Errno::ERANGE));
         assert_eq!(state.attempt(7, &[operation(0, -1, 0), operation(0, 0, 0)]), Ok(Ok(())));
+    }
+
+    #[test]
+    fn only_who_can_go_on_is_let_go() {
+        let mut state = state(&[1, 0]);
+        let asked = |state: &mut State| {
+            [operation(0, -1, 0), operation(0, -2, 0), operation(1, 0, 0), operation(0, 0, 0), operation(0, 32_767, 0)]
+                .map(|one| state.lets_go(&[operation(1, 0, 0), one]))
+        };
+        // Who would be refused goes on, too.
+        assert_eq!(asked(&mut state), [true, false, true, false, true]);
+        assert!(state.lets_go(&[operation(0, -2, super::NOWAIT)]));
+        assert_eq!((state.semaphores[0].value, state.semaphores[1].value), (1, 0));
+        assert_eq!(state.attempt(7, &[operation(1, 1, 0)]), Ok(Ok(())));
+        assert_eq!(asked(&mut state), [false; 5]);
     }
 
     #[test]
