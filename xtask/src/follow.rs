@@ -10,11 +10,15 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The functions of the LibOS image.
 pub(crate) struct Symbols {
+    /// Where the text begins in the image.
+    pub(crate) start: u64,
     /// End and name by start, relative to the text.
     functions: BTreeMap<u64, (u64, String)>,
 }
@@ -45,7 +49,7 @@ impl Symbols {
                 functions.insert(at, (at.saturating_add(len), name.clone()));
             }
         }
-        Some(Symbols { functions })
+        Some(Symbols { start, functions })
     }
 
     /// The function at an address, relative to the text.
@@ -169,6 +173,18 @@ impl Followed {
             }
         }
         Ok(Followed { _container: container, guest })
+    }
+
+    /// The bytes of the LibOS's text.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub(crate) fn read_text(&self) -> Result<Vec<u8>> {
+        let Guest { pid, text } = &self.guest;
+        let memory = File::open(format!("/proc/{pid}/mem")).context("cannot read the guest's memory")?;
+        let mut bytes = vec![0; usize::try_from(text.end - text.start)?];
+        memory.read_exact_at(&mut bytes, text.start)?;
+        Ok(bytes)
     }
 
     /// Steps through so many instructions of the guest and those that it makes, and shows each: where, and of which process.

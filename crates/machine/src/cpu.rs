@@ -238,9 +238,9 @@ impl Cpu {
         &self.pinned_at
     }
 
-    /// Marks pending work of the calling thread itself.
+    /// Marks pending work of the calling thread itself, which looks on its way out: no barrier is needed.
     pub fn mark_pending(&self) {
-        self.pending.store(1, Ordering::SeqCst);
+        self.pending.store(1, Ordering::Release);
     }
 
     /// Whether work is pending.
@@ -329,6 +329,31 @@ impl Cpu {
         }
         // SAFETY: set by `set_task` with the same type and kept alive by the area.
         Some(unsafe { &*task.cast::<T>() })
+    }
+}
+
+/// Which area it is that something runs on, or is told by: it may change.
+#[derive(Debug)]
+pub struct CpuCell(AtomicPtr<Cpu>);
+
+impl CpuCell {
+    /// With an area.
+    #[must_use]
+    pub fn new(cpu: &'static Cpu) -> CpuCell {
+        CpuCell(AtomicPtr::new(core::ptr::from_ref(cpu).cast_mut()))
+    }
+
+    /// The area.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> &'static Cpu {
+        // SAFETY: from a reference of that lifetime, and only ever used as one.
+        unsafe { &*self.0.load(Ordering::Acquire) }
+    }
+
+    /// Another area.
+    pub fn set(&self, cpu: &'static Cpu) {
+        self.0.store(core::ptr::from_ref(cpu).cast_mut(), Ordering::SeqCst);
     }
 }
 

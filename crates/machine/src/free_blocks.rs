@@ -11,6 +11,9 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 const STEP: usize = 32;
 const WORD: usize = 8;
 const CLASSES: usize = 64;
+/// The class above: pages, of files in memory.
+const PAGES: usize = CLASSES;
+const PAGE: usize = 4096;
 /// Classes below have small blocks.
 const SMALL: usize = 16;
 /// How many blocks of a class are kept, of small ones and of others.
@@ -22,8 +25,8 @@ const ALIGN: usize = 16;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct FreeBlocks {
-    heads: [AtomicPtr<u8>; CLASSES],
-    counts: [Cell<u32>; CLASSES],
+    heads: [AtomicPtr<u8>; CLASSES + 1],
+    counts: [Cell<u32>; CLASSES + 1],
 }
 
 /// A size class.
@@ -35,7 +38,8 @@ impl Class {
     #[inline]
     pub(crate) fn of(layout: Layout) -> Option<Class> {
         let index = (layout.size() + WORD - 1) / STEP;
-        (index < CLASSES && layout.align() <= ALIGN).then_some(Class(index))
+        let class = if index < CLASSES { Some(index) } else { (layout.size() == PAGE).then_some(PAGES) };
+        class.filter(|_| layout.align() <= ALIGN).map(Class)
     }
 
     #[inline]
@@ -46,8 +50,9 @@ impl Class {
     /// What the heap is asked for, for any block of the class.
     #[inline]
     pub(crate) fn layout(self) -> Layout {
+        let size = if self.0 == PAGES { PAGE } else { (self.0 + 1) * STEP - WORD };
         // SAFETY: the alignment is a power of two, and the size small.
-        unsafe { Layout::from_size_align_unchecked((self.0 + 1) * STEP - WORD, ALIGN) }
+        unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
     }
 }
 
@@ -55,8 +60,8 @@ impl FreeBlocks {
     #[cfg(test)]
     pub(crate) const fn new() -> FreeBlocks {
         FreeBlocks {
-            heads: [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES],
-            counts: [const { Cell::new(0) }; CLASSES],
+            heads: [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES + 1],
+            counts: [const { Cell::new(0) }; CLASSES + 1],
         }
     }
 
@@ -127,6 +132,8 @@ mod tests {
             assert!(class.is_some_and(|class| class.layout().size() >= size && class.layout().size() < size + 32));
         }
         assert_eq!(class_of(2041), None);
+        assert!(class_of(4096).is_some_and(|class| class.layout().size() == 4096));
+        assert_eq!([4095, 4097].map(class_of), [None, None]);
     }
 
     #[test]

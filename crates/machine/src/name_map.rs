@@ -23,6 +23,8 @@ struct Table<V> {
 
 struct Entry<V> {
     hash: u64,
+    /// See [`first_word`].
+    word: u64,
     name: Arc<[u8]>,
     value: V,
     next: AtomicPtr<Entry<V>>,
@@ -48,18 +50,56 @@ impl<V> Table<V> {
     }
 }
 
-/// Multiplies eight bytes at a time in, and folds the product.
+/// A name as it is looked for: one of at most eight bytes is known by its word and its length.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    name: &'a [u8],
+    word: u64,
+    hash: u64,
+}
+
+const SHORT: usize = 8;
+
+impl<'a> Wanted<'a> {
+    #[inline]
+    fn of(name: &'a [u8]) -> Wanted<'a> {
+        let word = first_word(name);
+        let mut hash = mix(name.len() as u64, word);
+        if name.len() > SHORT {
+            let (words, _) = name.as_chunks::<SHORT>();
+            let last = name.last_chunk::<SHORT>();
+            hash = words.iter().skip(1).chain(last).fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        }
+        Wanted { name, word, hash }
+    }
+
+    #[inline]
+    fn is<V>(&self, entry: &Entry<V>) -> bool {
+        let is_alike = entry.hash == self.hash && entry.word == self.word && entry.name.len() == self.name.len();
+        is_alike && (self.name.len() <= SHORT || *entry.name == *self.name)
+    }
+}
+
+/// The first eight bytes; of a shorter name all of them, in some order. In a register: bytes that are stored one by one, and read as a
+/// word, wait for their stores.
 #[inline]
-fn hash(name: &[u8]) -> u64 {
+fn first_word(name: &[u8]) -> u64 {
+    if let Some(word) = name.first_chunk::<SHORT>() {
+        return u64::from_le_bytes(*word);
+    }
+    if let (Some(low), Some(high)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << 32;
+    }
+    let byte = |at: usize| name.get(at).map_or(0, |byte| u64::from(*byte));
+    byte(0) | byte(name.len() / 2) << 8 | byte(name.len().saturating_sub(1)) << 16
+}
+
+/// Multiplies eight bytes in, and folds the product.
+#[inline]
+fn mix(hash: u64, word: u64) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = name.as_chunks::<8>();
-    // In a register: bytes that are stored one by one, and read as a word, wait for their stores.
-    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]);
-    words.fold(name.len() as u64, |hash, word| {
-        let product = u128::from(hash ^ word ^ FACTOR) * u128::from(FACTOR);
-        product as u64 ^ (product >> 64) as u64
-    })
+    let product = u128::from(hash ^ word ^ FACTOR) * u128::from(FACTOR);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// What a link leads to. The caller has a pin, or is the writer, or owns the table.
@@ -110,10 +150,10 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
     #[inline]
     #[must_use]
     pub fn get<'a>(&'a self, name: &[u8], _pin: &'a Pin) -> Option<&'a V> {
-        let hash = hash(name);
-        let mut at = follow(self.table()?.chain(hash));
+        let wanted = Wanted::of(name);
+        let mut at = follow(self.table()?.chain(wanted.hash));
         while let Some(entry) = at {
-            if entry.hash == hash && *entry.name == *name {
+            if wanted.is(entry) {
                 return Some(&entry.value);
             }
             at = follow(&entry.next);
@@ -129,6 +169,11 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
 
     /// Adds or replaces; returns what was there.
     pub fn insert(&self, name: Arc<[u8]>, value: V) -> Option<V> {
+        self.insert_and_tell(name, value, V::clone)
+    }
+
+    /// Adds or replaces; returns what is told of what was there.
+    pub fn insert_and_tell<R>(&self, name: Arc<[u8]>, value: V, tell: impl FnOnce(&V) -> R) -> Option<R> {
         let mut count = self.count.lock();
         let outgrown = self.make_room(*count);
         let replaced = self.insert_locked(&mut count, name, value);
@@ -137,7 +182,7 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
         if let Some(table) = outgrown {
             retire(table);
         }
-        let there = replaced.as_ref().map(|entry| entry.value.clone());
+        let there = replaced.as_ref().map(|entry| tell(&entry.value));
         if let Some(entry) = replaced {
             retire(entry);
         }
@@ -145,22 +190,23 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
     }
 
     fn insert_locked(&self, count: &mut usize, name: Arc<[u8]>, value: V) -> Option<Box<Entry<V>>> {
-        let hash = hash(&name);
+        let Wanted { hash, word, .. } = Wanted::of(&name);
         let table = self.table()?;
         let fresh =
-            |name, value, next| Box::into_raw(Box::new(Entry { hash, name, value, next: AtomicPtr::new(next) }));
+            |name, value, next| Box::into_raw(Box::new(Entry { hash, word, name, value, next: AtomicPtr::new(next) }));
         let mut link = table.chain(hash);
         while let Some(entry) = follow(link) {
-            if entry.hash == hash && *entry.name == *name {
-                let new = fresh(name, value, entry.next.load(Ordering::SeqCst));
-                let old = link.swap(new, Ordering::SeqCst);
+            if Wanted::of(&name).is(entry) {
+                // One writer at a time. Readers see all of the new one; the barrier before pins are looked at is `retire`'s.
+                let old = link.load(Ordering::Relaxed);
+                link.store(fresh(name, value, entry.next.load(Ordering::Relaxed)), Ordering::Release);
                 // SAFETY: from `Box::into_raw`, and in no chain any more.
                 return Some(unsafe { Box::from_raw(old) });
             }
             link = &entry.next;
         }
         let head = table.chain(hash);
-        head.store(fresh(name, value, head.load(Ordering::SeqCst)), Ordering::SeqCst);
+        head.store(fresh(name, value, head.load(Ordering::Relaxed)), Ordering::Release);
         *count += 1;
         None
     }
@@ -174,9 +220,9 @@ impl<V: Clone + Send + Sync + 'static> NameMap<V> {
         let new = Table::new((len * 4).max(SMALLEST));
         for entry in self.table().into_iter().flat_map(Table::entries) {
             let chain = new.chain(entry.hash);
-            let (hash, name, value) = (entry.hash, Arc::clone(&entry.name), entry.value.clone());
+            let (hash, word, name, value) = (entry.hash, entry.word, Arc::clone(&entry.name), entry.value.clone());
             let next = AtomicPtr::new(chain.load(Ordering::SeqCst));
-            chain.store(Box::into_raw(Box::new(Entry { hash, name, value, next })), Ordering::SeqCst);
+            chain.store(Box::into_raw(Box::new(Entry { hash, word, name, value, next })), Ordering::SeqCst);
         }
         let old = self.table.swap(Box::into_raw(new), Ordering::SeqCst);
         // SAFETY: from `Box::into_raw`, and not the map's any more.
@@ -243,6 +289,25 @@ mod tests {
         assert_eq!(map.values().len(), 51);
         map.retain(|_| false);
         assert!(map.is_empty() && !map.any(|_| true));
+    }
+
+    #[test]
+    fn names_that_differ_anywhere_are_different() {
+        let map = NameMap::default();
+        let names: Vec<Vec<u8>> = (0..40)
+            .flat_map(|len| {
+                let other = move |at: usize| (0..len).map(|i| if i == at { b'b' } else { b'a' }).collect();
+                (0..=len).map(other)
+            })
+            .collect();
+        for (value, name) in names.iter().enumerate() {
+            assert_eq!(map.insert(name.as_slice().into(), value), None);
+        }
+        let pin = pin();
+        for (value, name) in names.iter().enumerate() {
+            assert_eq!(map.get(name, &pin), Some(&value));
+        }
+        assert_eq!(map.get(b"a\0", &pin), None);
     }
 
     #[test]

@@ -42,6 +42,24 @@ impl<T> core::ops::Deref for Look<'_, T> {
     }
 }
 
+impl<T> Look<'_, T> {
+    /// Ends the look with a change of another value of the owner's, which the looked at one holds: nothing that was found by the look
+    /// is borrowed any more.
+    ///
+    /// # Panics
+    /// If the other value belongs to another thread that lives, or the calling one has a further look at something.
+    #[inline]
+    pub fn change_below<U, R>(self, inner: impl FnOnce(&T) -> &Owned<U>, change: impl FnOnce(&mut U) -> R) -> R {
+        let inner = inner(self.value);
+        let _locked = inner.lock.lock();
+        let may_change = inner.may_change(inner.owner.load(Ordering::Relaxed), 1);
+        assert!(may_change, "a value was changed beside its owner, or below another look");
+        // SAFETY: readers without the lock are the owner's looks, of which this one is the only one, and of the outer value alone; the
+        // lock excludes all others.
+        change(unsafe { &mut *inner.value.get() })
+    }
+}
+
 impl<T> Drop for Look<'_, T> {
     #[inline]
     fn drop(&mut self) {
@@ -85,15 +103,15 @@ impl<T> Owned<T> {
         if owner == SHARED {
             return;
         }
-        assert!(self.may_change(owner), "a value was disowned by another thread than its owner");
+        assert!(self.may_change(owner, 0), "a value was disowned by another thread than its owner");
         self.owner.store(state, Ordering::Release);
     }
 
-    /// Whether nobody reads without the lock now, with the lock held.
-    fn may_change(&self, owner: u64) -> bool {
+    /// Whether nobody reads without the lock now, with the lock held, while the owner has so many looks at other values.
+    fn may_change(&self, owner: u64, looks: u32) -> bool {
         match owner {
             UNCLAIMED | SHARED => true,
-            owner if owner == cpu::current().identity() => cpu::current().looks.get() == 0,
+            owner if owner == cpu::current().identity() => cpu::current().looks.get() == looks,
             owner => !cpu::is_alive(owner),
         }
     }
@@ -138,15 +156,69 @@ impl<T> Owned<T> {
     /// If it belongs to another thread that lives, or the calling one looks at it.
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let _locked = self.lock.lock();
-        assert!(self.may_change(self.owner.load(Ordering::Relaxed)), "a value was changed beside its owner");
+        assert!(self.may_change(self.owner.load(Ordering::Relaxed), 0), "a value was changed beside its owner");
         // SAFETY: readers without the lock are the owner's looks, of which there is none now; the lock excludes all others.
         change(unsafe { &mut *self.value.get() })
     }
 }
 
+/// A value that its owner alone uses, without any lock: for other threads there is none.
+#[derive(Debug)]
+pub struct Alone<T> {
+    /// Identity of the owner's thread, or [`UNCLAIMED`].
+    owner: AtomicU64,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only the owner's thread uses the value, and another one becomes the owner when that has left it, or has ended.
+unsafe impl<T: Send> Sync for Alone<T> {}
+
+impl<T> Alone<T> {
+    /// A value without an owner.
+    #[must_use]
+    pub const fn new(value: T) -> Alone<T> {
+        Alone { owner: AtomicU64::new(UNCLAIMED), value: UnsafeCell::new(value) }
+    }
+
+    /// Makes the calling thread the owner, where there is none that lives.
+    pub fn claim(&self) {
+        let owner = self.owner.load(Ordering::Acquire);
+        if owner == UNCLAIMED || !cpu::is_alive(owner) {
+            let own = cpu::current().identity();
+            // Where another one was faster it is that one's.
+            let _ = self.owner.compare_exchange(owner, own, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// The value loses its owner, if that calls this, until it is claimed again.
+    pub fn leave(&self) {
+        if self.is_own() {
+            self.owner.store(UNCLAIMED, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn is_own(&self) -> bool {
+        self.owner.load(Ordering::Acquire) == cpu::current().identity()
+    }
+
+    /// Puts another value in its place and returns the old one, as its owner; the new one comes back to other threads.
+    ///
+    /// # Errors
+    /// The new value.
+    #[inline]
+    pub fn replace(&self, value: T) -> Result<T, T> {
+        if !self.is_own() {
+            return Err(value);
+        }
+        // SAFETY: only this thread uses the value, and borrows it nowhere else: nothing of the caller's runs in here.
+        Ok(core::mem::replace(unsafe { &mut *self.value.get() }, value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Owned;
+    use super::{Alone, Owned};
     use std::sync::Arc;
 
     #[test]
@@ -168,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_its_owners_alone_is_nobody_elses() {
+        let value = Arc::new(Alone::new(1));
+        assert_eq!(value.replace(2), Err(2));
+        value.claim();
+        let other = Arc::clone(&value);
+        let tries = std::thread::spawn(move || {
+            other.claim();
+            other.leave();
+            other.replace(3)
+        });
+        assert!(tries.join().is_ok_and(|tried| tried == Err(3)));
+        assert_eq!((value.replace(4), value.replace(5)), (Ok(1), Ok(4)));
+        value.leave();
+        assert_eq!(value.replace(6), Err(6));
+    }
+
+    #[test]
     fn below_a_look_nothing_of_the_owners_changes() {
         let (outer, inner) = (Owned::new(1), Owned::new(2));
         outer.claim();
@@ -181,6 +270,18 @@ mod tests {
         drop(look);
         inner.change(|v| *v = 3);
         assert_eq!(inner.look().map(|v| *v), Some(3));
+    }
+
+    #[test]
+    fn a_look_ends_with_a_change_below_it_alone() {
+        let outer = Owned::new(Owned::new(1));
+        outer.claim();
+        outer.read(Owned::claim);
+        let (Some(look), Some(other)) = (outer.look(), outer.look()) else { panic!("it is the owner's") };
+        let change = std::panic::AssertUnwindSafe(|| look.change_below(|value| value, |value| *value = 2));
+        assert!(std::panic::catch_unwind(change).is_err());
+        other.change_below(|value| value, |value| *value = 3);
+        assert_eq!(outer.read(|value| value.read(|value| *value)), 3);
     }
 
     #[test]

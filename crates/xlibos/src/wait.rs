@@ -97,8 +97,16 @@ impl WaitQueue {
         self.wake_some(events, 1)
     }
 
-    /// As [`WaitQueue::wake`], for who made the change by an atomic exchange, or below a lock and has released it: both are
-    /// full barriers, and another one costs as much again.
+    /// Whether there is somebody to be told of a change that the caller has made below a lock, which it still holds, and below which
+    /// waiters look: who looks later sees the change, and who has looked before is counted. No barrier is needed.
+    #[inline]
+    #[must_use]
+    pub fn has_waiters_locked(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
+    /// As [`WaitQueue::wake`], for who made the change by an atomic exchange: that is a full barrier, and another one costs as much
+    /// again. (The release of a lock is none.)
     pub fn wake_exchanged(&self, events: Events) {
         core::sync::atomic::compiler_fence(Ordering::SeqCst);
         if self.count.load(Ordering::Relaxed) != 0 {

@@ -41,19 +41,15 @@ impl Budget {
 
     /// Gives counted bytes back.
     pub(super) fn uncharge(&self, bytes: u64) {
-        self.give(bytes);
-        uncharge_all(bytes);
+        if bytes != 0 {
+            self.give(bytes);
+            uncharge_all(bytes);
+        }
     }
 
     /// A limit where 0 is none.
     pub(super) fn optional(limit: u64) -> Budget {
         Budget::new(if limit == 0 { u64::MAX } else { limit })
-    }
-
-    /// Limit and use, if there is a limit.
-    pub(super) fn own_sizes(&self) -> Option<(u64, u64)> {
-        let limit = self.limit.load(Ordering::Relaxed);
-        (limit != u64::MAX).then(|| (limit, self.used.load(Ordering::Relaxed)))
     }
 
     /// Limit and use, as statfs(2) shows them.

@@ -1,7 +1,8 @@
 //! Bytes of a regular file in memory: pages of the arena, or a memfd once the file is large or mapped shared.
 //!
 //! Writers hold `writing`, a sleeping lock, so that a file can move to a memfd between two of them; the state's lock
-//! is a leaf, held for one page's copy at a time.
+//! is a leaf, held for one page's copy at a time. A write within one page takes the state's lock alone, and finds that nobody holds
+//! `writing`: whoever does takes the state's lock before it relies on that.
 
 use super::broker;
 use super::budget::Budget;
@@ -51,7 +52,7 @@ pub(super) struct FileData {
     writable: Mutex<Weak<WritableMappings>>,
     /// Calls of its text that trapped.
     traps: AtomicU32,
-    /// Counts changes of the bytes. Changes with `writing` held.
+    /// Counts changes of the bytes. Changes with the state locked.
     changes: AtomicU64,
     /// It was mapped to be written: from then on changes are not all counted.
     is_written_unseen: AtomicBool,
@@ -66,6 +67,12 @@ struct State {
     size: u64,
     charged: u64,
     store: Store,
+}
+
+impl State {
+    fn is_in_pages(&self) -> bool {
+        matches!(self.store, Store::Pages(_))
+    }
 }
 
 enum Store {
@@ -232,18 +239,21 @@ impl FileData {
 
     /// Writes at an offset, or at the end for `None`.
     pub(super) fn write(&self, from: &mut Source<'_>, offset: Option<u64>) -> Result<usize> {
-        let _writing = self.writing.lock();
-        let start = offset.unwrap_or_else(|| self.size());
         let want = from.remaining() as u64;
         if want == 0 {
             return Ok(0);
         }
+        if let Some(written) = self.write_within_page(from, offset) {
+            return written;
+        }
+        let _writing = self.writing.lock();
+        let start = offset.unwrap_or_else(|| self.size());
         if start >= MAX_SIZE {
             return Err(Errno::EFBIG);
         }
         let end = start.saturating_add(want).min(MAX_SIZE);
         self.check_write_seals(end)?;
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.note_change(&self.state.lock());
         if end > LARGE {
             self.move_to_memory(end.min(LARGE));
         }
@@ -259,10 +269,29 @@ impl FileData {
         usize::try_from(pos - start).map_err(|_| Errno::EINVAL)
     }
 
+    /// The bytes are about to change.
+    fn note_change(&self, _locked: &State) {
+        self.changes.store(self.changes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
     fn check_write_seals(&self, end: u64) -> Result<()> {
         let seals = self.seals.load(Ordering::Relaxed);
         let sealed = seals & SEALS_OF_WRITES != 0 || (seals & SEAL_GROW != 0 && end > self.size());
         if sealed { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// Writes what lies within one page of a file that is in pages; None where it is another write, or somebody holds `writing`.
+    fn write_within_page(&self, from: &mut Source<'_>, offset: Option<u64>) -> Option<Result<usize>> {
+        let mut state = self.state.lock();
+        let start = offset.unwrap_or(state.size);
+        let end = start.checked_add(from.remaining() as u64).filter(|end| *end <= LARGE)?;
+        let seals = self.seals.load(Ordering::Relaxed);
+        let is_plain = seals & SEALS_OF_WRITES == 0 && (seals & SEAL_GROW == 0 || end <= state.size);
+        if start / PAGE != (end - 1) / PAGE || !is_plain || self.writing.is_taken() || !state.is_in_pages() {
+            return None;
+        }
+        self.note_change(&state);
+        Some(self.write_page(&mut state, from, start, end))
     }
 
     fn memory(&self) -> Option<Arc<Memory>> {
@@ -276,24 +305,26 @@ impl FileData {
         if let Some(memory) = self.memory() {
             return self.write_memory(&memory, from, pos, end);
         }
+        self.write_page(&mut self.state.lock(), from, pos, end)
+    }
+
+    fn write_page(&self, state: &mut State, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
         let (number, range) = page_range(pos, end);
-        let mut state = self.state.lock();
-        let State { size, charged, store: Store::Pages(pages) } = &mut *state else { return Err(Errno::EIO) };
-        let is_new = !pages.contains_key(&number);
-        if is_new {
-            self.budget.charge(PAGE)?;
-            let page = new_page().inspect_err(|_| self.budget.uncharge(PAGE))?;
-            pages.insert(number, page);
-            *charged += PAGE;
-        }
-        let target = pages.get_mut(&number).and_then(|page| page.get_mut(range)).ok_or(Errno::EIO)?;
-        let taken = from.take(target);
-        if let (Err(_), true) = (&taken, is_new) {
-            pages.remove(&number);
-            *charged -= PAGE;
-            self.budget.uncharge(PAGE);
-        }
-        let taken = taken?;
+        let State { size, charged, store: Store::Pages(pages) } = state else { return Err(Errno::EIO) };
+        let taken = match pages.get_mut(&number) {
+            Some(page) => from.take(page.get_mut(range).ok_or(Errno::EIO)?)?,
+            None => {
+                self.budget.charge(PAGE)?;
+                let page = new_page().and_then(|mut page| {
+                    let taken = from.take(page.get_mut(range).ok_or(Errno::EIO)?)?;
+                    Ok((page, taken))
+                });
+                let (page, taken) = page.inspect_err(|_| self.budget.uncharge(PAGE))?;
+                pages.insert(number, page);
+                *charged += PAGE;
+                taken
+            }
+        };
         *size = (*size).max(pos + taken as u64);
         Ok(taken)
     }
@@ -347,7 +378,7 @@ impl FileData {
         if (seals & SEAL_SHRINK != 0 && size < old) || (seals & SEAL_GROW != 0 && size > old) {
             return Err(Errno::EPERM);
         }
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.note_change(&self.state.lock());
         if let Some(memory) = self.memory()
             && (size < memory.len()? || memory.mapped.load(Ordering::Relaxed))
         {
@@ -461,7 +492,7 @@ impl FileData {
     /// Zeros a range; whole pages become holes.
     fn clear(&self, offset: u64, end: u64) -> Result<()> {
         let _writing = self.writing.lock();
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.note_change(&self.state.lock());
         let end = end.min(self.size());
         if let Some(memory) = self.memory() {
             return clear_memory(&memory, offset, end);
@@ -494,6 +525,8 @@ impl FileData {
     /// Adds seals. That of execution, of a program, brings those of changes.
     pub(super) fn add_seals(&self, add: u32, is_program: bool) -> Result<u32> {
         let _writing = self.writing.lock();
+        // A write within a page that has seen other seals is through.
+        let _state = self.state.lock();
         let seals = self.seals();
         if add & !SEAL_ALL != 0 {
             return Err(Errno::EINVAL);
@@ -556,4 +589,65 @@ fn clear_memory(memory: &Memory, offset: u64, end: u64) -> Result<()> {
         pos += count as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, FileData, SEAL_WRITE};
+    use crate::Errno;
+    use crate::uio::{Sink, Source};
+    use std::sync::Arc;
+
+    fn file() -> Arc<FileData> {
+        Arc::new(FileData::new(Arc::new(Budget::optional(0)), 0))
+    }
+
+    fn bytes_of(data: &FileData) -> Vec<u8> {
+        let mut bytes = vec![0; data.size() as usize];
+        assert_eq!(data.read(&mut Sink::kernel(&mut bytes), 0), Ok(bytes.len()));
+        bytes
+    }
+
+    #[test]
+    fn short_appends_do_not_part_a_long_one() {
+        let (data, start) = (file(), Arc::new(std::sync::Barrier::new(3)));
+        let appends = [(b'a', 80_000, 8), (b'b', 7, 20_000), (b'c', 4096, 20)];
+        let threads = appends.map(|(letter, len, times)| {
+            let (data, start) = (Arc::clone(&data), Arc::clone(&start));
+            std::thread::spawn(move || {
+                let bytes = vec![letter; len];
+                start.wait();
+                (0..times).for_each(|_| assert_eq!(data.write(&mut Source::kernel(&bytes), None), Ok(len)));
+            })
+        });
+        threads.into_iter().for_each(|thread| assert!(thread.join().is_ok()));
+        let bytes = bytes_of(&data);
+        assert_eq!(bytes.len(), appends.iter().map(|(_, len, times)| len * times).sum::<usize>());
+        for run in bytes.chunk_by(|one, other| one == other) {
+            let of = |(letter, len, _): &(u8, usize, usize)| (run.first() == Some(letter)).then_some(*len);
+            assert_eq!(appends.iter().find_map(of).map(|len| run.len() % len), Some(0));
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_once_a_seal_is_there() {
+        for _ in 0..200 {
+            let data = file();
+            let writer = {
+                let data = Arc::clone(&data);
+                std::thread::spawn(move || {
+                    let mut counts =
+                        (0_u64..).map(|count| data.write(&mut Source::kernel(&count.to_ne_bytes()), Some(0)));
+                    counts.find_map(Result::err)
+                })
+            };
+            while data.size() == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(data.add_seals(SEAL_WRITE, false), Ok(SEAL_WRITE));
+            let sealed = bytes_of(&data);
+            assert!(writer.join().is_ok_and(|refused| refused == Some(Errno::EPERM)));
+            assert_eq!(bytes_of(&data), sealed);
+        }
+    }
 }

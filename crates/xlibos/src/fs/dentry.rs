@@ -82,7 +82,7 @@ impl core::fmt::Debug for Dentry {
 }
 
 impl Dentry {
-    fn make(parent: Option<Arc<Dentry>>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+    fn make(parent: Option<Arc<Dentry>>, name: Name, inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let is_directory = inode.kind() == Kind::Directory;
         let directory = is_directory.then(|| {
             let word = inode.names_word();
@@ -91,7 +91,7 @@ impl Dentry {
         });
         Arc::new(Dentry {
             inode,
-            place: Mutex::new(Place { parent, name: Name::from(name) }),
+            place: Mutex::new(Place { parent, name }),
             directory,
             removed: AtomicBool::new(false),
             mounts: AtomicU32::new(0),
@@ -102,13 +102,13 @@ impl Dentry {
     /// The root of a file system.
     #[must_use]
     pub fn root(inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        Dentry::make(None, b"", inode)
+        Dentry::make(None, Name::default(), inode)
     }
 
     /// A file without a place in the tree (memfd, O_TMPFILE, a pipe): the name is only shown.
     #[must_use]
     pub fn detached(name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        Dentry::make(None, name, inode)
+        Dentry::make(None, Name::from(name), inode)
     }
 
     /// The file.
@@ -249,12 +249,12 @@ impl Dentry {
             }
             old.mark_removed();
         }
-        let found = found.map(|inode| Dentry::make(Some(Arc::clone(self)), name, inode));
+        let name = Name::from(name);
+        let found = found.map(|inode| Dentry::make(Some(Arc::clone(self)), Name::clone(&name), inode));
         if let Some(child) = &found {
             child.sure_at.store(generation, Ordering::Relaxed);
         }
         if self.inode.caching() == Caching::Always {
-            let name = found.as_ref().map_or_else(|| Name::from(name), |child| child.name());
             self.remember(name, found.clone())?;
             self.doubt_absent_unless(generation)?;
         }
@@ -303,24 +303,29 @@ impl Dentry {
 
     fn remember(&self, name: Name, found: Option<Arc<Dentry>>) -> Result<()> {
         let directory = self.directory()?;
-        if found.is_none() && directory.absent.fetch_add(1, Ordering::Relaxed) >= MAX_ABSENT {
-            directory.children.retain(Option::is_some);
-            directory.absent.store(1, Ordering::Relaxed);
+        // About as many: the directory's lock is held, but by those who forget absent names.
+        let mut absent = directory.absent.load(Ordering::Relaxed);
+        if found.is_none() {
+            if absent >= MAX_ABSENT {
+                directory.forget_absent();
+                absent = 0;
+            }
+            absent += 1;
         }
-        let old = directory.children.insert(name, found);
-        if matches!(old, Some(None)) {
-            let less = |absent: usize| absent.checked_sub(1);
-            let _ = directory.absent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if directory.children.insert_and_tell(name, found, Option::is_none) == Some(true) {
+            absent = absent.saturating_sub(1);
         }
+        directory.absent.store(absent, Ordering::Relaxed);
         Ok(())
     }
 
     /// A new name for an inode; the caller holds the directory's lock.
     pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
-        let child = Dentry::make(Some(Arc::clone(self)), name, inode);
+        let name = Name::from(name);
+        let child = Dentry::make(Some(Arc::clone(self)), Name::clone(&name), inode);
         child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {
-            self.remember(child.name(), Some(Arc::clone(&child)))?;
+            self.remember(name, Some(Arc::clone(&child)))?;
         }
         Ok(child)
     }

@@ -32,10 +32,8 @@ pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<
     access::check(&**inode, &task.creds(), access::EXECUTE)?;
     let claim = text_busy::to_run(&**inode)?;
     let ops = Arc::clone(inode).open(OpenFlags::empty())?;
-    let file = File::with_path(ops, OpenFlags::empty(), Some(place));
     // The mappings of the program keep the file, and with it the claim.
-    file.hold(claim);
-    Ok(file)
+    Ok(File::claimed(ops, OpenFlags::empty(), Some(place), claim))
 }
 
 /// Gives the first process the caller's standard streams.

@@ -69,6 +69,13 @@ impl Slots {
         i32::try_from(index).map(Fd).map_err(|_| Errno::EMFILE)
     }
 
+    fn take(&mut self, fd: Fd) -> Result<Arc<File>> {
+        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
+        let slot = self.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
+        self.first_free = self.first_free.min(index);
+        Ok(slot.file)
+    }
+
     /// Makes the table long enough for an index.
     fn grow_to(&mut self, index: usize) -> Result<()> {
         if index < self.slots.len() {
@@ -98,6 +105,9 @@ impl OwnFiles<'_> {
         self.0.get(fd).map(|slot| &*slot.file)
     }
 }
+
+/// What a task does with its own table: the look at that is without a count, where no other task can replace it.
+pub type OwnTable<'a> = Look<'a, Arc<FdTable>>;
 
 /// A descriptor table. It shares no cache line with those of others, whose counts change.
 #[repr(align(64))]
@@ -228,6 +238,16 @@ impl FdTable {
         self.insert_from(0, file, on_exec)
     }
 
+    /// As [`FdTable::insert`], for the task whose table it is.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn insert_own(table: OwnTable<'_>, file: Arc<File>, on_exec: OnExec) -> Result<Fd> {
+        let limit = table.limit();
+        let mut new = Some(Slot { file, on_exec });
+        table.change_below(|table| &table.slots, |slots| slots.insert_from(0, limit, &mut new))
+    }
+
     /// Puts a file into the lowest free descriptor from `lowest` on: F_DUPFD.
     ///
     /// # Errors
@@ -265,12 +285,15 @@ impl FdTable {
     /// # Errors
     /// EBADF.
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>> {
-        let index = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;
-        self.slots.change(|slots| {
-            let slot = slots.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
-            slots.first_free = slots.first_free.min(index);
-            Ok(slot.file)
-        })
+        self.slots.change(|slots| slots.take(fd))
+    }
+
+    /// As [`FdTable::remove`], for the task whose table it is.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn remove_own(table: OwnTable<'_>, fd: Fd) -> Result<Arc<File>> {
+        table.change_below(|table| &table.slots, |slots| slots.take(fd))
     }
 
     /// Takes out all descriptors, for the end of who had the table for itself. Takes no memory.

@@ -428,13 +428,13 @@ impl File {
             let closed = if self.flags().is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
             self.notify(closed);
         }
-        if self.is_locked.load(Ordering::Relaxed) {
+        if *self.is_locked.get_mut() {
             locks::file_ended(self);
         }
-        if let Some(sigio) = self.sigio.lock().take() {
+        if let Some(sigio) = self.sigio.get_mut().take() {
             sigio.unwatch(&*self.ops);
         }
-        let watchers = core::mem::take(&mut *self.watchers.lock());
+        let watchers = core::mem::take(self.watchers.get_mut());
         watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.file_closed(&*self.ops));
     }
 }
@@ -469,6 +469,16 @@ impl File {
     /// A description of a named file.
     #[must_use]
     pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
+        File::claimed(ops, flags, path, None)
+    }
+
+    /// The same, with a claim that is held as long as the file is open.
+    pub(super) fn claimed(
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        path: Option<super::path::Path>,
+        claim: Option<Claim>,
+    ) -> Arc<File> {
         let flags = AtomicU32::new(flags.intersection(KEPT).bits());
         let seeking = Seeking::of(&*ops);
         Arc::new(File {
@@ -480,20 +490,16 @@ impl File {
             path,
             watchers: Mutex::new(Vec::new()),
             is_locked: AtomicBool::new(false),
-            claim: Mutex::new(None),
+            claim: Mutex::new(claim),
             sigio: Mutex::new(None),
             has_ended: false,
         })
     }
 
-    /// Holds a claim as long as the file is open.
-    pub(super) fn hold(&self, claim: Option<Claim>) {
-        *self.claim.lock() = claim;
-    }
-
     /// Lets others write the file, though it was opened to be run.
     pub fn release_claim(&self) {
-        self.hold(None);
+        let claim = self.claim.lock().take();
+        drop(claim);
     }
 
     /// Has `watcher` told when the file ends.
@@ -569,6 +575,14 @@ impl File {
     /// The file may hold locks of its own from now on.
     pub(super) fn mark_locked(&self) {
         self.is_locked.store(true, Ordering::Relaxed);
+    }
+
+    /// A task closed a descriptor of the file in its own table.
+    pub fn closed_by_own(&self, task: &Task) {
+        if locks::are_any() {
+            locks::closed_by_process(self, &task.files());
+        }
+        self.ops.on_close(self, task);
     }
 
     /// A process closed a descriptor of the file in this table: its record locks of the file go.

@@ -6,7 +6,7 @@ use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::inode::{Kind, Stat};
 use super::mount::{self, Mount};
-use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, Resolve, Walk, trim_slashes};
+use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, Walk, name_len, trim_slashes};
 use super::path::Path;
 use crate::process::creds::{CAP_DAC_OVERRIDE, Creds};
 use crate::{Errno, Result, Task};
@@ -52,7 +52,7 @@ impl Stopped<'_> {
         if self.rest.is_empty() {
             return Ok(self.at);
         }
-        Walk::at(task.creds(), task.root(), self.at, Resolve::empty()).resolve(self.rest, follow)
+        Walk::of(task, self.at).resolve(self.rest, follow)
     }
 }
 
@@ -69,7 +69,10 @@ pub fn stat<'p, T>(
     follow: Follow,
     tell: impl FnOnce(&Stat) -> T,
 ) -> Glance<'p, T> {
-    see(task, dirfd, path, follow, |seen| seen.dentry.inode().stat_at_hand().map(|stat| tell(&stat)))
+    see(task, dirfd, path, follow, |seen| {
+        let mut stat = Stat::default();
+        seen.dentry.inode().stat_at_hand(&mut stat).then(|| tell(&stat))
+    })
 }
 
 /// Where a path leads.
@@ -91,8 +94,10 @@ pub fn resolve_or_read<'p>(
     see(task, dirfd, path, follow, |seen| {
         let is_there =
             expected.is_some_and(|e| Arc::ptr_eq(seen.mount, &e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
-        let stat = if is_there { seen.dentry.inode().stat_at_hand() } else { None };
-        let may_read = stat.is_some_and(|s| access::check_stat(&s, task.creds_at(&pin()), access::READ).is_ok());
+        let mut stat = Stat::default();
+        let may_read = is_there
+            && seen.dentry.inode().stat_at_hand(&mut stat)
+            && access::check_stat(&stat, task.creds_at(&pin()), access::READ).is_ok();
         Some(if may_read { Sight::Readable } else { Sight::Other(seen.path()) })
     })
 }
@@ -151,8 +156,7 @@ impl<'a, 'p> Way<'a, 'p> {
     /// None where it stops.
     fn walk(&mut self, creds: &Creds, follow: Follow, pin: &'a Pin) -> Option<Result<()>> {
         while !self.rest.is_empty() {
-            let len = self.rest.iter().position(|&b| b == b'/').unwrap_or(self.rest.len());
-            let (name, behind) = self.rest.split_at_checked(len)?;
+            let (name, behind) = self.rest.split_at_checked(name_len(self.rest))?;
             if name.len() > NAME_MAX || matches!(name, b"." | b"..") || !may_search(self.at.dentry, creds) {
                 return None;
             }
@@ -175,9 +179,8 @@ impl<'a, 'p> Way<'a, 'p> {
 
 /// Whether the directory may be searched, for sure.
 fn may_search(directory: &Dentry, creds: &Creds) -> bool {
-    creds.has(CAP_DAC_OVERRIDE)
-        || directory
-            .inode()
-            .stat_at_hand()
-            .is_some_and(|stat| access::check_stat(&stat, creds, access::EXECUTE).is_ok())
+    creds.has(CAP_DAC_OVERRIDE) || {
+        let mut stat = Stat::default();
+        directory.inode().stat_at_hand(&mut stat) && access::check_stat(&stat, creds, access::EXECUTE).is_ok()
+    }
 }

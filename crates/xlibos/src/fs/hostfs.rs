@@ -464,8 +464,12 @@ impl Inode for HostInode {
         Ok(stat_from(&attributes))
     }
 
-    fn stat_at_hand(&self) -> Option<Stat> {
-        self.is_fresh().then(|| stat_from(&self.attributes()))
+    fn stat_at_hand(&self, to: &mut Stat) -> bool {
+        let is_fresh = self.is_fresh();
+        if is_fresh {
+            *to = stat_from(&self.attributes());
+        }
+        is_fresh
     }
 
     fn file_system(&self) -> &dyn FileSystem {

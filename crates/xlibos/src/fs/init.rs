@@ -5,7 +5,7 @@ use super::dentry::Dentry;
 use super::hostfs::Trust;
 use super::inode::{Inode, Kind, NewKind, NewNode};
 use super::mount::{self, Mount};
-use super::namei::{Follow, Resolve, Walk};
+use super::namei::{Follow, Walk};
 use super::path::Path;
 use super::tmpfs::TmpFs;
 use super::{broker, devfs, host_file, hostfs, overlay, procfs, sysfs};
@@ -92,7 +92,7 @@ pub fn tmpfs_root(size: u64, inodes: u64, mode: u32) -> Result<Arc<dyn Inode>> {
 fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     let creds = Arc::new(Creds::new(0, 0, Vec::new()));
     let resolve = || {
-        let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone(), Resolve::empty());
+        let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone());
         walk.resolve(target, Follow::Yes)
     };
     // Most mount points exist: one walk, and one request to the broker, finds them.
@@ -112,7 +112,7 @@ fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     let mut names = target.split(|&b| b == b'/').filter(|name| !name.is_empty()).peekable();
     while let Some(name) = names.next() {
         let is_file = names.peek().is_none() && made.root.inode().kind() != Kind::Directory;
-        let walk = Walk::at(Arc::clone(&creds), root.clone(), place.clone(), Resolve::empty());
+        let walk = Walk::at(Arc::clone(&creds), root.clone(), place.clone());
         place = match walk.resolve(name, Follow::Yes) {
             Err(Errno::ENOENT) => {
                 make_mountpoint(&place, name, if is_file { NewKind::File } else { NewKind::Directory })?

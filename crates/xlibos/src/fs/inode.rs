@@ -219,7 +219,7 @@ impl NewMode {
     /// By a task, which has a umask.
     #[must_use]
     pub fn of(task: &Task, bits: u32) -> NewMode {
-        NewMode { bits, umask: task.fs().umask() }
+        NewMode { bits, umask: task.fs_at(&machine::epoch::pin()).umask() }
     }
 
     /// Without a umask.
@@ -326,9 +326,9 @@ pub trait Inode: Send + Sync + Any {
     }
 
     /// Attributes, where they are known without asking anybody outside, and no access control list says more: it may be called
-    /// below a pin.
-    fn stat_at_hand(&self) -> Option<Stat> {
-        None
+    /// below a pin. False for others. (They are put where the caller wants them: each layer above another one would copy them.)
+    fn stat_at_hand(&self, _to: &mut Stat) -> bool {
+        false
     }
 
     /// The file system.

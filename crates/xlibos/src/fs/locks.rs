@@ -326,9 +326,14 @@ pub fn unlock_whole(file: &File) {
     forget_unlocked(id, locks);
 }
 
+/// Whether any file is locked: looked at without a lock.
+pub(super) fn are_any() -> bool {
+    LOCKED_FILES.load(Ordering::Relaxed) != 0
+}
+
 /// A process closed a descriptor of the file: all its record locks of that file go.
 pub(super) fn closed_by_process(file: &File, files: &FdTable) {
-    if LOCKED_FILES.load(Ordering::Relaxed) != 0 {
+    if are_any() {
         unlock_records(file, Owner::process(files), 0, u64::MAX);
     }
 }

@@ -62,10 +62,26 @@ pub const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 /// AT_EMPTY_PATH.
 pub const AT_EMPTY_PATH: u32 = 0x1000;
 
+/// Where `/` leads, and no `..` beyond.
+enum Top<'t> {
+    /// A task's root: most walks never ask for it.
+    Of(&'t Task),
+    At(Path),
+}
+
+impl Top<'_> {
+    fn path(&self) -> Path {
+        match self {
+            Top::Of(task) => task.root(),
+            Top::At(path) => path.clone(),
+        }
+    }
+}
+
 /// A walk: where it is, and what binds it.
-pub struct Walk {
+pub struct Walk<'t> {
     creds: Arc<Creds>,
-    root: Path,
+    top: Top<'t>,
     /// With BENEATH: where the walk began.
     start: Option<Path>,
     at: Path,
@@ -117,39 +133,49 @@ fn start_of(task: &Task, dirfd: Fd, path: &[u8]) -> Result<Path> {
     Ok(pseudo::path_of(&file))
 }
 
-impl Walk {
+impl<'t> Walk<'t> {
     /// A walk of a task from a directory descriptor.
     ///
     /// # Errors
     /// EBADF.
-    pub fn begin(task: &Task, dirfd: Fd, path: &[u8], flags: Resolve) -> Result<Walk> {
+    pub fn begin(task: &'t Task, dirfd: Fd, path: &[u8], flags: Resolve) -> Result<Walk<'t>> {
         let scoped = flags.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
         let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
         let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
-        let root = if is_root { start.clone() } else { task.root() };
-        Ok(Walk::at(task.creds(), root, start, flags))
+        let top = if is_root { Top::At(start.clone()) } else { Top::Of(task) };
+        Ok(Walk::below(task.creds(), top, start, flags))
     }
 
     /// A walk of a task, and what is left of the path: its last component where a glance comes that far.
     ///
     /// # Errors
     /// EBADF.
-    pub fn begin_near<'a>(task: &Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk, &'a [u8])> {
+    pub fn begin_near<'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, &'a [u8])> {
         let end = path.iter().rposition(|&b| b != b'/').unwrap_or(0);
-        let slash = path.iter().take(end).rposition(|&b| b == b'/').filter(|_| path.len() < PATH_MAX);
+        let slash = path.get(..end).and_then(last_slash).filter(|_| path.len() < PATH_MAX);
         if let Some((above, last)) = slash.and_then(|slash| path.split_at_checked(slash + 1))
             && let Glance::Seen(Ok(at)) = glance::resolve(task, dirfd, above, Follow::Yes)
         {
-            return Ok((Walk::at(task.creds(), task.root(), at, Resolve::empty()), last));
+            return Ok((Walk::of(task, at), last));
         }
         Ok((Walk::begin(task, dirfd, path, Resolve::empty())?, path))
     }
 
-    /// A walk from a place.
+    /// A walk of a task from a place.
     #[must_use]
-    pub fn at(creds: Arc<Creds>, root: Path, start: Path, flags: Resolve) -> Walk {
+    pub fn of(task: &'t Task, start: Path) -> Walk<'t> {
+        Walk::below(task.creds(), Top::Of(task), start, Resolve::empty())
+    }
+
+    /// A walk of nobody from a place.
+    #[must_use]
+    pub fn at(creds: Arc<Creds>, root: Path, start: Path) -> Walk<'t> {
+        Walk::below(creds, Top::At(root), start, Resolve::empty())
+    }
+
+    fn below(creds: Arc<Creds>, top: Top<'t>, start: Path, flags: Resolve) -> Walk<'t> {
         let beginning = flags.contains(Resolve::BENEATH).then(|| start.clone());
-        Walk { creds, root, at: start, start: beginning, links: 0, flags }
+        Walk { creds, top, at: start, start: beginning, links: 0, flags }
     }
 
     /// The credentials that the walk is made with.
@@ -162,6 +188,12 @@ impl Walk {
     #[must_use]
     pub fn place(&self) -> &Path {
         &self.at
+    }
+
+    /// The same, at its end.
+    #[must_use]
+    pub fn into_place(self) -> Path {
+        self.at
     }
 
     /// Walks all of a path.
@@ -198,8 +230,7 @@ impl Walk {
             }
         }
         loop {
-            let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-            let (name, behind) = rest.split_at_checked(len).ok_or(Errno::EINVAL)?;
+            let (name, behind) = rest.split_at_checked(name_len(rest)).ok_or(Errno::EINVAL)?;
             let next = trim_slashes(behind);
             if name.len() > NAME_MAX {
                 return Err(Errno::ENAMETOOLONG);
@@ -287,6 +318,11 @@ impl Walk {
         if self.at.dentry.is_directory() { Ok(()) } else { Err(Errno::ENOTDIR) }
     }
 
+    /// Goes to what was made in the current directory.
+    pub(super) fn go_to_made(&mut self, child: Arc<Dentry>) {
+        self.at.dentry = child;
+    }
+
     /// Goes to a child of the current directory: over mounts, and through a symbolic link.
     pub(super) fn enter(&mut self, child: Arc<Dentry>, follow: Follow) -> Result<()> {
         if follow == Follow::No || child.inode().kind() != Kind::Symlink {
@@ -326,7 +362,8 @@ impl Walk {
         if self.flags.contains(Resolve::BENEATH) {
             return Err(Errno::EXDEV);
         }
-        if self.at == self.root { Ok(()) } else { self.cross(self.root.clone()) }
+        let root = self.top.path();
+        if self.at == root { Ok(()) } else { self.cross(root) }
     }
 
     fn up(&mut self) -> Result<()> {
@@ -334,7 +371,7 @@ impl Walk {
         if self.start.as_ref() == Some(&self.at) {
             return Err(Errno::EXDEV);
         }
-        if self.at == self.root {
+        if self.at == self.top.path() {
             return Ok(());
         }
         match self.at.above() {
@@ -342,6 +379,42 @@ impl Walk {
             None => Ok(()),
         }
     }
+}
+
+const SLASHES: u64 = 0x2f2f_2f2f_2f2f_2f2f;
+const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// The highest bit of each byte that is a slash.
+#[inline]
+fn slashes(bytes: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(bytes) ^ SLASHES;
+    !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS)
+}
+
+/// How long the first name of a path is.
+#[inline]
+pub(super) fn name_len(path: &[u8]) -> usize {
+    let (words, rest) = path.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let found = slashes(*word);
+        if found != 0 {
+            return at * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let before = words.len() * 8;
+    rest.iter().position(|b| *b == b'/').map_or(path.len(), |at| before + at)
+}
+
+/// Where the last slash of a path is.
+fn last_slash(path: &[u8]) -> Option<usize> {
+    let (rest, words) = path.as_rchunks::<8>();
+    for (at, word) in words.iter().enumerate().rev() {
+        let found = slashes(*word);
+        if found != 0 {
+            return Some(rest.len() + at * 8 + 7 - (found.leading_zeros() / 8) as usize);
+        }
+    }
+    rest.iter().rposition(|b| *b == b'/')
 }
 
 pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
@@ -384,14 +457,32 @@ pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Pat
 ///
 /// # Errors
 /// Those of path_resolution(7).
-pub fn resolve_parent(task: &Task, dirfd: Fd, path: &[u8]) -> Result<(Path, Last<'static>)> {
+pub fn resolve_parent<'t, 'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, Last<'a>)> {
     let (mut walk, path) = Walk::begin_near(task, dirfd, path)?;
-    let last = walk.parent(path)?.into_owned();
-    Ok((walk.at, last))
+    let last = walk.parent(path)?;
+    Ok((walk, last))
 }
 
 /// Whether names below a dentry are remembered, for mounts on them.
 #[must_use]
 pub fn keeps_names(dentry: &Dentry) -> bool {
     dentry.inode().caching() == Caching::Always
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{last_slash, name_len};
+
+    #[test]
+    fn slashes_are_found_wherever_they_are() {
+        for len in 0..30 {
+            let mut path = vec![b'.'; len];
+            assert_eq!((name_len(&path), last_slash(&path)), (len, None));
+            for (one, other) in (0..len).flat_map(|one| (one..len).map(move |other| (one, other))) {
+                (path[one], path[other]) = (b'/', b'/');
+                assert_eq!((name_len(&path), last_slash(&path)), (one, Some(other)));
+                (path[one], path[other]) = (b'0', 0xaf);
+            }
+        }
+    }
 }

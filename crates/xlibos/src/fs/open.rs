@@ -73,7 +73,7 @@ fn open_once(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>>
     if resolve.is_empty() && !flags.intersects(OpenFlags::TMPFILE_PART | OpenFlags::CREAT) {
         return match find(task, dirfd, path, flags)? {
             Found::Opened(file) => Ok(file),
-            Found::Place(place) => open_place(task, &place, flags),
+            Found::Place(place) => open_place(task, place, flags),
         };
     }
     let (mut walk, path) = if resolve.is_empty() {
@@ -90,7 +90,7 @@ fn open_once(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>>
     }
     let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
     walk.finish(&last, follow)?;
-    open_place(task, walk.place(), flags)
+    open_place(task, walk.into_place(), flags)
 }
 
 /// What a path leads to.
@@ -120,7 +120,7 @@ fn find(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found> 
 }
 
 /// O_TMPFILE.
-fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
     if !flags.contains(TMPFILE) || !flags.is_writable() || flags.contains(OpenFlags::CREAT) {
         return Err(Errno::EINVAL);
     }
@@ -140,20 +140,24 @@ fn open_unnamed(task: &Task, mut walk: Walk, last: &Last<'_>, flags: OpenFlags, 
     let mut path = detached_path(name.as_bytes(), inode);
     // The mount is the directory's, so that linkat(2) can give the file a name there.
     path.mount = Arc::clone(&dir.mount);
-    let file = File::with_path(ops, flags.difference(OpenFlags::DIRECTORY), Some(path));
-    file.hold(claim);
-    Ok(file)
+    Ok(File::claimed(ops, flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
 }
 
 /// What O_CREAT found.
 enum Existence {
     /// A new file.
-    Created(Path),
+    Created(Arc<Dentry>),
     /// Something that was there.
     Existing(Arc<Dentry>),
 }
 
-fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+fn open_or_create(
+    task: &Task,
+    mut walk: Walk<'_>,
+    mut last: Last<'_>,
+    flags: OpenFlags,
+    mode: u32,
+) -> Result<Arc<File>> {
     if flags.contains(OpenFlags::DIRECTORY) {
         return Err(Errno::EINVAL);
     }
@@ -161,8 +165,11 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFl
         if last.ending != Ending::Name || last.must_be_directory {
             return Err(directory_refusal(&mut walk, &last, flags));
         }
-        let dentry = match find_or_create(task, &walk, &last, flags, mode)? {
-            Existence::Created(path) => return open_inode(task, &path, flags),
+        let dentry = match find_or_create(task, &walk, &last, mode)? {
+            Existence::Created(dentry) => {
+                walk.go_to_made(dentry);
+                return open_inode(task, walk.into_place(), flags);
+            }
             Existence::Existing(dentry) => dentry,
         };
         if flags.contains(OpenFlags::EXCL) {
@@ -170,20 +177,20 @@ fn open_or_create(task: &Task, mut walk: Walk, mut last: Last<'_>, flags: OpenFl
         }
         if dentry.inode().kind() != Kind::Symlink {
             walk.enter(dentry, Follow::No)?;
-            return open_place(task, walk.place(), flags);
+            return open_place(task, walk.into_place(), flags);
         }
         if flags.contains(OpenFlags::NOFOLLOW) {
             return Err(Errno::ELOOP);
         }
         match walk.follow_to_last(&dentry)? {
             Some(next) => last = next,
-            None => return open_place(task, walk.place(), flags),
+            None => return open_place(task, walk.into_place(), flags),
         }
     }
 }
 
 /// Why a path that can only be a directory's cannot be opened with O_CREAT.
-fn directory_refusal(walk: &mut Walk, last: &Last<'_>, flags: OpenFlags) -> Errno {
+fn directory_refusal(walk: &mut Walk<'_>, last: &Last<'_>, flags: OpenFlags) -> Errno {
     match walk.finish(last, Follow::Yes) {
         Ok(()) if flags.contains(OpenFlags::EXCL) => Errno::EEXIST,
         Ok(()) | Err(Errno::ENOENT) => Errno::EISDIR,
@@ -191,7 +198,7 @@ fn directory_refusal(walk: &mut Walk, last: &Last<'_>, flags: OpenFlags) -> Errn
     }
 }
 
-fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Existence> {
+fn find_or_create(task: &Task, walk: &Walk<'_>, last: &Last<'_>, mode: u32) -> Result<Existence> {
     let dir = walk.place();
     if let Some(dentry) = dir.dentry.child(&last.name, &last.name)? {
         return Ok(Existence::Existing(dentry));
@@ -204,21 +211,20 @@ fn find_or_create(task: &Task, walk: &Walk, last: &Last<'_>, flags: OpenFlags, m
     dir.mount.check_writable()?;
     let node = change::new_node(dir, creds, NewKind::File, NewMode::of(task, mode))?;
     let dentry = change::create_locked(dir, creds, &last.name, &node)?;
-    let _ = flags;
-    Ok(Existence::Created(dir.with_dentry(dentry)))
+    Ok(Existence::Created(dentry))
 }
 
 /// Opens what the walk has come to.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
+pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let kind = path.inode().kind();
     if flags.contains(OpenFlags::DIRECTORY) && kind != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
     if flags.contains(OpenFlags::PATH) {
-        return Ok(File::with_path(Arc::new(PathOnly), flags, Some(path.clone())));
+        return Ok(File::with_path(Arc::new(PathOnly), flags, Some(path)));
     }
     match kind {
         Kind::Symlink => return Err(Errno::ELOOP),
@@ -227,13 +233,13 @@ pub fn open_place(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File
         }
         _ => {}
     }
-    check_open(task, path, flags)?;
+    check_open(task, &path, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
         let _claim = text_busy::to_write(&**path.inode())?;
         path.inode()
             .set_attributes(&Change { size: Some(0), ..Change::default() })
-            .map_err(|errno| is_gone(path, errno))?;
-        inotify::notify_place(path, inotify::mask::MODIFY);
+            .map_err(|errno| is_gone(&path, errno))?;
+        inotify::notify_place(&path, inotify::mask::MODIFY);
     }
     open_inode(task, path, flags)
 }
@@ -258,19 +264,15 @@ fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
     Ok(())
 }
 
-fn open_inode(task: &Task, path: &Path, flags: OpenFlags) -> Result<Arc<File>> {
-    let claim = write_claim(path, flags)?;
+fn open_inode(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
+    let claim = write_claim(&path, flags)?;
     let ops: Arc<dyn FileOps> = match path.inode().kind() {
         Kind::Directory => Arc::new(DirectoryFile),
-        Kind::File => Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(path, errno))?,
-        _ => open_special(task, path, flags)?,
+        Kind::File => Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?,
+        _ => open_special(task, &path, flags)?,
     };
-    inotify::notify_place(path, inotify::mask::OPEN);
-    let file = File::with_path(ops, flags, Some(path.clone()));
-    if claim.is_some() {
-        file.hold(claim);
-    }
-    Ok(file)
+    inotify::notify_place(&path, inotify::mask::OPEN);
+    Ok(File::claimed(ops, flags, Some(path), claim))
 }
 
 fn write_claim(path: &Path, flags: OpenFlags) -> Result<Option<Claim>> {

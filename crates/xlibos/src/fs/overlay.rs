@@ -11,13 +11,12 @@ use super::file::{File, FileOps, OpenFlags};
 use super::host_watch::Word;
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
-    now,
 };
 use super::sleep_lock::SleepLock;
-use super::tmpfs::TmpFs;
+use super::tmpfs::{TmpFs, TmpInode};
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -70,32 +69,78 @@ pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
     Ok(OverlayDir::over(&fs, lower))
 }
 
+/// What there is of a name.
+#[derive(Default)]
+struct Entry {
+    /// Made or moved here, or a lower one that was looked up: it keeps its inode.
+    own: Option<Arc<dyn Inode>>,
+    /// Where it is in the order, unless it is in the lower directory's listing.
+    added: Option<u64>,
+    /// The lower name is gone or replaced.
+    is_hidden: bool,
+}
+
 /// Names of a directory.
 #[derive(Default)]
 struct Names {
-    /// Made or moved here, and lower ones that were looked up: they keep their inode.
-    own: BTreeMap<Vec<u8>, Arc<dyn Inode>>,
-    /// Which of those are not in the lower directory's listing.
-    added: BTreeMap<Vec<u8>, u64>,
-    /// The same, in the order in which they came.
+    entries: BTreeMap<Vec<u8>, Entry>,
+    /// Those that are not in the lower directory's listing, in the order in which they came.
     order: BTreeMap<u64, Listed>,
     /// The next number in that order.
     next: u64,
-    /// Lower names that are gone or replaced.
-    hidden: BTreeSet<Vec<u8>>,
     /// How many names are paid for.
     paid: u64,
 }
 
 impl Names {
-    /// An added name keeps its place in the listing where it is replaced.
-    fn add(&mut self, name: &[u8], inode: &dyn Inode) {
-        let at = self.added.get(name).copied().unwrap_or(self.next);
-        if at == self.next {
-            self.added.insert(name.to_vec(), at);
-            self.next += 1;
+    /// Puts an inode under a name, which keeps its place in the listing where it is replaced. Returns what was there.
+    fn add(&mut self, name: &[u8], inode: Arc<dyn Inode>, hides: bool) -> Option<Arc<dyn Inode>> {
+        let listed = |name| Listed { name, ino: inode.id().ino, kind: inode.kind() };
+        let entry = match self.entries.get_mut(name) {
+            Some(entry) => entry,
+            None => self.entries.entry(name.to_vec()).or_default(),
+        };
+        match entry.added.and_then(|at| self.order.get_mut(&at)) {
+            Some(there) => *there = listed(core::mem::take(&mut there.name)),
+            None => {
+                entry.added = Some(self.next);
+                self.order.insert(self.next, listed(name.to_vec()));
+                self.next += 1;
+            }
         }
-        self.order.insert(at, Listed { name: name.to_vec(), ino: inode.id().ino, kind: inode.kind() });
+        entry.is_hidden |= hides;
+        entry.own.replace(inode)
+    }
+
+    /// Takes a name out: of a lower one it stays that it is hidden. Returns what was there.
+    fn take(&mut self, name: &[u8], hides: bool) -> Option<Arc<dyn Inode>> {
+        let entry = self.entries.get_mut(name);
+        let (own, added) = entry.map(|entry| (entry.own.take(), entry.added.take())).unwrap_or_default();
+        if let Some(at) = added {
+            self.order.remove(&at);
+        }
+        if !hides {
+            self.entries.remove(name);
+        } else if let Some(entry) = self.entries.get_mut(name) {
+            entry.is_hidden = true;
+        } else {
+            self.entries.insert(name.to_vec(), Entry { is_hidden: true, ..Entry::default() });
+        }
+        own
+    }
+
+    /// Takes out what a name of the lower directory led to.
+    fn forget_lower(&mut self, name: &[u8]) -> Option<Arc<dyn Inode>> {
+        let entry = self.entries.get_mut(name)?;
+        let own = entry.own.take();
+        if !entry.is_hidden && entry.added.is_none() {
+            self.entries.remove(name);
+        }
+        own
+    }
+
+    fn is_hidden(&self, name: &[u8]) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.is_hidden)
     }
 }
 
@@ -104,7 +149,7 @@ struct OverlayDir {
     fs: Arc<OverlayFs>,
     lower: Option<Arc<dyn Inode>>,
     /// Carries the attributes of a directory without lower one, or with changed attributes.
-    meta: SetOnce<Arc<dyn Inode>>,
+    meta: SetOnce<Arc<TmpInode>>,
     id: InodeId,
     names: Mutex<Names>,
     /// How many directories were made or moved here.
@@ -131,7 +176,7 @@ impl OverlayDir {
     }
 
     fn create(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let meta: Arc<dyn Inode> = fs.upper.new_inode(node)?;
+        let meta = fs.upper.new_inode(node)?;
         let id = meta.id();
         let meta = SetOnce::from(meta);
         Ok(Arc::new(OverlayDir {
@@ -147,31 +192,30 @@ impl OverlayDir {
     }
 
     /// The inode that carries the attributes, made from the lower one's at the first change.
-    fn meta(&self) -> Result<Arc<dyn Inode>> {
+    fn meta(&self) -> Result<&TmpInode> {
         if let Some(meta) = self.meta.get() {
-            return Ok(Arc::clone(meta));
+            return Ok(meta);
         }
         let stat = self.stat()?;
         let node = NewNode { kind: NewKind::Directory, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
-        let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
+        let fresh = self.fs.upper.new_inode(&node)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
         if let Some(lower) = &self.lower {
             copy_xattrs(lower, &fresh)?;
         }
-        Ok(Arc::clone(self.meta.get_or_set(fresh)))
+        Ok(self.meta.get_or_set(fresh))
     }
 
     fn touch(&self) {
         if let Ok(meta) = self.meta() {
-            let _ = meta.set_attributes(&Change { mtime: Some(now()), ..Change::default() });
+            meta.touch();
         }
     }
 
     /// Pays for a name that is to be added.
-    fn pay_for(&self, name: &[u8]) -> Result<()> {
-        let mut names = self.names.lock();
-        if !names.hidden.contains(name) && !names.added.contains_key(name) {
+    fn pay_for(&self, names: &mut Names, name: &[u8]) -> Result<()> {
+        if names.entries.get(name).is_none_or(|entry| !entry.is_hidden && entry.added.is_none()) {
             self.fs.upper.budget().charge(NAME_COST)?;
             names.paid += 1;
         }
@@ -188,33 +232,47 @@ impl OverlayDir {
 
     /// Puts an inode under a name; whatever had the name is gone.
     fn insert(&self, name: &[u8], inode: Arc<dyn Inode>) {
-        self.directories.fetch_add(self.counted(&inode), Ordering::Relaxed);
-        let old = {
-            let mut names = self.names.lock();
-            names.add(name, &*inode);
-            if self.lower.is_some() {
-                names.hidden.insert(name.to_vec());
-            }
-            names.own.insert(name.to_vec(), inode)
-        };
-        if let Some(old) = old {
-            self.directories.fetch_sub(self.counted(&old), Ordering::Relaxed);
-        }
+        let old = self.insert_locked(&mut self.names.lock(), name, inode);
+        drop(old);
         self.touch();
     }
 
-    /// By how much a name adds to the directory's links; above a lower one they are not told.
-    fn counted(&self, inode: &Arc<dyn Inode>) -> u32 {
-        u32::from(inode.kind() == Kind::Directory && self.lower.is_none())
+    /// The same with a name that is paid for.
+    fn insert_new(&self, name: &[u8], inode: Arc<dyn Inode>) -> Result<()> {
+        let mut names = self.names.lock();
+        self.pay_for(&mut names, name)?;
+        let old = self.insert_locked(&mut names, name, inode);
+        drop(names);
+        drop(old);
+        self.touch();
+        Ok(())
+    }
+
+    /// Returns what had the name, to be dropped when no lock is held.
+    fn insert_locked(&self, names: &mut Names, name: &[u8], inode: Arc<dyn Inode>) -> Option<Arc<dyn Inode>> {
+        if self.counts(&inode) {
+            self.directories.fetch_add(1, Ordering::Relaxed);
+        }
+        let old = names.add(name, inode, self.lower.is_some());
+        if old.as_ref().is_some_and(|old| self.counts(old)) {
+            self.directories.fetch_sub(1, Ordering::Relaxed);
+        }
+        old
+    }
+
+    /// Whether a name adds to the directory's links; above a lower one they are not told.
+    fn counts(&self, inode: &Arc<dyn Inode>) -> bool {
+        self.lower.is_none() && inode.kind() == Kind::Directory
     }
 
     /// A name of the lower directory is one of its own from now on: what it has been given here outlives what the host did.
-    fn adopt(&self, name: &[u8], inode: &dyn Inode) {
-        // It is there already, whether there is room or not.
-        let _ = self.pay_for(name);
+    fn adopt(&self, name: &[u8], inode: &Arc<dyn Inode>) {
         let mut names = self.names.lock();
-        names.add(name, inode);
-        names.hidden.insert(name.to_vec());
+        // It is there already, whether there is room or not.
+        let _ = self.pay_for(&mut names, name);
+        let old = names.add(name, Arc::clone(inode), true);
+        drop(names);
+        drop(old);
     }
 
     /// Looks again at what was changed here, so that none is missing in a listing that the lower directory may have changed.
@@ -223,10 +281,10 @@ impl OverlayDir {
         if self.listed_at.swap(generation, Ordering::Relaxed) == generation {
             return;
         }
-        let is_shown = |names: &Names, name: &Vec<u8>| !names.hidden.contains(name);
         let names = self.names.lock();
-        let own = names.own.iter().filter(|(name, _)| is_shown(&names, name));
-        let own: Vec<_> = own.map(|(name, inode)| (name.clone(), Arc::clone(inode))).collect();
+        let shown = names.entries.iter().filter(|(_, entry)| !entry.is_hidden);
+        let own: Vec<_> =
+            shown.filter_map(|(name, entry)| Some((name.clone(), Arc::clone(entry.own.as_ref()?)))).collect();
         drop(names);
         for (name, _) in own.iter().filter(|(_, inode)| is_changed(inode)) {
             // What is wrong with it is told to who looks it up.
@@ -236,25 +294,27 @@ impl OverlayDir {
 
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let inode = self.lookup(name)?;
+        if !self.has_for_itself(name) {
+            self.lookup(name)?;
+        }
         let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
-        self.directories.fetch_sub(self.counted(&inode), Ordering::Relaxed);
-        {
-            let mut names = self.names.lock();
-            names.own.remove(name);
-            let added = names.added.remove(name);
-            if let Some(at) = added {
-                names.order.remove(&at);
-            }
-            if hides {
-                names.hidden.insert(name.to_vec());
-            } else {
-                names.hidden.remove(name);
-                self.repay(&mut names);
-            }
+        let mut names = self.names.lock();
+        let inode = names.take(name, hides).ok_or(Errno::ENOENT)?;
+        if !hides {
+            self.repay(&mut names);
+        }
+        drop(names);
+        if self.counts(&inode) {
+            self.directories.fetch_sub(1, Ordering::Relaxed);
         }
         self.touch();
         Ok(inode)
+    }
+
+    /// Whether a name is there, whatever the lower directory has.
+    fn has_for_itself(&self, name: &[u8]) -> bool {
+        let names = self.names.lock();
+        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && (entry.is_hidden || self.lower.is_none()))
     }
 
     fn is_empty(&self) -> Result<bool> {
@@ -272,7 +332,7 @@ impl OverlayDir {
         let Some(lower) = &self.lower else { return Ok(true) };
         let mut goes_on = true;
         let read = lower.read_dir(from, &mut |entry| {
-            let is_hidden = self.names.lock().hidden.contains(entry.name);
+            let is_hidden = self.names.lock().is_hidden(entry.name);
             goes_on = is_hidden || emit(entry);
             goes_on
         });
@@ -284,20 +344,23 @@ impl OverlayDir {
     }
 
     /// The inode with the current attributes.
-    fn attributes(&self) -> Result<&Arc<dyn Inode>> {
-        self.meta.get().or(self.lower.as_ref()).ok_or(Errno::EIO)
+    fn attributes(&self) -> Result<&dyn Inode> {
+        match self.meta.get() {
+            Some(meta) => Ok(&**meta),
+            None => self.lower.as_deref().ok_or(Errno::EIO),
+        }
     }
 
-    /// The attributes of the inode that carries them, as the directory's own.
-    fn own_stat(&self, stat: Stat) -> Stat {
-        let nlink = match &self.lower {
+    /// Makes the attributes of the inode that carries them the directory's own.
+    fn make_own(&self, stat: &mut Stat) {
+        stat.nlink = match &self.lower {
             _ if self.is_gone.load(Ordering::Relaxed) => 0,
-            Some(_) if self.meta.get().is_none() => return stat,
+            Some(_) if self.meta.get().is_none() => return,
             // As in Linux's overlayfs: who counts directories by links (find) is told that they do not tell.
             Some(_) => 1,
             None => self.directories.load(Ordering::Relaxed) + 2,
         };
-        Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat }
+        (stat.dev, stat.ino) = (self.id.dev, self.id.ino);
     }
 
     fn overlay(inode: &Arc<dyn Inode>) -> Result<&OverlayDir> {
@@ -321,15 +384,19 @@ impl Inode for OverlayDir {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(self.own_stat(self.attributes()?.stat()?))
+        let mut stat = self.attributes()?.stat()?;
+        self.make_own(&mut stat);
+        Ok(stat)
     }
 
     fn permissions(&self) -> Result<Stat> {
         self.attributes()?.permissions()
     }
 
-    fn stat_at_hand(&self) -> Option<Stat> {
-        Some(self.own_stat(self.attributes().ok()?.stat_at_hand()?))
+    fn stat_at_hand(&self, to: &mut Stat) -> bool {
+        let is_known = self.attributes().is_ok_and(|inode| inode.stat_at_hand(to));
+        self.make_own(to);
+        is_known
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -343,19 +410,19 @@ impl Inode for OverlayDir {
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let (own, is_hidden) = {
             let names = self.names.lock();
-            (names.own.get(name).cloned(), names.hidden.contains(name))
+            names.entries.get(name).map(|entry| (entry.own.clone(), entry.is_hidden)).unwrap_or_default()
         };
         let Some(lower) = self.lower.as_ref().filter(|_| !is_hidden) else { return own.ok_or(Errno::ENOENT) };
         let lower = match (lower.lookup(name), &own) {
             (Ok(lower), Some(own)) if is_over(own, &lower) => return Ok(Arc::clone(own)),
             (Ok(lower), None) => lower,
             (Ok(_) | Err(Errno::ENOENT), Some(own)) if is_changed(own) => {
-                self.adopt(name, &**own);
+                self.adopt(name, own);
                 return Ok(Arc::clone(own));
             }
             // Removed or replaced on the host.
             (result @ (Ok(_) | Err(Errno::ENOENT)), Some(_)) => {
-                let old = self.names.lock().own.remove(name);
+                let old = self.names.lock().forget_lower(name);
                 drop(old);
                 result?
             }
@@ -367,7 +434,7 @@ impl Inode for OverlayDir {
             _ => lower,
         };
         let mut names = self.names.lock();
-        Ok(Arc::clone(names.own.entry(name.to_vec()).or_insert(inode)))
+        Ok(Arc::clone(names.entries.entry(name.to_vec()).or_default().own.get_or_insert(inode)))
     }
 
     fn names_word(&self) -> Option<Word> {
@@ -384,17 +451,14 @@ impl Inode for OverlayDir {
         let inode = if node.kind == NewKind::Directory {
             OverlayDir::create(&self.fs, node)?
         } else {
-            let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
-            OverlayFile::over_upper(&self.fs, upper)
+            OverlayFile::over_upper(&self.fs, self.fs.upper.new_inode(node)?)
         };
-        self.pay_for(name)?;
-        self.insert(name, Arc::clone(&inode));
+        self.insert_new(name, Arc::clone(&inode))?;
         Ok(inode)
     }
 
     fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let upper: Arc<dyn Inode> = self.fs.upper.new_inode(node)?;
-        let file = OverlayFile::over_upper(&self.fs, upper);
+        let file = OverlayFile::over_upper(&self.fs, self.fs.upper.new_inode(node)?);
         if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
             file.links_made.store(-1, Ordering::Relaxed);
         }
@@ -402,11 +466,10 @@ impl Inode for OverlayDir {
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
-        self.pay_for(name)?;
+        self.insert_new(name, Arc::clone(target))?;
         if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
             file.links_made.fetch_add(1, Ordering::Relaxed);
         }
-        self.insert(name, Arc::clone(target));
         Ok(())
     }
 
@@ -516,7 +579,7 @@ fn is_changed(inode: &Arc<dyn Inode>) -> bool {
     if directory.meta.get().is_some() {
         return true;
     }
-    let below: Vec<_> = directory.names.lock().own.values().cloned().collect();
+    let below: Vec<_> = directory.names.lock().entries.values().filter_map(|entry| entry.own.clone()).collect();
     below.iter().any(is_changed)
 }
 
@@ -524,7 +587,7 @@ fn is_changed(inode: &Arc<dyn Inode>) -> bool {
 struct OverlayFile {
     fs: Arc<OverlayFs>,
     lower: Option<Arc<dyn Inode>>,
-    upper: SetOnce<Arc<dyn Inode>>,
+    upper: SetOnce<Arc<TmpInode>>,
     copying: SleepLock,
     id: InodeId,
     kind: Kind,
@@ -548,7 +611,7 @@ impl OverlayFile {
         })
     }
 
-    fn over_upper(fs: &Arc<OverlayFs>, upper: Arc<dyn Inode>) -> Arc<dyn Inode> {
+    fn over_upper(fs: &Arc<OverlayFs>, upper: Arc<TmpInode>) -> Arc<dyn Inode> {
         Arc::new(OverlayFile {
             fs: Arc::clone(fs),
             id: upper.id(),
@@ -562,40 +625,46 @@ impl OverlayFile {
     }
 
     /// The inode with the current bytes.
-    fn current(&self) -> Result<&Arc<dyn Inode>> {
-        self.upper.get().or(self.lower.as_ref()).ok_or(Errno::EIO)
+    fn current(&self) -> Result<&dyn Inode> {
+        match self.upper.get() {
+            Some(upper) => Ok(&**upper),
+            None => self.lower.as_deref().ok_or(Errno::EIO),
+        }
     }
 
-    /// The attributes of the inode with the bytes, as the file's own.
-    fn own_stat(&self, stat: Stat) -> Stat {
+    /// Makes the attributes of the inode with the bytes the file's own.
+    fn make_own(&self, stat: &mut Stat) {
         // Those of the lower file are the host's to change, until it is copied.
         let is_copied = self.upper.get().is_some();
         let before = if is_copied { self.links_at_copy.load(Ordering::Relaxed) } else { stat.nlink };
-        let nlink = before.saturating_add_signed(self.links_made.load(Ordering::Relaxed));
-        Stat { dev: self.id.dev, ino: self.id.ino, nlink, ..stat }
+        stat.nlink = before.saturating_add_signed(self.links_made.load(Ordering::Relaxed));
+        (stat.dev, stat.ino) = (self.id.dev, self.id.ino);
     }
 
     /// The inode in memory, copied from the lower one at the first change. `keep` bytes of the data are needed.
-    fn copy_up(&self, keep: u64) -> Result<Arc<dyn Inode>> {
+    fn copy_up(&self, keep: u64) -> Result<&Arc<TmpInode>> {
+        if let Some(upper) = self.upper.get() {
+            return Ok(upper);
+        }
         let _copying = self.copying.lock();
         if let Some(upper) = self.upper.get() {
-            return Ok(Arc::clone(upper));
+            return Ok(upper);
         }
         let lower = self.lower.clone().ok_or(Errno::EIO)?;
         let stat = lower.stat()?;
         let node = NewNode { kind: NewKind::File, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
-        let fresh: Arc<dyn Inode> = self.fs.upper.new_inode(&node)?;
+        let fresh = self.fs.upper.new_inode(&node)?;
         copy_data(&lower, &fresh, keep.min(stat.size))?;
         copy_xattrs(&lower, &fresh)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
         self.links_at_copy.store(stat.nlink, Ordering::Relaxed);
-        Ok(Arc::clone(self.upper.get_or_set(fresh)))
+        Ok(self.upper.get_or_set(fresh))
     }
 }
 
 /// A list of an inode in memory. What still is the host's has none here, and can get one.
-fn acl_of(inode: &Arc<dyn Inode>, kind: AclKind) -> Result<Option<Acl>> {
+fn acl_of(inode: &dyn Inode, kind: AclKind) -> Result<Option<Acl>> {
     match inode.acl(kind) {
         Err(Errno::EOPNOTSUPP) if inode.kind() != Kind::Symlink => Ok(None),
         found => found,
@@ -603,7 +672,7 @@ fn acl_of(inode: &Arc<dyn Inode>, kind: AclKind) -> Result<Option<Acl>> {
 }
 
 /// Copies the extended attributes that can be read.
-fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
+fn copy_xattrs(from: &Arc<dyn Inode>, to: &TmpInode) -> Result<()> {
     let names = from.list_xattrs().unwrap_or_default();
     let is_copied = |name: &&[u8]| !name.is_empty() && AclKind::of_name(name).is_none();
     for name in names.split(|byte| *byte == 0).filter(is_copied) {
@@ -615,7 +684,7 @@ fn copy_xattrs(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<()> {
 }
 
 /// Copies the first `len` bytes.
-fn copy_data(from: &Arc<dyn Inode>, to: &Arc<dyn Inode>, len: u64) -> Result<()> {
+fn copy_data(from: &Arc<dyn Inode>, to: &Arc<TmpInode>, len: u64) -> Result<()> {
     if len == 0 {
         return Ok(());
     }
@@ -650,15 +719,19 @@ impl Inode for OverlayFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(self.own_stat(self.current()?.stat()?))
+        let mut stat = self.current()?.stat()?;
+        self.make_own(&mut stat);
+        Ok(stat)
     }
 
     fn permissions(&self) -> Result<Stat> {
         self.current()?.permissions()
     }
 
-    fn stat_at_hand(&self) -> Option<Stat> {
-        Some(self.own_stat(self.current().ok()?.stat_at_hand()?))
+    fn stat_at_hand(&self, to: &mut Stat) -> bool {
+        let is_known = self.current().is_ok_and(|inode| inode.stat_at_hand(to));
+        self.make_own(to);
+        is_known
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -670,7 +743,14 @@ impl Inode for OverlayFile {
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        if flags.is_writable() { self.copy_up(u64::MAX)?.open(flags) } else { Arc::clone(self.current()?).open(flags) }
+        if flags.is_writable() {
+            self.copy_up(u64::MAX)?;
+        }
+        match (self.upper.get(), &self.lower) {
+            (Some(upper), _) => Arc::clone(upper).open(flags),
+            (None, Some(lower)) => Arc::clone(lower).open(flags),
+            (None, None) => Err(Errno::EIO),
+        }
     }
 
     fn read_link(&self) -> Result<Vec<u8>> {

@@ -210,7 +210,7 @@ impl Pipe {
         }
         let piece = if is_packet { total.min(PIPE_BUF) } else { total };
         let mut fresh = None;
-        let count = loop {
+        let (count, is_awaited) = loop {
             let mut state = self.state.lock();
             if state.readers == 0 {
                 drop(state);
@@ -235,9 +235,11 @@ impl Pipe {
             }
             let count = state.ring.push(from, piece)?;
             state.note_pushed(count, is_packet);
-            break count;
+            break (count, self.readers.has_waiters_locked());
         };
-        self.readers.wake_exchanged(READABLE);
+        if is_awaited {
+            self.readers.wake(READABLE);
+        }
         Ok(count)
     }
 

@@ -3,17 +3,20 @@
 use crate::wait::{Events, WaitQueue, wait_uninterruptible};
 use core::sync::atomic::{AtomicU64, Ordering};
 use machine::cpu;
-use machine::sync::Held;
+use machine::sync::{Held, give_back_wide};
 
 /// The lock. It holds no data: what it serialises has leaf locks of its own.
 #[derive(Debug, Default)]
 pub struct SleepLock {
-    /// Identity of the owner's thread, 0 for none; with [`HARMLESS`] for one that leaves nothing half done if it dies.
+    /// Identity of the owner's thread, 0 for none; with [`HARMLESS`] for one that leaves nothing half done if it dies, and with
+    /// [`AWAITED`].
     owner: AtomicU64,
     queue: WaitQueue,
 }
 
 const HARMLESS: u64 = 1 << 63;
+/// Others wait. Whoever gives the lock back wakes one of them, who takes it with the bit again.
+const AWAITED: u64 = 1 << 62;
 
 /// Holds a [`SleepLock`] until dropped.
 #[derive(Debug)]
@@ -37,30 +40,65 @@ impl SleepLock {
             let held = Held::new();
             self.try_take(0).then_some(held)
         };
-        let held = take().unwrap_or_else(|| wait_uninterruptible(&self.queue, take));
+        let held = take().unwrap_or_else(|| {
+            self.wait(|| {
+                let held = Held::new();
+                self.try_take(AWAITED).then_some(held)
+            })
+        });
         SleepGuard { lock: self, _held: Some(held) }
     }
 
     /// As [`SleepLock::lock`], for what may stop anywhere: the lock of who is killed meanwhile is anybody's.
     pub fn lock_harmlessly(&self) -> SleepGuard<'_> {
         if !self.try_take(HARMLESS) {
-            wait_uninterruptible(&self.queue, || self.try_take(HARMLESS).then_some(()));
+            self.wait(|| self.try_take(HARMLESS | AWAITED).then_some(()));
         }
         SleepGuard { lock: self, _held: None }
     }
 
+    /// Whether somebody holds the lock: the caller sees what was done below it before.
+    pub fn is_taken(&self) -> bool {
+        self.owner.load(Ordering::Acquire) & !AWAITED != 0
+    }
+
+    #[cold]
+    fn wait<T>(&self, take: impl Fn() -> Option<T>) -> T {
+        wait_uninterruptible(&self.queue, || {
+            take().or_else(|| {
+                self.owner.fetch_or(AWAITED, Ordering::Relaxed);
+                // A lock that is being given back right now may lose the bit: it is free then, as is to be seen soon.
+                (0..LOOKS).for_each(|_| core::hint::spin_loop());
+                take()
+            })
+        })
+    }
+
     fn try_take(&self, kind: u64) -> bool {
         let seen = self.owner.load(Ordering::Relaxed);
-        let is_free = seen == 0 || seen & HARMLESS != 0 && !cpu::is_alive(seen & !HARMLESS);
-        let own = cpu::current().identity() | kind;
+        let owner = seen & !AWAITED;
+        let is_free = owner == 0 || owner & HARMLESS != 0 && !cpu::is_alive(owner & !HARMLESS);
+        let own = cpu::current().identity() | kind | seen & AWAITED;
         is_free && self.owner.compare_exchange(seen, own, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Nobody was woken who had to be, so far.
+    #[cold]
+    fn wake_waiter(&self) {
+        // Unless another thread has taken the lock meanwhile, with the bit.
+        let _ = self.owner.compare_exchange(AWAITED, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.queue.wake_one(Events::empty());
     }
 }
 
+/// Steps of a processor that spins, for which a waiter looks: as long as a store to a word that others want takes to be seen.
+const LOOKS: u32 = 40;
+
 impl Drop for SleepGuard<'_> {
     fn drop(&mut self) {
-        self.lock.owner.store(0, Ordering::Release);
-        self.lock.queue.wake_one(Events::empty());
+        if give_back_wide(&self.lock.owner, AWAITED) {
+            self.lock.wake_waiter();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::dir_map::DirMap;
 use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat, StatFs,
-    Time, XattrMode, new_anonymous_dev, now,
+    Time, XattrMode, new_anonymous_dev, now, time_of,
 };
 use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
@@ -18,7 +18,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use machine::sync::Mutex;
+use machine::sync::{Mutex, MutexGuard};
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const EXECUTE_BITS: u32 = 0o111;
@@ -31,8 +31,8 @@ pub struct TmpFs {
     dev: u64,
     name: &'static str,
     budget: Arc<Budget>,
-    /// Counts files, and of each its names but the first: nr_inodes of tmpfs(5).
-    inodes: Budget,
+    /// Counts files, and of each its names but the first: nr_inodes of tmpfs(5). None without a limit.
+    inodes: Option<Budget>,
     next_ino: AtomicU64,
 }
 
@@ -50,18 +50,18 @@ impl TmpFs {
     }
 
     fn made(name: &'static str, dev: u64, limit: u64, inodes: u64) -> Arc<TmpFs> {
-        let (budget, inodes) = (Arc::new(Budget::optional(limit)), Budget::optional(inodes));
+        let (budget, inodes) = (Arc::new(Budget::optional(limit)), (inodes != 0).then(|| Budget::new(inodes)));
         Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, inodes, next_ino: AtomicU64::new(1) })
     }
 
     /// Counts a file or a further name.
     fn charge_name(&self) -> Result<()> {
-        self.inodes.take(1)?;
-        budget::charge_all(INODE_COST).inspect_err(|_| self.inodes.give(1))
+        self.inodes.iter().try_for_each(|inodes| inodes.take(1))?;
+        budget::charge_all(INODE_COST).inspect_err(|_| self.inodes.iter().for_each(|inodes| inodes.give(1)))
     }
 
     fn uncharge_names(&self, count: u64) {
-        self.inodes.give(count);
+        self.inodes.iter().for_each(|inodes| inodes.give(count));
         budget::uncharge_all(INODE_COST * count);
     }
 
@@ -105,6 +105,7 @@ impl TmpFs {
             kind,
             rdev: node.kind.rdev(),
             meta: Mutex::new(meta),
+            written_ns: AtomicU64::new(0),
             body,
             xattrs: Mutex::new(BTreeMap::new()),
             acls: Mutex::default(),
@@ -127,7 +128,7 @@ impl FileSystem for TmpFs {
         let limit = if limit == u64::MAX { 1 << 40 } else { limit };
         let (blocks, free) = (limit / 4096, limit.saturating_sub(used) / 4096);
         let (all_limit, all_used) = budget::sizes_of_all();
-        let (inodes, inodes_free) = match self.inodes.own_sizes() {
+        let (inodes, inodes_free) = match self.inodes.as_ref().map(Budget::sizes) {
             Some((limit, used)) => (limit, limit.saturating_sub(used)),
             None => (all_limit / INODE_COST, all_limit.saturating_sub(all_used) / INODE_COST),
         };
@@ -142,6 +143,8 @@ pub struct TmpInode {
     kind: Kind,
     rdev: u64,
     meta: Mutex<Meta>,
+    /// When the bytes were written last, in nanoseconds: newer than what `meta` says of them. 0 where that is so no longer.
+    written_ns: AtomicU64,
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     acls: Mutex<Option<Box<Acls>>>,
@@ -222,16 +225,23 @@ impl TmpInode {
         }
     }
 
-    /// The bytes changed.
+    /// The bytes, or names, changed.
     pub(super) fn touch(&self) {
-        let time = now();
+        self.written_ns.store(machine::clock::realtime_ns(), Ordering::Relaxed);
+    }
+
+    /// The attributes with the time of the last write.
+    fn meta(&self) -> MutexGuard<'_, Meta> {
         let mut meta = self.meta.lock();
-        meta.mtime = time;
-        meta.ctime = time;
+        if self.written_ns.load(Ordering::Relaxed) != 0 {
+            let time = time_of(self.written_ns.swap(0, Ordering::Relaxed));
+            (meta.mtime, meta.ctime) = (time, time);
+        }
+        meta
     }
 
     fn add_links(&self, count: i32) {
-        let mut meta = self.meta.lock();
+        let mut meta = self.meta();
         meta.nlink = meta.nlink.saturating_add_signed(count);
         meta.ctime = now();
     }
@@ -269,7 +279,7 @@ impl TmpInode {
         if self.kind == Kind::Directory {
             return self.add_links(-2);
         }
-        let mut meta = self.meta.lock();
+        let mut meta = self.meta();
         meta.nlink = meta.nlink.saturating_sub(1);
         meta.ctime = now();
         if meta.nlink > 0 {
@@ -279,7 +289,7 @@ impl TmpInode {
 
     /// Another name; the first one is paid for with the inode.
     fn linked(&self) -> Result<()> {
-        let mut meta = self.meta.lock();
+        let mut meta = self.meta();
         if meta.nlink > 0 {
             self.fs.charge_name()?;
         }
@@ -324,7 +334,11 @@ impl Inode for TmpInode {
             Body::Symlink(target) => (target.len() as u64, 0),
             Body::Other => (0, 0),
         };
-        let meta = self.meta.lock();
+        Ok(Stat { size, blocks: bytes.div_ceil(4096) * 8, ..self.permissions()? })
+    }
+
+    fn permissions(&self) -> Result<Stat> {
+        let meta = self.meta();
         Ok(Stat {
             dev: self.id.dev,
             ino: self.id.ino,
@@ -333,17 +347,16 @@ impl Inode for TmpInode {
             uid: meta.uid,
             gid: meta.gid,
             rdev: self.rdev,
-            size,
             blksize: 4096,
-            blocks: bytes.div_ceil(4096) * 8,
             atime: meta.atime,
             mtime: meta.mtime,
             ctime: meta.ctime,
+            ..Stat::default()
         })
     }
 
-    fn stat_at_hand(&self) -> Option<Stat> {
-        if self.is_listed(AclKind::Access) { None } else { self.stat().ok() }
+    fn stat_at_hand(&self, to: &mut Stat) -> bool {
+        !self.is_listed(AclKind::Access) && self.stat().map(|stat| *to = stat).is_ok()
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -355,7 +368,7 @@ impl Inode for TmpInode {
             self.data()?.truncate(size)?;
             self.touch();
         }
-        let mut meta = self.meta.lock();
+        let mut meta = self.meta();
         let runs_otherwise = change.mode.is_some_and(|mode| (mode ^ meta.mode) & EXECUTE_BITS != 0);
         if runs_otherwise && matches!(&self.body, Body::File(data) if data.seals() & SEAL_EXEC != 0) {
             return Err(Errno::EPERM);
@@ -386,8 +399,7 @@ impl Inode for TmpInode {
     }
 
     fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let entries = self.entries()?;
-        if entries.lock().get(name).is_some() {
+        if self.entries()?.lock().get(name).is_some() {
             return Err(Errno::EEXIST);
         }
         let child = self.fs.new_inode(node)?;
@@ -441,7 +453,7 @@ impl Inode for TmpInode {
         }
         self.release(from)?;
         to_dir.adopt(to, &moved)?;
-        moved.meta.lock().ctime = now();
+        moved.meta().ctime = now();
         Ok(())
     }
 
@@ -495,7 +507,7 @@ impl Inode for TmpInode {
             }
         };
         self.fs.budget.uncharge(old.map_or(0, |old| old.cost()));
-        self.meta.lock().ctime = now();
+        self.meta().ctime = now();
         Ok(())
     }
 
@@ -514,14 +526,14 @@ impl Inode for TmpInode {
         let old = xattrs.insert(name.to_vec(), value.to_vec());
         drop(xattrs);
         self.fs.budget.uncharge(old.map_or(0, |old| xattr_cost(name, &old)));
-        self.meta.lock().ctime = now();
+        self.meta().ctime = now();
         Ok(())
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         let removed = self.xattrs.lock().remove(name).ok_or(Errno::ENODATA)?;
         self.fs.budget.uncharge(xattr_cost(name, &removed));
-        self.meta.lock().ctime = now();
+        self.meta().ctime = now();
         Ok(())
     }
 
@@ -584,7 +596,7 @@ impl FileOps for TmpFile {
     fn seals(&self, add: Option<u32>) -> Result<u32> {
         let data = self.inode.data()?;
         let Some(add) = add else { return Ok(data.seals()) };
-        let is_program = self.inode.meta.lock().mode & EXECUTE_BITS != 0;
+        let is_program = self.inode.meta().mode & EXECUTE_BITS != 0;
         data.add_seals(add, is_program)
     }
 

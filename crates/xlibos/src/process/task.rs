@@ -4,7 +4,7 @@ use super::creds::Creds;
 use super::yields::Yields;
 use crate::Errno;
 use crate::fs::context::FsContext;
-use crate::fs::fd_table::Fd;
+use crate::fs::fd_table::{Fd, OnExec};
 use crate::fs::{Closed, FdTable, File, Path};
 use crate::mm::Mm;
 use crate::process::settings::Settings;
@@ -15,8 +15,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
+use machine::cpu::CpuCell;
 use machine::epoch::{Pin, Shared, pin};
-use machine::owned::Owned;
+use machine::owned::{Alone, Owned};
 use machine::sync::Mutex;
 
 /// A thread id or process id of the guest.
@@ -30,14 +31,14 @@ pub struct Task {
     /// Its process.
     pub process: Arc<Process>,
     /// Its thread area: changes when exec moves the task to a fresh host process.
-    cpu: Mutex<&'static Cpu>,
+    cpu: CpuCell,
     /// What the task's host thread does first.
     pub start: Mutex<Option<Start>>,
     /// Restart class of a call that was interrupted, until delivery has dealt with it; 0 for none. The task's own.
     interrupted: AtomicU8,
     files: Owned<Arc<FdTable>>,
     /// The file that it closed last: programs open the same one again.
-    closed: Mutex<Option<Closed>>,
+    closed: Alone<Option<Closed>>,
     fs: Shared<FsContext>,
     creds: Shared<Creds>,
     /// What of it and of the process answers calls.
@@ -153,11 +154,11 @@ impl Task {
         Arc::new(Task {
             tid: AtomicI32::new(tid),
             process,
-            cpu: Mutex::new(cpu),
+            cpu: CpuCell::new(cpu),
             start: Mutex::new(None),
             interrupted: AtomicU8::new(0),
             files: Owned::new(parts.files),
-            closed: Mutex::new(None),
+            closed: Alone::new(None),
             fs: Shared::new(parts.fs),
             shown: Shown::new(process_id, &parts.creds),
             creds: Shared::new(parts.creds),
@@ -207,12 +208,12 @@ impl Task {
     /// Its thread area: the way to interrupt or wake it.
     #[must_use]
     pub fn cpu(&self) -> &'static Cpu {
-        *self.cpu.lock()
+        self.cpu.get()
     }
 
     /// Moves the task to another thread area (exec in a fresh host process).
     pub fn set_cpu(&self, cpu: &'static Cpu) {
-        *self.cpu.lock() = cpu;
+        self.cpu.set(cpu);
     }
 
     /// The wait status with which it ends: the process's once that is decided, else what it gave to exit(2).
@@ -365,8 +366,39 @@ impl Task {
         self.any_file(fd).and_then(|file| act(&file))
     }
 
+    /// Puts a file into its lowest free descriptor.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn insert_file(&self, file: Arc<File>, on_exec: OnExec) -> crate::Result<Fd> {
+        match self.files.look() {
+            Some(own) => FdTable::insert_own(own, file, on_exec),
+            None => self.files().insert(file, on_exec),
+        }
+    }
+
+    /// Takes a descriptor out, whose file the caller ends.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn remove_file(&self, fd: Fd) -> crate::Result<Arc<File>> {
+        match self.files.look() {
+            Some(own) => FdTable::remove_own(own, fd),
+            None => self.files().remove(fd),
+        }
+    }
+
+    /// As [`FdTable::check_room`] of its table.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn check_room(&self) -> crate::Result<()> {
+        self.files.read(|files| files.check_room())
+    }
+
     /// The calling thread runs the task from now on: what only that one changes is its own.
     pub fn own_files(&self) {
+        self.closed.claim();
         self.files.claim();
         if let Some(files) = self.files.look() {
             files.claim();
@@ -375,6 +407,7 @@ impl Task {
 
     /// Another thread will run the task.
     pub fn leave_files(&self) {
+        self.closed.leave();
         self.files().leave();
         self.files.leave();
     }
@@ -391,6 +424,8 @@ impl Task {
 
     /// The task's descriptors are closed, unless others have them too: its end.
     pub fn drop_files(&self) {
+        // Of one that has died, too.
+        self.closed.claim();
         self.keep_closed(None);
         if self.files().is_shared() {
             self.change_files(FdTable::new(0));
@@ -414,14 +449,14 @@ impl Task {
 
     /// Keeps a file that was closed in place of the one before.
     pub fn keep_closed(&self, closed: Option<Closed>) {
-        let old = core::mem::replace(&mut *self.closed.lock(), closed);
+        let (Ok(old) | Err(old)) = self.closed.replace(closed);
         drop(old);
     }
 
     /// The file that was closed last.
     #[must_use]
     pub fn take_closed(&self) -> Option<Closed> {
-        self.closed.lock().take()
+        self.closed.replace(None).ok().flatten()
     }
 
     /// Root, working directory and umask.

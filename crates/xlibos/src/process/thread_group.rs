@@ -503,7 +503,8 @@ impl Process {
 
     /// A signal was queued: tells signalfd readers.
     pub fn signal_arrived(&self, signal: i32) {
-        self.events.wake(Events::IN);
+        // By an exchange, where it is not pending since before.
+        self.events.wake_exchanged(Events::IN);
         crate::fs::signalfd::signal_arrived(signal);
     }
 

@@ -223,6 +223,7 @@ impl Actions {
 /// Pending signals, of a task or of a process.
 #[derive(Debug, Default)]
 pub struct Pending {
+    /// Changed with the queue locked.
     set: AtomicU64,
     queue: Mutex<VecDeque<SigInfo>>,
 }
@@ -243,6 +244,7 @@ impl Pending {
             return;
         }
         queue.push_back(info);
+        // A barrier too: the sender looks at the receiver's mask and waiters next.
         self.set.fetch_or(SigSet::of(info.signal).0, Ordering::SeqCst);
     }
 
@@ -258,7 +260,7 @@ impl Pending {
         let at = queue.iter().position(|info| info.signal == signal)?;
         let info = queue.remove(at)?;
         if !queue.iter().any(|other| other.signal == signal) {
-            self.set.fetch_and(!SigSet::of(signal).0, Ordering::SeqCst);
+            self.set.store(self.set().without(SigSet::of(signal)).0, Ordering::Release);
         }
         Some(info)
     }
@@ -267,7 +269,7 @@ impl Pending {
     pub fn discard(&self, unwanted: SigSet) {
         let mut queue = self.queue.lock();
         queue.retain(|info| !unwanted.has(info.signal));
-        self.set.fetch_and(!unwanted.0, Ordering::SeqCst);
+        self.set.store(self.set().without(unwanted).0, Ordering::Release);
     }
 
     /// How many are queued.

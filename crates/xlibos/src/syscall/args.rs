@@ -69,7 +69,35 @@ pub struct UserPath(pub u64);
 /// PATH_MAX, with its NUL.
 const PATH_MAX: usize = 4096;
 
+/// Where a path is read to: most are short, and need no memory of their own.
+pub struct PathText {
+    short: [u8; SHORT],
+    long: Vec<u8>,
+}
+
+impl PathText {
+    /// Without a path.
+    #[must_use]
+    pub const fn empty() -> PathText {
+        PathText { short: [0; SHORT], long: Vec::new() }
+    }
+}
+
 impl UserPath {
+    /// As [`UserPath::read`], to a place of the caller's.
+    ///
+    /// # Errors
+    /// EFAULT, ENAMETOOLONG.
+    pub fn read_to(self, text: &mut PathText) -> Result<&[u8]> {
+        match self.read_short_to(text).map(<[u8]>::len) {
+            Some(len) => text.short.get(..len).ok_or(Errno::EFAULT),
+            None => {
+                text.long = self.read()?;
+                Ok(&text.long)
+            }
+        }
+    }
+
     /// Reads the path.
     ///
     /// # Errors
@@ -78,10 +106,10 @@ impl UserPath {
         machine::guest::read_string(self.0, PATH_MAX)
     }
 
-    /// A path that is short enough for a buffer of the caller's; None for others, and where it cannot be read.
+    /// The same of a path that is short; None for others, and where it cannot be read.
     #[inline]
-    pub fn read_short(self, buffer: &mut [u8; SHORT]) -> Option<&[u8]> {
-        machine::guest::read_short_string(self.0, buffer)
+    pub fn read_short_to(self, text: &mut PathText) -> Option<&[u8]> {
+        machine::guest::read_short_string(self.0, &mut text.short)
     }
 }
 

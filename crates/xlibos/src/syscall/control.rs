@@ -117,7 +117,7 @@ fn write_files(task: &Task, incoming: &Incoming, out: &mut Writer, flags: u32) -
     let on_exec = OnExec::from_flag(flags & msg::CMSG_CLOEXEC != 0);
     let mut body = Vec::new();
     for file in incoming.control.files.iter().take(fit) {
-        match task.files().insert(file.clone(), on_exec) {
+        match task.insert_file(file.clone(), on_exec) {
             Ok(fd) => body.extend(fd.0.to_ne_bytes()),
             Err(_) => break,
         }

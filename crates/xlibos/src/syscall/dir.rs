@@ -1,6 +1,6 @@
 //! Names and directories: getdents(2), mkdir(2), unlink(2), rename(2), link(2), symlink(2), readlink(2), chdir(2), umask(2).
 
-use super::args::UserPath;
+use super::args::{PathText, UserPath};
 use crate::fs::change::{self, Side};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, NewMode, RenameMode};
@@ -77,8 +77,9 @@ pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Resu
 }
 
 fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
-    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
-    change::make(&dir, &last, &task.creds(), kind, NewMode::of(task, mode)).map(|_| ())
+    let mut text = PathText::empty();
+    let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
+    change::make(walk.place(), &last, walk.creds(), kind, NewMode::of(task, mode)).map(|_| ())
 }
 
 pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
@@ -107,8 +108,9 @@ pub(super) fn symlinkat(task: &Task, target: UserPath, dirfd: Fd, path: UserPath
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
-    change::make(&dir, &last, &task.creds(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
+    let mut text = PathText::empty();
+    let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
+    change::make(walk.place(), &last, walk.creds(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
 }
 
 pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
@@ -142,11 +144,12 @@ pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Re
     if flags & !AT_REMOVEDIR != 0 {
         return Err(Errno::EINVAL);
     }
-    let (dir, last) = resolve_parent(task, dirfd, &path.read()?)?;
+    let mut text = PathText::empty();
+    let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
     if flags & AT_REMOVEDIR != 0 {
-        change::rmdir(&dir, &last, &task.creds())
+        change::rmdir(walk.place(), &last, walk.creds())
     } else {
-        change::unlink(&dir, &last, &task.creds())
+        change::unlink(walk.place(), &last, walk.creds())
     }
 }
 
@@ -165,8 +168,9 @@ pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: Us
     } else {
         resolve(task, olddir, &old, Follow::unless(flags & AT_SYMLINK_FOLLOW == 0))?
     };
-    let (dir, last) = resolve_parent(task, newdir, &new.read()?)?;
-    change::link(&target, &dir, &last, &task.creds())
+    let new = new.read()?;
+    let (walk, last) = resolve_parent(task, newdir, &new)?;
+    change::link(&target, walk.place(), &last, walk.creds())
 }
 
 pub(super) fn rename(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
@@ -184,11 +188,13 @@ pub(super) fn renameat2(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new:
         2 => RenameMode::Exchange,
         _ => return Err(Errno::EINVAL),
     };
-    let (from_dir, from_last) = resolve_parent(task, olddir, &old.read()?)?;
-    let (to_dir, to_last) = resolve_parent(task, newdir, &new.read()?)?;
-    let from = Side { dir: &from_dir, last: &from_last };
-    let to = Side { dir: &to_dir, last: &to_last };
-    change::rename(&from, &to, mode, &task.creds())
+    let old = old.read()?;
+    let (from_walk, from_last) = resolve_parent(task, olddir, &old)?;
+    let new = new.read()?;
+    let (to_walk, to_last) = resolve_parent(task, newdir, &new)?;
+    let from = Side { dir: from_walk.place(), last: &from_last };
+    let to = Side { dir: to_walk.place(), last: &to_last };
+    change::rename(&from, &to, mode, to_walk.creds())
 }
 
 /// Longest listing that one call gives.

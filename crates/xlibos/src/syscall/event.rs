@@ -22,7 +22,7 @@ pub(super) fn install(task: &Task, ops: Arc<dyn crate::fs::FileOps>, access: Ope
         return Err(Errno::EINVAL);
     }
     let file = File::new(ops, access | flags & OpenFlags::NONBLOCK);
-    task.files().insert(file, OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC)))
+    task.insert_file(file, OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC)))
 }
 
 /// Creates a counter that threads can wait on: eventfd2(2).

@@ -29,7 +29,7 @@ pub(super) fn mq_open(task: &Task, name: UserPath, flags: u32, mode: u32, with: 
         None => Ok(Size::default()),
     };
     let file = mqueue::open(task, &name.read()?, flags, mode, size)?;
-    task.files().insert(file, OnExec::Close)
+    task.insert_file(file, OnExec::Close)
 }
 
 /// Takes a queue's name away: mq_unlink(2).

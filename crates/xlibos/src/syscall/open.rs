@@ -1,6 +1,6 @@
 //! Descriptors: open(2), close(2), dup(2), fcntl(2).
 
-use super::args::UserPath;
+use super::args::{PathText, UserPath};
 use crate::fs::fd_table::{Fd, OnExec};
 use crate::fs::{AT_FDCWD, File, How, OpenFlags, Resolve, memfd, open_how};
 use crate::{Errno, Result, Task};
@@ -23,15 +23,16 @@ pub(super) fn creat(task: &Task, path: UserPath, mode: u32) -> Result<Fd> {
 pub(super) fn openat(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mode: u32) -> Result<Fd> {
     // open(2) ignores flags that it does not know.
     let flags = OpenFlags::from_bits_truncate(flags);
-    let path = path.read()?;
+    let mut text = PathText::empty();
+    let path = path.read_to(&mut text)?;
     check_room(task, flags)?;
-    let file = crate::fs::open(task, dirfd, &path, flags, mode & 0o7777)?;
-    task.files().insert(file, on_exec(flags))
+    let file = crate::fs::open(task, dirfd, path, flags, mode & 0o7777)?;
+    task.insert_file(file, on_exec(flags))
 }
 
 /// Without a descriptor for it no file is made or emptied.
 fn check_room(task: &Task, flags: OpenFlags) -> Result<()> {
-    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) { task.files().check_room() } else { Ok(()) }
+    if flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) { task.check_room() } else { Ok(()) }
 }
 
 /// Length of `struct open_how` in its first version, and the longest that is read.
@@ -63,7 +64,7 @@ pub(super) fn openat2(task: &Task, dirfd: Fd, path: UserPath, how: u64, size: u6
     let path = path.read()?;
     check_room(task, how.flags)?;
     let file = open_how(task, dirfd, &path, how)?;
-    task.files().insert(file, on_exec(how.flags))
+    task.insert_file(file, on_exec(how.flags))
 }
 
 fn checked_how([flags, mode, resolve]: [u64; 3]) -> Result<How> {
@@ -95,13 +96,12 @@ pub(super) fn memfd_create(task: &Task, name: u64, flags: u32) -> Result<Fd> {
         other => other,
     })?;
     let file = memfd::create(&task.creds(), &name, flags)?;
-    task.files().insert(file, OnExec::from_flag(flags & memfd::CLOEXEC != 0))
+    task.insert_file(file, OnExec::from_flag(flags & memfd::CLOEXEC != 0))
 }
 
 pub(super) fn close(task: &Task, fd: Fd) -> Result<()> {
-    let files = task.files();
-    let file = files.remove(fd)?;
-    file.closed_by(task, &files);
+    let file = task.remove_file(fd)?;
+    file.closed_by_own(task);
     if let Some(closed) = File::close(file) {
         task.keep_closed(Some(closed));
     }

@@ -83,5 +83,5 @@ pub(super) fn pidfd_getfd(task: &Task, pidfd: Fd, fd: Fd, flags: u32) -> Result<
         return Err(Errno::EPERM);
     }
     let file = target.any_file(fd)?;
-    task.files().insert(file, OnExec::Close)
+    task.insert_file(file, OnExec::Close)
 }

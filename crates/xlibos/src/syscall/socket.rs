@@ -61,7 +61,7 @@ fn split_type(kind: u32) -> Result<(Type, OpenFlags)> {
 
 fn install(task: &Task, socket: Arc<dyn Socket>, flags: OpenFlags) -> Result<Fd> {
     let on_exec = OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC));
-    task.files().insert(SocketFile::open(socket, flags), on_exec)
+    task.insert_file(SocketFile::open(socket, flags), on_exec)
 }
 
 /// Makes a socket: socket(2).

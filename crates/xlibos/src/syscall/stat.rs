@@ -1,6 +1,6 @@
 //! Attributes: stat(2), statx(2), access(2).
 
-use super::args::UserPath;
+use super::args::{PathText, UserPath};
 use crate::fs::fd_table::Fd;
 use crate::fs::inode::{Kind, Stat, split_dev};
 use crate::fs::{
@@ -9,7 +9,6 @@ use crate::fs::{
     pseudo, resolve_at,
 };
 use crate::{Errno, Result, Task};
-use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
 
 const AT_EACCESS: u32 = 0x200;
@@ -17,8 +16,7 @@ const AT_NO_AUTOMOUNT: u32 = 0x800;
 const AT_STATX_SYNC: u32 = 0x6000;
 
 /// `struct stat`.
-fn stat_words(stat: &Stat) -> [u64; 18] {
-    let mut words = [0_u64; 18];
+fn put_stat(stat: &Stat, words: &mut [u64; 18]) {
     words[0] = stat.dev;
     words[1] = stat.ino;
     words[2] = stat.nlink.into();
@@ -32,43 +30,41 @@ fn stat_words(stat: &Stat) -> [u64; 18] {
         words[slot] = time.sec.cast_unsigned();
         words[slot + 1] = time.nsec.into();
     }
-    words
 }
 
-/// Attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as the call tells them.
-fn lookup<T>(task: &Task, dirfd: Fd, path: UserPath, flags: u32, tell: impl Fn(&Stat) -> T) -> Result<T> {
-    if machine::cpu::current().is_attempt() {
-        return look_up_at_once(task, dirfd, path, flags, tell).unwrap_or(Err(Errno::INTERRUPTED));
-    }
-    let path = if path.0 == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { path.read()? };
-    match look(task, dirfd, &path, flags, &tell) {
-        Glance::Seen(told) => told,
-        Glance::Stopped(stopped) => stopped.walk(task, follow(flags))?.inode().stat().map(|stat| tell(&stat)),
-        Glance::Nothing => resolve_at(task, dirfd, &path, flags)?.inode().stat().map(|stat| tell(&stat)),
-    }
-}
-
-/// The same of a short path whose names are known; None for others.
-fn look_up_at_once<T>(
+/// Writes the attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as `put` tells them.
+#[inline]
+fn tell<const N: usize>(
     task: &Task,
-    dirfd: Fd,
-    path: UserPath,
+    (dirfd, path): (Fd, UserPath),
     flags: u32,
-    tell: impl Fn(&Stat) -> T,
-) -> Option<Result<T>> {
-    let mut buffer = [0; guest::SHORT];
-    let path = path.read_short(&mut buffer)?;
-    match look(task, dirfd, path, flags, tell) {
-        Glance::Seen(told) => Some(told),
-        Glance::Stopped(_) | Glance::Nothing => None,
-    }
+    to: u64,
+    put: impl Fn(&Stat, &mut [u64; N]),
+) -> Result<()> {
+    let mut words = [0; N];
+    lookup(task, dirfd, path, flags, |stat| put(stat, &mut words))?;
+    guest::write_value(to, &words)
 }
 
-fn look<'p, T>(task: &Task, dirfd: Fd, path: &'p [u8], flags: u32, tell: impl Fn(&Stat) -> T) -> Glance<'p, T> {
+fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mut tell: impl FnMut(&Stat)) -> Result<()> {
+    let mut text = PathText::empty();
+    let path = if machine::cpu::current().is_attempt() {
+        // A short path whose names are known is told at once.
+        path.read_short_to(&mut text).ok_or(Errno::INTERRUPTED)?
+    } else if path.0 == 0 && flags & AT_EMPTY_PATH != 0 {
+        &[]
+    } else {
+        path.read_to(&mut text)?
+    };
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
-        return Glance::Seen(of_descriptor(task, dirfd).map(|stat| tell(&stat)));
+        return of_descriptor(task, dirfd).map(|stat| tell(&stat));
     }
-    glance::stat(task, dirfd, path, follow(flags), tell)
+    match glance::stat(task, dirfd, path, follow(flags), &mut tell) {
+        Glance::Seen(told) => told,
+        _ if machine::cpu::current().is_attempt() => Err(Errno::INTERRUPTED),
+        Glance::Stopped(stopped) => stopped.walk(task, follow(flags))?.inode().stat().map(|stat| tell(&stat)),
+        Glance::Nothing => resolve_at(task, dirfd, path, flags)?.inode().stat().map(|stat| tell(&stat)),
+    }
 }
 
 fn follow(flags: u32) -> Follow {
@@ -83,22 +79,24 @@ fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
 }
 
 pub(super) fn stat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    guest::write_value(to, &lookup(task, AT_FDCWD, path, 0, stat_words)?)
+    tell(task, (AT_FDCWD, path), 0, to, put_stat)
 }
 
 pub(super) fn lstat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    guest::write_value(to, &lookup(task, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, stat_words)?)
+    tell(task, (AT_FDCWD, path), AT_SYMLINK_NOFOLLOW, to, put_stat)
 }
 
 pub(super) fn fstat(task: &Task, fd: Fd, to: u64) -> Result<()> {
-    guest::write_value(to, &stat_words(&of_descriptor(task, fd)?))
+    let mut words = [0; 18];
+    put_stat(&of_descriptor(task, fd)?, &mut words);
+    guest::write_value(to, &words)
 }
 
 pub(super) fn newfstatat(task: &Task, dirfd: Fd, path: UserPath, to: u64, flags: u32) -> Result<()> {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 {
         return Err(Errno::EINVAL);
     }
-    guest::write_value(to, &lookup(task, dirfd, path, flags, stat_words)?)
+    tell(task, (dirfd, path), flags, to, put_stat)
 }
 
 pub(super) fn statx(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mask: u32, to: UserPtr<u8>) -> Result<()> {
@@ -109,18 +107,17 @@ pub(super) fn statx(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mask: u3
     {
         return Err(Errno::EINVAL);
     }
-    guest::write_value(to.addr(), &lookup(task, dirfd, path, flags, statx_words)?)
+    tell(task, (dirfd, path), flags, to.addr(), put_statx)
 }
 
 /// `struct statx`.
-fn statx_words(stat: &Stat) -> [u64; 32] {
+fn put_statx(stat: &Stat, words: &mut [u64; 32]) {
     const BASIC_STATS: u32 = 0x7ff;
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     let device = |number: u64| {
         let (major, minor) = split_dev(number);
         pair(major, minor)
     };
-    let mut words = [0_u64; 32];
     words[0] = pair(BASIC_STATS, stat.blksize);
     words[2] = pair(stat.nlink, stat.uid);
     words[3] = pair(stat.gid, stat.mode);
@@ -133,7 +130,6 @@ fn statx_words(stat: &Stat) -> [u64; 32] {
     }
     words[16] = device(stat.rdev);
     words[17] = device(stat.dev);
-    words
 }
 
 pub(super) fn access(task: &Task, path: UserPath, mode: u32) -> Result<()> {

@@ -58,6 +58,6 @@ pub(super) fn open_named(task: &Task, tty: &Arc<Tty>, flags: OpenFlags) -> Resul
 /// EIO for a locked one, EMFILE.
 pub(super) fn open_peer(task: &Task, tty: &Arc<Tty>, flags: OpenFlags) -> Result<u64> {
     let file = open_named(task, tty, flags)?;
-    let fd = task.files().insert(file, OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC)))?;
+    let fd = task.insert_file(file, OnExec::from_flag(flags.contains(OpenFlags::CLOEXEC)))?;
     Ok(u64::from(fd.0.unsigned_abs()))
 }

@@ -1,6 +1,6 @@
 //! Names and directories: stat, link, rename, mkdir, getdents and their like.
 
-use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, name, open, or_skip, size, stat, text};
+use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, name, open, or_skip, read, size, stat, text};
 use crate::sys::{self, Result, memory, sys};
 use core::ffi::CStr;
 use libc as c;
@@ -33,6 +33,33 @@ cases! { dir;
             let Ok(Ok(())) = changer.join() else { panic!("a change failed") };
         });
         assert_eq!(stat(c"d/stays")?.st_size, 1);
+    }
+    fn files_that_threads_make_in_one_directory_are_their_own() {
+        sys!(mkdir, c"d", 0o755)?;
+        std::thread::scope(|scope| {
+            let makers = [(c"d/a", c"d/b"), (c"d/c", c"d/e"), (c"d/f", c"d/g")].map(|(name, other)| {
+                scope.spawn(move || {
+                    for round in 0..300_u32 {
+                        let content = [name.to_bytes(), &round.to_ne_bytes()].concat();
+                        // A descriptor of a table that all of them share.
+                        let fd = file(name, &content)?;
+                        assert_eq!(read(fd, 64)?, content);
+                        sys!(rename, name, other)?;
+                        let st = fstat(fd)?;
+                        assert_eq!((size(st.st_size), st.st_nlink), (content.len(), 1));
+                        sys!(unlink, other)?;
+                        assert_eq!(fstat(fd)?.st_nlink, 0);
+                        close(fd)?;
+                    }
+                    Ok::<(), sys::Errno>(())
+                })
+            });
+            for maker in makers {
+                let Ok(Ok(())) = maker.join() else { panic!("a maker failed") };
+            }
+        });
+        // Nothing is left.
+        sys!(rmdir, c"d")?;
     }
     fn stat_of_a_file() {
         close(file(c"f", b"hello")?)?;
@@ -261,7 +288,7 @@ cases! { dir;
         assert_eq!(text(c"b")?, "1");
         assert_errno(stat(c"a").map(drop), c::ENOENT);
         assert_eq!(fstat(old)?.st_nlink, 0);
-        assert_eq!(crate::kit::read(old, 9)?, b"2");
+        assert_eq!(read(old, 9)?, b"2");
     }
     fn rename_directories() {
         sys!(mkdir, c"a", 0o755)?;

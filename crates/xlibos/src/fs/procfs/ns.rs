@@ -56,7 +56,7 @@ impl FileOps for Namespace {
         match command {
             0xb701 if !is_user => {
                 let owner = open("user").ok_or(Errno::ENOENT)?;
-                task.files().insert(owner, OnExec::Close).map(IntoReg::into_reg)
+                task.insert_file(owner, OnExec::Close).map(IntoReg::into_reg)
             }
             // What lies above is out of reach.
             0xb701 => Err(Errno::EPERM),
