@@ -19,6 +19,8 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 
 const FRAME: usize = offset_of!(Cpu, frame);
+/// Interrupts are on, two values were equal, and the bit that is always set.
+const FLAGS_OF_EQUAL: u32 = 0x246;
 /// The processor's direction and alignment-check flags, which our code wants to be clear.
 const UNWANTED: u32 = (DIRECTION_FLAG | ALIGNMENT_FLAG) as u32;
 
@@ -196,7 +198,9 @@ xlibos_answer_check:
     .global xlibos_answer_given
 xlibos_answer_given:
     mov rcx, r11
-    jmp r11
+    // The flags, as the comparison has left them: to read them takes a stack.
+    mov r11d, {flags_of_equal}
+    jmp rcx
     .global xlibos_answer_end
 xlibos_answer_end:
 
@@ -541,6 +545,7 @@ xlibos_initial_xstate:
     exit_call = const EXIT_CALL,
     exit_full = const EXIT_FULL,
     unwanted = const UNWANTED,
+    flags_of_equal = const FLAGS_OF_EQUAL,
     wanted = const !UNWANTED,
     areas_start = sym AREAS_START,
     areas_end = sym AREAS_END,

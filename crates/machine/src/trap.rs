@@ -204,6 +204,7 @@ fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
             Answering::Begun => context.rip = entry::trapped_entry_address(),
             Answering::Given => {
                 context.rip = context.rcx;
+                context.r11 = context.rflags;
                 send_event(cpu, context, Fault::default());
             }
         }
