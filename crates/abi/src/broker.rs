@@ -29,6 +29,23 @@ pub struct Envelope<T> {
     pub body: T,
 }
 
+/// A file by its path, and which one is to be found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAt<'a> {
+    /// Path.
+    pub path: &'a [u8],
+    /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+    pub inode: u64,
+}
+
+impl<'a> FileAt<'a> {
+    /// Whatever file is there.
+    #[must_use]
+    pub fn any(path: &'a [u8]) -> Self {
+        Self { path, inode: 0 }
+    }
+}
+
 /// The closed list of requests; at most 24 kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
@@ -62,9 +79,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// File.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Whether the handle can write.
         writable: bool,
         /// Names of others in the same directory, at most [`MOST_BESIDE`].
@@ -109,9 +125,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// Existing file.
-        from: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        from: FileAt<'a>,
         /// New name.
         to: &'a [u8],
     },
@@ -119,10 +134,9 @@ pub enum Request<'a> {
     SetAttributes {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Fields that are `Some` change.
         change: Change,
     },
@@ -130,10 +144,9 @@ pub enum Request<'a> {
     Xattr {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// What to do.
         operation: XattrOperation<'a>,
     },
@@ -146,41 +159,22 @@ pub enum Request<'a> {
     Sync {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
     },
     /// Preallocates or punches. Answer: `Reply::Done`.
     Allocate {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Mode bits of fallocate(2).
         mode: u32,
         /// Start in bytes.
         offset: u64,
         /// Length in bytes.
-        len: u64,
-    },
-    /// Takes, tests or drops a lock on a file of a volume for one guest owner. Answer: `Reply::Done`.
-    Lock {
-        /// Export.
-        export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
-        /// Identity of the guest's owner.
-        owner: u64,
-        /// 0 unlock, 1 shared, 2 exclusive.
-        kind: u8,
-        /// Start in bytes.
-        start: u64,
-        /// Length in bytes, 0 to the end.
         len: u64,
     },
     /// A memfd of a size in bytes. Answer: `Reply::Memory` and a descriptor.
@@ -206,9 +200,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// File.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        file: FileAt<'a>,
     },
     /// The patched image of the text in a memfd. Answer: as for `Image`.
     MemoryImage {
@@ -259,7 +252,7 @@ pub enum StartStep {
 }
 
 /// How many kinds of request there are.
-pub const REQUEST_KINDS: usize = 23;
+pub const REQUEST_KINDS: usize = 22;
 
 /// Names of the kinds, in the order of their tags.
 pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
@@ -275,7 +268,6 @@ pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
     "space",
     "sync",
     "allocate",
-    "lock",
     "memory",
     "resize-memory",
     "drop-memory",

@@ -2,7 +2,7 @@
 
 use super::attributes;
 use super::export::{Export, Named, below, create_below, magic_path};
-use abi::broker::{Attributes, NewNode};
+use abi::broker::{Attributes, FileAt, NewNode};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat,
     renameat_with, symlinkat, unlinkat,
@@ -75,9 +75,9 @@ pub(super) fn rename(export: &Export, from: &Named<'_>, to: &Named<'_>, flags: u
 ///
 /// # Errors
 /// `EROFS`, `ESTALE` for another node than that with the inode number, and what link(2) says.
-pub(super) fn link(export: &Export, from: &[u8], inode: u64, to: &Named<'_>) -> Result<(), Errno> {
+pub(super) fn link(export: &Export, from: FileAt<'_>, to: &Named<'_>) -> Result<(), Errno> {
     export.check_writable()?;
-    let node = export.node_of(from, inode)?;
+    let node = export.node_of(from)?;
     let (new_parent, new_name) = to.parent()?;
     // The name is the host's own link to the node that was checked.
     linkat(CWD, magic_path(&node), new_parent, new_name, AtFlags::SYMLINK_FOLLOW)

@@ -2,7 +2,7 @@
 
 use super::{BrokerError, attributes, name};
 use crate::mountinfo;
-use abi::broker::{Attributes, SMALL_FILE};
+use abi::broker::{Attributes, FileAt, SMALL_FILE};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
 };
@@ -140,14 +140,14 @@ impl Export {
         self.resolve(path, OFlags::PATH)
     }
 
-    /// The same of the node with this inode number, or of any for 0.
+    /// The same of a node that is known.
     ///
     /// # Errors
     /// `ESTALE` where the path leads to another one, and as [`Export::node`].
-    pub(super) fn node_of(&self, path: &[u8], inode: u64) -> Result<OwnedFd, Errno> {
-        let node = self.node(path)?;
-        if inode != 0 {
-            check_inode(&attributes::of_descriptor(&node)?, inode)?;
+    pub(super) fn node_of(&self, file: FileAt<'_>) -> Result<OwnedFd, Errno> {
+        let node = self.node(file.path)?;
+        if file.inode != 0 {
+            check_inode(&attributes::of_descriptor(&node)?, file.inode)?;
         }
         Ok(node)
     }
@@ -173,16 +173,16 @@ impl Export {
         Named { path, parent: self.parent(path) }
     }
 
-    /// Opens a regular file for reading or writing, with its attributes: that with this inode number, or any for 0.
+    /// Opens a regular file for reading or writing, with its attributes.
     ///
     /// # Errors
     /// `ESTALE` for another one; `EROFS` for writing a read-only export; `EISDIR`, `ELOOP`, `ENXIO` (FIFO, socket) and `EACCES`
     /// (device) for what is no regular file: opening those would block or act.
-    pub(super) fn file(&self, path: &[u8], inode: u64, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    pub(super) fn file(&self, file: FileAt<'_>, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
         if access == Access::Write {
             self.check_writable()?;
         }
-        open_regular(&self.node(path)?, inode, access)
+        open_regular(&self.node(file.path)?, file.inode, access)
     }
 
     /// As [`Export::file`] of a name whose directory is open already.
@@ -193,7 +193,7 @@ impl Export {
         access: Access,
     ) -> Result<(OwnedFd, Attributes), Errno> {
         if named.path.is_empty() {
-            return self.file(named.path, inode, access);
+            return self.file(FileAt { path: named.path, inode }, access);
         }
         if access == Access::Write {
             self.check_writable()?;

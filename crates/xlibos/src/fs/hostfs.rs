@@ -18,7 +18,7 @@ use super::inode::{
 use super::sleep_lock::SleepLock;
 use super::tmpfs::downcast;
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Node, Reply, Request, XattrOperation};
+use abi::broker::{Attributes, FileAt, Node, Reply, Request, XattrOperation};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -436,7 +436,7 @@ impl HostInode {
 
     fn xattr_request(&self, operation: XattrOperation<'_>) -> Result<Reply> {
         let export = self.fs.export;
-        let ask = |path: &[u8], inode| broker::request(&Request::Xattr { export, path, inode, operation });
+        let ask = |file: FileAt<'_>| broker::request(&Request::Xattr { export, file, operation });
         Ok(self.by_name(ask)?.0)
     }
 
@@ -488,7 +488,7 @@ impl Inode for HostInode {
             mtime: change.mtime,
         };
         let export = self.fs.export;
-        let ask = |path: &[u8], inode| broker::request(&Request::SetAttributes { export, path, inode, change });
+        let ask = |file: FileAt<'_>| broker::request(&Request::SetAttributes { export, file, change });
         match self.by_name(ask)?.0 {
             Reply::Node(attributes) => {
                 self.outdate(|known| {
@@ -560,7 +560,7 @@ impl Inode for HostInode {
             return Err(Errno::EXDEV);
         }
         let (export, to) = (self.fs.export, self.path_of(name)?);
-        target.by_name(|from, inode| broker::request_done(&Request::Link { export, from, inode, to: &to }))?;
+        target.by_name(|from| broker::request_done(&Request::Link { export, from, to: &to }))?;
         target.outdate(|known| known.set(Attributes { links: known.links + 1, ..**known }));
         target.place.lock().note(&self.arc()?, name);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));

@@ -100,12 +100,12 @@ impl Host {
                 let entries = self.names.iter().chain(&self.others).filter_map(entry).collect();
                 Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
             }
-            Request::SetAttributes { path, inode, .. } => {
-                let node = self.node(path).ok_or(Errno::ENOENT)?;
-                if *inode != 0 && node.attributes.inode != *inode {
+            Request::SetAttributes { file, .. } => {
+                let node = self.node(file.path).ok_or(Errno::ENOENT)?;
+                if file.inode != 0 && node.attributes.inode != file.inode {
                     return Err(Errno::ESTALE);
                 }
-                self.changed.push(path.to_vec());
+                self.changed.push(file.path.to_vec());
                 Ok(Reply::Node(node.attributes))
             }
             Request::Link { .. } | Request::Remove { .. } | Request::Rename { .. } => Ok(Reply::Done),
