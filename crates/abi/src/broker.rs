@@ -17,13 +17,16 @@ pub const MOST_BESIDE: usize = 31;
 /// Files no larger than this many bytes are opened in advance.
 pub const SMALL_FILE: u64 = 64 * 1024;
 
+/// No processor's number: see [`Envelope::runs_on`].
+pub const ANYWHERE: u16 = u16::MAX;
+
 /// A request with its sequence number: a reply whose number differs answers an abandoned request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope<T> {
     /// Chosen by the LibOS, echoed by the broker.
     pub sequence: u32,
     /// Of a request: number, plus 1, of the host's processor that runs the asker, which is tied to it as long as it asks in
-    /// quick succession. The broker had better answer there. Else 0.
+    /// quick succession. The broker had better answer there. [`ANYWHERE`] for who will ask again and does not wait. Else 0.
     pub runs_on: u16,
     /// Request or reply.
     pub body: T,

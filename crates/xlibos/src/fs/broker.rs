@@ -3,7 +3,7 @@
 use crate::wait::{Events, WaitQueue, wait_uninterruptible};
 use crate::{Errno, Result};
 use abi::boot::{BROKER_CHANNELS, BROKER_FD};
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
+use abi::broker::{ANYWHERE, Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::Cpu;
@@ -29,6 +29,9 @@ static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 static WAITED_NS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 
+/// In place of the user of a channel on which an answer waits, or will, for whoever has what was [`Sent`]. Others may take it.
+const AHEAD: u64 = u64::MAX;
+
 /// A channel taken for one exchange.
 struct Taken(usize);
 
@@ -44,24 +47,49 @@ impl Taken {
     fn fd(&self) -> i32 {
         BROKER_FD.saturating_add(i32::try_from(self.0).unwrap_or(0))
     }
+
+    /// Leaves it to whoever will fetch the answer.
+    fn leave(self) {
+        free(self.0, AHEAD);
+        core::mem::forget(self);
+    }
+}
+
+impl Channel {
+    fn next_sequence(&self) -> u32 {
+        self.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some(user) = USERS.get(self.0) {
-            user.store(0, Ordering::Release);
-        }
-        WAITING.wake_one(Events::empty());
+        free(self.0, 0);
     }
+}
+
+fn free(channel: usize, next_user: u64) {
+    if let Some(user) = USERS.get(channel) {
+        user.store(next_user, Ordering::Release);
+    }
+    WAITING.wake_one(Events::empty());
+}
+
+/// Takes the channel from a user that it has for nobody in particular.
+fn take_from(user: u64, channel: usize) -> bool {
+    let own = machine::cpu::current().identity();
+    USERS.get(channel).is_some_and(|is| is.compare_exchange(user, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
+}
+
+fn last_taken() -> Option<usize> {
+    let own = machine::cpu::current().identity();
+    LAST_USERS.iter().position(|user| user.load(Ordering::Relaxed) == own)
 }
 
 fn try_take() -> Option<usize> {
     let own = machine::cpu::current().identity();
-    let take = |at: &usize| {
-        USERS.get(*at).is_some_and(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
-    };
-    let last = LAST_USERS.iter().position(|user| user.load(Ordering::Relaxed) == own);
-    let taken = last.into_iter().chain(0..CHANNEL_COUNT).find(take)?;
+    let last = last_taken();
+    let free = last.into_iter().chain(0..CHANNEL_COUNT).find(|at| take_from(0, *at));
+    let taken = free.or_else(|| (0..CHANNEL_COUNT).find(|at| take_from(AHEAD, *at)))?;
     if let Some(user) = LAST_USERS.get(taken).filter(|_| last != Some(taken)) {
         user.store(own, Ordering::Relaxed);
     }
@@ -101,21 +129,100 @@ pub fn request_several(request: &Request<'_>) -> Result<(Reply, Vec<HostFd>)> {
     }
     let started = machine::clock::monotonic_ns();
     let taken = Taken::take();
-    let channel = taken.channel()?;
-    let sequence = channel.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    let sequence = taken.channel()?.next_sequence();
     let runs_on = machine::hand_over::asks(started).map_or(0, |number| number + 1);
     send(&taken, Envelope { sequence, runs_on: u16::try_from(runs_on).unwrap_or(0), body: request })?;
+    let answer = answer_on(taken, sequence);
+    let ended = machine::clock::monotonic_ns();
+    machine::hand_over::answered(ended);
+    note_wait(kind(request), started, ended);
+    answer
+}
+
+/// A request that was sent for an answer to be used later. Where it is dropped the answer is nobody's.
+pub struct Sent {
+    channel: usize,
+    sequence: u32,
+    kind: usize,
+    #[cfg(test)]
+    answer: core::cell::Cell<Option<fake::Answered>>,
+}
+
+/// Sends a request without waiting for its answer, which [`Sent::answer`] gets. None where no channel is free for that: others may
+/// need them more.
+#[must_use]
+pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
+    let kind = kind(request);
+    #[cfg(test)]
+    if let Some(answer) = fake::answer(request) {
+        return Some(Sent { channel: 0, sequence: 0, kind, answer: Some(answer).into() });
+    }
+    // Not the one on which the broker may still listen to the caller, on its processor: there it could not answer meanwhile.
+    let last = last_taken();
+    let channel = (0..CHANNEL_COUNT).rev().filter(|at| Some(*at) != last).find(|at| take_from(0, *at))?;
+    let taken = Taken(channel);
+    let sequence = taken.channel().ok()?.next_sequence();
+    send(&taken, Envelope { sequence, runs_on: ANYWHERE, body: request }).ok()?;
+    taken.leave();
+    Some(Sent {
+        channel,
+        sequence,
+        kind,
+        #[cfg(test)]
+        answer: None.into(),
+    })
+}
+
+impl Sent {
+    /// The channel, as long as it is not somebody else's.
+    fn claim(&self) -> Option<Taken> {
+        // Made only where it is taken: it frees the channel.
+        let taken = take_from(AHEAD, self.channel).then(|| Taken(self.channel))?;
+        let sequence = taken.channel().ok()?.sequence.load(Ordering::Relaxed);
+        if sequence == self.sequence {
+            return Some(taken);
+        }
+        taken.leave();
+        None
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`request`]; EAGAIN where it is lost.
+    pub fn answer(self) -> Result<(Reply, Vec<HostFd>)> {
+        #[cfg(test)]
+        if let Some(answer) = self.answer.take() {
+            return answer;
+        }
+        let started = machine::clock::monotonic_ns();
+        let answer = answer_on(self.claim().ok_or(Errno::EAGAIN)?, self.sequence);
+        note_wait(self.kind, started, machine::clock::monotonic_ns());
+        answer
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        // Whoever uses the channel next passes over the answer.
+        drop(self.claim());
+    }
+}
+
+fn note_wait(kind: usize, started: u64, ended: u64) {
+    if let Some(waited) = WAITED_NS.get(kind) {
+        waited.fetch_add(ended.saturating_sub(started), Ordering::Relaxed);
+    }
+}
+
+fn answer_on(taken: Taken, sequence: u32) -> Result<(Reply, Vec<HostFd>)> {
+    let channel = taken.channel()?;
     let mut buffer = core::mem::take(&mut *channel.buffer.lock());
     buffer.clear();
     buffer.reserve_exact(MAX_REPLY);
     let answer = receive(taken.fd(), sequence, &mut buffer);
     *channel.buffer.lock() = buffer;
     drop(taken);
-    let ended = machine::clock::monotonic_ns();
-    machine::hand_over::answered(ended);
-    if let Some(waited) = WAITED_NS.get(kind(request)) {
-        waited.fetch_add(ended.saturating_sub(started), Ordering::Relaxed);
-    }
     match answer? {
         (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
         answer => Ok(answer),
@@ -214,6 +321,7 @@ pub(super) mod fake {
     use std::cell::RefCell;
 
     type Answer = Box<dyn FnMut(&Request<'_>) -> Result<Reply>>;
+    pub(super) type Answered = Result<(Reply, Vec<HostFd>)>;
 
     std::thread_local! {
         static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
@@ -224,10 +332,39 @@ pub(super) mod fake {
         ANSWER.set(Some(Box::new(answer)));
     }
 
-    pub(super) fn answer(request: &Request<'_>) -> Option<Result<(Reply, Vec<HostFd>)>> {
+    pub(super) fn answer(request: &Request<'_>) -> Option<Answered> {
         let mut answer = ANSWER.take()?;
         let reply = answer(request);
         ANSWER.set(Some(answer));
         Some(reply.map(|reply| (reply, Vec::new())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD, CHANNELS, Sent, USERS, free};
+    use core::sync::atomic::Ordering;
+
+    /// Of a channel that no other test uses.
+    const CHANNEL: usize = 5;
+
+    fn sent(later: u32) -> Sent {
+        let sequence = CHANNELS[CHANNEL].sequence.load(Ordering::Relaxed).wrapping_sub(later);
+        Sent { channel: CHANNEL, sequence, kind: 0, answer: None.into() }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_wanted_frees_its_channel_and_no_other_users() {
+        let user_after = |user: u64, sent: Sent| {
+            USERS[CHANNEL].store(user, Ordering::Relaxed);
+            drop(sent);
+            USERS[CHANNEL].load(Ordering::Relaxed)
+        };
+        assert_eq!(user_after(AHEAD, sent(0)), 0);
+        // Somebody has taken it since; or that has been answered, and another answer is to come.
+        assert_eq!(user_after(77, sent(0)), 77);
+        assert_eq!(user_after(77, sent(1)), 77);
+        assert_eq!(user_after(AHEAD, sent(1)), AHEAD);
+        free(CHANNEL, 0);
     }
 }

@@ -60,6 +60,11 @@ impl<T> DirMap<T> {
         names.iter().filter_map(|name| self.remove(name)).collect()
     }
 
+    /// All entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
+        self.by_name.iter().map(|(name, (_, value))| (name, value))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_name.len()
     }

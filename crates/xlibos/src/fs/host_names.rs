@@ -3,13 +3,13 @@
 use super::broker;
 use super::dentry::Name;
 use super::dir_map::DirMap;
+use super::host_ahead::Answer;
 use super::host_place::Spot;
 use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
 use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -87,7 +87,7 @@ pub(super) enum Noted {
     Known {
         second: u16,
         round: u32,
-        node: Box<Node>,
+        node: Arc<Node>,
     },
     Live {
         round: u32,
@@ -109,8 +109,24 @@ pub(super) enum Noted {
     },
 }
 
-/// So many entries of a directory are looked at for files to open in advance.
+/// So many entries of a directory are looked at for files to open in advance, or for the next directory.
 const MOST_LOOKS: usize = 128;
+/// Of so many the next one in the order of names is found.
+const MOST_SORTED: usize = 512;
+
+/// A directory beside another one.
+pub(super) struct Beside {
+    pub(super) name: Name,
+    pub(super) ino: u64,
+    /// Where there is one.
+    pub(super) inode: Option<Arc<HostInode>>,
+}
+
+impl Beside {
+    fn new(name: &Name, (ino, inode): (u64, Option<&Arc<HostInode>>)) -> Beside {
+        Beside { name: Name::clone(name), ino, inode: inode.cloned() }
+    }
+}
 
 fn is_small_file(attributes: &Attributes) -> bool {
     Kind::from_mode(attributes.mode) == Some(Kind::File) && attributes.size <= SMALL_FILE
@@ -136,6 +152,17 @@ impl Noted {
         }
     }
 
+    /// Inode number of a directory, with the inode where there is one.
+    fn directory(&self, at: u32) -> Option<(u64, Option<&Arc<HostInode>>)> {
+        let (ino, kind, inode) = match self {
+            Noted::Known { node, .. } => (node.attributes.inode, Kind::from_mode(node.attributes.mode)?, None),
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => (inode.id().ino, inode.kind(), Some(inode)),
+            Noted::Named { kind, ino, .. } => (*ino, *kind, None),
+            Noted::Absent { .. } => return None,
+        };
+        (kind == Kind::Directory && self.round() == at).then_some((ino, inode))
+    }
+
     fn into_child(self) -> Child {
         match self {
             Noted::Known { node, .. } => Child::Known(node),
@@ -152,7 +179,7 @@ fn last_bits(second: u32) -> u16 {
 /// What is known of a name.
 pub(super) enum Child {
     /// Its node; no inode was needed yet.
-    Known(Box<Node>),
+    Known(Arc<Node>),
     /// Its inode.
     Live(Arc<HostInode>),
     /// There is none.
@@ -163,7 +190,7 @@ pub(super) enum Child {
 enum Look {
     Live(Arc<HostInode>),
     /// With the last bits of the second in which it was learned, and the name.
-    Known(Box<Node>, u16, Name),
+    Known(Arc<Node>, u16, Name),
     Absent,
     Unknown,
 }
@@ -171,6 +198,11 @@ enum Look {
 impl Listing {
     pub(super) fn new(generation: u64) -> Listing {
         Listing { generation, ..Listing::default() }
+    }
+
+    /// Whether nothing was noted yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == 0 && !self.is_complete
     }
 
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
@@ -197,7 +229,9 @@ impl Listing {
     fn look(&self, name: &[u8]) -> Look {
         match self.entries.get_named(name).filter(|(_, noted)| noted.round() == self.round) {
             Some((_, Noted::Live { inode, .. })) => Look::Live(Arc::clone(inode)),
-            Some((name, Noted::Known { node, second, .. })) => Look::Known(node.clone(), *second, Name::clone(name)),
+            Some((name, Noted::Known { node, second, .. })) => {
+                Look::Known(Arc::clone(node), *second, Name::clone(name))
+            }
             Some((_, Noted::Absent { .. })) => Look::Absent,
             Some((_, Noted::Named { .. } | Noted::Unsure { .. })) => Look::Unknown,
             None if self.is_complete => Look::Absent,
@@ -210,11 +244,11 @@ impl Listing {
     pub(super) fn make_live(
         &mut self,
         name: &[u8],
-        of: &Node,
+        of: &Arc<Node>,
         made: Arc<HostInode>,
     ) -> (Option<Arc<HostInode>>, Option<Noted>) {
         let round = match self.entries.get(name) {
-            Some(Noted::Known { node, round, .. }) if **node == *of => *round,
+            Some(Noted::Known { node, round, .. }) if Arc::ptr_eq(node, of) || node == of => *round,
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) => return (Some(Arc::clone(inode)), None),
             _ => return (None, None),
         };
@@ -237,7 +271,7 @@ impl Listing {
                 Arc::clone(inode)
             }
             _ => {
-                let old = self.set_at(name, Child::Known(Box::new(node)), since.second);
+                let old = self.set_at(name, Child::Known(Arc::new(node)), since.second);
                 return Learned { old, ..Learned::default() };
             }
         };
@@ -291,6 +325,20 @@ impl Listing {
         let around = self.entries.from(at + 1).chain(before).take(MOST_LOOKS);
         let files = around.filter(|(_, _, noted)| noted.round() == self.round && is_small(noted));
         files.take(most).map(|(_, name, _)| Name::clone(name)).collect()
+    }
+
+    /// The directory that comes next in the order of the entries, and the one in that of names, where that is soon found.
+    pub(super) fn directories_behind(&self, name: &[u8]) -> [Option<Beside>; 2] {
+        let beside = |name: &Name, noted: &Noted| noted.directory(self.round).map(|dir| Beside::new(name, dir));
+        let at = self.entries.cookie(name).unwrap_or(u64::MAX - 1);
+        let in_order = self.entries.from(at + 1).take(MOST_LOOKS).find_map(|(_, name, noted)| beside(name, noted));
+        if self.entries.len() > MOST_SORTED {
+            return [in_order, None];
+        }
+        let behind =
+            self.entries.iter().filter(|(other, noted)| ***other > *name && noted.directory(self.round).is_some());
+        let by_name = behind.min_by_key(|(name, _)| &***name).and_then(|(name, noted)| beside(name, noted));
+        [in_order, by_name]
     }
 
     /// Names that are there, from a cookie on.
@@ -536,25 +584,27 @@ impl HostInode {
         self.list(true)
     }
 
-    fn list(&self, attributes: bool) -> Result<()> {
+    pub(super) fn list(&self, attributes: bool) -> Result<()> {
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.drop_outdated()?;
-        {
-            let listing = self.listing()?.lock();
-            if listing.is_complete && (listing.has_attributes || !attributes) {
-                return Ok(());
-            }
+        if self.has_names(attributes)? {
+            return Ok(());
         }
-        let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
-        let most = credit.min(MOST_BESIDE);
-        // Where no descriptor can travel, names can.
-        let fetched = self.fetch(attributes, most).or_else(|errno| match errno {
-            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0),
-            errno => Err(errno),
+        let ahead = self.take_listed(attributes, generation);
+        self.list_next(attributes);
+        let ahead = ahead.and_then(|ahead| {
+            let (open, attributes, since) = (ahead.open, ahead.attributes, ahead.since);
+            let fetched = ahead.answer().and_then(|first| self.fetch(attributes, 0, Some(first))).ok()?;
+            // The path may have led elsewhere.
+            let is_this = fetched.itself.is_some_and(|itself| self.is_of(&itself));
+            is_this.then_some((fetched, open, attributes, since))
         });
-        let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
-        self.fs.opens.give_back(credit.saturating_sub(opened));
-        let Fetched { itself, all, opened } = fetched?;
+        let (fetched, open, attributes, since) = match ahead {
+            Some(ahead) => ahead,
+            None => self.ask_for_all(attributes).map(|(fetched, open)| (fetched, open, attributes, since))?,
+        };
+        let Fetched { itself, all, opened } = fetched;
+        self.fs.opens.give_back(open.saturating_sub(opened.len()));
         if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
@@ -565,16 +615,44 @@ impl HostInode {
         Ok(())
     }
 
-    /// Asks for all names; at most so many small files may be opened with the first answer.
-    fn fetch(&self, attributes: bool, open: usize) -> Result<Fetched> {
+    /// Whether all names are known, with attributes where those are wanted.
+    fn has_names(&self, attributes: bool) -> Result<bool> {
+        let listing = self.listing()?.lock();
+        Ok(listing.is_complete && (listing.has_attributes || !attributes))
+    }
+
+    /// All names, and how many files might have been opened with them.
+    fn ask_for_all(&self, attributes: bool) -> Result<(Fetched, usize)> {
+        let most = if attributes { self.may_open_ahead() } else { 0 };
+        // Where no descriptor can travel, names can.
+        let fetched = self.fetch(attributes, most, None).or_else(|errno| match errno {
+            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0, None),
+            errno => Err(errno),
+        });
+        if fetched.is_err() {
+            self.fs.opens.give_back(most);
+        }
+        Ok((fetched?, most))
+    }
+
+    /// How many files may be opened with a listing: they are paid for.
+    pub(super) fn may_open_ahead(&self) -> usize {
+        let credit = if self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
+        let most = credit.min(MOST_BESIDE);
+        self.fs.opens.give_back(credit - most);
+        most
+    }
+
+    /// Asks for all names, but for those of the first answer where it is there; at most so many small files may be opened with it.
+    fn fetch(&self, attributes: bool, open: usize, mut first: Option<Answer>) -> Result<Fetched> {
         let path = self.path()?;
         let mut fetched = Fetched::default();
         loop {
             let from = u32::try_from(fetched.all.len()).map_err(|_| Errno::EOVERFLOW)?;
             let open = if from == 0 { u8::try_from(open).unwrap_or(0) } else { 0 };
             let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes, open };
-            let (Reply::Entries { directory, entries, more, opened }, handles) = broker::request_several(&request)?
-            else {
+            let answer = first.take().map_or_else(|| broker::request_several(&request), Ok)?;
+            let (Reply::Entries { directory, entries, more, opened }, handles) = answer else {
                 return Err(Errno::EIO);
             };
             fetched.itself.get_or_insert(directory);

@@ -7,6 +7,7 @@
 use super::broker;
 use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
+use super::host_ahead::ListsAhead;
 use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
@@ -39,6 +40,7 @@ pub struct HostFs {
     /// The same for attributes of the names of a directory that a program has read.
     pub(super) looks_behind: Eagerness,
     pub(super) opens: OpensAhead,
+    pub(super) lists: ListsAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
     /// Held by renames, and while a name is taken away of a file that has others: who does not find a file waits for them.
@@ -105,6 +107,7 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
         opens: OpensAhead::default(),
+        lists: ListsAhead::default(),
         linked: Mutex::new(HashMap::new()),
         moving: SleepLock::new(),
     });

@@ -283,7 +283,7 @@ fn a_name_has_one_inode_whoever_makes_it_first() {
     // Of the same node, by who has looked before.
     let other = HostInode::make(&fixture.root.fs, Some(&fixture.root), &super::Name::from(&b"second"[..]), &node, 0);
     let Ok(listing) = fixture.root.listing() else { panic!("no directory") };
-    let (found, _) = listing.lock().make_live(b"second", &node, other);
+    let (found, _) = listing.lock().make_live(b"second", &Arc::new(node), other);
     assert!(found.is_some_and(|found| Arc::ptr_eq(&found, &made)));
     assert!(fixture.root.find(b"second").is_ok_and(|found| Arc::ptr_eq(&found, &made)));
 }

@@ -25,6 +25,7 @@ pub mod fd_table;
 pub mod fifo;
 pub mod file;
 pub mod glance;
+mod host_ahead;
 mod host_attributes;
 mod host_file;
 mod host_names;
