@@ -491,11 +491,11 @@ mod tests {
         let mut state = state(&[1, 0]);
         let asked = |state: &mut State| {
             [operation(0, -1, 0), operation(0, -2, 0), operation(1, 0, 0), operation(0, 0, 0), operation(0, 32_767, 0)]
-                .map(|one| state.lets_go(&[operation(1, 0, 0), one]))
+                .map(|one| state.obstacle_to(&[operation(1, 0, 0), one]).is_none())
         };
         // Who would be refused goes on, too.
         assert_eq!(asked(&mut state), [true, false, true, false, true]);
-        assert!(state.lets_go(&[operation(0, -2, super::NOWAIT)]));
+        assert!(state.obstacle_to(&[operation(0, -2, super::NOWAIT)]).is_none());
         assert_eq!((state.semaphores[0].value, state.semaphores[1].value), (1, 0));
         assert_eq!(state.attempt(7, &[operation(1, 1, 0)]), Ok(Ok(())));
         assert_eq!(asked(&mut state), [false; 5]);
