@@ -47,10 +47,13 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     if kind != Kind::Thread {
         area.pid.store(tid, Ordering::Release);
     }
-    if kind == Kind::Fork {
-        crate::large_page::note_fork();
-    }
     Ok(tid)
+}
+
+/// A process was forked, of many in a row perhaps. The caller holds no lock: the host may be asked for a large page, and take long.
+pub fn note_fork() {
+    #[cfg(target_os = "none")]
+    crate::large_page::note_fork();
 }
 
 /// What the host thread that waits in `area` begins with; before it has a task, which is what it waits for.

@@ -199,6 +199,7 @@ fn on_interrupt(cpu: &Cpu, context: &mut SigContext, in_libos: bool) {
         return;
     }
     if let Some(way) = entry::answering(context.rip) {
+        set_our_gs(cpu);
         context.rcx = return_address(cpu);
         match way {
             Answering::Begun => context.rip = entry::trapped_entry_address(),
@@ -241,6 +242,7 @@ fn on_fault(cpu: &Cpu, signal: i32, info: &HostSiginfo, context: &mut SigContext
         context.rip = rip;
     } else if matches!(entry::answering(context.rip), Some(Answering::Given)) {
         // To a non-canonical address, as below.
+        set_our_gs(cpu);
         context.rip = return_address(cpu);
         send_event(cpu, context, fault);
     } else if entry::exit_restart(context.rip).is_some() {

@@ -282,7 +282,8 @@ fn wait_with<T>(
     }
 }
 
-/// Nanoseconds after which an uninterruptible wait looks whether it is over.
+/// Nanoseconds after which an uninterruptible wait looks whether it is over: for the first time, and at last.
+const FIRST_LOOK_NS: u64 = 2_000_000;
 const LOOK_AGAIN_NS: u64 = 200_000_000;
 
 /// Sleeps until `ready` gives something; nothing else ends the wait. For short waits on the trusted side and on other
@@ -294,13 +295,16 @@ pub fn wait_uninterruptible<T>(queue: &WaitQueue, mut ready: impl FnMut() -> Opt
     let queues = [queue];
     let _registered = Registered { queues: &queues, key };
     queue.add(key, Waiter::Thread { cpu, exclusive: true });
+    let mut patience = FIRST_LOOK_NS;
     let value = loop {
         if let Some(value) = ready() {
             break value;
         }
-        // Whom a wake-up met may have been killed since, and has passed nothing on.
-        let again = machine::clock::monotonic_ns().saturating_add(LOOK_AGAIN_NS);
+        // Whom a wake-up met may have been killed since, and has passed nothing on; and a lock that was given back just when it was
+        // asked for knows of nobody who waits.
+        let again = machine::clock::monotonic_ns().saturating_add(patience);
         let _ = machine::sync::park_uninterruptible(Some(again));
+        patience = (patience * 10).min(LOOK_AGAIN_NS);
     };
     // A notification taken here may have been the outer wait's: it looks once more.
     machine::sync::unpark(cpu);

@@ -102,13 +102,18 @@ fn a_forked_child_finds_what_it_runs_on_few_pages() {
     assert!(each <= 46, "{each} page faults a fork");
 }
 
-/// Whether the host makes a large page of small ones where it is asked to: from Linux 6.1 on, unless told not to.
+/// Whether the host makes a large page of small ones where it is asked to: from Linux 6.1 on, unless told not to, or without a
+/// free one.
 fn makes_large_pages() -> bool {
     let shared = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next(), numbers.next());
-    !shared.is_empty() && !shared.contains("[deny]") && version >= (Some(6), Some(1))
+    // Blocks of 2 and 4 MiB are the last two numbers of a line.
+    let blocks = std::fs::read_to_string("/proc/buddyinfo").unwrap_or_default();
+    let has_free = |line: &str| line.split_whitespace().rev().take(2).any(|count| count != "0");
+    let is_willing = !shared.is_empty() && !shared.contains("[deny]") && blocks.lines().any(has_free);
+    is_willing && version >= (Some(6), Some(1))
 }
 
 /// KiB of the arena that the processes of a container map by one entry of the host's, after so many forks.
@@ -128,7 +133,8 @@ fn large_kib(forks: u32) -> u64 {
 fn only_a_container_that_forks_without_end_has_a_large_page() {
     assert_eq!(large_kib(20), 0);
     let is_possible = makes_large_pages();
-    assert!(!is_possible || large_kib(1000) > 0);
+    // The host refuses where a page is in use just then.
+    assert!(!is_possible || (0..3).any(|_| large_kib(1000) > 0));
 }
 
 /// A tree of 40 directories with ten files each.

@@ -373,6 +373,17 @@ impl FileData {
             return Err(Errno::EFBIG);
         }
         let _writing = self.writing.lock();
+        self.resize(size)
+    }
+
+    /// Makes it larger, unless it is; what others append meanwhile stays.
+    fn grow(&self, size: u64) -> Result<()> {
+        let _writing = self.writing.lock();
+        if size > self.size() { self.resize(size) } else { Ok(()) }
+    }
+
+    /// Sets the size, with `writing` held.
+    fn resize(&self, size: u64) -> Result<()> {
         let seals = self.seals.load(Ordering::Relaxed);
         let old = self.size();
         if (seals & SEAL_SHRINK != 0 && size < old) || (seals & SEAL_GROW != 0 && size > old) {
@@ -483,10 +494,7 @@ impl FileData {
             self.budget.charge(len)?;
             self.budget.uncharge(len);
         }
-        if mode & KEEP_SIZE == 0 && end > self.size() {
-            self.truncate(end)?;
-        }
-        Ok(())
+        if mode & KEEP_SIZE == 0 { self.grow(end) } else { Ok(()) }
     }
 
     /// Zeros a range; whole pages become holes.
@@ -626,6 +634,24 @@ mod tests {
         for run in bytes.chunk_by(|one, other| one == other) {
             let of = |(letter, len, _): &(u8, usize, usize)| (run.first() == Some(letter)).then_some(*len);
             assert_eq!(appends.iter().find_map(of).map(|len| run.len() % len), Some(0));
+        }
+    }
+
+    #[test]
+    fn space_is_promised_beside_appends() {
+        for _ in 0..20 {
+            let data = file();
+            let appends = {
+                let data = Arc::clone(&data);
+                std::thread::spawn(move || {
+                    (0..2000).for_each(|_| assert_eq!(data.write(&mut Source::kernel(b"a"), None), Ok(1)))
+                })
+            };
+            while !appends.is_finished() {
+                assert_eq!(data.allocate(0, data.size(), 1), Ok(()));
+            }
+            assert!(appends.join().is_ok());
+            assert_eq!(bytes_of(&data).iter().filter(|byte| **byte == b'a').count(), 2000);
         }
     }
 

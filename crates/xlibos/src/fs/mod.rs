@@ -43,6 +43,7 @@ pub mod mount;
 pub mod namei;
 pub mod open;
 pub mod overlay;
+mod overlay_names;
 pub mod own_attributes;
 pub mod path;
 pub mod pidfd;

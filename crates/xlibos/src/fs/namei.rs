@@ -70,11 +70,14 @@ enum Top<'t> {
 }
 
 impl Top<'_> {
-    fn path(&self) -> Path {
-        match self {
+    /// The same at each look, whatever another task with the same root does meanwhile.
+    fn path(&mut self) -> Path {
+        let path = match self {
             Top::Of(task) => task.root(),
-            Top::At(path) => path.clone(),
-        }
+            Top::At(path) => return path.clone(),
+        };
+        *self = Top::At(path.clone());
+        path
     }
 }
 

@@ -12,11 +12,11 @@ use super::host_watch::Word;
 use super::inode::{
     Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
 };
+use super::overlay_names::{Listed, Names};
 use super::sleep_lock::SleepLock;
 use super::tmpfs::{TmpFs, TmpInode};
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -27,13 +27,6 @@ use machine::sync::Mutex;
 
 /// Cookies of added entries lie from here on, those of the lower directory below: removing entries moves none.
 const ADDED: u64 = 1 << 62;
-
-/// What a listing says of an added name.
-struct Listed {
-    name: Vec<u8>,
-    ino: u64,
-    kind: Kind,
-}
 
 /// What a name costs beside its inode.
 const NAME_COST: u64 = 512;
@@ -67,81 +60,6 @@ impl FileSystem for OverlayFs {
 pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
     let fs = Arc::new(OverlayFs { upper: TmpFs::new(0, 0) });
     Ok(OverlayDir::over(&fs, lower))
-}
-
-/// What there is of a name.
-#[derive(Default)]
-struct Entry {
-    /// Made or moved here, or a lower one that was looked up: it keeps its inode.
-    own: Option<Arc<dyn Inode>>,
-    /// Where it is in the order, unless it is in the lower directory's listing.
-    added: Option<u64>,
-    /// The lower name is gone or replaced.
-    is_hidden: bool,
-}
-
-/// Names of a directory.
-#[derive(Default)]
-struct Names {
-    entries: BTreeMap<Vec<u8>, Entry>,
-    /// Those that are not in the lower directory's listing, in the order in which they came.
-    order: BTreeMap<u64, Listed>,
-    /// The next number in that order.
-    next: u64,
-    /// How many names are paid for.
-    paid: u64,
-}
-
-impl Names {
-    /// Puts an inode under a name, which keeps its place in the listing where it is replaced. Returns what was there.
-    fn add(&mut self, name: &[u8], inode: Arc<dyn Inode>, hides: bool) -> Option<Arc<dyn Inode>> {
-        let listed = |name| Listed { name, ino: inode.id().ino, kind: inode.kind() };
-        let entry = match self.entries.get_mut(name) {
-            Some(entry) => entry,
-            None => self.entries.entry(name.to_vec()).or_default(),
-        };
-        match entry.added.and_then(|at| self.order.get_mut(&at)) {
-            Some(there) => *there = listed(core::mem::take(&mut there.name)),
-            None => {
-                entry.added = Some(self.next);
-                self.order.insert(self.next, listed(name.to_vec()));
-                self.next += 1;
-            }
-        }
-        entry.is_hidden |= hides;
-        entry.own.replace(inode)
-    }
-
-    /// Takes a name out: of a lower one it stays that it is hidden. Returns what was there.
-    fn take(&mut self, name: &[u8], hides: bool) -> Option<Arc<dyn Inode>> {
-        let entry = self.entries.get_mut(name);
-        let (own, added) = entry.map(|entry| (entry.own.take(), entry.added.take())).unwrap_or_default();
-        if let Some(at) = added {
-            self.order.remove(&at);
-        }
-        if !hides {
-            self.entries.remove(name);
-        } else if let Some(entry) = self.entries.get_mut(name) {
-            entry.is_hidden = true;
-        } else {
-            self.entries.insert(name.to_vec(), Entry { is_hidden: true, ..Entry::default() });
-        }
-        own
-    }
-
-    /// Takes out what a name of the lower directory led to.
-    fn forget_lower(&mut self, name: &[u8]) -> Option<Arc<dyn Inode>> {
-        let entry = self.entries.get_mut(name)?;
-        let own = entry.own.take();
-        if !entry.is_hidden && entry.added.is_none() {
-            self.entries.remove(name);
-        }
-        own
-    }
-
-    fn is_hidden(&self, name: &[u8]) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.is_hidden)
-    }
 }
 
 /// A directory.
@@ -265,14 +183,57 @@ impl OverlayDir {
         self.lower.is_none() && inode.kind() == Kind::Directory
     }
 
-    /// A name of the lower directory is one of its own from now on: what it has been given here outlives what the host did.
-    fn adopt(&self, name: &[u8], inode: &Arc<dyn Inode>) {
+    /// A name of the lower directory is one of its own from now on: what it has been given here outlives what the host did. False
+    /// where another thread has changed the name.
+    fn adopt(&self, name: &[u8], inode: &Arc<dyn Inode>) -> bool {
         let mut names = self.names.lock();
+        if !names.is_as_seen(name, inode) {
+            return false;
+        }
         // It is there already, whether there is room or not.
         let _ = self.pay_for(&mut names, name);
         let old = names.add(name, Arc::clone(inode), true);
         drop(names);
         drop(old);
+        true
+    }
+
+    /// Looks once; None where another thread has changed the name meanwhile.
+    fn look_up(&self, name: &[u8]) -> Result<Option<Arc<dyn Inode>>> {
+        let (own, is_hidden) = {
+            let names = self.names.lock();
+            names.entries.get(name).map(|entry| (entry.own.clone(), entry.is_hidden)).unwrap_or_default()
+        };
+        let Some(lower) = self.lower.as_ref().filter(|_| !is_hidden) else { return own.ok_or(Errno::ENOENT).map(Some) };
+        let lower = match (lower.lookup(name), &own) {
+            (Ok(lower), Some(own)) if is_over(own, &lower) => return Ok(Some(Arc::clone(own))),
+            (Ok(lower), None) => lower,
+            (Ok(_) | Err(Errno::ENOENT), Some(own)) if is_changed(own) => {
+                return Ok(self.adopt(name, own).then(|| Arc::clone(own)));
+            }
+            // Removed or replaced on the host.
+            (result @ (Ok(_) | Err(Errno::ENOENT)), Some(own)) => {
+                let mut names = self.names.lock();
+                if !names.is_as_seen(name, own) {
+                    return Ok(None);
+                }
+                let old = names.forget_lower(name);
+                drop(names);
+                drop(old);
+                result?
+            }
+            (Err(errno), _) => return Err(errno),
+        };
+        let inode = match lower.kind() {
+            Kind::Directory => OverlayDir::over(&self.fs, lower),
+            Kind::File => OverlayFile::over(&self.fs, lower),
+            _ => lower,
+        };
+        let mut names = self.names.lock();
+        if names.is_hidden(name) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::clone(names.entries.entry(name.to_vec()).or_default().own.get_or_insert(inode))))
     }
 
     /// Looks again at what was changed here, so that none is missing in a listing that the lower directory may have changed.
@@ -299,6 +260,9 @@ impl OverlayDir {
         }
         let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
         let mut names = self.names.lock();
+        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
+            return Err(Errno::ENOENT);
+        }
         let inode = names.take(name, hides).ok_or(Errno::ENOENT)?;
         if !hides {
             self.repay(&mut names);
@@ -408,33 +372,11 @@ impl Inode for OverlayDir {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let (own, is_hidden) = {
-            let names = self.names.lock();
-            names.entries.get(name).map(|entry| (entry.own.clone(), entry.is_hidden)).unwrap_or_default()
-        };
-        let Some(lower) = self.lower.as_ref().filter(|_| !is_hidden) else { return own.ok_or(Errno::ENOENT) };
-        let lower = match (lower.lookup(name), &own) {
-            (Ok(lower), Some(own)) if is_over(own, &lower) => return Ok(Arc::clone(own)),
-            (Ok(lower), None) => lower,
-            (Ok(_) | Err(Errno::ENOENT), Some(own)) if is_changed(own) => {
-                self.adopt(name, own);
-                return Ok(Arc::clone(own));
+        loop {
+            if let Some(found) = self.look_up(name)? {
+                return Ok(found);
             }
-            // Removed or replaced on the host.
-            (result @ (Ok(_) | Err(Errno::ENOENT)), Some(_)) => {
-                let old = self.names.lock().forget_lower(name);
-                drop(old);
-                result?
-            }
-            (Err(errno), _) => return Err(errno),
-        };
-        let inode = match lower.kind() {
-            Kind::Directory => OverlayDir::over(&self.fs, lower),
-            Kind::File => OverlayFile::over(&self.fs, lower),
-            _ => lower,
-        };
-        let mut names = self.names.lock();
-        Ok(Arc::clone(names.entries.entry(name.to_vec()).or_default().own.get_or_insert(inode)))
+        }
     }
 
     fn names_word(&self) -> Option<Word> {
@@ -466,11 +408,14 @@ impl Inode for OverlayDir {
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
-        self.insert_new(name, Arc::clone(target))?;
-        if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
-            file.links_made.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
+        let count = |more: i32| {
+            if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
+                file.links_made.fetch_add(more, Ordering::Relaxed);
+            }
+        };
+        // First: whoever finds the name finds it counted.
+        count(1);
+        self.insert_new(name, Arc::clone(target)).inspect_err(|_| count(-1))
     }
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
@@ -795,5 +740,91 @@ impl Inode for OverlayFile {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lower directory in which something happens while a name is looked up.
+    struct Lower {
+        names: Arc<TmpInode>,
+        meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    }
+
+    impl Inode for Lower {
+        fn kind(&self) -> Kind {
+            Kind::Directory
+        }
+
+        fn id(&self) -> InodeId {
+            self.names.id()
+        }
+
+        fn stat(&self) -> Result<Stat> {
+            self.names.stat()
+        }
+
+        fn file_system(&self) -> &dyn FileSystem {
+            self.names.file_system()
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+
+        fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+            let found = self.names.lookup(name);
+            let meanwhile = self.meanwhile.lock().take();
+            meanwhile.into_iter().for_each(|act| act());
+            found
+        }
+    }
+
+    fn node(kind: NewKind<'_>) -> NewNode<'_> {
+        NewNode { kind, mode: 0o755, uid: 0, gid: 0 }
+    }
+
+    /// A file that was changed here and that the host has removed.
+    fn changed() -> (Arc<Lower>, Arc<dyn Inode>, Arc<dyn Inode>) {
+        let names = TmpFs::new(0, 0).new_inode(&node(NewKind::Directory)).unwrap();
+        let lower = Arc::new(Lower { names, meanwhile: Mutex::new(None) });
+        lower.names.create(b"f", &node(NewKind::File)).unwrap();
+        let root = new_root(Arc::clone(&lower) as Arc<dyn Inode>).unwrap();
+        let file = root.lookup(b"f").unwrap();
+        file.set_attributes(&Change { mode: Some(0o600), ..Change::default() }).unwrap();
+        lower.names.unlink(b"f").unwrap();
+        (lower, root, file)
+    }
+
+    #[test]
+    fn what_was_changed_here_outlives_what_the_host_removes() {
+        let (_lower, root, file) = changed();
+        assert!(Arc::ptr_eq(&root.lookup(b"f").unwrap(), &file));
+        root.unlink(b"f").unwrap();
+        assert_eq!(root.lookup(b"f").err(), Some(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_name_that_is_made_anew_while_it_is_looked_up_is_the_new_one() {
+        let (lower, root, file) = changed();
+        let of_others = Arc::clone(&root);
+        *lower.meanwhile.lock() = Some(Box::new(move || {
+            of_others.unlink(b"f").unwrap();
+            of_others.create(b"f", &node(NewKind::File)).unwrap();
+        }));
+        let found = root.lookup(b"f").unwrap();
+        assert!(!Arc::ptr_eq(&found, &file));
+        assert!(Arc::ptr_eq(&root.lookup(b"f").unwrap(), &found));
+    }
+
+    #[test]
+    fn a_name_that_is_removed_while_it_is_looked_up_stays_so() {
+        let (lower, root, _) = changed();
+        let of_others = Arc::clone(&root);
+        *lower.meanwhile.lock() = Some(Box::new(move || of_others.unlink(b"f").unwrap()));
+        assert_eq!(root.lookup(b"f").err(), Some(Errno::ENOENT));
+        assert_eq!(root.lookup(b"f").err(), Some(Errno::ENOENT));
     }
 }

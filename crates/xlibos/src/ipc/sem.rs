@@ -140,27 +140,27 @@ impl State {
         }
     }
 
-    /// Whether a sleeper would not sleep again.
-    fn lets_go(&mut self, operations: &[Operation]) -> bool {
-        let changed = self.change_values(operations);
-        if matches!(changed, Ok(Ok(()))) {
-            self.change_back(operations.iter());
+    /// What a sleeper would sleep for again.
+    fn obstacle_to(&mut self, operations: &[Operation]) -> Option<Obstacle> {
+        match self.change_values(operations) {
+            Ok(Ok(())) => {
+                self.change_back(operations.iter());
+                None
+            }
+            Ok(Err(obstacle)) => Some(obstacle).filter(|obstacle| !obstacle.must_not_wait),
+            Err(_) => None,
         }
-        !matches!(changed, Ok(Err(Obstacle { must_not_wait: false, .. })))
-    }
-
-    fn note_sleeper(&mut self, tid: Pid, operations: &[Operation], obstacle: Obstacle) {
-        let cpu = machine::cpu::current();
-        let sleeper = || Sleeper { cpu, operations: operations.to_vec(), obstacle };
-        self.waiting.entry(tid).or_insert_with(sleeper).obstacle = obstacle;
     }
 
     /// Wakes those that can go on now, each by itself: the others would only look and sleep again.
     fn wake(mut state: MutexGuard<'_, State>) {
         let mut woken = None;
-        let waiting = core::mem::take(&mut state.waiting);
-        for sleeper in waiting.values().filter(|sleeper| state.lets_go(&sleeper.operations)) {
-            woken.replace(sleeper.cpu).into_iter().for_each(machine::sync::unpark);
+        let mut waiting = core::mem::take(&mut state.waiting);
+        for sleeper in waiting.values_mut() {
+            match state.obstacle_to(&sleeper.operations) {
+                Some(obstacle) => sleeper.obstacle = obstacle,
+                None => woken.replace(sleeper.cpu).into_iter().for_each(machine::sync::unpark),
+            }
         }
         state.waiting = waiting;
         // Usually the only one: it finds the lock free.
@@ -297,7 +297,9 @@ pub fn operate(task: &Task, id: i32, operations: &[Operation], deadline: Deadlin
             }
             Ok(Err(obstacle)) if obstacle.must_not_wait => Some(Err(Errno::EAGAIN)),
             Ok(Err(obstacle)) => {
-                state.note_sleeper(tid, operations, obstacle);
+                // Each time anew: one of the same id that died in its sleep may have left its own.
+                let cpu = machine::cpu::current();
+                state.waiting.insert(tid, Sleeper { cpu, operations: operations.to_vec(), obstacle });
                 None
             }
             Err(errno) => Some(Err(errno)),
@@ -489,11 +491,11 @@ mod tests {
         let mut state = state(&[1, 0]);
         let asked = |state: &mut State| {
             [operation(0, -1, 0), operation(0, -2, 0), operation(1, 0, 0), operation(0, 0, 0), operation(0, 32_767, 0)]
-                .map(|one| state.lets_go(&[operation(1, 0, 0), one]))
+                .map(|one| state.obstacle_to(&[operation(1, 0, 0), one]).is_none())
         };
         // Who would be refused goes on, too.
         assert_eq!(asked(&mut state), [true, false, true, false, true]);
-        assert!(state.lets_go(&[operation(0, -2, super::NOWAIT)]));
+        assert!(state.obstacle_to(&[operation(0, -2, super::NOWAIT)]).is_none());
         assert_eq!((state.semaphores[0].value, state.semaphores[1].value), (1, 0));
         assert_eq!(state.attempt(7, &[operation(1, 1, 0)]), Ok(Ok(())));
         assert_eq!(asked(&mut state), [false; 5]);

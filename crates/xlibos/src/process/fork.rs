@@ -280,6 +280,9 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
         undo(child, kind, area);
         return Err(errno);
     }
+    if kind == Kind::Fork {
+        machine::process::note_fork();
+    }
     Ok(())
 }
 

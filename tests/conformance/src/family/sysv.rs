@@ -248,6 +248,19 @@ cases! { sysv;
         other.succeeds()?;
         assert_errno(set.operate(&[(0, 1, 0)]), c::EINVAL);
     }
+    fn who_waits_for_two_semaphores_is_counted_where_it_waits() {
+        let set = Semaphores::new(2)?;
+        let takes_both = child(|| Ok(set.operate(&[(0, -1, 0), (1, -1, 0)])?))?;
+        let waiting = || Result::Ok([set.control(0, GETNCNT, 0)?, set.control(1, GETNCNT, 0)?]);
+        crate::kit::until(|| waiting() == Ok([1, 0]));
+        set.operate(&[(0, 1, 0)])?;
+        assert_eq!(waiting()?, [0, 1]);
+        set.control(0, SETVAL, 0)?;
+        assert_eq!(waiting()?, [1, 0]);
+        set.operate(&[(0, 1, 0), (1, 1, 0)])?;
+        takes_both.succeeds()?;
+        assert_eq!(waiting()?, [0, 0]);
+    }
     fn timed_operations_go_on_end_and_are_removed() {
         let set = Semaphores::new(1)?;
         let id = set.0;

@@ -1,0 +1,94 @@
+//! Names of a directory of an [`overlay`](super::overlay): its own, and what is hidden of the lower one's.
+
+use super::inode::{Inode, Kind};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a listing says of an added name.
+pub(super) struct Listed {
+    pub(super) name: Vec<u8>,
+    pub(super) ino: u64,
+    pub(super) kind: Kind,
+}
+
+/// What there is of a name.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// Made or moved here, or a lower one that was looked up: it keeps its inode.
+    pub(super) own: Option<Arc<dyn Inode>>,
+    /// Where it is in the order, unless it is in the lower directory's listing.
+    pub(super) added: Option<u64>,
+    /// The lower name is gone or replaced.
+    pub(super) is_hidden: bool,
+}
+
+/// Names of a directory.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) entries: BTreeMap<Vec<u8>, Entry>,
+    /// Those that are not in the lower directory's listing, in the order in which they came.
+    pub(super) order: BTreeMap<u64, Listed>,
+    /// The next number in that order.
+    pub(super) next: u64,
+    /// How many names are paid for.
+    pub(super) paid: u64,
+}
+
+impl Names {
+    /// Puts an inode under a name, which keeps its place in the listing where it is replaced. Returns what was there.
+    pub(super) fn add(&mut self, name: &[u8], inode: Arc<dyn Inode>, hides: bool) -> Option<Arc<dyn Inode>> {
+        let listed = |name| Listed { name, ino: inode.id().ino, kind: inode.kind() };
+        let entry = match self.entries.get_mut(name) {
+            Some(entry) => entry,
+            None => self.entries.entry(name.to_vec()).or_default(),
+        };
+        match entry.added.and_then(|at| self.order.get_mut(&at)) {
+            Some(there) => *there = listed(core::mem::take(&mut there.name)),
+            None => {
+                entry.added = Some(self.next);
+                self.order.insert(self.next, listed(name.to_vec()));
+                self.next += 1;
+            }
+        }
+        entry.is_hidden |= hides;
+        entry.own.replace(inode)
+    }
+
+    /// Takes a name out: of a lower one it stays that it is hidden. Returns what was there.
+    pub(super) fn take(&mut self, name: &[u8], hides: bool) -> Option<Arc<dyn Inode>> {
+        let entry = self.entries.get_mut(name);
+        let (own, added) = entry.map(|entry| (entry.own.take(), entry.added.take())).unwrap_or_default();
+        if let Some(at) = added {
+            self.order.remove(&at);
+        }
+        if !hides {
+            self.entries.remove(name);
+        } else if let Some(entry) = self.entries.get_mut(name) {
+            entry.is_hidden = true;
+        } else {
+            self.entries.insert(name.to_vec(), Entry { is_hidden: true, ..Entry::default() });
+        }
+        own
+    }
+
+    /// Takes out what a name of the lower directory led to.
+    pub(super) fn forget_lower(&mut self, name: &[u8]) -> Option<Arc<dyn Inode>> {
+        let entry = self.entries.get_mut(name)?;
+        let own = entry.own.take();
+        if !entry.is_hidden && entry.added.is_none() {
+            self.entries.remove(name);
+        }
+        own
+    }
+
+    pub(super) fn is_hidden(&self, name: &[u8]) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.is_hidden)
+    }
+
+    /// Whether a name still leads to what a look at it, without a lock since then, has found, and the lower one's name shows.
+    pub(super) fn is_as_seen(&self, name: &[u8], own: &Arc<dyn Inode>) -> bool {
+        let entry = self.entries.get(name).filter(|entry| !entry.is_hidden);
+        entry.and_then(|entry| entry.own.as_ref()).is_some_and(|there| Arc::ptr_eq(there, own))
+    }
+}
