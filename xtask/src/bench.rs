@@ -76,9 +76,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         keeper::clear_away(of)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = wanted(args)?;
+    let named = wanted(args)?;
     if args.list {
-        rows.iter().for_each(|row| {
+        named.iter().for_each(|row| {
             println!("{:40} {}", row.name, row.lacks.map_or_else(|| rows::goal_text(row), str::to_owned))
         });
         return Ok(ExitCode::SUCCESS);
@@ -86,6 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let commit = args.against.as_deref().map(against::resolve).transpose()?;
     setup::ensure(Needs::Bench)?;
     let xc = build::all()?;
+    // Once more: what they need is there now.
+    let mut rows = wanted(args)?;
     let _keeper = Keeper::start()?;
     runtime::delete_left_behind();
     group::remove_left_behind(None)?;

@@ -96,6 +96,15 @@ impl FreeBlocks {
         true
     }
 
+    /// Takes all that are not small.
+    pub(crate) fn take_larger(&self) -> impl Iterator<Item = (Class, *mut u8)> {
+        (SMALL..=PAGES).map(Class).flat_map(move |class| {
+            core::iter::repeat_with(move || self.take(class))
+                .take_while(|block| !block.is_null())
+                .map(move |block| (class, block))
+        })
+    }
+
     /// Takes the lists of an area that nobody uses, where they are longer, for its own. What a child frees its parent has allocated:
     /// so the child has room, and the parent gets for the next child what the last one freed.
     pub(crate) fn trade(&self, unused: &FreeBlocks) {
@@ -147,6 +156,22 @@ mod tests {
         let back: Vec<_> =
             core::iter::repeat_with(|| blocks.take(class)).take_while(|block| !block.is_null()).collect();
         assert!(back.iter().eq(all.iter().take(kept).rev()));
+    }
+
+    #[test]
+    fn the_larger_ones_are_taken_and_small_ones_stay() {
+        let blocks = FreeBlocks::new();
+        let (Some(small), Some(larger), Some(page)) = (class_of(500), class_of(510), class_of(4096)) else { return };
+        let mut memory = [[0_u64; 512]; 4];
+        let all: Vec<_> = memory.iter_mut().map(|block| block.as_mut_ptr().cast::<u8>()).collect();
+        for (class, block) in [small, larger, page, page].into_iter().zip(&all) {
+            // SAFETY: blocks of a page, which nothing else uses.
+            assert!(unsafe { blocks.keep(class, *block) });
+        }
+        let taken: Vec<_> = blocks.take_larger().collect();
+        assert_eq!(taken, [(larger, all[1]), (page, all[3]), (page, all[2])]);
+        assert_eq!([larger, page].map(|class| blocks.take(class)), [core::ptr::null_mut(); 2]);
+        assert_eq!(blocks.take(small), all[0]);
     }
 
     #[test]

@@ -219,6 +219,14 @@ pub(crate) unsafe fn init(near: Range<u64>, far: Range<u64>) {
     HEAP.mark.store(len.saturating_sub(RESERVE).max(len / 2), Ordering::Relaxed);
 }
 
+/// Gives back the larger ones of the free blocks that the calling thread keeps: it begins something else, and may sleep for long.
+pub fn give_back_larger() {
+    for (class, block) in cpu::current().free_blocks.take_larger() {
+        // SAFETY: the thread kept it as free, and `alloc` got it with this layout.
+        unsafe { HEAP.give_back(block, class.layout()) }
+    }
+}
+
 /// Memory is short from `bytes` in use on, where that is earlier than what the arena's size says.
 pub fn limit(bytes: u64) {
     HEAP.mark.fetch_min(bytes, Ordering::Relaxed);

@@ -102,6 +102,28 @@ fn a_forked_child_finds_what_it_runs_on_few_pages() {
     assert!(each <= 46, "{each} page faults a fork");
 }
 
+/// The most of its own memory that a container has had, whose shell starts so many others, one after the other, that sleep.
+fn peak_beside_sleepers(count: u32) -> u64 {
+    let script = format!(
+        "exec 2>/dev/null; mkfifo /tmp/told /tmp/asked; exec 3<>/tmp/told 4<>/tmp/asked
+        for ((i = 0; i < {count}; i++)); do sh -c 'echo >&3; read line' <&4 & read -u 3; done
+        kill $(jobs -p); wait"
+    );
+    let run = || {
+        let mut command = Command::new(xc());
+        command.args(["do", "--stats=json", "--", "bash", "-c", &script]);
+        report_of(command)["arenaPeakBytes"].as_u64().expect("a count")
+    };
+    (0..4).map(|_| run()).min().unwrap_or(u64::MAX)
+}
+
+#[test]
+fn a_program_that_sleeps_keeps_little_memory_of_what_was_before_it() {
+    let each = (peak_beside_sleepers(48) - peak_beside_sleepers(8)) / 40 / 1024;
+    // 17; 28 with the larger blocks that its thread had kept.
+    assert!(each <= 22, "{each} KiB");
+}
+
 /// Whether the host makes a large page of small ones where it is asked to: from Linux 6.1 on, unless told not to, or without a
 /// free one.
 fn makes_large_pages() -> bool {

@@ -63,11 +63,15 @@ fn first_instruction(site: &Site, runtime: &Runtime) -> Result<Sample> {
     Ok(Sample { value, cpu_ns: None })
 }
 
+/// Milliseconds that two processes take at least: the host's scheduler moves them to two processors when it looks again.
+const SCALED_MS: u32 = 50;
+
 /// One process on one processor first: two tasks that wake each other are slower on two, which would be a gain of
 /// those that come after.
 fn scaled(site: &Site, row: &Row, runtime: &Runtime, ms: u32) -> Result<Sample> {
+    let ms = ms.max(SCALED_MS).to_string();
     let run = |tasks: &str| {
-        let job = job(site, row, &["--ms", &ms.to_string(), "--tasks", tasks])?;
+        let job = job(site, row, &["--ms", &ms, "--tasks", tasks])?;
         runtime.command(site, &job)
     };
     let (one, two) = (watch(site, on_one_processor(&run("1")?), |_| ())?, watch(site, run("2")?, |_| ())?);

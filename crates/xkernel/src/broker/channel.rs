@@ -1,5 +1,6 @@
 //! Serving the channels: a few threads wait for all of them, and each answers one request at a time. Where the last one that
-//! waits takes a request, another one is started: host calls may stall, and those that do hold nobody else up.
+//! waits takes a request, another one is started: host calls may stall, and those that do hold nobody else up. Threads for which
+//! there was nothing to do for a while end, but for one.
 //!
 //! A channel is armed for one event at a time (EPOLLONESHOT), so that exactly one thread works on it.
 //! A reply that the container does not take waits in its channel, which is not read meanwhile: a
@@ -14,6 +15,7 @@ use crate::under_way::send_patiently;
 use abi::broker::{ANYWHERE, Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
 use rustix::buffer::spare_capacity;
 use rustix::cmsg_space;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -33,6 +35,8 @@ use std::time::Duration;
 const THREADS: usize = 2;
 /// Most threads: a channel has one request at a time.
 const MOST_THREADS: usize = abi::boot::BROKER_CHANNELS.unsigned_abs() as usize;
+/// How long a thread waits beside another one. Shorter than what makes a rest: who ends at one brings memory back.
+const SPARE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// How long a thread stays with a channel whose asker said that it will ask again.
 const STAY: Duration = Duration::from_millis(2);
 /// Epoll key of the descriptor that tells every thread to stop.
@@ -110,7 +114,7 @@ impl Broker {
             }
             let watch = || self.watches.serve(channels.stop.as_fd());
             thread::Builder::new().name("watches".into()).spawn_scoped(scope, watch)?;
-            channels.work(self, scope)
+            channels.work(self, scope, false)
         })
     }
 }
@@ -141,7 +145,7 @@ impl Channels {
         scope: &'scope Scope<'scope, '_>,
         number: usize,
     ) -> Result<(), BrokerError> {
-        let work = move || self.work(broker, scope);
+        let work = move || self.work(broker, scope, true);
         thread::Builder::new().name(format!("broker-{number}")).spawn_scoped(scope, work)?;
         Ok(())
     }
@@ -162,20 +166,42 @@ impl Channels {
         }
     }
 
-    fn work<'scope>(&'scope self, broker: &'scope Broker, scope: &'scope Scope<'scope, '_>) -> Result<(), BrokerError> {
+    /// Ends the calling thread, which waits beside others: one of them has to stay.
+    fn leave(&self) -> bool {
+        let others = |waiting: usize| (waiting > 1).then(|| waiting - 1);
+        let leaves = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, others).is_ok();
+        if leaves {
+            self.threads.fetch_sub(1, Ordering::AcqRel);
+        }
+        leaves
+    }
+
+    fn work<'scope>(
+        &'scope self,
+        broker: &'scope Broker,
+        scope: &'scope Scope<'scope, '_>,
+        is_another: bool,
+    ) -> Result<(), BrokerError> {
+        let mut may_leave = is_another;
         let mut buffer = vec![0; MAX_REQUEST];
         let mut place = Place { all: self.processors, tied_to: None };
         let mut events = Vec::with_capacity(1);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), may_leave.then_some(&SPARE)) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(BrokerError::Serve { step: "epoll_wait", errno }),
             }
             let Some(key) = events.first().map(|event: &epoll::Event| event.data.u64()) else {
+                if self.leave() {
+                    return Ok(());
+                }
+                // The only one: it waits on, until it has had something to do.
+                may_leave = false;
                 continue;
             };
+            may_leave = is_another;
             if key == STOP {
                 return Ok(());
             }
@@ -311,8 +337,33 @@ fn replace_by_failure(answer: &Answer, errno: Errno) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::super::tests::Fixture;
+    use super::{Channels, Place};
+    use abi::broker::{Envelope, Request};
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
     use rustix::thread::{CpuSet, sched_getaffinity};
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn threads_for_which_there_is_nothing_to_do_end_but_for_one() {
+        let fixture = Fixture::new();
+        let (ours, end) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("pair");
+        let channels = Channels::new(vec![ours]).expect("channels");
+        std::thread::scope(|scope| {
+            channels.start_thread(&fixture.broker, scope, 1).expect("thread");
+            scope.spawn(|| channels.work(&fixture.broker, scope, false).expect("work"));
+            for sequence in 0..2 {
+                while channels.threads.load(Ordering::Acquire) > 1 {
+                    std::thread::yield_now();
+                }
+                let request = Envelope { runs_on: 0, sequence, body: Request::Log { text: b"" } };
+                send(&end, &abi::encode(&request).expect("encode"), SendFlags::NOSIGNAL).expect("send");
+                assert!(recv(&end, &mut [0; 64], RecvFlags::empty()).expect("recv").1 > 0);
+            }
+            drop(end);
+        });
+    }
 
     /// On a thread of its own: the others keep their place.
     #[test]

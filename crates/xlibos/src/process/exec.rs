@@ -273,6 +273,7 @@ fn load_or_die(task: &Task, plan: &Plan) {
             machine::xstate::reset();
             machine::cpu::current().set_frame(&frame);
             crate::stats::count_exec();
+            machine::heap::give_back_larger();
             super::ptrace::program_loaded(task);
         }
         Err(_) => super::exit::kill_process(task, crate::signal::SIGSEGV),

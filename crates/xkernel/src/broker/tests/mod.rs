@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// A broker with two exports of one directory: 0 writable, 1 read-only; 2 is one file of it.
-struct Fixture {
+pub(super) struct Fixture {
     directory: TempDir,
-    broker: Arc<Broker>,
+    pub(super) broker: Arc<Broker>,
     control: Arc<Mutex<Vec<Control>>>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_| ())
     }
 
