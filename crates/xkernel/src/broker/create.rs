@@ -1,7 +1,7 @@
 //! Create, Remove, Rename and Link: changes of directories, each through its parent's descriptor.
 
 use super::attributes;
-use super::export::{Export, Named, below, create_below, magic_path};
+use super::export::{Export, Named, Parent, below, create_below, magic_path};
 use abi::broker::{Attributes, FileAt, NewNode};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat,
@@ -84,7 +84,7 @@ pub(super) fn link(export: &Export, from: FileAt<'_>, to: &Named<'_>) -> Result<
 }
 
 /// The new node's descriptor, and whether it is a handle to read and write by.
-fn make(parent: &OwnedFd, name: &[u8], kind: NewNode<'_>, mode: Mode) -> Result<(OwnedFd, bool), Errno> {
+fn make(parent: &Parent<'_>, name: &[u8], kind: NewNode<'_>, mode: Mode) -> Result<(OwnedFd, bool), Errno> {
     match kind {
         NewNode::File => {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
