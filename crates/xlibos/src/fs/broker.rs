@@ -1,107 +1,25 @@
-//! The client of the broker: one request and one reply at a time on each channel.
+//! The client of the broker: requests and their answers, over [`super::channels`].
 
-use crate::wait::{Events, WaitQueue, wait_uninterruptible};
+use super::channels::{Answer, Ask, CHANNELS};
 use crate::{Errno, Result};
-use abi::boot::{BROKER_CHANNELS, BROKER_FD};
-use abi::broker::{ANYWHERE, Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
+use abi::broker::{ANYWHERE, Envelope, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use machine::Cpu;
-use machine::host::{self, HostFd, Wait};
-use machine::sync::Mutex;
+use machine::host::{HostFd, Wait};
 
-/// A channel's state, touched only by who has taken the channel.
-struct Channel {
-    sequence: AtomicU32,
-    /// The receive buffer, allocated at first use and kept.
-    buffer: Mutex<Vec<u8>>,
-}
-
-const CHANNEL_COUNT: usize = BROKER_CHANNELS as usize;
-static CHANNELS: [Channel; CHANNEL_COUNT] =
-    [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
-/// Who uses each channel: the identity of the thread, 0 for nobody.
-static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
-/// Who used it last: the broker may still listen to it there.
-static LAST_USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
-static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 static WAITED_NS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 
-/// In place of the user of a channel on which an answer waits, or will, for whoever has what was [`Sent`]. Others may take it.
-const AHEAD: u64 = u64::MAX;
-
-/// A channel taken for one exchange.
-struct Taken(usize);
-
-impl Taken {
-    fn take() -> Taken {
-        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)))
-    }
-
-    fn channel(&self) -> Result<&'static Channel> {
-        CHANNELS.get(self.0).ok_or(Errno::EIO)
-    }
-
-    fn fd(&self) -> i32 {
-        BROKER_FD.saturating_add(i32::try_from(self.0).unwrap_or(0))
-    }
-
-    /// Leaves it to whoever will fetch the answer.
-    fn leave(self) {
-        free(self.0, AHEAD);
-        core::mem::forget(self);
-    }
-}
-
-impl Channel {
-    fn next_sequence(&self) -> u32 {
-        self.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        free(self.0, 0);
-    }
-}
-
-fn free(channel: usize, next_user: u64) {
-    if let Some(user) = USERS.get(channel) {
-        user.store(next_user, Ordering::Release);
-    }
-    WAITING.wake_one(Events::empty());
-}
-
-/// Takes the channel from a user that it has for nobody in particular.
-fn take_from(user: u64, channel: usize) -> bool {
-    let own = machine::cpu::current().identity();
-    USERS.get(channel).is_some_and(|is| is.compare_exchange(user, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
-}
-
-fn last_taken() -> Option<usize> {
-    let own = machine::cpu::current().identity();
-    LAST_USERS.iter().position(|user| user.load(Ordering::Relaxed) == own)
-}
-
-fn try_take() -> Option<usize> {
-    let own = machine::cpu::current().identity();
-    let last = last_taken();
-    let free = last.into_iter().chain(0..CHANNEL_COUNT).find(|at| take_from(0, *at));
-    let taken = free.or_else(|| (0..CHANNEL_COUNT).find(|at| take_from(AHEAD, *at)))?;
-    if let Some(user) = LAST_USERS.get(taken).filter(|_| last != Some(taken)) {
-        user.store(own, Ordering::Relaxed);
-    }
-    Some(taken)
-}
-
 /// The thread of an area has died: its channel is free again. An answer to it is told by its number.
 pub fn release_channel_of(cpu: &Cpu) {
-    let own = cpu.identity();
-    if USERS.iter().any(|user| user.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()) {
-        WAITING.wake(Events::empty());
-    }
+    CHANNELS.release_of(cpu.identity());
+}
+
+/// Ends what was asked for ahead: whoever wants it asks for it again, wherever the container goes on.
+pub fn end_asks() {
+    CHANNELS.end_asks();
 }
 
 /// Says that the channels are there; before, every request answers EIO.
@@ -128,45 +46,37 @@ pub fn request_several(request: &Request<'_>) -> Result<(Reply, Vec<HostFd>)> {
         return answer;
     }
     let started = machine::clock::monotonic_ns();
-    let taken = Taken::take();
-    let sequence = taken.channel()?.next_sequence();
-    let runs_on = machine::hand_over::asks(started).map_or(0, |number| number + 1);
-    send(&taken, Envelope { sequence, runs_on: u16::try_from(runs_on).unwrap_or(0), body: request })?;
-    let answer = answer_on(taken, sequence);
+    let taken = CHANNELS.take();
+    let runs_on = machine::hand_over::asks(started).and_then(|number| u16::try_from(number + 1).ok()).unwrap_or(0);
+    let number = taken.ask(Wait::Uninterruptible, |number| encode(number, runs_on, request))?;
+    let answer = taken.receive(number);
+    drop(taken);
     let ended = machine::clock::monotonic_ns();
     machine::hand_over::answered(ended);
     note_wait(kind(request), started, ended);
-    answer
+    done_or_failed(answer?)
 }
 
 /// A request that was sent for an answer to be used later. Where it is dropped the answer is nobody's.
 pub struct Sent {
-    channel: usize,
-    sequence: u32,
+    ask: Option<Ask>,
     kind: usize,
     #[cfg(test)]
     answer: core::cell::Cell<Option<fake::Answered>>,
 }
 
-/// Sends a request without waiting for its answer, which [`Sent::answer`] gets. None where no channel is free for that: others may
-/// need them more.
+/// Sends a request without waiting for its answer, which [`Sent::answer`] gets. None where no channel is free for that, or has room:
+/// others may need them more.
 #[must_use]
 pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
     let kind = kind(request);
     #[cfg(test)]
     if let Some(answer) = fake::answer(request) {
-        return Some(Sent { channel: 0, sequence: 0, kind, answer: Some(answer).into() });
+        return Some(Sent { ask: None, kind, answer: Some(answer).into() });
     }
-    // Not the one on which the broker may still listen to the caller, on its processor: there it could not answer meanwhile.
-    let last = last_taken();
-    let channel = (0..CHANNEL_COUNT).rev().filter(|at| Some(*at) != last).find(|at| take_from(0, *at))?;
-    let taken = Taken(channel);
-    let sequence = taken.channel().ok()?.next_sequence();
-    send(&taken, Envelope { sequence, runs_on: ANYWHERE, body: request }).ok()?;
-    taken.leave();
+    let ask = CHANNELS.ask_ahead(|number| encode(number, ANYWHERE, request))?;
     Some(Sent {
-        channel,
-        sequence,
+        ask: Some(ask),
         kind,
         #[cfg(test)]
         answer: None.into(),
@@ -174,38 +84,34 @@ pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
 }
 
 impl Sent {
-    /// The channel, as long as it is not somebody else's.
-    fn claim(&self) -> Option<Taken> {
-        // Made only where it is taken: it frees the channel.
-        let taken = take_from(AHEAD, self.channel).then(|| Taken(self.channel))?;
-        let sequence = taken.channel().ok()?.sequence.load(Ordering::Relaxed);
-        if sequence == self.sequence {
-            return Some(taken);
-        }
-        taken.leave();
-        None
-    }
-
     /// Waits for the answer.
     ///
     /// # Errors
     /// As [`request`]; EAGAIN where it is lost.
-    pub fn answer(self) -> Result<(Reply, Vec<HostFd>)> {
+    pub fn answer(mut self) -> Result<Answer> {
         #[cfg(test)]
         if let Some(answer) = self.answer.take() {
             return answer;
         }
         let started = machine::clock::monotonic_ns();
-        let answer = answer_on(self.claim().ok_or(Errno::EAGAIN)?, self.sequence);
+        let (taken, number) = self.ask.take().and_then(|ask| CHANNELS.take_ask(ask)).ok_or(Errno::EAGAIN)?;
+        let answer = taken.receive(number);
+        drop(taken);
         note_wait(self.kind, started, machine::clock::monotonic_ns());
-        answer
+        done_or_failed(answer?)
     }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        // Whoever uses the channel next passes over the answer.
-        drop(self.claim());
+        self.ask.take().into_iter().for_each(|ask| CHANNELS.give_up(ask));
+    }
+}
+
+fn done_or_failed(answer: Answer) -> Result<Answer> {
+    match answer {
+        (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
+        answer => Ok(answer),
     }
 }
 
@@ -215,54 +121,23 @@ fn note_wait(kind: usize, started: u64, ended: u64) {
     }
 }
 
-fn answer_on(taken: Taken, sequence: u32) -> Result<(Reply, Vec<HostFd>)> {
-    let channel = taken.channel()?;
-    let mut buffer = core::mem::take(&mut *channel.buffer.lock());
-    buffer.clear();
-    buffer.reserve_exact(MAX_REPLY);
-    let answer = receive(taken.fd(), sequence, &mut buffer);
-    *channel.buffer.lock() = buffer;
-    drop(taken);
-    match answer? {
-        (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
-        answer => Ok(answer),
-    }
-}
-
 /// Sends a request that has no answer (Exit, StartFailed, Quiesced).
 ///
 /// # Errors
 /// EIO where the broker is gone.
 pub fn post(request: &Request<'_>) -> Result<()> {
-    send(&Taken::take(), Envelope { sequence: 0, runs_on: 0, body: request })
+    CHANNELS.take().send(Wait::Uninterruptible, &encode(0, 0, request)?)
 }
 
-fn send(taken: &Taken, envelope: Envelope<&Request<'_>>) -> Result<()> {
+fn encode(sequence: u32, runs_on: u16, request: &Request<'_>) -> Result<Vec<u8>> {
     if !CONNECTED.load(Ordering::Acquire) {
         return Err(Errno::EIO);
     }
-    if let Some(count) = COUNTS.get(kind(envelope.body)) {
+    if let Some(count) = COUNTS.get(kind(request)) {
         count.fetch_add(1, Ordering::Relaxed);
     }
-    let bytes = abi::encode(&envelope).map_err(|_| Errno::ENOMEM)?;
-    if bytes.len() > MAX_REQUEST {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    host::send_request(taken.fd(), &bytes).map(|_| ()).map_err(|_| Errno::EIO)
-}
-
-fn receive(fd: i32, sequence: u32, buffer: &mut Vec<u8>) -> Result<(Reply, Vec<HostFd>)> {
-    loop {
-        let descriptors = host::receive_into(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
-        if buffer.is_empty() {
-            return Err(Errno::EIO);
-        }
-        let envelope: Envelope<Reply> = abi::decode(buffer).map_err(|_| Errno::EIO)?;
-        // An older number answers a request that was abandoned.
-        if envelope.sequence == sequence {
-            return Ok((envelope.body, descriptors));
-        }
-    }
+    let bytes = abi::encode(&Envelope { sequence, runs_on, body: request }).map_err(|_| Errno::ENOMEM)?;
+    if bytes.len() > MAX_REQUEST { Err(Errno::ENAMETOOLONG) } else { Ok(bytes) }
 }
 
 /// Asks for something whose answer is `Reply::Done`.
@@ -337,34 +212,5 @@ pub(super) mod fake {
         let reply = answer(request);
         ANSWER.set(Some(answer));
         Some(reply.map(|reply| (reply, Vec::new())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{AHEAD, CHANNELS, Sent, USERS, free};
-    use core::sync::atomic::Ordering;
-
-    /// Of a channel that no other test uses.
-    const CHANNEL: usize = 5;
-
-    fn sent(later: u32) -> Sent {
-        let sequence = CHANNELS[CHANNEL].sequence.load(Ordering::Relaxed).wrapping_sub(later);
-        Sent { channel: CHANNEL, sequence, kind: 0, answer: None.into() }
-    }
-
-    #[test]
-    fn an_answer_that_is_not_wanted_frees_its_channel_and_no_other_users() {
-        let user_after = |user: u64, sent: Sent| {
-            USERS[CHANNEL].store(user, Ordering::Relaxed);
-            drop(sent);
-            USERS[CHANNEL].load(Ordering::Relaxed)
-        };
-        assert_eq!(user_after(AHEAD, sent(0)), 0);
-        // Somebody has taken it since; or that has been answered, and another answer is to come.
-        assert_eq!(user_after(77, sent(0)), 77);
-        assert_eq!(user_after(77, sent(1)), 77);
-        assert_eq!(user_after(AHEAD, sent(1)), AHEAD);
-        free(CHANNEL, 0);
     }
 }

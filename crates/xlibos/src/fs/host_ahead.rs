@@ -9,19 +9,15 @@ use super::host_names::Beside;
 use super::host_watch::{Moment, Word};
 use super::hostfs::HostInode;
 use super::inode::Inode;
-use crate::Result;
-use abi::broker::{Reply, Request};
+use abi::broker::{Attributes, Request};
 use alloc::vec::Vec;
-use machine::host::HostFd;
 use machine::sync::Mutex;
-
-/// An answer, and what travels with it.
-pub(super) type Answer = (Reply, Vec<HostFd>);
 
 /// So many directories in a row before the next one is expected.
 const ROW: u32 = 3;
-/// No older an answer is used: what the host does is told no later, as a rule. (Tests wait for processors.)
-const MOST_AGE_NS: u64 = if cfg!(test) { u64::MAX } else { 4_000_000 };
+/// No older an answer is used: as late the supervisor may tell of what the host does to a directory that was looked at before.
+/// (Tests wait for processors.)
+const MOST_AGE_NS: u64 = if cfg!(test) { u64::MAX } else { 2_000_000 };
 
 /// Which directory is likely to be listed next.
 #[derive(Default)]
@@ -38,20 +34,16 @@ struct State {
 
 /// A listing that was asked for.
 pub(super) struct Asked {
-    sent: Sent,
+    pub(super) sent: Sent,
     sent_at: u64,
     path: Vec<u8>,
-    generation: u64,
+    pub(super) generation: u64,
     pub(super) since: Moment,
     pub(super) attributes: bool,
     /// How many files may have been opened.
     pub(super) open: usize,
-}
-
-impl Asked {
-    pub(super) fn answer(self) -> Result<Answer> {
-        self.sent.answer()
-    }
+    /// What was known of the directory itself.
+    pub(super) heard: Attributes,
 }
 
 impl ListsAhead {
@@ -74,7 +66,7 @@ impl HostInode {
         let holds = asked.generation == generation
             && asked.since.is_alone(&self.fs.own_changes)
             && machine::clock::monotonic_ns().saturating_sub(asked.sent_at) < MOST_AGE_NS
-            && self.is_unknown();
+            && self.is_unknown(&asked.heard);
         if is_enough && holds && self.path().is_ok_and(|path| path == asked.path) {
             return Some(asked);
         }
@@ -83,9 +75,9 @@ impl HostInode {
         None
     }
 
-    /// Whether no name of the directory is known: nothing newer than an answer that is to come.
-    fn is_unknown(&self) -> bool {
-        self.listing().is_ok_and(|listing| listing.lock().is_empty())
+    /// Whether no name of the directory is known, and nothing else of itself than this: nothing newer than an answer that is to come.
+    fn is_unknown(&self, heard: &Attributes) -> bool {
+        self.attributes() == *heard && self.listing().is_ok_and(|listing| listing.lock().is_empty())
     }
 
     /// Asks for the directory that comes next, where this one came so, too. Only where the host tells of changes.
@@ -93,22 +85,23 @@ impl HostInode {
         let Some(parent) = self.directory().filter(|_| self.fs.trust.is_watched) else { return };
         let Ok(listing) = parent.listing() else { return };
         let behind = listing.lock().directories_behind(&self.name());
-        let numbers = behind.each_ref().map(|next| next.as_ref().map_or(0, |next| next.ino));
+        let numbers = behind.each_ref().map(|next| next.as_ref().map_or(0, |next| next.attributes.inode));
         let Some(order) = self.fs.lists.meet(self.id().ino, numbers) else { return };
         let next = behind.into_iter().nth(order).flatten();
-        let asked = next.and_then(|next| parent.ask_ahead(&next, attributes));
+        let asked = next.and_then(|next| parent.ask_ahead(next, attributes));
         // Whatever was asked for before goes without the lock.
         let old = core::mem::replace(&mut self.fs.lists.0.lock().asked, asked);
         drop(old);
     }
 
-    fn ask_ahead(&self, next: &Beside, attributes: bool) -> Option<Asked> {
-        if next.inode.as_ref().is_some_and(|inode| !inode.is_unknown()) {
+    fn ask_ahead(&self, next: Beside, attributes: bool) -> Option<Asked> {
+        let heard = next.attributes;
+        if next.inode.is_some_and(|inode| !inode.is_unknown(&heard)) {
             return None;
         }
         let sent_at = machine::clock::monotonic_ns();
         let since = Moment::now(&self.fs.own_changes);
-        let generation = Word::of(next.ino, false).generation();
+        let generation = Word::of(heard.inode, false).generation();
         let path = self.path_of(&next.name).ok()?;
         let open = if attributes { self.may_open_ahead() } else { 0 };
         let places = u8::try_from(open).unwrap_or(0);
@@ -122,7 +115,7 @@ impl HostInode {
         if sent.is_none() {
             self.fs.opens.give_back(open);
         }
-        Some(Asked { sent: sent?, sent_at, path, generation, since, attributes, open })
+        Some(Asked { sent: sent?, sent_at, path, generation, since, attributes, open, heard })
     }
 }
 
@@ -130,6 +123,7 @@ impl HostInode {
 mod tests {
     use super::super::broker::fake;
     use super::super::host_names::Child;
+    use super::super::host_watch::Moment;
     use super::super::hostfs::{HostInode, Trust, open_export};
     use super::super::inode::Inode as _;
     use crate::{Errno, Result};
@@ -138,6 +132,8 @@ mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     const DIRECTORY: u32 = 0o040_755;
+
+    type Act = Box<dyn FnOnce() + Send>;
 
     /// Directories of the names `0` to `7`, each with a file `f`.
     #[derive(Default)]
@@ -148,15 +144,15 @@ mod tests {
         moved: u64,
         /// What was listed.
         listed: Vec<String>,
+        /// Done while a directory is asked for.
+        meanwhile: Option<(&'static str, Act)>,
     }
 
     impl Host {
         fn directory(&self, name: &str) -> Node {
             let inode = name.parse::<u64>().map_or(1, |number| 10 + number + self.moved);
-            Node {
-                attributes: Attributes { inode, mode: DIRECTORY, links: 2, ..Attributes::default() },
-                target: vec![],
-            }
+            let attributes = Attributes { inode, mode: DIRECTORY, links: 2, size: self.size, ..Attributes::default() };
+            Node { attributes, target: vec![] }
         }
 
         fn answer(&mut self, request: &Request<'_>) -> Result<Reply> {
@@ -165,7 +161,10 @@ mod tests {
             let path = match request {
                 Request::ReadDir { path, .. } => path,
                 Request::Walk { path: b"f", .. } => return Ok(Reply::Nodes(vec![file])),
-                _ => return Ok(Reply::Nodes(vec![self.directory("")])),
+                Request::Walk { from, .. } => {
+                    return Ok(Reply::Nodes(vec![self.directory(&String::from_utf8_lossy(from))]));
+                }
+                _ => return Err(Errno::EOPNOTSUPP),
             };
             let path = String::from_utf8(path.to_vec()).map_err(|_| Errno::EINVAL)?;
             let entry = |name: &str, node| Entry { name: name.into(), node };
@@ -189,7 +188,15 @@ mod tests {
         fn new() -> Fixture {
             let host = Arc::new(Mutex::new(Host::default()));
             let answering = Arc::clone(&host);
-            fake::set(move |request| answering.lock().unwrap_or_else(PoisonError::into_inner).answer(request));
+            fake::set(move |request| {
+                let mut host = answering.lock().unwrap_or_else(PoisonError::into_inner);
+                let answer = host.answer(request);
+                let Host { meanwhile, listed, .. } = &mut *host;
+                let meanwhile = meanwhile.take_if(|(name, _)| listed.last().is_some_and(|last| last == name));
+                drop(host);
+                meanwhile.into_iter().for_each(|(_, act)| act());
+                answer
+            });
             let Ok(root) = open_export(0, Trust { is_watched: true, is_mappable: true }) else { panic!("no export") };
             assert!(root.list(true).is_ok());
             Fixture { host, root }
@@ -257,5 +264,54 @@ mod tests {
         assert_eq!(fixture.list("3").1, "01243");
         (fixture.host().moved, fixture.host().size) = (0, 100);
         assert_eq!(fixture.list("4"), (100, "0124354".to_owned()));
+    }
+
+    #[test]
+    fn what_was_heard_of_a_directory_itself_is_not_followed_by_what_was_before() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        fixture.host().size = 100;
+        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        assert!(directory.refresh_by_path().is_ok_and(|found| found.is_some_and(|attributes| attributes.size == 100)));
+        assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
+        assert_eq!(directory.attributes().size, 100);
+    }
+
+    #[test]
+    fn what_is_heard_of_a_directory_while_its_answer_is_taken_is_not_followed_by_what_was_before() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let heard = Arc::clone(&directory);
+        // The next one is asked for between.
+        let hear = move || {
+            assert!(heard.listing().is_ok_and(|listing| listing.lock().set(b"absent", Child::Absent).is_none()));
+        };
+        fixture.host().meanwhile = Some(("5", Box::new(hear)));
+        assert_eq!(fixture.list("4").1, "0124354");
+        assert!(fixture.host().meanwhile.is_none());
+
+        let fixture = Fixture::new();
+        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let heard = Arc::clone(&directory);
+        let newer = Attributes { size: 100, ..directory.attributes() };
+        let since = Moment::now(&fixture.root.fs.own_changes);
+        fixture.host().meanwhile = Some(("5", Box::new(move || heard.set_attributes_known(newer, since))));
+        assert_eq!(fixture.list("4").1, "012435");
+        assert_eq!(directory.attributes().size, 100);
+    }
+
+    #[test]
+    fn what_was_earned_is_given_back_where_another_directory_was_listed() {
+        let fixture = Fixture::new();
+        fixture.list_all(&["0", "1", "2"]);
+        fixture.root.fs.opens.give_back(7);
+        fixture.host().moved = 100;
+        assert_eq!(fixture.list("3").1, "01243");
+        fixture.host().moved = 0;
+        assert_eq!(fixture.list("4").1, "0124354");
+        let next = fixture.root.fs.lists.0.lock().asked.take().map_or(0, |asked| asked.open);
+        assert_eq!(fixture.root.fs.opens.take() + next, 7);
     }
 }

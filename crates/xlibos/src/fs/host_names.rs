@@ -1,9 +1,10 @@
 //! What is known of a host directory's names, and how it is learned in bulk.
 
 use super::broker;
+use super::channels::Answer;
 use super::dentry::Name;
 use super::dir_map::DirMap;
-use super::host_ahead::Answer;
+use super::host_ahead::Asked;
 use super::host_place::Spot;
 use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
@@ -14,6 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::host::HostFd;
+use machine::sync::MutexGuard;
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 #[derive(Default)]
@@ -117,15 +119,10 @@ const MOST_SORTED: usize = 512;
 /// A directory beside another one.
 pub(super) struct Beside {
     pub(super) name: Name,
-    pub(super) ino: u64,
+    /// What was heard of it.
+    pub(super) attributes: Attributes,
     /// Where there is one.
     pub(super) inode: Option<Arc<HostInode>>,
-}
-
-impl Beside {
-    fn new(name: &Name, (ino, inode): (u64, Option<&Arc<HostInode>>)) -> Beside {
-        Beside { name: Name::clone(name), ino, inode: inode.cloned() }
-    }
 }
 
 fn is_small_file(attributes: &Attributes) -> bool {
@@ -152,15 +149,23 @@ impl Noted {
         }
     }
 
-    /// Inode number of a directory, with the inode where there is one.
-    fn directory(&self, at: u32) -> Option<(u64, Option<&Arc<HostInode>>)> {
-        let (ino, kind, inode) = match self {
-            Noted::Known { node, .. } => (node.attributes.inode, Kind::from_mode(node.attributes.mode)?, None),
-            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => (inode.id().ino, inode.kind(), Some(inode)),
-            Noted::Named { kind, ino, .. } => (*ino, *kind, None),
-            Noted::Absent { .. } => return None,
+    fn is_directory(&self) -> bool {
+        match self {
+            Noted::Known { node, .. } => Kind::from_mode(node.attributes.mode) == Some(Kind::Directory),
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => inode.kind() == Kind::Directory,
+            Noted::Named { kind, .. } => *kind == Kind::Directory,
+            Noted::Absent { .. } => false,
+        }
+    }
+
+    /// None for what is no directory, or of which nothing but the name was heard.
+    fn beside(&self, name: &Name) -> Option<Beside> {
+        let (attributes, inode) = match self {
+            Noted::Known { node, .. } => (node.attributes, None),
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => (inode.attributes(), Some(Arc::clone(inode))),
+            Noted::Named { .. } | Noted::Absent { .. } => return None,
         };
-        (kind == Kind::Directory && self.round() == at).then_some((ino, inode))
+        self.is_directory().then(|| Beside { name: Name::clone(name), attributes, inode })
     }
 
     fn into_child(self) -> Child {
@@ -200,7 +205,12 @@ impl Listing {
         Listing { generation, ..Listing::default() }
     }
 
-    /// Whether nothing was noted yet.
+    /// Whether nothing was noted yet, nor told since this generation.
+    pub(super) fn is_untouched(&self, generation: u64) -> bool {
+        self.is_empty() && self.generation == generation
+    }
+
+    /// Whether no name is noted.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.len() == 0 && !self.is_complete
     }
@@ -329,15 +339,15 @@ impl Listing {
 
     /// The directory that comes next in the order of the entries, and the one in that of names, where that is soon found.
     pub(super) fn directories_behind(&self, name: &[u8]) -> [Option<Beside>; 2] {
-        let beside = |name: &Name, noted: &Noted| noted.directory(self.round).map(|dir| Beside::new(name, dir));
+        let is_directory = |noted: &Noted| noted.round() == self.round && noted.is_directory();
         let at = self.entries.cookie(name).unwrap_or(u64::MAX - 1);
-        let in_order = self.entries.from(at + 1).take(MOST_LOOKS).find_map(|(_, name, noted)| beside(name, noted));
+        let mut in_order = self.entries.from(at + 1).take(MOST_LOOKS).filter(|(_, _, noted)| is_directory(noted));
+        let in_order = in_order.next().and_then(|(_, name, noted)| noted.beside(name));
         if self.entries.len() > MOST_SORTED {
             return [in_order, None];
         }
-        let behind =
-            self.entries.iter().filter(|(other, noted)| ***other > *name && noted.directory(self.round).is_some());
-        let by_name = behind.min_by_key(|(name, _)| &***name).and_then(|(name, noted)| beside(name, noted));
+        let behind = self.entries.iter().filter(|(other, noted)| ***other > *name && is_directory(noted));
+        let by_name = behind.min_by_key(|(name, _)| &***name).and_then(|(name, noted)| noted.beside(name));
         [in_order, by_name]
     }
 
@@ -590,29 +600,49 @@ impl HostInode {
         if self.has_names(attributes)? {
             return Ok(());
         }
-        let ahead = self.take_listed(attributes, generation);
+        let asked = self.take_listed(attributes, generation);
         self.list_next(attributes);
-        let ahead = ahead.and_then(|ahead| {
-            let (open, attributes, since) = (ahead.open, ahead.attributes, ahead.since);
-            let fetched = ahead.answer().and_then(|first| self.fetch(attributes, 0, Some(first))).ok()?;
-            // The path may have led elsewhere.
-            let is_this = fetched.itself.is_some_and(|itself| self.is_of(&itself));
-            is_this.then_some((fetched, open, attributes, since))
-        });
-        let (fetched, open, attributes, since) = match ahead {
-            Some(ahead) => ahead,
-            None => self.ask_for_all(attributes).map(|(fetched, open)| (fetched, open, attributes, since))?,
-        };
-        let Fetched { itself, all, opened } = fetched;
-        self.fs.opens.give_back(open.saturating_sub(opened.len()));
-        if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
+        if let Some(asked) = asked
+            && self.learn_listed(asked)?
+        {
+            return Ok(());
+        }
+        let (fetched, open) = self.ask_for_all(attributes)?;
+        self.fs.opens.give_back(open.saturating_sub(fetched.opened.len()));
+        if let Some(itself) = fetched.itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, attributes, generation, since)?;
+        self.learn_all(self.listing()?.lock(), fetched.all, attributes, (generation, since))?;
+        self.keep_opened(fetched.opened);
+        Ok(())
+    }
+
+    /// Learns an answer that was asked for ahead. False where it is none, or where anything else was heard of the directory meanwhile:
+    /// what was seen of it is never followed by what was before.
+    fn learn_listed(&self, asked: Asked) -> Result<bool> {
+        let Asked { sent, attributes, open, generation, since, heard, .. } = asked;
+        let fetched = sent.answer().and_then(|first| self.fetch(attributes, 0, Some(first)));
+        let fetched = fetched.unwrap_or_default();
+        // The path may have led elsewhere.
+        let Some(itself) = fetched.itself.filter(|itself| self.is_of(itself)) else {
+            self.fs.opens.give_back(open);
+            return Ok(false);
+        };
+        self.fs.opens.give_back(open.saturating_sub(fetched.opened.len()));
+        let listing = self.listing()?.lock();
+        if !listing.is_untouched(generation) {
+            return Ok(false);
+        }
+        self.learn_all(listing, fetched.all, attributes, (generation, since))?;
+        self.set_known_after(&heard, itself, generation, since);
+        self.keep_opened(fetched.opened);
+        Ok(true)
+    }
+
+    fn keep_opened(&self, opened: Vec<(Vec<u8>, Attributes, HostFd)>) {
         for (name, attributes, handle) in opened {
             self.keep_ahead(&name, &attributes, handle);
         }
-        Ok(())
     }
 
     /// Whether all names are known, with attributes where those are wanted.
@@ -668,9 +698,15 @@ impl HostInode {
         }
     }
 
-    fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {
+    /// Notes all names, with the listing locked, as of a generation and a moment.
+    fn learn_all(
+        &self,
+        mut listing: MutexGuard<'_, Listing>,
+        all: Vec<Entry>,
+        attributes: bool,
+        (generation, since): (u64, Moment),
+    ) -> Result<()> {
         let this = self.arc()?;
-        let mut listing = self.listing()?.lock();
         let (mut learned, mut replaced) = (Vec::new(), Vec::new());
         // Not collected: that would keep the memory of all entries.
         for entry in all {

@@ -276,7 +276,18 @@ impl HostInode {
 
     /// What a request said that the inode itself made, or that walked into the directory: the supervisor watches it.
     pub(super) fn set_known(&self, attributes: Attributes, generation: u64, since: Moment) {
+        self.set_known_locked(&mut self.attributes.lock(), attributes, generation, since);
+    }
+
+    /// The same, unless anything else than this was heard before.
+    pub(super) fn set_known_after(&self, heard: &Attributes, attributes: Attributes, generation: u64, since: Moment) {
         let mut known = self.attributes.lock();
+        if *known == *heard {
+            self.set_known_locked(&mut known, attributes, generation, since);
+        }
+    }
+
+    fn set_known_locked(&self, known: &mut Locked<'_>, attributes: Attributes, generation: u64, since: Moment) {
         if !since.is_alone(&self.fs.own_changes) {
             return;
         }

@@ -12,6 +12,7 @@ pub mod acl;
 pub mod broker;
 mod budget;
 pub mod change;
+mod channels;
 pub mod context;
 mod data;
 pub mod dentry;
