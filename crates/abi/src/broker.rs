@@ -4,7 +4,9 @@
 //! Paths are relative to their export's root, without leading slash, without `.` and `..`; the empty
 //! path is the root. They hold no symbolic link: the LibOS resolves those itself.
 
+use crate::shared_bytes;
 use crate::stats::Stats;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -379,7 +381,8 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name.
-    pub name: Vec<u8>,
+    #[serde(with = "shared_bytes")]
+    pub name: Arc<[u8]>,
     /// Node.
     pub node: Node,
 }

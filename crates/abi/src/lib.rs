@@ -9,6 +9,7 @@ pub mod broker;
 pub mod config;
 pub mod event;
 pub mod hostcall;
+mod shared_bytes;
 pub mod stats;
 
 /// Encodes a protocol value for a channel or the boot region.

@@ -167,7 +167,7 @@ mod tests {
                 _ => return Err(Errno::EOPNOTSUPP),
             };
             let path = String::from_utf8(path.to_vec()).map_err(|_| Errno::EINVAL)?;
-            let entry = |name: &str, node| Entry { name: name.into(), node };
+            let entry = |name: &str, node| Entry { name: name.as_bytes().into(), node };
             let entries = if path.is_empty() {
                 (0..8).map(|number| number.to_string()).map(|name| entry(&name, self.directory(&name))).collect()
             } else {

@@ -13,6 +13,7 @@ use crate::{Errno, Result};
 use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::host::HostFd;
 use machine::sync::MutexGuard;
@@ -220,9 +221,9 @@ impl Listing {
         self.set_at(name, child, host_watch::second())
     }
 
-    fn set_at(&mut self, name: &[u8], child: Child, second: u32) -> Option<Child> {
+    fn set_at<N: Deref<Target = [u8]> + Into<Name>>(&mut self, name: N, child: Child, second: u32) -> Option<Child> {
         let old = match child {
-            Child::Absent if self.is_complete => self.entries.remove(name),
+            Child::Absent if self.is_complete => self.entries.remove(&name),
             child => self.entries.insert(name, Noted::new(child, self.round, second)),
         };
         old.map(Noted::into_child)
@@ -268,15 +269,15 @@ impl Listing {
 
     /// Notes a node of the directory. Where its inode is there already and still the same, that learns the attributes; it is
     /// returned where it has handles on what may be another file now.
-    fn learn(
+    fn learn<N: Deref<Target = [u8]> + Into<Name>>(
         &mut self,
         directory: &Arc<HostInode>,
-        name: &[u8],
+        name: N,
         node: Node,
         generation: u64,
         since: Moment,
     ) -> Learned {
-        let inode = match self.entries.get(name) {
+        let inode = match self.entries.get(&name) {
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
                 Arc::clone(inode)
             }
@@ -285,7 +286,7 @@ impl Listing {
                 return Learned { old, ..Learned::default() };
             }
         };
-        let (has_changed, gone) = inode.learn((directory, name), &node.attributes, generation, since);
+        let (has_changed, gone) = inode.learn((directory, &*name), &node.attributes, generation, since);
         let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
         Learned { old, changed: has_changed.then_some(inode), gone }
     }
@@ -402,7 +403,7 @@ struct Fetched {
     itself: Option<Attributes>,
     all: Vec<Entry>,
     /// Files opened in advance.
-    opened: Vec<(Vec<u8>, Attributes, HostFd)>,
+    opened: Vec<(Name, Attributes, HostFd)>,
 }
 
 /// The components of a path that can be walked ahead: up to the first `..`.
@@ -639,7 +640,7 @@ impl HostInode {
         Ok(true)
     }
 
-    fn keep_opened(&self, opened: Vec<(Vec<u8>, Attributes, HostFd)>) {
+    fn keep_opened(&self, opened: Vec<(Name, Attributes, HostFd)>) {
         for (name, attributes, handle) in opened {
             self.keep_ahead(&name, &attributes, handle);
         }
@@ -688,10 +689,14 @@ impl HostInode {
             fetched.itself.get_or_insert(directory);
             for (place, handle) in opened.into_iter().zip(handles) {
                 let entry = entries.get(usize::from(place)).ok_or(Errno::EIO)?;
-                fetched.opened.push((entry.name.clone(), entry.node.attributes, handle));
+                fetched.opened.push((Name::clone(&entry.name), entry.node.attributes, handle));
             }
             let is_end = !more || entries.is_empty();
-            fetched.all.extend(entries);
+            if fetched.all.is_empty() {
+                fetched.all = entries;
+            } else {
+                fetched.all.extend(entries);
+            }
             if is_end {
                 return Ok(fetched);
             }
@@ -708,13 +713,16 @@ impl HostInode {
     ) -> Result<()> {
         let this = self.arc()?;
         let (mut learned, mut replaced) = (Vec::new(), Vec::new());
+        if listing.is_empty() {
+            listing.entries.reserve(all.len());
+        }
         // Not collected: that would keep the memory of all entries.
         for entry in all {
             if !attributes && entry.node.attributes.links == 0 {
                 replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
                 continue;
             }
-            let one = listing.learn(&this, &entry.name, entry.node, generation, since);
+            let one = listing.learn(&this, entry.name, entry.node, generation, since);
             learned.extend(Some(one).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.

@@ -96,7 +96,7 @@ impl Host {
         match request {
             Request::Walk { from, path, .. } => self.walk(from, path).map(Reply::Nodes),
             Request::ReadDir { .. } => {
-                let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
+                let entry = |name: &&[u8]| Some(Entry { name: super::Name::from(*name), node: self.node(name)? });
                 let entries = self.names.iter().chain(&self.others).filter_map(entry).collect();
                 Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
             }

@@ -70,7 +70,7 @@ fn readdir_gives_entries_with_attributes_and_targets() {
     symlink("some/where", fixture.path("link")).expect("symlink");
     let (mut entries, _) = read_directory(&fixture, "");
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_slice()).collect();
+    let names: Vec<_> = entries.iter().map(|entry| &*entry.name).collect();
     assert_eq!(names, [&b"dir"[..], b"file", b"link"]);
     assert_eq!(entries[1].node.attributes.size, 7);
     assert_eq!(entries[2].node.target, b"some/where");
@@ -174,7 +174,7 @@ fn small_files_of_a_listing_are_opened_for_reading_as_many_as_are_asked_for() {
         let (Reply::Entries { entries, opened, more, .. }, files) = list(true, most) else { panic!("no entries") };
         assert_eq!((looks(&entries), opened.len(), files.len(), more), (looks(&plain), count, count, false));
         for (at, file) in opened.iter().zip(&files) {
-            assert_eq!(first_byte(file).map(|byte| vec![byte]).as_ref(), Ok(&entries[usize::from(*at)].name));
+            assert_eq!(first_byte(file).map(|byte| Arc::from([byte])).as_ref(), Ok(&entries[usize::from(*at)].name));
             assert!(!can_write(file));
         }
     }
