@@ -75,6 +75,7 @@ pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
         return Some(Sent { ask: None, kind, answer: Some(answer).into() });
     }
     let ask = CHANNELS.ask_ahead(|number| encode(number, ANYWHERE, request))?;
+    machine::hand_over::goes_on();
     Some(Sent {
         ask: Some(ask),
         kind,
