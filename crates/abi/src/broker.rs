@@ -4,7 +4,9 @@
 //! Paths are relative to their export's root, without leading slash, without `.` and `..`; the empty
 //! path is the root. They hold no symbolic link: the LibOS resolves those itself.
 
+use crate::shared_bytes;
 use crate::stats::Stats;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +19,36 @@ pub const MOST_BESIDE: usize = 31;
 /// Files no larger than this many bytes are opened in advance.
 pub const SMALL_FILE: u64 = 64 * 1024;
 
+/// No processor's number: see [`Envelope::runs_on`].
+pub const ANYWHERE: u16 = u16::MAX;
+
 /// A request with its sequence number: a reply whose number differs answers an abandoned request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope<T> {
     /// Chosen by the LibOS, echoed by the broker.
     pub sequence: u32,
     /// Of a request: number, plus 1, of the host's processor that runs the asker, which is tied to it as long as it asks in
-    /// quick succession. The broker had better answer there. Else 0.
+    /// quick succession. The broker had better answer there. [`ANYWHERE`] for who will ask again and does not wait. Else 0.
     pub runs_on: u16,
     /// Request or reply.
     pub body: T,
+}
+
+/// A file by its path, and which one is to be found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAt<'a> {
+    /// Path.
+    pub path: &'a [u8],
+    /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
+    pub inode: u64,
+}
+
+impl<'a> FileAt<'a> {
+    /// Whatever file is there.
+    #[must_use]
+    pub fn any(path: &'a [u8]) -> Self {
+        Self { path, inode: 0 }
+    }
 }
 
 /// The closed list of requests; at most 24 kinds.
@@ -62,9 +84,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// File.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Whether the handle can write.
         writable: bool,
         /// Names of others in the same directory, at most [`MOST_BESIDE`].
@@ -109,9 +130,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// Existing file.
-        from: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        from: FileAt<'a>,
         /// New name.
         to: &'a [u8],
     },
@@ -119,10 +139,9 @@ pub enum Request<'a> {
     SetAttributes {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Fields that are `Some` change.
         change: Change,
     },
@@ -130,10 +149,9 @@ pub enum Request<'a> {
     Xattr {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// What to do.
         operation: XattrOperation<'a>,
     },
@@ -146,41 +164,22 @@ pub enum Request<'a> {
     Sync {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
     },
     /// Preallocates or punches. Answer: `Reply::Done`.
     Allocate {
         /// Export.
         export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        /// Node.
+        #[serde(borrow)]
+        file: FileAt<'a>,
         /// Mode bits of fallocate(2).
         mode: u32,
         /// Start in bytes.
         offset: u64,
         /// Length in bytes.
-        len: u64,
-    },
-    /// Takes, tests or drops a lock on a file of a volume for one guest owner. Answer: `Reply::Done`.
-    Lock {
-        /// Export.
-        export: u16,
-        /// Path.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
-        /// Identity of the guest's owner.
-        owner: u64,
-        /// 0 unlock, 1 shared, 2 exclusive.
-        kind: u8,
-        /// Start in bytes.
-        start: u64,
-        /// Length in bytes, 0 to the end.
         len: u64,
     },
     /// A memfd of a size in bytes. Answer: `Reply::Memory` and a descriptor.
@@ -206,9 +205,8 @@ pub enum Request<'a> {
         /// Export.
         export: u16,
         /// File.
-        path: &'a [u8],
-        /// Its inode number: `ESTALE` where the path leads to another file. 0 for any.
-        inode: u64,
+        #[serde(borrow)]
+        file: FileAt<'a>,
     },
     /// The patched image of the text in a memfd. Answer: as for `Image`.
     MemoryImage {
@@ -259,7 +257,7 @@ pub enum StartStep {
 }
 
 /// How many kinds of request there are.
-pub const REQUEST_KINDS: usize = 23;
+pub const REQUEST_KINDS: usize = 22;
 
 /// Names of the kinds, in the order of their tags.
 pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
@@ -275,7 +273,6 @@ pub const REQUEST_NAMES: [&str; REQUEST_KINDS] = [
     "space",
     "sync",
     "allocate",
-    "lock",
     "memory",
     "resize-memory",
     "drop-memory",
@@ -384,7 +381,8 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name.
-    pub name: Vec<u8>,
+    #[serde(with = "shared_bytes")]
+    pub name: Arc<[u8]>,
     /// Node.
     pub node: Node,
 }

@@ -318,6 +318,17 @@ pub fn asks(now: u64) -> Option<u32> {
     asks_tied.then(|| mine.tied_to.load(Relaxed))
 }
 
+/// The caller has asked the broker and goes on meanwhile. Where it has waited for hardly any answer since it did so last, it is tied to its
+/// processor no longer: the broker cannot work there at the same time.
+pub fn goes_on() {
+    let own = cpu::current();
+    let waits = own.hand_over.asked.replace(0);
+    if waits <= 1 && own.hand_over.is_tied.load(Relaxed) && !is_pair(own) {
+        let _ties = TIES.lock();
+        untie(own);
+    }
+}
+
 /// The broker has answered the caller.
 pub fn answered(now: u64) {
     cpu::current().hand_over.answered_at.set(now);

@@ -274,13 +274,14 @@ pub fn write_file(fd: RawFd, buffer: &[u8], offset: u64, flags: u32) -> Result<u
     check(unsafe { raw(nr::PWRITEV2, args) }).map(|n| n as usize)
 }
 
-/// Sends a request to the trusted side; signals do not end it.
+/// Sends a request to the trusted side; signals do not end it. Waits for room, or not at all ([`Wait::No`]).
 ///
 /// # Errors
-/// The host's errno.
-pub fn send_request(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+/// The host's errno; EAGAIN where there is no room.
+pub fn send_request(fd: RawFd, bytes: &[u8], wait: Wait) -> Result<usize> {
     const MSG_NOSIGNAL: u64 = 0x4000;
-    let args = [fd_arg(fd), bytes.as_ptr() as u64, bytes.len() as u64, MSG_NOSIGNAL, 0, 0];
+    let flags = MSG_NOSIGNAL | if wait == Wait::No { MSG_DONTWAIT } else { 0 };
+    let args = [fd_arg(fd), bytes.as_ptr() as u64, bytes.len() as u64, flags, 0, 0];
     loop {
         // SAFETY: the host only reads the buffer.
         match check(unsafe { raw(nr::SENDTO, args) }) {

@@ -639,6 +639,7 @@ fn event_loop() {
 fn quiesce_round() {
     let Some(main) = GLOBAL.lock().service else { return };
     let Some(threads) = quiesce::round(main, machine::cpu::current()) else { return };
+    crate::fs::broker::end_asks();
     let _ = crate::fs::broker::post(&Request::Quiesced { threads });
     let mut later = Vec::new();
     loop {

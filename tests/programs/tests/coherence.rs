@@ -166,6 +166,58 @@ fn files_that_were_opened_in_advance_are_what_the_host_has_made_of_them() {
 }
 
 #[test]
+fn a_directory_that_was_listed_in_advance_is_what_the_host_and_the_container_have_made_of_it() {
+    both(|mut seen| {
+        for directory in 10..40 {
+            std::fs::create_dir(seen.path(&format!("{directory}"))).unwrap();
+            seen.write(&format!("{directory}/old"), "old");
+        }
+        let list =
+            |directories: &str| format!("for i in {directories}; do cat @/$i/old; echo @/$i/*; done 2>/dev/null");
+        let inside = seen.inside.clone();
+        let names = |directory: u32, names: &str| {
+            let names = names.split(' ').map(|name| format!("{inside}/{directory}/{name}"));
+            names.collect::<Vec<_>>().join(" ")
+        };
+        let first: Vec<_> = (10..20).map(|directory| format!("old {}", names(directory, "old"))).collect();
+        assert_eq!(seen.ask(&list("{10..19}")), first.join(" "));
+        // The next one is another directory of that name, with a file of the same name.
+        std::fs::rename(seen.path("20"), seen.path("20-before")).unwrap();
+        std::fs::create_dir(seen.path("20")).unwrap();
+        seen.write("20/old", "new");
+        seen.write("20/new", "new");
+        seen.becomes(&list("20"), &format!("new {}", names(20, "new old")));
+        let more: Vec<_> = (21..27).map(|directory| format!("old {}", names(directory, "old"))).collect();
+        assert_eq!(seen.ask(&list("{21..26}")), more.join(" "));
+        // Here it is still the same directory.
+        seen.write("27/.new", "new");
+        std::fs::rename(seen.path("27/.new"), seen.path("27/old")).unwrap();
+        seen.write("27/new", "new");
+        seen.becomes(&list("27"), &format!("new {}", names(27, "new old")));
+        let more: Vec<_> = (28..34).map(|directory| format!("old {}", names(directory, "old"))).collect();
+        assert_eq!(seen.ask(&list("{28..33}")), more.join(" "));
+        // What the container itself does is there at once.
+        assert_eq!(seen.ask(&format!("echo own >@/34/own; {}", list("34"))), format!("old {}", names(34, "old own")));
+        assert_eq!(seen.ask(&list("{35..37}")).matches("old").count(), 6);
+        assert_eq!(seen.ask("rm @/38/old; echo @/38/*; test -e @/38/old || echo gone"), names(38, "*") + " gone");
+    });
+}
+
+/// More than there are channels to the supervisor: what one asks for in advance, another's answer is waited for on.
+#[test]
+fn rows_of_directories_that_many_go_through_at_once_are_seen_by_all() {
+    both(|mut seen| {
+        for directory in 100..300 {
+            std::fs::create_dir(seen.path(&format!("{directory}"))).unwrap();
+            (0..4).for_each(|i| seen.write(&format!("{directory}/{i}"), &format!("{directory} {i}")));
+        }
+        let walk = "for d in @/*/; do for f in $d*; do read -r x <$f; echo $f $x; done; done | md5sum";
+        let sums = seen.ask(&format!("for i in {{1..12}}; do ({walk}) & done; wait"));
+        assert_eq!(sums, [seen.ask(walk).as_str(); 12].join(" "));
+    });
+}
+
+#[test]
 fn a_file_that_is_opened_again_and_again_is_what_the_host_and_the_container_have_made_of_it() {
     both(|mut seen| {
         let read = "for i in {1..9}; do read -r x <@/file; done 2>/dev/null && echo $x || echo none";

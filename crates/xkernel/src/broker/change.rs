@@ -3,7 +3,7 @@
 use super::attributes;
 use super::create::{set_mode, set_owner};
 use super::export::{Access, Export, below, magic_path, open_regular, regular_attributes};
-use abi::broker::{Attributes, Change, Space, Time};
+use abi::broker::{Attributes, Change, FileAt, Space, Time};
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, OFlags, Timespec, Timestamps, UTIME_OMIT, fallocate, fstatfs, fsync, utimensat,
 };
@@ -26,10 +26,10 @@ const ALLOCATE_MODES: FallocateFlags = FallocateFlags::KEEP_SIZE
 /// # Errors
 /// `EROFS`, `ESTALE` for another node than that with the inode number, `EINVAL` for impossible times and ids, and what the host says; `EPERM` for an owner that
 /// an ordinary user cannot set.
-pub(super) fn set_attributes(export: &Export, path: &[u8], inode: u64, change: Change) -> Result<Attributes, Errno> {
+pub(super) fn set_attributes(export: &Export, file: FileAt<'_>, change: Change) -> Result<Attributes, Errno> {
     export.check_writable()?;
     let times = timestamps(&change)?;
-    let node = export.node_of(path, inode)?;
+    let node = export.node_of(file)?;
     if let Some(size) = change.size {
         regular_attributes(&node)?;
         truncate(&node, size)?;
@@ -68,22 +68,21 @@ pub(super) fn space(export: &Export) -> Result<Space, Errno> {
 }
 
 /// Writes a file's or a directory's data to its disk.
-pub(super) fn sync(export: &Export, path: &[u8], inode: u64) -> Result<(), Errno> {
-    fsync(readable(&export.node_of(path, inode)?)?)
+pub(super) fn sync(export: &Export, file: FileAt<'_>) -> Result<(), Errno> {
+    fsync(readable(&export.node_of(file)?)?)
 }
 
 /// Preallocates or punches.
 ///
 /// # Errors
 /// `EOPNOTSUPP` for unknown modes, `EINVAL` for lengths that no file has, and what fallocate(2) says.
-pub(super) fn allocate(export: &Export, file: (&[u8], u64), mode: u32, range: (u64, u64)) -> Result<(), Errno> {
-    let ((path, inode), (offset, len)) = (file, range);
+pub(super) fn allocate(export: &Export, file: FileAt<'_>, mode: u32, (offset, len): (u64, u64)) -> Result<(), Errno> {
     let mode = FallocateFlags::from_bits(mode).filter(|mode| ALLOCATE_MODES.contains(*mode)).ok_or(Errno::OPNOTSUPP)?;
     let is_possible = i64::try_from(offset).is_ok() && i64::try_from(len).is_ok_and(|len| len > 0);
     if !is_possible {
         return Err(Errno::INVAL);
     }
-    let (file, _) = export.file(path, inode, Access::Write)?;
+    let (file, _) = export.file(file, Access::Write)?;
     fallocate(file, mode, offset, len)
 }
 

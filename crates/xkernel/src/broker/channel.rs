@@ -12,7 +12,7 @@
 use super::dispatch::{Answer, Untaken};
 use super::{Broker, BrokerError};
 use crate::under_way::send_patiently;
-use abi::broker::{Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
+use abi::broker::{ANYWHERE, Envelope, MAX_REQUEST, MOST_BESIDE, Reply};
 use rustix::buffer::spare_capacity;
 use rustix::cmsg_space;
 use rustix::event::Timespec;
@@ -73,6 +73,7 @@ struct Place {
 impl Place {
     /// Goes to the asker's processor, or wherever the host likes. A hint: what the host refuses is left.
     fn move_to(&mut self, runs_on: u16) {
+        let runs_on = if runs_on == ANYWHERE { 0 } else { runs_on };
         if self.tied_to == Some(runs_on) {
             return;
         }

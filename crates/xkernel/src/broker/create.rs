@@ -1,8 +1,8 @@
 //! Create, Remove, Rename and Link: changes of directories, each through its parent's descriptor.
 
 use super::attributes;
-use super::export::{Export, Named, below, create_below, magic_path};
-use abi::broker::{Attributes, NewNode};
+use super::export::{Export, Named, Parent, below, create_below, magic_path};
+use abi::broker::{Attributes, FileAt, NewNode};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, linkat, mkdirat, mknodat,
     renameat_with, symlinkat, unlinkat,
@@ -75,16 +75,16 @@ pub(super) fn rename(export: &Export, from: &Named<'_>, to: &Named<'_>, flags: u
 ///
 /// # Errors
 /// `EROFS`, `ESTALE` for another node than that with the inode number, and what link(2) says.
-pub(super) fn link(export: &Export, from: &[u8], inode: u64, to: &Named<'_>) -> Result<(), Errno> {
+pub(super) fn link(export: &Export, from: FileAt<'_>, to: &Named<'_>) -> Result<(), Errno> {
     export.check_writable()?;
-    let node = export.node_of(from, inode)?;
+    let node = export.node_of(from)?;
     let (new_parent, new_name) = to.parent()?;
     // The name is the host's own link to the node that was checked.
     linkat(CWD, magic_path(&node), new_parent, new_name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// The new node's descriptor, and whether it is a handle to read and write by.
-fn make(parent: &OwnedFd, name: &[u8], kind: NewNode<'_>, mode: Mode) -> Result<(OwnedFd, bool), Errno> {
+fn make(parent: &Parent<'_>, name: &[u8], kind: NewNode<'_>, mode: Mode) -> Result<(OwnedFd, bool), Errno> {
     match kind {
         NewNode::File => {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;

@@ -3,10 +3,9 @@
 use super::create::Rights;
 use super::export::{Access, Export, Named};
 use super::listing::{Chunk, Directory};
-use super::lock::Range;
 use super::watch::Then;
 use super::{Broker, Control, change, create, walk, xattr};
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, MOST_BESIDE, NewNode, Reply, Request, XattrOperation};
+use abi::broker::{Envelope, FileAt, MAX_REPLY, MAX_REQUEST, MOST_BESIDE, NewNode, Reply, Request, XattrOperation};
 use abi::stats::TrappedSite;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -84,7 +83,7 @@ impl Broker {
     /// The name of the function that holds each of the container's trapped sites, where its file tells.
     pub fn function_names(&self, sites: &[TrappedSite]) -> Vec<Option<String>> {
         crate::images::functions(sites, |export, path| {
-            let (file, attributes) = self.export(export).ok()?.file(path, 0, Access::Read).ok()?;
+            let (file, attributes) = self.export(export).ok()?.file(FileAt::any(path), Access::Read).ok()?;
             Some((file, attributes.size))
         })
     }
@@ -116,13 +115,13 @@ impl Broker {
                 let descriptors = files.into_iter().map(Arc::new).collect();
                 Ok(Outcome { reply: Reply::Entries { directory, entries, more, opened }, descriptors })
             }
-            Request::Open { export, path, inode, writable, beside } => {
+            Request::Open { export, file, writable, beside } => {
                 let count = may_open(beside.len(), channel)?;
                 let access = if writable { Access::Write } else { Access::Read };
-                self.open(self.export(export)?, (path, inode), access, beside.get(..count).unwrap_or_default())
+                self.open(self.export(export)?, file, access, beside.get(..count).unwrap_or_default())
             }
-            Request::Image { export, path, inode } => {
-                let (file, attributes) = self.export(export)?.file(path, inode, Access::Read)?;
+            Request::Image { export, file } => {
+                let (file, attributes) = self.export(export)?.file(file, Access::Read)?;
                 let image = self.images.patched(&file, &attributes)?;
                 Ok(Outcome::with(Reply::Image(attributes, image.layout.clone()), Arc::clone(&image.file)))
             }
@@ -147,14 +146,13 @@ impl Broker {
     }
 
     /// Opens a file, and others in its directory for reading.
-    fn open(&self, export: &Export, file: (&[u8], u64), access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
-        let (path, inode) = file;
+    fn open(&self, export: &Export, file: FileAt<'_>, access: Access, beside: &[&[u8]]) -> Result<Outcome, Errno> {
         if access == Access::Read && beside.is_empty() {
-            let (file, attributes) = export.file(path, inode, access)?;
+            let (file, attributes) = export.file(file, access)?;
             return Ok(Outcome::with(Reply::Opened { attributes, beside: Vec::new() }, file));
         }
-        let named = export.named(path);
-        let (file, attributes) = export.file_named(&named, inode, access)?;
+        let named = export.named(file.path);
+        let (file, attributes) = export.file_named(&named, file.inode, access)?;
         let mut descriptors = vec![Arc::new(file)];
         let mut opened = Vec::new();
         // Each is as much work as a request.
@@ -174,13 +172,13 @@ impl Broker {
         let (number, paths, then) = match request {
             Request::Create { export, path, kind: NewNode::File, .. } => (export, vec![path], Then::Write),
             // Who asks for it has the file open.
-            Request::Allocate { export, path, .. } => (export, vec![path], Then::Write),
+            Request::Allocate { export, file, .. } => (export, vec![file.path], Then::Write),
             Request::Create { export, path, .. } => (export, vec![path], Then::NoDirectory),
             Request::Remove { export, path, directory: false } => (export, vec![path], Then::Remove),
-            Request::Remove { export, path, .. }
-            | Request::SetAttributes { export, path, .. }
-            | Request::Xattr { export, path, operation: XattrOperation::Set(..) | XattrOperation::Remove(_), .. } => {
-                (export, vec![path], Then::Nothing)
+            Request::Remove { export, path, .. } => (export, vec![path], Then::Nothing),
+            Request::SetAttributes { export, file, .. }
+            | Request::Xattr { export, file, operation: XattrOperation::Set(..) | XattrOperation::Remove(_), .. } => {
+                (export, vec![file.path], Then::Nothing)
             }
             Request::Rename { export, from, to, .. } => (export, vec![from, to], Then::Move),
             Request::Link { export, to, .. } => (export, vec![to], Then::NoDirectory),
@@ -194,13 +192,10 @@ impl Broker {
     /// What the host tells nobody of.
     fn perform_unseen(&self, request: Request<'_>) -> Result<Outcome, Errno> {
         match request {
-            Request::Xattr { export, path, inode, operation } => {
-                Ok(xattr::perform(self.export(export)?, (path, inode), operation)?.into())
+            Request::Xattr { export, file, operation } => {
+                Ok(xattr::perform(self.export(export)?, file, operation)?.into())
             }
-            Request::Sync { export, path, inode } => change::sync(self.export(export)?, path, inode).map(done),
-            Request::Lock { export, path, inode, owner, kind, start, len } => {
-                self.locks.apply(self.export(export)?, (path, inode), owner, Range { kind, start, len }).map(done)
-            }
+            Request::Sync { export, file } => change::sync(self.export(export)?, file).map(done),
             _ => Err(Errno::OPNOTSUPP),
         }
     }
@@ -228,20 +223,20 @@ fn perform_seen(export: &Export, request: Request<'_>, names: &[Named<'_>]) -> R
         }
         (Request::Remove { directory, .. }, [named]) => create::remove(export, named, directory).map(done),
         (Request::Rename { flags, .. }, [from, to]) => create::rename(export, from, to, flags).map(done),
-        (Request::Link { from, inode, .. }, [to]) => create::link(export, from, inode, to).map(done),
+        (Request::Link { from, .. }, [to]) => create::link(export, from, to).map(done),
         (request, _) => perform_seen_on_node(export, request),
     }
 }
 
 fn perform_seen_on_node(export: &Export, request: Request<'_>) -> Result<Outcome, Errno> {
     match request {
-        Request::SetAttributes { path, inode, change, .. } => {
-            Ok(Reply::Node(change::set_attributes(export, path, inode, change)?).into())
+        Request::SetAttributes { file, change, .. } => {
+            Ok(Reply::Node(change::set_attributes(export, file, change)?).into())
         }
-        Request::Allocate { path, inode, mode, offset, len, .. } => {
-            change::allocate(export, (path, inode), mode, (offset, len)).map(done)
+        Request::Allocate { file, mode, offset, len, .. } => {
+            change::allocate(export, file, mode, (offset, len)).map(done)
         }
-        Request::Xattr { path, inode, operation, .. } => Ok(xattr::perform(export, (path, inode), operation)?.into()),
+        Request::Xattr { file, operation, .. } => Ok(xattr::perform(export, file, operation)?.into()),
         _ => Err(Errno::OPNOTSUPP),
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{BrokerError, attributes, name};
 use crate::mountinfo;
-use abi::broker::{Attributes, SMALL_FILE};
+use abi::broker::{Attributes, FileAt, SMALL_FILE};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, open, openat, openat2, statx,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -65,6 +65,8 @@ const BASE: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NOCTT
 #[derive(Debug)]
 pub struct Export {
     root: OwnedFd,
+    /// Device and inode number of the root.
+    id: (u64, u64),
     read_only: bool,
     is_directory: bool,
     is_watched: bool,
@@ -107,7 +109,8 @@ impl Export {
         let magic = magic_of(&root).map_err(failed)?;
         let is_watched = !UNWATCHED.contains(&magic);
         let is_mappable = is_watched && magic != OVERLAYFS;
-        Ok(Self { root, read_only, is_directory, is_watched, is_mappable })
+        let id = (attributes.device, attributes.inode);
+        Ok(Self { root, id, read_only, is_directory, is_watched, is_mappable })
     }
 
     /// Whether the host tells of all changes below.
@@ -140,14 +143,14 @@ impl Export {
         self.resolve(path, OFlags::PATH)
     }
 
-    /// The same of the node with this inode number, or of any for 0.
+    /// The same of a node that is known.
     ///
     /// # Errors
     /// `ESTALE` where the path leads to another one, and as [`Export::node`].
-    pub(super) fn node_of(&self, path: &[u8], inode: u64) -> Result<OwnedFd, Errno> {
-        let node = self.node(path)?;
-        if inode != 0 {
-            check_inode(&attributes::of_descriptor(&node)?, inode)?;
+    pub(super) fn node_of(&self, file: FileAt<'_>) -> Result<OwnedFd, Errno> {
+        let node = self.node(file.path)?;
+        if file.inode != 0 {
+            check_inode(&attributes::of_descriptor(&node)?, file.inode)?;
         }
         Ok(node)
     }
@@ -163,26 +166,29 @@ impl Export {
     }
 
     /// The directory that holds a name, and the name.
-    pub(super) fn parent<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), Errno> {
+    pub(super) fn parent<'a>(&'a self, path: &'a [u8]) -> Result<(Parent<'a>, &'a [u8]), Errno> {
         let (parent, last) = name::split(path)?;
-        Ok((self.directory(parent)?, last))
+        if parent.is_empty() && self.is_directory {
+            return Ok((Parent::Root(self), last));
+        }
+        Ok((Parent::Below(self.directory(parent)?), last))
     }
 
     /// The same, for several steps that need it.
-    pub(super) fn named<'a>(&self, path: &'a [u8]) -> Named<'a> {
+    pub(super) fn named<'a>(&'a self, path: &'a [u8]) -> Named<'a> {
         Named { path, parent: self.parent(path) }
     }
 
-    /// Opens a regular file for reading or writing, with its attributes: that with this inode number, or any for 0.
+    /// Opens a regular file for reading or writing, with its attributes.
     ///
     /// # Errors
     /// `ESTALE` for another one; `EROFS` for writing a read-only export; `EISDIR`, `ELOOP`, `ENXIO` (FIFO, socket) and `EACCES`
     /// (device) for what is no regular file: opening those would block or act.
-    pub(super) fn file(&self, path: &[u8], inode: u64, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
+    pub(super) fn file(&self, file: FileAt<'_>, access: Access) -> Result<(OwnedFd, Attributes), Errno> {
         if access == Access::Write {
             self.check_writable()?;
         }
-        open_regular(&self.node(path)?, inode, access)
+        open_regular(&self.node(file.path)?, file.inode, access)
     }
 
     /// As [`Export::file`] of a name whose directory is open already.
@@ -193,7 +199,7 @@ impl Export {
         access: Access,
     ) -> Result<(OwnedFd, Attributes), Errno> {
         if named.path.is_empty() {
-            return self.file(named.path, inode, access);
+            return self.file(FileAt { path: named.path, inode }, access);
         }
         if access == Access::Write {
             self.check_writable()?;
@@ -218,16 +224,45 @@ impl Export {
     }
 }
 
+/// The directory that holds a name, an O_PATH descriptor.
+#[derive(Debug)]
+pub(super) enum Parent<'a> {
+    /// That is open for good.
+    Root(&'a Export),
+    Below(OwnedFd),
+}
+
+impl Parent<'_> {
+    /// Its device and inode number.
+    pub(super) fn id(&self) -> Result<(u64, u64), Errno> {
+        match self {
+            Parent::Root(export) => Ok(export.id),
+            Parent::Below(directory) => {
+                attributes::of_descriptor(directory).map(|attributes| (attributes.device, attributes.inode))
+            }
+        }
+    }
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Root(export) => export.root(),
+            Parent::Below(directory) => directory.as_fd(),
+        }
+    }
+}
+
 /// A path, and what [`Export::parent`] said of it.
 #[derive(Debug)]
 pub(super) struct Named<'a> {
     pub(super) path: &'a [u8],
-    parent: Result<(OwnedFd, &'a [u8]), Errno>,
+    parent: Result<(Parent<'a>, &'a [u8]), Errno>,
 }
 
 impl<'a> Named<'a> {
     /// The directory that holds the name, and the name.
-    pub(super) fn parent(&self) -> Result<(&OwnedFd, &'a [u8]), Errno> {
+    pub(super) fn parent(&self) -> Result<(&Parent<'a>, &'a [u8]), Errno> {
         self.parent.as_ref().map(|(parent, name)| (parent, *name)).map_err(|errno| *errno)
     }
 
@@ -281,8 +316,8 @@ pub(super) fn create_below(
 const DIRECTORY_OF_DESCRIPTORS: &str = "/proc/self/fd";
 
 /// The name under which a call that takes only paths reaches exactly this open node.
-pub(super) fn magic_path(node: &OwnedFd) -> String {
-    format!("{DIRECTORY_OF_DESCRIPTORS}/{}", node.as_raw_fd())
+pub(super) fn magic_path(node: impl AsFd) -> String {
+    format!("{DIRECTORY_OF_DESCRIPTORS}/{}", node.as_fd().as_raw_fd())
 }
 
 /// Attributes of an entry of a directory, which the host says is a regular file, and the file opened for reading where it is

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most directories that stay open between two replies.
 const OPEN_LIMIT: usize = 16;
@@ -24,6 +24,8 @@ const ROOM: usize = MAX_REPLY - 256;
 const ENTRY_COST: usize = 128;
 /// So many times as many files as may be opened are tried at most: of the others it shows only then that they are large.
 const TRIES: usize = 2;
+/// Room is made for so many entries at first.
+const USUAL: usize = 32;
 /// Bytes that are read of a directory at once.
 const READ: usize = 16 * 1024;
 
@@ -155,7 +157,8 @@ impl Listing {
 
     /// As many entries as one reply holds.
     fn chunk(&mut self, mut tries: Tries<'_>) -> Result<Chunk, Errno> {
-        let mut chunk = Chunk { directory: self.attributes, ..Chunk::default() };
+        let entries = Vec::with_capacity(USUAL);
+        let mut chunk = Chunk { directory: self.attributes, entries, ..Chunk::default() };
         let mut room = ROOM;
         let mut buffer = [MaybeUninit::uninit(); READ];
         if self.cookie != 0 {
@@ -171,7 +174,7 @@ impl Listing {
             let Some((node, file)) = opened.or_else(looked) else {
                 continue;
             };
-            let name = entry.file_name().to_bytes().to_vec();
+            let name: Arc<[u8]> = Arc::from(entry.file_name().to_bytes());
             let cost = ENTRY_COST + name.len() + node.target.len();
             if cost > room {
                 // It is looked at again.

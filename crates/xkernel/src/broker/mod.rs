@@ -4,7 +4,7 @@
 //! a hostile guest. [`Broker`] holds what all threads share; [`Export`] is one mount of the host that
 //! the container may see; [`Control`] carries what concerns the supervisor.
 //!
-//! Locks: each channel, the open listings, the memory table, the lock table, the watches and the flood limit have
+//! Locks: each channel, the open listings, the memory table, the watches and the flood limit have
 //! a mutex of their own. They are leaves except for the channel's, which is held while its request is
 //! answered; nobody else waits for it.
 #![forbid(unsafe_code)]
@@ -18,7 +18,6 @@ mod create;
 mod dispatch;
 mod export;
 mod listing;
-mod lock;
 mod memory;
 mod name;
 mod walk;
@@ -37,7 +36,6 @@ use abi::stats::Stats;
 use activity::Activity;
 use bucket::Bucket;
 use listing::Listings;
-use lock::Locks;
 use memory::Memories;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -157,7 +155,6 @@ pub struct Broker {
     options: Options,
     bucket: Bucket,
     listings: Listings,
-    locks: Locks,
     memories: Memories,
     images: Images,
     watches: Watches,
@@ -172,7 +169,6 @@ impl Broker {
             bucket: Bucket::new(options.requests_per_second),
             memories: Memories::new(options.memory_limit),
             listings: Listings::default(),
-            locks: Locks::default(),
             images: Images::new(options.images.clone()),
             exports,
             options,

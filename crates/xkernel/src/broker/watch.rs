@@ -16,7 +16,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A node of the host, by device and inode number.
@@ -157,23 +157,22 @@ impl Watches {
     /// Watches a directory, or the root of an export, that is about to be read.
     pub(super) fn watch(&self, export: &Export, node: &OwnedFd) -> Result<(), Errno> {
         if self.is_on(export) {
-            self.add(node, &attributes::of_descriptor(node)?);
+            self.add(node.as_fd(), id_of(&attributes::of_descriptor(node)?));
         }
         Ok(())
     }
 
     /// As [`Watches::watch`] with attributes that are known; true where the node was not watched before.
     pub(super) fn watch_known(&self, export: &Export, node: &OwnedFd, attributes: &Attributes) -> bool {
-        self.is_on(export) && self.add(node, attributes)
+        self.is_on(export) && self.add(node.as_fd(), id_of(attributes))
     }
 
     fn is_on(&self, export: &Export) -> bool {
         self.arena.is_some() && export.is_watched()
     }
 
-    fn add(&self, node: &OwnedFd, attributes: &Attributes) -> bool {
+    fn add(&self, node: BorrowedFd<'_>, id: Id) -> bool {
         let Some(queue) = &self.queue else { return false };
-        let id = id_of(attributes);
         let mut state = self.lock();
         if state.by_id.contains_key(&id) {
             return false;
@@ -283,9 +282,9 @@ impl Watches {
     /// What a path is called in events. Its directory is watched, as is an export itself.
     fn touched(&self, export: &Export, named: &Named<'_>, may_be_directory: bool) -> Touched {
         let name = named.parent().and_then(|(parent, name)| {
-            let attributes = attributes::of_descriptor(parent)?;
-            self.add(parent, &attributes);
-            Ok((id_of(&attributes), name.to_vec()))
+            let id = parent.id()?;
+            self.add(parent.as_fd(), id);
+            Ok((id, name.to_vec()))
         });
         let itself =
             if named.path.is_empty() || may_be_directory { self.itself(export, named.path).ok() } else { None };
@@ -297,7 +296,7 @@ impl Watches {
         let node = export.node(path)?;
         let attributes = attributes::of_descriptor(&node)?;
         if path.is_empty() {
-            self.add(&node, &attributes);
+            self.add(node.as_fd(), id_of(&attributes));
         }
         let is_watched = path.is_empty() || attributes::kind(&attributes) == FileType::Directory;
         Ok(is_watched.then(|| (id_of(&attributes), Vec::new())))

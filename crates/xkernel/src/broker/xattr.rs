@@ -4,7 +4,7 @@
 //! program rights on the host (`security.*`, `trusted.*`).
 
 use super::export::{Export, magic_path};
-use abi::broker::{Reply, XattrOperation};
+use abi::broker::{FileAt, Reply, XattrOperation};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, getxattr, listxattr, removexattr, setxattr};
 use rustix::io::Errno;
@@ -19,15 +19,11 @@ const NAME_LIMIT: usize = 255;
 /// # Errors
 /// `ESTALE` for another node than that with the inode number, `EPERM` for names that a guest may not change, `ENODATA` for those that it may not see, `EROFS`, and
 /// what the host says.
-pub(super) fn perform(
-    export: &Export,
-    (path, inode): (&[u8], u64),
-    operation: XattrOperation<'_>,
-) -> Result<Reply, Errno> {
+pub(super) fn perform(export: &Export, file: FileAt<'_>, operation: XattrOperation<'_>) -> Result<Reply, Errno> {
     if matches!(operation, XattrOperation::Set(..) | XattrOperation::Remove(_)) {
         export.check_writable()?;
     }
-    let node = export.node_of(path, inode)?;
+    let node = export.node_of(file)?;
     // The calls by descriptor refuse O_PATH; through its name they act on just this node, even a link.
     let node_path = magic_path(&node);
     match operation {

@@ -1,79 +1,25 @@
-//! The client of the broker: one request and one reply at a time on each channel.
+//! The client of the broker: requests and their answers, over [`super::channels`].
 
-use crate::wait::{Events, WaitQueue, wait_uninterruptible};
+use super::channels::{Answer, Ask, CHANNELS};
 use crate::{Errno, Result};
-use abi::boot::{BROKER_CHANNELS, BROKER_FD};
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
+use abi::broker::{ANYWHERE, Envelope, MAX_REQUEST, REQUEST_KINDS, Reply, Request};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use machine::Cpu;
-use machine::host::{self, HostFd, Wait};
-use machine::sync::Mutex;
+use machine::host::{HostFd, Wait};
 
-/// A channel's state, touched only by who has taken the channel.
-struct Channel {
-    sequence: AtomicU32,
-    /// The receive buffer, allocated at first use and kept.
-    buffer: Mutex<Vec<u8>>,
-}
-
-const CHANNEL_COUNT: usize = BROKER_CHANNELS as usize;
-static CHANNELS: [Channel; CHANNEL_COUNT] =
-    [const { Channel { sequence: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) } }; CHANNEL_COUNT];
-/// Who uses each channel: the identity of the thread, 0 for nobody.
-static USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
-/// Who used it last: the broker may still listen to it there.
-static LAST_USERS: [AtomicU64; CHANNEL_COUNT] = [const { AtomicU64::new(0) }; CHANNEL_COUNT];
-static WAITING: WaitQueue = WaitQueue::new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 static COUNTS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 static WAITED_NS: [AtomicU64; REQUEST_KINDS] = [const { AtomicU64::new(0) }; REQUEST_KINDS];
 
-/// A channel taken for one exchange.
-struct Taken(usize);
-
-impl Taken {
-    fn take() -> Taken {
-        Taken(try_take().unwrap_or_else(|| wait_uninterruptible(&WAITING, try_take)))
-    }
-
-    fn channel(&self) -> Result<&'static Channel> {
-        CHANNELS.get(self.0).ok_or(Errno::EIO)
-    }
-
-    fn fd(&self) -> i32 {
-        BROKER_FD.saturating_add(i32::try_from(self.0).unwrap_or(0))
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if let Some(user) = USERS.get(self.0) {
-            user.store(0, Ordering::Release);
-        }
-        WAITING.wake_one(Events::empty());
-    }
-}
-
-fn try_take() -> Option<usize> {
-    let own = machine::cpu::current().identity();
-    let take = |at: &usize| {
-        USERS.get(*at).is_some_and(|user| user.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_ok())
-    };
-    let last = LAST_USERS.iter().position(|user| user.load(Ordering::Relaxed) == own);
-    let taken = last.into_iter().chain(0..CHANNEL_COUNT).find(take)?;
-    if let Some(user) = LAST_USERS.get(taken).filter(|_| last != Some(taken)) {
-        user.store(own, Ordering::Relaxed);
-    }
-    Some(taken)
-}
-
 /// The thread of an area has died: its channel is free again. An answer to it is told by its number.
 pub fn release_channel_of(cpu: &Cpu) {
-    let own = cpu.identity();
-    if USERS.iter().any(|user| user.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()) {
-        WAITING.wake(Events::empty());
-    }
+    CHANNELS.release_of(cpu.identity());
+}
+
+/// Ends what was asked for ahead: whoever wants it asks for it again, wherever the container goes on.
+pub fn end_asks() {
+    CHANNELS.end_asks();
 }
 
 /// Says that the channels are there; before, every request answers EIO.
@@ -100,25 +46,79 @@ pub fn request_several(request: &Request<'_>) -> Result<(Reply, Vec<HostFd>)> {
         return answer;
     }
     let started = machine::clock::monotonic_ns();
-    let taken = Taken::take();
-    let channel = taken.channel()?;
-    let sequence = channel.sequence.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    let runs_on = machine::hand_over::asks(started).map_or(0, |number| number + 1);
-    send(&taken, Envelope { sequence, runs_on: u16::try_from(runs_on).unwrap_or(0), body: request })?;
-    let mut buffer = core::mem::take(&mut *channel.buffer.lock());
-    buffer.clear();
-    buffer.reserve_exact(MAX_REPLY);
-    let answer = receive(taken.fd(), sequence, &mut buffer);
-    *channel.buffer.lock() = buffer;
+    let taken = CHANNELS.take();
+    let runs_on = machine::hand_over::asks(started).and_then(|number| u16::try_from(number + 1).ok()).unwrap_or(0);
+    let number = taken.ask(Wait::Uninterruptible, |number| encode(number, runs_on, request))?;
+    let answer = taken.receive(number);
     drop(taken);
     let ended = machine::clock::monotonic_ns();
     machine::hand_over::answered(ended);
-    if let Some(waited) = WAITED_NS.get(kind(request)) {
-        waited.fetch_add(ended.saturating_sub(started), Ordering::Relaxed);
+    note_wait(kind(request), started, ended);
+    done_or_failed(answer?)
+}
+
+/// A request that was sent for an answer to be used later. Where it is dropped the answer is nobody's.
+pub struct Sent {
+    ask: Option<Ask>,
+    kind: usize,
+    #[cfg(test)]
+    answer: core::cell::Cell<Option<fake::Answered>>,
+}
+
+/// Sends a request without waiting for its answer, which [`Sent::answer`] gets. None where no channel is free for that, or has room:
+/// others may need them more.
+#[must_use]
+pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
+    let kind = kind(request);
+    #[cfg(test)]
+    if let Some(answer) = fake::answer(request) {
+        return Some(Sent { ask: None, kind, answer: Some(answer).into() });
     }
-    match answer? {
+    let ask = CHANNELS.ask_ahead(|number| encode(number, ANYWHERE, request))?;
+    machine::hand_over::goes_on();
+    Some(Sent {
+        ask: Some(ask),
+        kind,
+        #[cfg(test)]
+        answer: None.into(),
+    })
+}
+
+impl Sent {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`request`]; EAGAIN where it is lost.
+    pub fn answer(mut self) -> Result<Answer> {
+        #[cfg(test)]
+        if let Some(answer) = self.answer.take() {
+            return answer;
+        }
+        let started = machine::clock::monotonic_ns();
+        let (taken, number) = self.ask.take().and_then(|ask| CHANNELS.take_ask(ask)).ok_or(Errno::EAGAIN)?;
+        let answer = taken.receive(number);
+        drop(taken);
+        note_wait(self.kind, started, machine::clock::monotonic_ns());
+        done_or_failed(answer?)
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.ask.take().into_iter().for_each(|ask| CHANNELS.give_up(ask));
+    }
+}
+
+fn done_or_failed(answer: Answer) -> Result<Answer> {
+    match answer {
         (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
         answer => Ok(answer),
+    }
+}
+
+fn note_wait(kind: usize, started: u64, ended: u64) {
+    if let Some(waited) = WAITED_NS.get(kind) {
+        waited.fetch_add(ended.saturating_sub(started), Ordering::Relaxed);
     }
 }
 
@@ -127,35 +127,18 @@ pub fn request_several(request: &Request<'_>) -> Result<(Reply, Vec<HostFd>)> {
 /// # Errors
 /// EIO where the broker is gone.
 pub fn post(request: &Request<'_>) -> Result<()> {
-    send(&Taken::take(), Envelope { sequence: 0, runs_on: 0, body: request })
+    CHANNELS.take().send(Wait::Uninterruptible, &encode(0, 0, request)?)
 }
 
-fn send(taken: &Taken, envelope: Envelope<&Request<'_>>) -> Result<()> {
+fn encode(sequence: u32, runs_on: u16, request: &Request<'_>) -> Result<Vec<u8>> {
     if !CONNECTED.load(Ordering::Acquire) {
         return Err(Errno::EIO);
     }
-    if let Some(count) = COUNTS.get(kind(envelope.body)) {
+    if let Some(count) = COUNTS.get(kind(request)) {
         count.fetch_add(1, Ordering::Relaxed);
     }
-    let bytes = abi::encode(&envelope).map_err(|_| Errno::ENOMEM)?;
-    if bytes.len() > MAX_REQUEST {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    host::send_request(taken.fd(), &bytes).map(|_| ()).map_err(|_| Errno::EIO)
-}
-
-fn receive(fd: i32, sequence: u32, buffer: &mut Vec<u8>) -> Result<(Reply, Vec<HostFd>)> {
-    loop {
-        let descriptors = host::receive_into(fd, buffer, Wait::Uninterruptible).map_err(|_| Errno::EIO)?;
-        if buffer.is_empty() {
-            return Err(Errno::EIO);
-        }
-        let envelope: Envelope<Reply> = abi::decode(buffer).map_err(|_| Errno::EIO)?;
-        // An older number answers a request that was abandoned.
-        if envelope.sequence == sequence {
-            return Ok((envelope.body, descriptors));
-        }
-    }
+    let bytes = abi::encode(&Envelope { sequence, runs_on, body: request }).map_err(|_| Errno::ENOMEM)?;
+    if bytes.len() > MAX_REQUEST { Err(Errno::ENAMETOOLONG) } else { Ok(bytes) }
 }
 
 /// Asks for something whose answer is `Reply::Done`.
@@ -193,17 +176,16 @@ fn kind(request: &Request<'_>) -> usize {
         Request::Space { .. } => 9,
         Request::Sync { .. } => 10,
         Request::Allocate { .. } => 11,
-        Request::Lock { .. } => 12,
-        Request::Memory { .. } => 13,
-        Request::ResizeMemory { .. } => 14,
-        Request::DropMemory { .. } => 15,
-        Request::Image { .. } => 16,
-        Request::MemoryImage { .. } => 17,
-        Request::Epoll => 18,
-        Request::Log { .. } => 19,
-        Request::Exit { .. } => 20,
-        Request::StartFailed { .. } => 21,
-        Request::Quiesced { .. } => 22,
+        Request::Memory { .. } => 12,
+        Request::ResizeMemory { .. } => 13,
+        Request::DropMemory { .. } => 14,
+        Request::Image { .. } => 15,
+        Request::MemoryImage { .. } => 16,
+        Request::Epoll => 17,
+        Request::Log { .. } => 18,
+        Request::Exit { .. } => 19,
+        Request::StartFailed { .. } => 20,
+        Request::Quiesced { .. } => 21,
     }
 }
 
@@ -215,6 +197,7 @@ pub(super) mod fake {
     use std::cell::RefCell;
 
     type Answer = Box<dyn FnMut(&Request<'_>) -> Result<Reply>>;
+    pub(super) type Answered = Result<(Reply, Vec<HostFd>)>;
 
     std::thread_local! {
         static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
@@ -225,7 +208,7 @@ pub(super) mod fake {
         ANSWER.set(Some(Box::new(answer)));
     }
 
-    pub(super) fn answer(request: &Request<'_>) -> Option<Result<(Reply, Vec<HostFd>)>> {
+    pub(super) fn answer(request: &Request<'_>) -> Option<Answered> {
         let mut answer = ANSWER.take()?;
         let reply = answer(request);
         ANSWER.set(Some(answer));

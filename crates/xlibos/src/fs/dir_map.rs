@@ -3,6 +3,7 @@
 use super::dentry::Name;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use hashbrown::HashMap;
 
 /// Names with what they stand for.
@@ -36,15 +37,20 @@ impl<T> DirMap<T> {
     }
 
     /// Adds or replaces; a replaced entry keeps its place in the order. Returns what was there.
-    pub(super) fn insert(&mut self, name: &[u8], value: T) -> Option<T> {
-        if let Some((_, slot)) = self.by_name.get_mut(name) {
+    pub(super) fn insert<N: Deref<Target = [u8]> + Into<Name>>(&mut self, name: N, value: T) -> Option<T> {
+        if let Some((_, slot)) = self.by_name.get_mut(&*name) {
             return Some(core::mem::replace(slot, value));
         }
-        let name = Name::from(name);
+        let name = name.into();
         self.order.insert(self.next, Name::clone(&name));
         self.by_name.insert(name, (self.next, value));
         self.next += 1;
         None
+    }
+
+    /// There will be so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.by_name.reserve(more);
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<T> {
@@ -58,6 +64,11 @@ impl<T> DirMap<T> {
         let taken = self.by_name.iter().filter(|(_, (_, value))| is_taken(value));
         let names: Vec<Name> = taken.map(|(name, _)| Name::clone(name)).collect();
         names.iter().filter_map(|name| self.remove(name)).collect()
+    }
+
+    /// All entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
+        self.by_name.iter().map(|(name, (_, value))| (name, value))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,7 +89,7 @@ mod tests {
     fn a_listing_goes_on_behind_removed_entries() {
         let mut map = DirMap::default();
         for name in [b"a", b"b", b"c", b"d"] {
-            map.insert(name, ());
+            map.insert(&name[..], ());
         }
         let second = map.from(0).nth(1).map(|(next, ..)| next).unwrap_or(0);
         map.remove(b"b");

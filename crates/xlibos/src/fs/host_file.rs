@@ -253,10 +253,10 @@ impl HostInode {
     fn ask_to_open(&self, writable: bool, ahead: &[Name]) -> Result<(Reply, Vec<HostFd>)> {
         let export = self.fs.export;
         let mut names: Vec<&[u8]> = ahead.iter().map(|name| &**name).collect();
-        self.by_name(|path, inode| {
+        self.by_name(|file| {
             let beside = core::mem::take(&mut names);
             let has_others = !beside.is_empty();
-            let ask = |beside| broker::request_several(&Request::Open { export, path, inode, writable, beside });
+            let ask = |beside| broker::request_several(&Request::Open { export, file, writable, beside });
             // Where no descriptor of another can travel, this one may.
             ask(beside).or_else(|errno| match errno {
                 errno if has_others && is_of_descriptors(errno) => ask(Vec::new()),
@@ -462,14 +462,13 @@ impl FileOps for HostFile {
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
         let export = self.inode().fs.export;
-        self.inode()
-            .by_name(|path, inode| broker::request_done(&Request::Allocate { export, path, inode, mode, offset, len }))
+        self.inode().by_name(|file| broker::request_done(&Request::Allocate { export, file, mode, offset, len }))
     }
 
     fn sync(&self) -> Result<()> {
         // A file whose name is gone has nothing that must survive.
         let (inode, export) = (self.inode(), self.inode().fs.export);
-        match inode.by_name(|path, inode| broker::request_done(&Request::Sync { export, path, inode })) {
+        match inode.by_name(|file| broker::request_done(&Request::Sync { export, file })) {
             Err(_) if inode.is_removed() => Ok(()),
             synced => synced,
         }

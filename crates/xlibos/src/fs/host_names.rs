@@ -1,19 +1,22 @@
 //! What is known of a host directory's names, and how it is learned in bulk.
 
 use super::broker;
+use super::channels::Answer;
 use super::dentry::Name;
 use super::dir_map::DirMap;
+use super::host_ahead::Asked;
 use super::host_place::Spot;
 use super::host_watch::{self, Moment, OUTDATED};
 use super::hostfs::{HostInode, attributes_generation};
 use super::inode::{DirEntry, Inode, Kind};
 use crate::{Errno, Result};
 use abi::broker::{Attributes, Entry, MOST_BESIDE, Node, Reply, Request, SMALL_FILE};
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU32, Ordering};
 use machine::host::HostFd;
+use machine::sync::MutexGuard;
 
 /// A directory's names. Those of earlier rounds may have changed since; they keep their inodes and their places in the order.
 #[derive(Default)]
@@ -87,7 +90,7 @@ pub(super) enum Noted {
     Known {
         second: u16,
         round: u32,
-        node: Box<Node>,
+        node: Arc<Node>,
     },
     Live {
         round: u32,
@@ -109,8 +112,19 @@ pub(super) enum Noted {
     },
 }
 
-/// So many entries of a directory are looked at for files to open in advance.
+/// So many entries of a directory are looked at for files to open in advance, or for the next directory.
 const MOST_LOOKS: usize = 128;
+/// Of so many the next one in the order of names is found.
+const MOST_SORTED: usize = 512;
+
+/// A directory beside another one.
+pub(super) struct Beside {
+    pub(super) name: Name,
+    /// What was heard of it.
+    pub(super) attributes: Attributes,
+    /// Where there is one.
+    pub(super) inode: Option<Arc<HostInode>>,
+}
 
 fn is_small_file(attributes: &Attributes) -> bool {
     Kind::from_mode(attributes.mode) == Some(Kind::File) && attributes.size <= SMALL_FILE
@@ -136,6 +150,25 @@ impl Noted {
         }
     }
 
+    fn is_directory(&self) -> bool {
+        match self {
+            Noted::Known { node, .. } => Kind::from_mode(node.attributes.mode) == Some(Kind::Directory),
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => inode.kind() == Kind::Directory,
+            Noted::Named { kind, .. } => *kind == Kind::Directory,
+            Noted::Absent { .. } => false,
+        }
+    }
+
+    /// None for what is no directory, or of which nothing but the name was heard.
+    fn beside(&self, name: &Name) -> Option<Beside> {
+        let (attributes, inode) = match self {
+            Noted::Known { node, .. } => (node.attributes, None),
+            Noted::Live { inode, .. } | Noted::Unsure { inode, .. } => (inode.attributes(), Some(Arc::clone(inode))),
+            Noted::Named { .. } | Noted::Absent { .. } => return None,
+        };
+        self.is_directory().then(|| Beside { name: Name::clone(name), attributes, inode })
+    }
+
     fn into_child(self) -> Child {
         match self {
             Noted::Known { node, .. } => Child::Known(node),
@@ -152,7 +185,7 @@ fn last_bits(second: u32) -> u16 {
 /// What is known of a name.
 pub(super) enum Child {
     /// Its node; no inode was needed yet.
-    Known(Box<Node>),
+    Known(Arc<Node>),
     /// Its inode.
     Live(Arc<HostInode>),
     /// There is none.
@@ -163,7 +196,7 @@ pub(super) enum Child {
 enum Look {
     Live(Arc<HostInode>),
     /// With the last bits of the second in which it was learned, and the name.
-    Known(Box<Node>, u16, Name),
+    Known(Arc<Node>, u16, Name),
     Absent,
     Unknown,
 }
@@ -173,14 +206,24 @@ impl Listing {
         Listing { generation, ..Listing::default() }
     }
 
+    /// Whether nothing was noted yet, nor told since this generation.
+    pub(super) fn is_untouched(&self, generation: u64) -> bool {
+        self.is_empty() && self.generation == generation
+    }
+
+    /// Whether no name is noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == 0 && !self.is_complete
+    }
+
     /// Notes what a name is; returns what was noted before. An absent name of a complete listing needs no entry.
     pub(super) fn set(&mut self, name: &[u8], child: Child) -> Option<Child> {
         self.set_at(name, child, host_watch::second())
     }
 
-    fn set_at(&mut self, name: &[u8], child: Child, second: u32) -> Option<Child> {
+    fn set_at<N: Deref<Target = [u8]> + Into<Name>>(&mut self, name: N, child: Child, second: u32) -> Option<Child> {
         let old = match child {
-            Child::Absent if self.is_complete => self.entries.remove(name),
+            Child::Absent if self.is_complete => self.entries.remove(&name),
             child => self.entries.insert(name, Noted::new(child, self.round, second)),
         };
         old.map(Noted::into_child)
@@ -197,7 +240,9 @@ impl Listing {
     fn look(&self, name: &[u8]) -> Look {
         match self.entries.get_named(name).filter(|(_, noted)| noted.round() == self.round) {
             Some((_, Noted::Live { inode, .. })) => Look::Live(Arc::clone(inode)),
-            Some((name, Noted::Known { node, second, .. })) => Look::Known(node.clone(), *second, Name::clone(name)),
+            Some((name, Noted::Known { node, second, .. })) => {
+                Look::Known(Arc::clone(node), *second, Name::clone(name))
+            }
             Some((_, Noted::Absent { .. })) => Look::Absent,
             Some((_, Noted::Named { .. } | Noted::Unsure { .. })) => Look::Unknown,
             None if self.is_complete => Look::Absent,
@@ -210,11 +255,11 @@ impl Listing {
     pub(super) fn make_live(
         &mut self,
         name: &[u8],
-        of: &Node,
+        of: &Arc<Node>,
         made: Arc<HostInode>,
     ) -> (Option<Arc<HostInode>>, Option<Noted>) {
         let round = match self.entries.get(name) {
-            Some(Noted::Known { node, round, .. }) if **node == *of => *round,
+            Some(Noted::Known { node, round, .. }) if Arc::ptr_eq(node, of) || node == of => *round,
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) => return (Some(Arc::clone(inode)), None),
             _ => return (None, None),
         };
@@ -224,24 +269,24 @@ impl Listing {
 
     /// Notes a node of the directory. Where its inode is there already and still the same, that learns the attributes; it is
     /// returned where it has handles on what may be another file now.
-    fn learn(
+    fn learn<N: Deref<Target = [u8]> + Into<Name>>(
         &mut self,
         directory: &Arc<HostInode>,
-        name: &[u8],
+        name: N,
         node: Node,
         generation: u64,
         since: Moment,
     ) -> Learned {
-        let inode = match self.entries.get(name) {
+        let inode = match self.entries.get(&name) {
             Some(Noted::Live { inode, .. } | Noted::Unsure { inode, .. }) if inode.is_of(&node.attributes) => {
                 Arc::clone(inode)
             }
             _ => {
-                let old = self.set_at(name, Child::Known(Box::new(node)), since.second);
+                let old = self.set_at(name, Child::Known(Arc::new(node)), since.second);
                 return Learned { old, ..Learned::default() };
             }
         };
-        let (has_changed, gone) = inode.learn((directory, name), &node.attributes, generation, since);
+        let (has_changed, gone) = inode.learn((directory, &*name), &node.attributes, generation, since);
         let old = self.set_at(name, Child::Live(Arc::clone(&inode)), since.second);
         Learned { old, changed: has_changed.then_some(inode), gone }
     }
@@ -291,6 +336,20 @@ impl Listing {
         let around = self.entries.from(at + 1).chain(before).take(MOST_LOOKS);
         let files = around.filter(|(_, _, noted)| noted.round() == self.round && is_small(noted));
         files.take(most).map(|(_, name, _)| Name::clone(name)).collect()
+    }
+
+    /// The directory that comes next in the order of the entries, and the one in that of names, where that is soon found.
+    pub(super) fn directories_behind(&self, name: &[u8]) -> [Option<Beside>; 2] {
+        let is_directory = |noted: &Noted| noted.round() == self.round && noted.is_directory();
+        let at = self.entries.cookie(name).unwrap_or(u64::MAX - 1);
+        let mut in_order = self.entries.from(at + 1).take(MOST_LOOKS).filter(|(_, _, noted)| is_directory(noted));
+        let in_order = in_order.next().and_then(|(_, name, noted)| noted.beside(name));
+        if self.entries.len() > MOST_SORTED {
+            return [in_order, None];
+        }
+        let behind = self.entries.iter().filter(|(other, noted)| ***other > *name && is_directory(noted));
+        let by_name = behind.min_by_key(|(name, _)| &***name).and_then(|(name, noted)| noted.beside(name));
+        [in_order, by_name]
     }
 
     /// Names that are there, from a cookie on.
@@ -344,7 +403,7 @@ struct Fetched {
     itself: Option<Attributes>,
     all: Vec<Entry>,
     /// Files opened in advance.
-    opened: Vec<(Vec<u8>, Attributes, HostFd)>,
+    opened: Vec<(Name, Attributes, HostFd)>,
 }
 
 /// The components of a path that can be walked ahead: up to the first `..`.
@@ -536,71 +595,134 @@ impl HostInode {
         self.list(true)
     }
 
-    fn list(&self, attributes: bool) -> Result<()> {
+    pub(super) fn list(&self, attributes: bool) -> Result<()> {
         let since = Moment::now(&self.fs.own_changes);
         let generation = self.drop_outdated()?;
-        {
-            let listing = self.listing()?.lock();
-            if listing.is_complete && (listing.has_attributes || !attributes) {
-                return Ok(());
-            }
+        if self.has_names(attributes)? {
+            return Ok(());
         }
-        let credit = if attributes && self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
-        let most = credit.min(MOST_BESIDE);
-        // Where no descriptor can travel, names can.
-        let fetched = self.fetch(attributes, most).or_else(|errno| match errno {
-            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0),
-            errno => Err(errno),
-        });
-        let opened = fetched.as_ref().map_or(0, |fetched| fetched.opened.len());
-        self.fs.opens.give_back(credit.saturating_sub(opened));
-        let Fetched { itself, all, opened } = fetched?;
-        if let Some(itself) = itself.filter(|attributes| self.is_of(attributes)) {
+        let asked = self.take_listed(attributes, generation);
+        self.list_next(attributes);
+        if let Some(asked) = asked
+            && self.learn_listed(asked)?
+        {
+            return Ok(());
+        }
+        let (fetched, open) = self.ask_for_all(attributes)?;
+        self.fs.opens.give_back(open.saturating_sub(fetched.opened.len()));
+        if let Some(itself) = fetched.itself.filter(|attributes| self.is_of(attributes)) {
             self.set_known(itself, generation, since);
         }
-        self.learn_all(all, attributes, generation, since)?;
-        for (name, attributes, handle) in opened {
-            self.keep_ahead(&name, &attributes, handle);
-        }
+        self.learn_all(self.listing()?.lock(), fetched.all, attributes, (generation, since))?;
+        self.keep_opened(fetched.opened);
         Ok(())
     }
 
-    /// Asks for all names; at most so many small files may be opened with the first answer.
-    fn fetch(&self, attributes: bool, open: usize) -> Result<Fetched> {
+    /// Learns an answer that was asked for ahead. False where it is none, or where anything else was heard of the directory meanwhile:
+    /// what was seen of it is never followed by what was before.
+    fn learn_listed(&self, asked: Asked) -> Result<bool> {
+        let Asked { sent, attributes, open, generation, since, heard, .. } = asked;
+        let fetched = sent.answer().and_then(|first| self.fetch(attributes, 0, Some(first)));
+        let fetched = fetched.unwrap_or_default();
+        // The path may have led elsewhere.
+        let Some(itself) = fetched.itself.filter(|itself| self.is_of(itself)) else {
+            self.fs.opens.give_back(open);
+            return Ok(false);
+        };
+        self.fs.opens.give_back(open.saturating_sub(fetched.opened.len()));
+        let listing = self.listing()?.lock();
+        if !listing.is_untouched(generation) {
+            return Ok(false);
+        }
+        self.learn_all(listing, fetched.all, attributes, (generation, since))?;
+        self.set_known_after(&heard, itself, generation, since);
+        self.keep_opened(fetched.opened);
+        Ok(true)
+    }
+
+    fn keep_opened(&self, opened: Vec<(Name, Attributes, HostFd)>) {
+        for (name, attributes, handle) in opened {
+            self.keep_ahead(&name, &attributes, handle);
+        }
+    }
+
+    /// Whether all names are known, with attributes where those are wanted.
+    fn has_names(&self, attributes: bool) -> Result<bool> {
+        let listing = self.listing()?.lock();
+        Ok(listing.is_complete && (listing.has_attributes || !attributes))
+    }
+
+    /// All names, and how many files might have been opened with them.
+    fn ask_for_all(&self, attributes: bool) -> Result<(Fetched, usize)> {
+        let most = if attributes { self.may_open_ahead() } else { 0 };
+        // Where no descriptor can travel, names can.
+        let fetched = self.fetch(attributes, most, None).or_else(|errno| match errno {
+            errno if most > 0 && is_of_descriptors(errno) => self.fetch(attributes, 0, None),
+            errno => Err(errno),
+        });
+        if fetched.is_err() {
+            self.fs.opens.give_back(most);
+        }
+        Ok((fetched?, most))
+    }
+
+    /// How many files may be opened with a listing: they are paid for.
+    pub(super) fn may_open_ahead(&self) -> usize {
+        let credit = if self.fs.trust.is_watched { self.fs.opens.take() } else { 0 };
+        let most = credit.min(MOST_BESIDE);
+        self.fs.opens.give_back(credit - most);
+        most
+    }
+
+    /// Asks for all names, but for those of the first answer where it is there; at most so many small files may be opened with it.
+    fn fetch(&self, attributes: bool, open: usize, mut first: Option<Answer>) -> Result<Fetched> {
         let path = self.path()?;
         let mut fetched = Fetched::default();
         loop {
             let from = u32::try_from(fetched.all.len()).map_err(|_| Errno::EOVERFLOW)?;
             let open = if from == 0 { u8::try_from(open).unwrap_or(0) } else { 0 };
             let request = Request::ReadDir { export: self.fs.export, path: &path, from, attributes, open };
-            let (Reply::Entries { directory, entries, more, opened }, handles) = broker::request_several(&request)?
-            else {
+            let answer = first.take().map_or_else(|| broker::request_several(&request), Ok)?;
+            let (Reply::Entries { directory, entries, more, opened }, handles) = answer else {
                 return Err(Errno::EIO);
             };
             fetched.itself.get_or_insert(directory);
             for (place, handle) in opened.into_iter().zip(handles) {
                 let entry = entries.get(usize::from(place)).ok_or(Errno::EIO)?;
-                fetched.opened.push((entry.name.clone(), entry.node.attributes, handle));
+                fetched.opened.push((Name::clone(&entry.name), entry.node.attributes, handle));
             }
             let is_end = !more || entries.is_empty();
-            fetched.all.extend(entries);
+            if fetched.all.is_empty() {
+                fetched.all = entries;
+            } else {
+                fetched.all.extend(entries);
+            }
             if is_end {
                 return Ok(fetched);
             }
         }
     }
 
-    fn learn_all(&self, all: Vec<Entry>, attributes: bool, generation: u64, since: Moment) -> Result<()> {
+    /// Notes all names, with the listing locked, as of a generation and a moment.
+    fn learn_all(
+        &self,
+        mut listing: MutexGuard<'_, Listing>,
+        all: Vec<Entry>,
+        attributes: bool,
+        (generation, since): (u64, Moment),
+    ) -> Result<()> {
         let this = self.arc()?;
-        let mut listing = self.listing()?.lock();
         let (mut learned, mut replaced) = (Vec::new(), Vec::new());
+        if listing.is_empty() {
+            listing.entries.reserve(all.len());
+        }
         // Not collected: that would keep the memory of all entries.
         for entry in all {
             if !attributes && entry.node.attributes.links == 0 {
                 replaced.extend(listing.learn_name(&entry.name, &entry.node.attributes));
                 continue;
             }
-            let one = listing.learn(&this, &entry.name, entry.node, generation, since);
+            let one = listing.learn(&this, entry.name, entry.node, generation, since);
             learned.extend(Some(one).filter(Learned::is_unfinished));
         }
         // What others do meanwhile may be missing in what was read.

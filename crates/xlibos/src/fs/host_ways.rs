@@ -6,7 +6,7 @@ use super::host_watch::Moment;
 use super::hostfs::HostInode;
 use super::inode::{Inode, Kind};
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Reply, Request};
+use abi::broker::{Attributes, FileAt, Reply, Request};
 use alloc::vec::Vec;
 
 impl HostInode {
@@ -17,8 +17,8 @@ impl HostInode {
 
     /// Asks for something by the file's path and inode number; where that leads to nothing or to another file, once more by
     /// another name of it.
-    pub(super) fn by_name<T>(&self, mut ask: impl FnMut(&[u8], u64) -> Result<T>) -> Result<T> {
-        let mut ask = || ask(&self.path()?, self.expected());
+    pub(super) fn by_name<T>(&self, mut ask: impl FnMut(FileAt<'_>) -> Result<T>) -> Result<T> {
+        let mut ask = || ask(FileAt { path: &self.path()?, inode: self.expected() });
         match ask() {
             Err(errno) if is_elsewhere(errno) => match self.refresh_by_path()? {
                 Some(_) => ask(),

@@ -7,6 +7,7 @@
 use super::broker;
 use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
+use super::host_ahead::ListsAhead;
 use super::host_attributes::{Known, Locked};
 use super::host_file::{Handles, HostFile, OpensAhead};
 use super::host_names::{Child, Eagerness, Listing};
@@ -18,7 +19,7 @@ use super::inode::{
 use super::sleep_lock::SleepLock;
 use super::tmpfs::downcast;
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Node, Reply, Request, XattrOperation};
+use abi::broker::{Attributes, FileAt, Node, Reply, Request, XattrOperation};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -39,6 +40,7 @@ pub struct HostFs {
     /// The same for attributes of the names of a directory that a program has read.
     pub(super) looks_behind: Eagerness,
     pub(super) opens: OpensAhead,
+    pub(super) lists: ListsAhead,
     /// Files with several names, by inode number: all names lead to one inode.
     linked: Mutex<HashMap<u64, Weak<HostInode>>>,
     /// Held by renames, and while a name is taken away of a file that has others: who does not find a file waits for them.
@@ -105,6 +107,7 @@ pub fn open_export(export: u16, trust: Trust) -> Result<Arc<HostInode>> {
         eagerness: Eagerness::default(),
         looks_behind: Eagerness::default(),
         opens: OpensAhead::default(),
+        lists: ListsAhead::default(),
         linked: Mutex::new(HashMap::new()),
         moving: SleepLock::new(),
     });
@@ -273,7 +276,18 @@ impl HostInode {
 
     /// What a request said that the inode itself made, or that walked into the directory: the supervisor watches it.
     pub(super) fn set_known(&self, attributes: Attributes, generation: u64, since: Moment) {
+        self.set_known_locked(&mut self.attributes.lock(), attributes, generation, since);
+    }
+
+    /// The same, unless anything else than this was heard before.
+    pub(super) fn set_known_after(&self, heard: &Attributes, attributes: Attributes, generation: u64, since: Moment) {
         let mut known = self.attributes.lock();
+        if *known == *heard {
+            self.set_known_locked(&mut known, attributes, generation, since);
+        }
+    }
+
+    fn set_known_locked(&self, known: &mut Locked<'_>, attributes: Attributes, generation: u64, since: Moment) {
         if !since.is_alone(&self.fs.own_changes) {
             return;
         }
@@ -436,7 +450,7 @@ impl HostInode {
 
     fn xattr_request(&self, operation: XattrOperation<'_>) -> Result<Reply> {
         let export = self.fs.export;
-        let ask = |path: &[u8], inode| broker::request(&Request::Xattr { export, path, inode, operation });
+        let ask = |file: FileAt<'_>| broker::request(&Request::Xattr { export, file, operation });
         Ok(self.by_name(ask)?.0)
     }
 
@@ -488,7 +502,7 @@ impl Inode for HostInode {
             mtime: change.mtime,
         };
         let export = self.fs.export;
-        let ask = |path: &[u8], inode| broker::request(&Request::SetAttributes { export, path, inode, change });
+        let ask = |file: FileAt<'_>| broker::request(&Request::SetAttributes { export, file, change });
         match self.by_name(ask)?.0 {
             Reply::Node(attributes) => {
                 self.outdate(|known| {
@@ -560,7 +574,7 @@ impl Inode for HostInode {
             return Err(Errno::EXDEV);
         }
         let (export, to) = (self.fs.export, self.path_of(name)?);
-        target.by_name(|from, inode| broker::request_done(&Request::Link { export, from, inode, to: &to }))?;
+        target.by_name(|from| broker::request_done(&Request::Link { export, from, to: &to }))?;
         target.outdate(|known| known.set(Attributes { links: known.links + 1, ..**known }));
         target.place.lock().note(&self.arc()?, name);
         self.fs.linked.lock().insert(target.id.ino, Arc::downgrade(&target));

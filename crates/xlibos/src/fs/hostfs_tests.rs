@@ -96,16 +96,16 @@ impl Host {
         match request {
             Request::Walk { from, path, .. } => self.walk(from, path).map(Reply::Nodes),
             Request::ReadDir { .. } => {
-                let entry = |name: &&[u8]| Some(Entry { name: name.to_vec(), node: self.node(name)? });
+                let entry = |name: &&[u8]| Some(Entry { name: super::Name::from(*name), node: self.node(name)? });
                 let entries = self.names.iter().chain(&self.others).filter_map(entry).collect();
                 Ok(Reply::Entries { directory: Host::root().attributes, entries, more: false, opened: Vec::new() })
             }
-            Request::SetAttributes { path, inode, .. } => {
-                let node = self.node(path).ok_or(Errno::ENOENT)?;
-                if *inode != 0 && node.attributes.inode != *inode {
+            Request::SetAttributes { file, .. } => {
+                let node = self.node(file.path).ok_or(Errno::ENOENT)?;
+                if file.inode != 0 && node.attributes.inode != file.inode {
                     return Err(Errno::ESTALE);
                 }
-                self.changed.push(path.to_vec());
+                self.changed.push(file.path.to_vec());
                 Ok(Reply::Node(node.attributes))
             }
             Request::Link { .. } | Request::Remove { .. } | Request::Rename { .. } => Ok(Reply::Done),
@@ -283,7 +283,7 @@ fn a_name_has_one_inode_whoever_makes_it_first() {
     // Of the same node, by who has looked before.
     let other = HostInode::make(&fixture.root.fs, Some(&fixture.root), &super::Name::from(&b"second"[..]), &node, 0);
     let Ok(listing) = fixture.root.listing() else { panic!("no directory") };
-    let (found, _) = listing.lock().make_live(b"second", &node, other);
+    let (found, _) = listing.lock().make_live(b"second", &Arc::new(node), other);
     assert!(found.is_some_and(|found| Arc::ptr_eq(&found, &made)));
     assert!(fixture.root.find(b"second").is_ok_and(|found| Arc::ptr_eq(&found, &made)));
 }

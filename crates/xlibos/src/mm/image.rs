@@ -14,7 +14,7 @@ use crate::fs::File;
 use crate::fs::broker;
 use crate::fs::file::MapObject;
 use crate::{Errno, Result};
-use abi::broker::{Attributes, Moved, Reply, Request, Text};
+use abi::broker::{Attributes, FileAt, Moved, Reply, Request, Text};
 use abi::stats::Patched;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -127,7 +127,7 @@ fn known(version: &Attributes) -> Option<Option<Arc<Image>>> {
 /// Asks the broker, and remembers what it says.
 fn ask(file: &File, version: &Attributes) -> Option<Arc<Image>> {
     let (export, path) = file.path()?.inode().host_name()?;
-    let image = match broker::request(&Request::Image { export, path: &path, inode: version.inode }) {
+    let image = match broker::request(&Request::Image { export, file: FileAt { path: &path, inode: version.inode } }) {
         Ok((Reply::Image(attributes, layout), Some(handle))) if is_same_version(&attributes, version) => {
             Image::new(layout, handle).map(Arc::new)
         }

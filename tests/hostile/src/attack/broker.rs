@@ -4,7 +4,7 @@ use crate::gadget::{CLOSE, Libos, RECVMSG, SENDTO};
 use crate::random::Random;
 use abi::boot::{BROKER_CHANNELS, BROKER_FD};
 use abi::broker::{
-    Change, Envelope, MAX_REPLY, MAX_REQUEST, NewNode, REQUEST_KINDS, Reply, Request, StartStep, XattrOperation,
+    Change, Envelope, FileAt, MAX_REPLY, MAX_REQUEST, NewNode, REQUEST_KINDS, Reply, Request, StartStep, XattrOperation,
 };
 use abi::stats::{Stats, TrappedSite};
 
@@ -48,18 +48,17 @@ fn requests(export: u16, path: &[u8]) -> Vec<Request<'_>> {
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"etc" },
         Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
-        Request::Open { inode: 0, export, path, writable: false, beside: vec![] },
-        Request::Open { inode: 0, export, path, writable: true, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: false, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0o666, owner },
         Request::Create { export, path, kind: NewNode::Symlink(b"/"), mode: 0, owner },
         Request::Rename { export, from: path, to: b"made", flags: 0 },
-        Request::Link { inode: 0, export, from: path, to: b"made" },
-        Request::SetAttributes { inode: 0, export, path, change },
-        Request::Xattr { inode: 0, export, path, operation: XattrOperation::Set(b"user.made", b"", 0) },
-        Request::Sync { inode: 0, export, path },
-        Request::Allocate { inode: 0, export, path, mode: 0, offset: 0, len: 1 << 20 },
-        Request::Lock { inode: 0, export, path, owner: 1, kind: 2, start: 0, len: 0 },
-        Request::Image { inode: 0, export, path },
+        Request::Link { export, from: FileAt::any(path), to: b"made" },
+        Request::SetAttributes { export, file: FileAt::any(path), change },
+        Request::Xattr { export, file: FileAt::any(path), operation: XattrOperation::Set(b"user.made", b"", 0) },
+        Request::Sync { export, file: FileAt::any(path) },
+        Request::Allocate { export, file: FileAt::any(path), mode: 0, offset: 0, len: 1 << 20 },
+        Request::Image { export, file: FileAt::any(path) },
         Request::Remove { export, path, directory: true },
     ]
 }
@@ -79,15 +78,18 @@ fn is_refusal(reply: &Reply, descriptor: Option<u64>) -> bool {
 /// Requests that open what a name stands for.
 fn openings(export: u16, path: &[u8]) -> Vec<Request<'_>> {
     vec![
-        Request::Open { inode: 0, export, path, writable: false, beside: vec![] },
-        Request::Open { inode: 0, export, path, writable: true, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: false, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: true, beside: vec![] },
         Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
         Request::Walk { export, from: path, path: b"secret" },
-        Request::SetAttributes { inode: 0, export, path, change: Change { size: Some(0), ..Change::default() } },
-        Request::Allocate { inode: 0, export, path, mode: 0, offset: 0, len: 1 << 20 },
-        Request::Lock { inode: 0, export, path, owner: 1, kind: 2, start: 0, len: 0 },
-        Request::Sync { inode: 0, export, path },
-        Request::Image { inode: 0, export, path },
+        Request::SetAttributes {
+            export,
+            file: FileAt::any(path),
+            change: Change { size: Some(0), ..Change::default() },
+        },
+        Request::Allocate { export, file: FileAt::any(path), mode: 0, offset: 0, len: 1 << 20 },
+        Request::Sync { export, file: FileAt::any(path) },
+        Request::Image { export, file: FileAt::any(path) },
     ]
 }
 
@@ -118,10 +120,10 @@ pub(crate) fn names(libos: &Libos, words: &[String]) {
     // Read-only exports refuse every change.
     let change = Change { mode: Some(0o777), ..Change::default() };
     for request in [
-        Request::Open { inode: 0, export: 0, path: b"etc/passwd", writable: true, beside: vec![] },
+        Request::Open { export: 0, file: FileAt::any(b"etc/passwd"), writable: true, beside: vec![] },
         Request::Create { export: 0, path: b"tmp/made", kind: NewNode::File, mode: 0o666, owner: (0, 0) },
         Request::Remove { export: 0, path: b"etc/passwd", directory: false },
-        Request::SetAttributes { inode: 0, export: 0, path: b"etc/passwd", change },
+        Request::SetAttributes { export: 0, file: FileAt::any(b"etc/passwd"), change },
     ] {
         refused(request);
     }
@@ -133,7 +135,7 @@ pub(crate) fn names(libos: &Libos, words: &[String]) {
 
 /// A name is no file that can be asked for in advance.
 fn assert_not_opened_beside(libos: &Libos, volume: u16, name: &[u8]) {
-    let request = Request::Open { inode: 0, export: volume, path: b"plain", writable: false, beside: vec![name] };
+    let request = Request::Open { export: volume, file: FileAt::any(b"plain"), writable: false, beside: vec![name] };
     let (reply, descriptor) = ask(libos, &request);
     descriptor.inspect(|fd| assert_eq!(libos.host(CLOSE, &[*fd]), 0));
     assert!(matches!(&reply, Reply::Opened { beside, .. } if beside.is_empty()), "{name:?}: {reply:?}");
@@ -143,7 +145,7 @@ fn assert_not_opened_beside(libos: &Libos, volume: u16, name: &[u8]) {
 fn find_volume(libos: &Libos) -> u16 {
     let opens = |export: &u16| {
         let (reply, descriptor) =
-            ask(libos, &Request::Open { inode: 0, export: *export, path: b"plain", writable: true, beside: vec![] });
+            ask(libos, &Request::Open { export: *export, file: FileAt::any(b"plain"), writable: true, beside: vec![] });
         descriptor.inspect(|fd| assert_eq!(libos.host(CLOSE, &[*fd]), 0));
         matches!(reply, Reply::Opened { .. }) && descriptor.is_some()
     };
@@ -162,9 +164,13 @@ pub(crate) fn forged(libos: &Libos, _: &[String]) {
     let mut random = Random::new(1);
     for len in 1..300 {
         let mut bytes: Vec<u8> = (0..len).map(|_| random.next().to_le_bytes()[0]).collect();
-        // A valid sequence number and kind, so that the fields behind are what is wrong; none that ends us.
+        // A valid sequence number, processor and kind, a byte each, so that the fields behind are what is wrong; none that ends us, or
+        // that has no answer.
         bytes[0] = 7;
-        if let Some(kind) = bytes.get_mut(1) {
+        if let Some(processor) = bytes.get_mut(1) {
+            *processor &= 0x7f;
+        }
+        if let Some(kind) = bytes.get_mut(2) {
             *kind %= u8::try_from(REQUEST_KINDS - 4).unwrap();
         }
         messages.push(bytes);

@@ -1,7 +1,7 @@
 //! Create, Remove, Rename, Link, SetAttributes, Xattr, Sync, Allocate and Lock.
 
 use super::Fixture;
-use abi::broker::{Change, NewNode, Reply, Request, Time, XattrOperation};
+use abi::broker::{Change, FileAt, NewNode, Reply, Request, Time, XattrOperation};
 use rustix::fs::FileType;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -66,7 +66,7 @@ fn remove_rename_and_link_change_names() {
     let remove = |path: &'static [u8], directory| fixture.errno(Request::Remove { export: 0, path, directory });
     let rename =
         |from: &'static [u8], to: &'static [u8], flags| fixture.errno(Request::Rename { export: 0, from, to, flags });
-    assert_eq!(fixture.errno(Request::Link { inode: 0, export: 0, from: b"file", to: b"dir/second" }), 0);
+    assert_eq!(fixture.errno(Request::Link { export: 0, from: FileAt::any(b"file"), to: b"dir/second" }), 0);
     assert_eq!(fixture.attributes("dir/second").links, 2);
     assert_eq!(rename(b"dir/second", b"third", 0), 0);
     assert_eq!(rename(b"third", b"file", 1), libc::EEXIST);
@@ -87,13 +87,14 @@ fn links_are_never_followed_by_changes() {
     symlink(outside.path(), fixture.path("link")).expect("symlink");
     let before = std::fs::metadata(outside.path()).expect("stat");
     let change = Change { mtime: Some(Time { sec: 5, nsec: 6 }), uid: Some(owner().0), ..Change::default() };
-    let Reply::Node(attributes) = fixture.ask(Request::SetAttributes { inode: 0, export: 0, path: b"link", change }).0
+    let Reply::Node(attributes) =
+        fixture.ask(Request::SetAttributes { export: 0, file: FileAt::any(b"link"), change }).0
     else {
         panic!("no node")
     };
     assert_eq!(attributes.mtime, Time { sec: 5, nsec: 6 });
     for change in [Change { mode: Some(0o7777), ..Change::default() }, Change { size: Some(0), ..Change::default() }] {
-        assert_ne!(fixture.errno(Request::SetAttributes { inode: 0, export: 0, path: b"link", change }), 0);
+        assert_ne!(fixture.errno(Request::SetAttributes { export: 0, file: FileAt::any(b"link"), change }), 0);
     }
     assert_eq!(fixture.errno(Request::Remove { export: 0, path: b"link", directory: false }), 0);
     let after = std::fs::metadata(outside.path()).expect("stat");
@@ -103,7 +104,9 @@ fn links_are_never_followed_by_changes() {
 #[test]
 fn set_attributes_changes_what_is_some() {
     let fixture = Fixture::new();
-    let set = |path: &'static [u8], change| fixture.ask(Request::SetAttributes { inode: 0, export: 0, path, change }).0;
+    let set = |path: &'static [u8], change| {
+        fixture.ask(Request::SetAttributes { export: 0, file: FileAt::any(path), change }).0
+    };
     let change =
         Change { mode: Some(0o604), size: Some(3), atime: Some(Time { sec: -1, nsec: 9 }), ..Change::default() };
     let Reply::Node(attributes) = set(b"file", change) else { panic!("no node") };
@@ -125,11 +128,11 @@ fn a_read_only_export_stays_as_it_is() {
         Request::Create { export: 1, path: b"x", kind: NewNode::File, mode: 0, owner },
         Request::Remove { export: 1, path: b"file", directory: false },
         Request::Rename { export: 1, from: b"file", to: b"x", flags: 0 },
-        Request::Link { inode: 0, export: 1, from: b"file", to: b"x" },
-        Request::SetAttributes { inode: 0, export: 1, path: b"file", change: Change::default() },
-        Request::Xattr { inode: 0, export: 1, path: b"file", operation: XattrOperation::Set(b"user.a", b"", 0) },
-        Request::Xattr { inode: 0, export: 1, path: b"file", operation: XattrOperation::Remove(b"user.a") },
-        Request::Allocate { inode: 0, export: 1, path: b"file", mode: 0, offset: 0, len: 1 },
+        Request::Link { export: 1, from: FileAt::any(b"file"), to: b"x" },
+        Request::SetAttributes { export: 1, file: FileAt::any(b"file"), change: Change::default() },
+        Request::Xattr { export: 1, file: FileAt::any(b"file"), operation: XattrOperation::Set(b"user.a", b"", 0) },
+        Request::Xattr { export: 1, file: FileAt::any(b"file"), operation: XattrOperation::Remove(b"user.a") },
+        Request::Allocate { export: 1, file: FileAt::any(b"file"), mode: 0, offset: 0, len: 1 },
     ] {
         assert_eq!(fixture.errno(request), libc::EROFS);
     }
@@ -138,7 +141,7 @@ fn a_read_only_export_stays_as_it_is() {
 #[test]
 fn extended_attributes_of_the_user_alone_can_change() {
     let fixture = Fixture::new();
-    let xattr = |operation| fixture.ask(Request::Xattr { inode: 0, export: 0, path: b"file", operation }).0;
+    let xattr = |operation| fixture.ask(Request::Xattr { export: 0, file: FileAt::any(b"file"), operation }).0;
     if xattr(XattrOperation::Set(b"user.a", b"1", 0)) == Reply::Failed(libc::EOPNOTSUPP) {
         eprintln!("skipped: no extended attributes here");
         return;
@@ -159,8 +162,9 @@ fn extended_attributes_of_the_user_alone_can_change() {
 #[test]
 fn allocate_and_sync_reach_the_file() {
     let fixture = Fixture::new();
-    let allocate =
-        |mode, offset, len| fixture.errno(Request::Allocate { inode: 0, export: 0, path: b"file", mode, offset, len });
+    let allocate = |mode, offset, len| {
+        fixture.errno(Request::Allocate { export: 0, file: FileAt::any(b"file"), mode, offset, len })
+    };
     match allocate(0, 0, 5000) {
         0 => assert_eq!(fixture.attributes("file").size, 5000),
         errno => assert_eq!(errno, libc::EOPNOTSUPP),
@@ -169,64 +173,32 @@ fn allocate_and_sync_reach_the_file() {
     assert_eq!(allocate(0, 0, 0), libc::EINVAL);
     assert_eq!(allocate(0, u64::MAX, u64::MAX), libc::EINVAL);
     for path in [&b"file"[..], b""] {
-        assert_eq!(fixture.errno(Request::Sync { inode: 0, export: 0, path }), 0);
+        assert_eq!(fixture.errno(Request::Sync { export: 0, file: FileAt::any(path) }), 0);
     }
-}
-
-#[test]
-fn locks_exclude_other_owners_only() {
-    let fixture = Fixture::new();
-    let lock = |owner, kind, start, len| {
-        fixture.errno(Request::Lock { inode: 0, export: 0, path: b"file", owner, kind, start, len })
-    };
-    assert_eq!(lock(1, 2, 0, 10), 0);
-    assert_eq!(lock(1, 2, 5, 10), 0);
-    assert_eq!(lock(2, 1, 0, 1), libc::EAGAIN);
-    assert_eq!(lock(2, 1, 20, 1), 0);
-    assert_eq!(lock(1, 0, 0, 0), 0);
-    assert_eq!(lock(2, 2, 0, 1), 0);
-    assert_eq!(lock(2, 3, 0, 1), libc::EINVAL);
-    assert_eq!(lock(2, 2, u64::MAX, 1), libc::EOVERFLOW);
-    let shared = Request::Lock { inode: 0, export: 1, path: b"file", owner: 3, kind: 1, start: 30, len: 1 };
-    assert_eq!(fixture.errno(shared), 0);
-}
-
-#[test]
-fn locks_of_a_removed_file_are_given_back_by_their_owner() {
-    let fixture = Fixture::new();
-    let lock = |owner, kind| {
-        fixture.errno(Request::Lock { inode: 0, export: 0, path: b"file", owner, kind, start: 0, len: 0 })
-    };
-    assert_eq!(lock(1, 2), 0);
-    std::fs::hard_link(fixture.path("file"), fixture.path("kept")).expect("link");
-    std::fs::remove_file(fixture.path("file")).expect("remove");
-    std::fs::remove_file(fixture.path("kept")).expect("remove");
-    assert_eq!(lock(1, 0), 0);
-    assert_eq!(lock(1, 2), libc::ENOENT);
 }
 
 #[test]
 fn a_request_for_one_file_does_nothing_to_another_of_its_name() {
     let fixture = Fixture::new();
-    let (path, inode) = (&b"file"[..], fixture.attributes("file").inode + 1);
+    let inode = fixture.attributes("file").inode;
+    let file = FileAt { path: b"file", inode: inode + 1 };
     let (export, change) = (0, Change { mode: Some(0), size: Some(0), ..Change::default() });
     let before = fixture.attributes("file");
     for request in [
-        Request::Open { export, path, inode, writable: false, beside: vec![] },
-        Request::Open { export, path, inode, writable: true, beside: vec![] },
-        Request::Link { export, from: path, inode, to: b"second" },
-        Request::SetAttributes { export, path, inode, change },
-        Request::Xattr { export, path, inode, operation: XattrOperation::List },
-        Request::Xattr { export, path, inode, operation: XattrOperation::Set(b"user.a", b"", 0) },
-        Request::Sync { export, path, inode },
-        Request::Allocate { export, path, inode, mode: 0, offset: 0, len: 1 << 20 },
-        Request::Lock { export, path, inode, owner: 1, kind: 2, start: 0, len: 0 },
-        Request::Image { export, path, inode },
+        Request::Open { export, file, writable: false, beside: vec![] },
+        Request::Open { export, file, writable: true, beside: vec![] },
+        Request::Link { export, from: file, to: b"second" },
+        Request::SetAttributes { export, file, change },
+        Request::Xattr { export, file, operation: XattrOperation::List },
+        Request::Xattr { export, file, operation: XattrOperation::Set(b"user.a", b"", 0) },
+        Request::Sync { export, file },
+        Request::Allocate { export, file, mode: 0, offset: 0, len: 1 << 20 },
+        Request::Image { export, file },
     ] {
         assert_eq!(fixture.errno(request.clone()), libc::ESTALE, "{request:?}");
     }
     assert_eq!((fixture.attributes("file"), fixture.path("second").exists()), (before, false));
-    let inode = inode - 1;
-    assert_eq!(fixture.errno(Request::Link { export, from: path, inode, to: b"second" }), 0);
-    assert!(matches!(fixture.ask(Request::SetAttributes { export, path, inode, change }).0, Reply::Node(_)));
+    let file = FileAt { inode, ..file };
+    assert_eq!(fixture.errno(Request::Link { export, from: file, to: b"second" }), 0);
+    assert!(matches!(fixture.ask(Request::SetAttributes { export, file, change }).0, Reply::Node(_)));
 }

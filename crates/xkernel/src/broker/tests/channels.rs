@@ -2,7 +2,7 @@
 
 use super::super::{Broker, Options};
 use super::Fixture;
-use abi::broker::{Envelope, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use abi::broker::{Envelope, FileAt, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use rustix::cmsg_space;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -82,7 +82,7 @@ fn nothing_is_opened_in_advance_for_a_container_that_has_not_taken_the_last_answ
     let served = serve(&fixture, 1);
     let end = &served.ends[0];
     let request =
-        || Request::Open { inode: 0, export: 0, path: b"file", writable: false, beside: vec![&b"file"[..]; 2] };
+        || Request::Open { export: 0, file: FileAt::any(b"file"), writable: false, beside: vec![&b"file"[..]; 2] };
     let opened = || match hear(end).0.body {
         Reply::Opened { beside, .. } => beside.len(),
         other => panic!("{other:?}"),
@@ -105,7 +105,7 @@ fn nothing_is_opened_in_advance_for_a_container_that_has_not_taken_the_last_answ
 fn requests_are_answered_with_their_number_and_descriptor() {
     let fixture = Fixture::new();
     let served = serve(&fixture, 2);
-    ask(&served.ends[0], 41, Request::Open { inode: 0, export: 0, path: b"file", writable: false, beside: vec![] });
+    ask(&served.ends[0], 41, Request::Open { export: 0, file: FileAt::any(b"file"), writable: false, beside: vec![] });
     ask(&served.ends[1], 42, Request::Epoll);
     let (reply, file) = hear(&served.ends[0]);
     assert!(matches!(reply, Envelope { runs_on: 0, sequence: 41, body: Reply::Opened { .. } }) && file.is_some());
@@ -260,7 +260,7 @@ fn stress(socket: &OwnedFd, number: usize) {
         ask(
             socket,
             sequence,
-            Request::Open { inode: 0, export: 0, path: path.as_bytes(), writable: false, beside: vec![] },
+            Request::Open { export: 0, file: FileAt::any(path.as_bytes()), writable: false, beside: vec![] },
         );
         let (reply, file) = hear(socket);
         assert_eq!(reply.sequence, sequence);

@@ -1,7 +1,9 @@
 //! The fuzzer's seeds on the stable compiler: each kind of request, cut and changed at every byte.
 
 use super::Fixture;
-use abi::broker::{Change, Envelope, NewNode, REQUEST_KINDS, REQUEST_NAMES, Reply, Request, Time, XattrOperation};
+use abi::broker::{
+    Change, Envelope, FileAt, NewNode, REQUEST_KINDS, REQUEST_NAMES, Reply, Request, Time, XattrOperation,
+};
 use abi::stats::Stats;
 use std::path::PathBuf;
 
@@ -13,21 +15,20 @@ fn every_request() -> [Request<'static>; REQUEST_KINDS] {
     [
         Request::Walk { export, from: b"", path: b"dir/name" },
         Request::ReadDir { export, path: b"", from: 0, attributes: true, open: 2 },
-        Request::Open { inode: 0, export, path, writable: true, beside: vec![b"file", b"dir"] },
+        Request::Open { export, file: FileAt::any(path), writable: true, beside: vec![b"file", b"dir"] },
         Request::Create { export, path: b"dir/link", kind: NewNode::Symlink(b"../file"), mode: 0o777, owner: (0, 0) },
         Request::Remove { export, path: b"dir/link", directory: false },
         Request::Rename { export, from: path, to: b"dir/name", flags: 1 },
-        Request::Link { inode: 0, export, from: path, to: b"dir/name" },
-        Request::SetAttributes { inode: 0, export, path, change },
-        Request::Xattr { inode: 0, export, path, operation: XattrOperation::Set(b"user.name", b"value", 1) },
+        Request::Link { export, from: FileAt::any(path), to: b"dir/name" },
+        Request::SetAttributes { export, file: FileAt::any(path), change },
+        Request::Xattr { export, file: FileAt::any(path), operation: XattrOperation::Set(b"user.name", b"value", 1) },
         Request::Space { export },
-        Request::Sync { inode: 0, export, path },
-        Request::Allocate { inode: 0, export, path, mode: 1, offset: 4096, len: 4096 },
-        Request::Lock { inode: 0, export, path, owner: 7, kind: 2, start: 0, len: 10 },
+        Request::Sync { export, file: FileAt::any(path) },
+        Request::Allocate { export, file: FileAt::any(path), mode: 1, offset: 4096, len: 4096 },
         Request::Memory { size: 4096 },
         Request::ResizeMemory { id: 0, size: 8192 },
         Request::DropMemory { id: 0 },
-        Request::Image { inode: 0, export, path },
+        Request::Image { export, file: FileAt::any(path) },
         Request::MemoryImage { id: 0 },
         Request::Epoll,
         Request::Log { text: b"line\n" },

@@ -1,7 +1,7 @@
 //! Walk, ReadDir, Open and Space.
 
 use super::Fixture;
-use abi::broker::{Entry, MOST_BESIDE, Reply, Request};
+use abi::broker::{Entry, FileAt, MOST_BESIDE, Reply, Request};
 use rustix::fs::inotify;
 use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
@@ -70,7 +70,7 @@ fn readdir_gives_entries_with_attributes_and_targets() {
     symlink("some/where", fixture.path("link")).expect("symlink");
     let (mut entries, _) = read_directory(&fixture, "");
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_slice()).collect();
+    let names: Vec<_> = entries.iter().map(|entry| &*entry.name).collect();
     assert_eq!(names, [&b"dir"[..], b"file", b"link"]);
     assert_eq!(entries[1].node.attributes.size, 7);
     assert_eq!(entries[2].node.target, b"some/where");
@@ -140,7 +140,7 @@ fn files_beside_the_one_that_is_asked_for_are_opened_for_reading() {
     }
     for writable in [false, true] {
         let beside = vec![&b"b"[..], b"missing", b"c"];
-        let request = Request::Open { inode: 0, export: 0, path: b"dir/a", writable, beside };
+        let request = Request::Open { export: 0, file: FileAt::any(b"dir/a"), writable, beside };
         let (Reply::Opened { attributes, beside }, files) = fixture.ask_several(request) else { panic!("not opened") };
         assert_eq!(attributes, fixture.attributes("dir/a"));
         assert_eq!(beside, [(0, fixture.attributes("dir/b")), (2, fixture.attributes("dir/c"))]);
@@ -174,7 +174,7 @@ fn small_files_of_a_listing_are_opened_for_reading_as_many_as_are_asked_for() {
         let (Reply::Entries { entries, opened, more, .. }, files) = list(true, most) else { panic!("no entries") };
         assert_eq!((looks(&entries), opened.len(), files.len(), more), (looks(&plain), count, count, false));
         for (at, file) in opened.iter().zip(&files) {
-            assert_eq!(first_byte(file).map(|byte| vec![byte]).as_ref(), Ok(&entries[usize::from(*at)].name));
+            assert_eq!(first_byte(file).map(|byte| Arc::from([byte])).as_ref(), Ok(&entries[usize::from(*at)].name));
             assert!(!can_write(file));
         }
     }
@@ -196,7 +196,7 @@ fn what_is_not_opened_with_a_listing_is_not_paid() {
         let open = MOST_BESIDE as u8;
         fixture.ask(Request::ReadDir { export: 0, path: b"dir", from: 0, attributes: true, open });
         let beside = vec![&b"file"[..]; MOST_BESIDE];
-        fixture.errno(Request::Open { inode: 0, export: 0, path: b"missing", writable: false, beside });
+        fixture.errno(Request::Open { export: 0, file: FileAt::any(b"missing"), writable: false, beside });
     }
     assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
 }
@@ -226,15 +226,23 @@ fn a_listing_tries_few_files_in_vain() {
 #[test]
 fn nothing_is_opened_beside_a_file_that_cannot_be_opened_itself_and_no_more_than_is_allowed() {
     let fixture = Fixture::new();
-    let open =
-        |path, count| Request::Open { inode: 0, export: 0, path, writable: false, beside: vec![&b"file"[..]; count] };
+    let open = |path, count| Request::Open {
+        export: 0,
+        file: FileAt::any(path),
+        writable: false,
+        beside: vec![&b"file"[..]; count],
+    };
     let (reply, files) = fixture.ask_several(open(b"missing", 1));
     assert_eq!((reply, files.len()), (Reply::Failed(libc::ENOENT), 0));
     assert_eq!(fixture.ask_several(open(b"file", MOST_BESIDE)).1.len(), MOST_BESIDE + 1);
     assert_eq!(fixture.errno(open(b"file", MOST_BESIDE + 1)), libc::EINVAL);
     // An export of one file has nothing beside it.
-    let (_, files) =
-        fixture.ask_several(Request::Open { inode: 0, export: 2, path: b"", writable: false, beside: vec![b"file"] });
+    let (_, files) = fixture.ask_several(Request::Open {
+        export: 2,
+        file: FileAt::any(b""),
+        writable: false,
+        beside: vec![b"file"],
+    });
     assert_eq!(files.len(), 1);
 }
 
@@ -257,7 +265,7 @@ fn an_export_of_one_file_is_its_own_root() {
 pub(super) fn assert_not_opened_beside(fixture: &Fixture, name: &str) {
     let beside = vec![name.as_bytes()];
     let (reply, files) =
-        fixture.ask_several(Request::Open { inode: 0, export: 0, path: b"file", writable: false, beside });
+        fixture.ask_several(Request::Open { export: 0, file: FileAt::any(b"file"), writable: false, beside });
     assert!(matches!(reply, Reply::Opened { beside, .. } if beside.is_empty()) && files.len() == 1, "{name}");
 }
 
@@ -310,7 +318,7 @@ fn what_a_container_wrote_has_the_image_of_the_same_file() {
     let fixture = Fixture::new();
     let text = std::fs::read("/lib64/ld-linux-x86-64.so.2").expect("the dynamic linker");
     std::fs::write(fixture.path("linker"), &text).expect("write");
-    let (reply, _) = fixture.ask(Request::Image { inode: 0, export: 1, path: b"linker" });
+    let (reply, _) = fixture.ask(Request::Image { export: 1, file: FileAt::any(b"linker") });
     let Reply::Image(_, layout) = reply else { panic!("{reply:?}") };
     let (memory, file) = fixture.ask(Request::Memory { size: text.len().try_into().expect("size") });
     let Reply::Memory { id } = memory else { panic!("{memory:?}") };
@@ -327,11 +335,11 @@ fn the_image_of_a_program_comes_with_its_descriptor() {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let line = maps.lines().find(|line| line.contains("/libc.so") || line.contains("/libc-")).expect("a dynamic libc");
     std::fs::copy(&line[line.find('/').expect("path")..], fixture.path("libc")).expect("copy");
-    let (reply, image) = fixture.ask(Request::Image { inode: 0, export: 1, path: b"libc" });
+    let (reply, image) = fixture.ask(Request::Image { export: 1, file: FileAt::any(b"libc") });
     let Reply::Image(_, layout) = reply else { panic!("{reply:?}") };
     let len = rustix::fs::fstat(&*image.expect("a descriptor")).expect("stat").st_size;
     assert!(u64::try_from(len).expect("positive") >= layout.stub_offset + layout.stub_len);
     for (path, errno) in [(&b"file"[..], libc::ENOEXEC), (b"", libc::EISDIR), (b"missing", libc::ENOENT)] {
-        assert_eq!(fixture.errno(Request::Image { inode: 0, export: 1, path }), errno);
+        assert_eq!(fixture.errno(Request::Image { export: 1, file: FileAt::any(path) }), errno);
     }
 }

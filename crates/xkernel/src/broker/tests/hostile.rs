@@ -3,7 +3,9 @@
 use super::Fixture;
 use super::files::assert_not_opened_beside;
 use crate::broker::{Broker, BrokerError, Control, Export, Options};
-use abi::broker::{Attributes, Change, Envelope, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation};
+use abi::broker::{
+    Attributes, Change, Envelope, FileAt, MAX_REQUEST, NewNode, Reply, Request, StartStep, XattrOperation,
+};
 use abi::stats::Stats;
 use proptest::prelude::{any, prop};
 use proptest::proptest;
@@ -17,20 +19,23 @@ fn requests(path: &[u8]) -> Vec<Request<'_>> {
         Request::Walk { export, from: b"", path },
         Request::Walk { export, from: path, path: b"a" },
         Request::ReadDir { export, path, from: 0, attributes: true, open: 0 },
-        Request::Open { inode: 0, export, path, writable: false, beside: vec![] },
-        Request::Open { inode: 0, export, path, writable: true, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: false, beside: vec![] },
+        Request::Open { export, file: FileAt::any(path), writable: true, beside: vec![] },
         Request::Create { export, path, kind: NewNode::File, mode: 0, owner: (0, 0) },
         Request::Remove { export, path, directory: false },
         Request::Rename { export, from: path, to: b"new", flags: 0 },
         Request::Rename { export, from: b"file", to: path, flags: 0 },
-        Request::Link { inode: 0, export, from: path, to: b"new" },
-        Request::Link { inode: 0, export, from: b"file", to: path },
-        Request::SetAttributes { inode: 0, export, path, change: Change { mode: Some(0), ..Change::default() } },
-        Request::Xattr { inode: 0, export, path, operation: XattrOperation::List },
-        Request::Sync { inode: 0, export, path },
-        Request::Allocate { inode: 0, export, path, mode: 0, offset: 0, len: 1 },
-        Request::Lock { inode: 0, export, path, owner: 1, kind: 2, start: 0, len: 0 },
-        Request::Image { inode: 0, export, path },
+        Request::Link { export, from: FileAt::any(path), to: b"new" },
+        Request::Link { export, from: FileAt::any(b"file"), to: path },
+        Request::SetAttributes {
+            export,
+            file: FileAt::any(path),
+            change: Change { mode: Some(0), ..Change::default() },
+        },
+        Request::Xattr { export, file: FileAt::any(path), operation: XattrOperation::List },
+        Request::Sync { export, file: FileAt::any(path) },
+        Request::Allocate { export, file: FileAt::any(path), mode: 0, offset: 0, len: 1 },
+        Request::Image { export, file: FileAt::any(path) },
     ]
 }
 
@@ -104,9 +109,9 @@ fn other_mounts_below_an_export_are_empty_directories() {
     );
     for request in [
         Request::ReadDir { export: 0, path: b"proc/sys", from: 0, attributes: true, open: 0 },
-        Request::Open { inode: 0, export: 0, path: b"proc/version", writable: false, beside: vec![] },
+        Request::Open { export: 0, file: FileAt::any(b"proc/version"), writable: false, beside: vec![] },
         Request::Walk { export: 0, from: b"proc", path: b"version" },
-        Request::Open { inode: 0, export: 0, path: b"dev/null", writable: false, beside: vec![] },
+        Request::Open { export: 0, file: FileAt::any(b"dev/null"), writable: false, beside: vec![] },
     ] {
         let reply = ask(request);
         assert_eq!(reply, Reply::Failed(libc::EXDEV));
@@ -245,7 +250,7 @@ proptest! {
     #[test]
     fn random_paths_never_leave(path in "[a./\\x00]{0,12}") {
         let fixture = Fixture::new();
-        let (reply, file) = fixture.ask(Request::Open { inode: 0, export: 1, path: path.as_bytes(), writable: false, beside: vec![] });
+        let (reply, file) = fixture.ask(Request::Open { export: 1, file: FileAt::any(path.as_bytes()), writable: false, beside: vec![] });
         assert!(matches!(reply, Reply::Failed(_)) && file.is_none());
     }
 }

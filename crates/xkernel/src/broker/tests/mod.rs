@@ -7,7 +7,7 @@ mod files;
 mod hostile;
 
 use super::{Broker, Control, Export, Options};
-use abi::broker::{Attributes, Envelope, Node, Reply, Request};
+use abi::broker::{Attributes, Envelope, FileAt, Node, Reply, Request};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
@@ -75,7 +75,7 @@ impl Fixture {
     }
 
     fn open(&self, export: u16, path: &str, writable: bool) -> Result<std::fs::File, Errno> {
-        match self.ask(Request::Open { inode: 0, export, path: path.as_bytes(), writable, beside: vec![] }) {
+        match self.ask(Request::Open { export, file: FileAt::any(path.as_bytes()), writable, beside: vec![] }) {
             (Reply::Opened { .. }, Some(file)) => Ok(Arc::into_inner(file).expect("only owner").into()),
             (Reply::Failed(errno), None) => Err(Errno::from_raw_os_error(errno)),
             other => panic!("{other:?}"),
