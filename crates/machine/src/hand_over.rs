@@ -247,7 +247,7 @@ pub fn keep() {
 /// The caller is about to wake a sleeper.
 pub(crate) fn wakes(target: &Cpu) {
     let own = cpu::current();
-    if !own.has_task() || !target.has_task() {
+    if !own.has_task() || !target.outside().is_guests.load(Relaxed) {
         return;
     }
     own.hand_over.woke.set(address(target));
