@@ -1,16 +1,16 @@
 //! Where things lie in a container process, and the boot block that tells the LibOS.
 //!
 //! The LibOS image is a position independent ELF. The supervisor chooses a random base for each
-//! container, applies the relative relocations and writes an ELF of fixed address into a memfd: rodata
-//! and relro are its segments, and a page of code that maps the text from the executable in which the
-//! image is embedded. `.data` and `.bss` are linked at [`ARENA_OFFSET`] + one page;
-//! the supervisor copies `.data` into the arena, so both halves are shared by all processes.
+//! container, applies the relative relocations and writes an ELF of fixed address into a memfd: a page of
+//! code that maps rodata and text from the executable in which the image is embedded. Constants that hold
+//! addresses, `.data` and `.bss` are linked at [`ARENA_OFFSET`] + one page;
+//! the supervisor copies them into the arena, which is shared by all processes.
 //!
 //! ```text
-//! base                    rodata, relro (read-only, private mapping of the runner), text (of the supervisor's file)
-//! base + ARENA_OFFSET - 4096   the runner's own code
+//! base                    rodata, text (of the supervisor's file)
+//! base + ARENA_OFFSET - 4096   the runner's own code, until the LibOS runs
 //! base + ARENA_OFFSET     boot block, change words      \
-//!        + 4096           .data, .bss                    | the arena's near part     the arena: one sealed memfd,
+//!        + 4096           addresses, .data, .bss         | the arena's near part     the arena: one sealed memfd,
 //!        heap_start       heap                           |                           MAP_SHARED at the same
 //!        threads_start    thread areas                  /                            addresses everywhere
 //!        behind them      windows: pages of host files, each process's own

@@ -145,7 +145,14 @@ extern "C" fn start(stack: *const u64) -> ! {
 
 extern "C" fn main(boot: &'static BootBlock) -> ! {
     give_back_first_stack();
+    give_back_runner(boot);
     kernel_main(boot)
+}
+
+/// Unmaps the page of code in which the runner began.
+fn give_back_runner(boot: &BootBlock) {
+    // SAFETY: it has jumped to the text for good.
+    unsafe { crate::host::raw(crate::host::nr::MUNMAP, [boot.arena_start - PAGE, PAGE, 0, 0, 0, 0]) };
 }
 
 /// Unmaps the stack that the host gave: each process of the container would have it, with two page tables of its own.

@@ -9,6 +9,7 @@ use crate::frame::TrapFrame;
 use crate::free_blocks::FreeBlocks;
 use crate::hand_over::HandOver;
 use crate::leaf::{Thread, WORDS};
+use crate::outside::Outside;
 use crate::slots::{COUNTED, counter_slot, slot_number};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -83,8 +84,6 @@ pub struct Cpu {
     pub(crate) pid: AtomicU32,
     /// Set once the thread's signal stack is its own.
     pub(crate) ready: AtomicU32,
-    /// Sleep word: see [`crate::sync`].
-    pub(crate) wake: AtomicU32,
     /// Turn of the [`crate::sync::Gate`] at which the thread stands; 0 for none.
     pub(crate) stands_at: AtomicU32,
     /// Whether the thread is in a host call that may sleep.
@@ -101,6 +100,8 @@ pub struct Cpu {
     pub(crate) start_fs: Cell<u64>,
     /// Names the host memory in which the thread runs: threads and vfork children share it, never is a name used again.
     pub(crate) memory: Cell<u64>,
+    /// Name of its maker's memory.
+    pub(crate) made_in: Cell<u64>,
     /// Name of the memory in which this area's guard page was unmapped last.
     pub(crate) guarded_in: Cell<u64>,
     /// The kernel's own pointer for this thread: an `Arc<T>` turned raw, and its type's tag.
@@ -117,9 +118,9 @@ pub struct Cpu {
     lock_sleeps: Cell<u64>,
     pub(crate) counts: Cell<CallCounts>,
     pub(crate) in_use: AtomicBool,
-    /// See [`Cpu::pinned_at`].
+    /// See [`Cpu::outside`].
     #[cfg(not(target_os = "none"))]
-    pinned_at: AtomicU64,
+    outside: Outside,
     /// How many pins it has.
     pub(crate) pin_depth: Cell<u32>,
     /// How many looks at what it owns are under way: see [`crate::owned`].
@@ -214,6 +215,10 @@ impl Cpu {
             // It was told, and has not begun to look: one host signal after the other would keep it from that.
             return;
         }
+        if crate::sync::wake_parked(self) {
+            // It looks before it sleeps again, and no handler has to run for that.
+            return;
+        }
         if self.ready.load(Ordering::Acquire) != 0 && !is_current(self) {
             let (pid, tid) = (self.pid(), self.tid());
             if tid != 0 {
@@ -222,20 +227,19 @@ impl Cpu {
         }
     }
 
-    /// Turn of [`crate::epoch`] at which the thread pinned the time; 0 for not at all. Not in the area: who looks for the oldest
-    /// pin would touch a page a thread, which a new process has not got.
+    /// What others look at of the thread, or wake it by. Not in the area: that is a page a thread, which a new process has not got.
     #[cfg(target_os = "none")]
     #[inline]
-    pub(crate) fn pinned_at(&self) -> &AtomicU64 {
+    pub(crate) fn outside(&self) -> &Outside {
         let address = core::ptr::from_ref(self) as u64;
         let index = address.wrapping_sub(AREAS.load(Ordering::Relaxed)) / abi::boot::THREAD_AREA;
-        &PINNED_AT[index as usize % PINNED_AT.len()].0
+        crate::outside::at(index)
     }
 
     /// As the image's.
     #[cfg(not(target_os = "none"))]
-    pub(crate) fn pinned_at(&self) -> &AtomicU64 {
-        &self.pinned_at
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// Marks pending work of the calling thread itself, which looks on its way out: no barrier is needed.
@@ -293,6 +297,7 @@ impl Cpu {
         }
         self.task_tag.store(tag::<T>(), Ordering::Relaxed);
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
+        self.outside().is_guests.store(true, Ordering::Relaxed);
     }
 
     /// Reads where it lies. In a new host process a read maps the pages around, the first write one page.
@@ -312,6 +317,7 @@ impl Cpu {
 
     /// Drops the thread's kernel object.
     pub fn clear_task<T: Send + Sync + 'static>(&self) {
+        self.outside().is_guests.store(false, Ordering::Relaxed);
         let old = self.task.swap(core::ptr::null_mut(), Ordering::AcqRel);
         if !old.is_null() && self.task_tag.load(Ordering::Relaxed) == tag::<T>() {
             // SAFETY: the pointer came from Arc::into_raw of the same type, by the tag.
@@ -432,7 +438,6 @@ impl Cpu {
             tid: AtomicU32::new(next_test_tid()),
             pid: AtomicU32::new(0),
             ready: AtomicU32::new(0),
-            wake: AtomicU32::new(0),
             stands_at: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
             locks_held: Cell::new(0),
@@ -441,6 +446,7 @@ impl Cpu {
             fault: Cell::new(Fault::default()),
             start_fs: Cell::new(0),
             memory: Cell::new(0),
+            made_in: Cell::new(0),
             guarded_in: Cell::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
             task_tag: AtomicU64::new(0),
@@ -451,7 +457,7 @@ impl Cpu {
             lock_sleeps: Cell::new(0),
             counts: Cell::new(CallCounts::default()),
             in_use: AtomicBool::new(true),
-            pinned_at: AtomicU64::new(0),
+            outside: Outside::new(),
             pin_depth: Cell::new(0),
             looks: Cell::new(0),
             attempts: Cell::new(false),
@@ -491,18 +497,6 @@ pub fn is_guest_range(addr: u64, len: u64) -> bool {
     let Some(end) = addr.checked_add(len) else { return false };
     end <= USER_END && (end <= LIBOS_START.load(Ordering::Relaxed) || addr >= LIBOS_END.load(Ordering::Relaxed))
 }
-
-/// A line of the cache, so that no thread slows another one.
-#[cfg(target_os = "none")]
-#[repr(align(64))]
-struct PinnedAt(AtomicU64);
-
-/// By area. Behind the rest of the data, few of whose pages are for this.
-#[cfg(target_os = "none")]
-// SAFETY: a section of zeros, as any other of that kind.
-#[unsafe(link_section = ".bss.pinned_at")]
-static PINNED_AT: [PinnedAt; abi::boot::THREAD_COUNT as usize] =
-    [const { PinnedAt(AtomicU64::new(0)) }; abi::boot::THREAD_COUNT as usize];
 
 /// The pool of areas.
 #[cfg(target_os = "none")]
@@ -654,7 +648,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.pending.store(0, Ordering::Relaxed);
     cpu.pid.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
-    cpu.wake.store(0, Ordering::Relaxed);
+    cpu.outside().wake.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
     cpu.locks_held.set(0);
     cpu.pin_depth.set(0);
@@ -733,7 +727,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
             continue;
         }
         let given_back = !cpu.in_use.load(Ordering::Acquire);
-        cpu.pinned_at().store(0, Ordering::Release);
+        cpu.outside().pinned_at.store(0, Ordering::Release);
         cpu.tid.store(0, Ordering::Release);
         if !given_back {
             lost(cpu);

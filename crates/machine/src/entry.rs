@@ -52,6 +52,7 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
     use core::sync::atomic::Ordering;
     cpu.touch_task();
     crate::trap::set_signal_stack(cpu);
+    crate::stack::begin(cpu);
     if cpu.pid.load(Ordering::Relaxed) == 0 {
         cpu.pid.store(cpu.tid.load(Ordering::Relaxed), Ordering::Release);
     }

@@ -34,7 +34,7 @@ pub fn pin() -> Pin {
     let depth = cpu.pin_depth.get();
     if depth == 0 {
         // An exchange, so that it comes before every load below the pin.
-        cpu.pinned_at().swap(TURN.load(Ordering::SeqCst), Ordering::SeqCst);
+        cpu.outside().pinned_at.swap(TURN.load(Ordering::SeqCst), Ordering::SeqCst);
     }
     cpu.pin_depth.set(depth + 1);
     Pin { cpu, not_send: PhantomData }
@@ -46,14 +46,18 @@ impl Drop for Pin {
         let depth = self.cpu.pin_depth.get() - 1;
         self.cpu.pin_depth.set(depth);
         if depth == 0 {
-            self.cpu.pinned_at().store(0, Ordering::Release);
+            self.cpu.outside().pinned_at.store(0, Ordering::Release);
         }
     }
 }
 
 /// The turn of the oldest pin.
 fn oldest_pin() -> u64 {
-    cpu::all().map(|cpu| cpu.pinned_at().load(Ordering::SeqCst)).filter(|turn| *turn != 0).min().unwrap_or(u64::MAX)
+    cpu::all()
+        .map(|cpu| cpu.outside().pinned_at.load(Ordering::SeqCst))
+        .filter(|turn| *turn != 0)
+        .min()
+        .unwrap_or(u64::MAX)
 }
 
 /// Drops a value that nobody can reach any more, now or when the pins that may have seen it have ended.

@@ -22,6 +22,7 @@ pub mod hand_over;
 pub mod host;
 pub mod leaf;
 pub mod name_map;
+mod outside;
 pub mod owned;
 pub mod process;
 pub mod sync;

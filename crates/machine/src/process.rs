@@ -33,8 +33,10 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
     crate::cpu::current().free_blocks.trade(&area.free_blocks);
     area.start_fs.set(fs_base);
     area.exit_kind.set(crate::cpu::EXIT_FULL);
+    let own = crate::cpu::current().memory.get();
+    area.made_in.set(own);
     area.memory.set(match kind {
-        Kind::Thread | Kind::Vfork => crate::cpu::current().memory.get(),
+        Kind::Thread | Kind::Vfork => own,
         Kind::Fork => crate::stack::new_memory(),
     });
     if kind == Kind::Thread {
@@ -114,6 +116,7 @@ pub fn exit_thread() -> ! {
 #[cfg(target_os = "none")]
 pub fn end_thread() -> ! {
     let cpu = crate::cpu::current();
+    crate::cpu::count_host_call(crate::host::nr::EXIT);
     // SAFETY: nothing of this thread is used any more, and the area waits for the tid to be cleared.
     unsafe { crate::entry::exit_thread(cpu) }
 }

@@ -313,14 +313,15 @@ pub fn park_uninterruptible(deadline_ns: Option<u64>) -> Wake {
 
 fn park_with(deadline_ns: Option<u64>, interruptible: bool) -> Wake {
     let cpu = cpu::current();
+    let wake = &cpu.outside().wake;
     loop {
-        if cpu.wake.compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            cpu.wake.store(EMPTY, Ordering::SeqCst);
+        if wake.compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            wake.store(EMPTY, Ordering::SeqCst);
             return Wake::Notified;
         }
         hand_over::sleeps();
-        let ended = wait_at(&cpu.wake, PARKED, deadline_ns, interruptible);
-        if cpu.wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
+        let ended = wait_at(wake, PARKED, deadline_ns, interruptible);
+        if wake.swap(EMPTY, Ordering::SeqCst) == NOTIFIED {
             return Wake::Notified;
         }
         match ended {
@@ -346,15 +347,26 @@ fn wait_at(word: &AtomicU32, value: u32, deadline_ns: Option<u64>, interruptible
 
 /// Ends the target's sleep, or its next one.
 pub fn unpark(target: &Cpu) {
-    if target.wake.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
+    let wake = &target.outside().wake;
+    if wake.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
         hand_over::wakes(target);
-        futex_wake(&target.wake, 1);
+        futex_wake(wake, 1);
     }
+}
+
+/// Ends the target's sleep if it is one that [`unpark`] ends; whether it was.
+pub(crate) fn wake_parked(target: &Cpu) -> bool {
+    let wake = &target.outside().wake;
+    let is_parked = wake.compare_exchange(PARKED, NOTIFIED, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if is_parked {
+        futex_wake(wake, 1);
+    }
+    is_parked
 }
 
 /// Forgets an old notification of the calling thread, before it begins to wait for something new.
 pub fn clear_notification() {
-    let wake = &cpu::current().wake;
+    let wake = &cpu::current().outside().wake;
     if wake.load(Ordering::Relaxed) != EMPTY {
         wake.store(EMPTY, Ordering::SeqCst);
     }
@@ -476,6 +488,22 @@ mod tests {
     fn unpark_before_park_is_not_lost() {
         unpark(cpu::current());
         assert_eq!(park(None), Wake::Notified);
+    }
+
+    #[test]
+    fn who_is_kicked_in_its_sleep_wakes_without_a_host_signal() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            assert!(sender.send(cpu::current()).is_ok());
+            park(Some(crate::clock::monotonic_ns() + 20_000_000_000))
+        });
+        let Ok(target) = receiver.recv() else { return };
+        while target.outside().wake.load(std::sync::atomic::Ordering::SeqCst) != super::PARKED {
+            std::thread::yield_now();
+        }
+        // No host thread has the number that tests give: a signal would reach nobody.
+        target.kick();
+        assert!(target.is_pending() && matches!(sleeper.join(), Ok(Wake::Notified)));
     }
 
     #[test]

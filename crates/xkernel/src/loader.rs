@@ -1,5 +1,5 @@
 //! Puts the LibOS into a new container: relocates its image to a random base, writes the runner (an
-//! ELF of fixed addresses with relro, which maps text and rodata) into one memfd and `.data`, the boot block,
+//! ELF of fixed addresses, which maps text and rodata) into one memfd and `.data`, the boot block,
 //! the filter and the configuration into the other, the arena. See [`abi::boot`] for the layout.
 
 use crate::filter::{self, FilterError};
@@ -218,7 +218,7 @@ pub fn printable(text: &[u8]) -> String {
 const NEAR_SPAN: u64 = ARENA_OFFSET + NEAR_LEN + WINDOW_COUNT * WINDOW_LEN;
 const _: () = assert!(NEAR_SPAN <= TABLE && BASE_MIN.is_multiple_of(TABLE) && BASE_MAX.is_multiple_of(TABLE));
 
-/// A random base. All but the arena's far part lies in one table; so text and relro lie within one 4 GiB
+/// A random base. All but the arena's far part lies in one table; so the text lies within one 4 GiB
 /// window, as the filter compares 32-bit halves.
 fn choose_base(arena_len: u64, draw: &[u8]) -> Result<u64, LoadError> {
     let fits = arena_len.is_multiple_of(BASE_ALIGN) && arena_len > NEAR_LEN;

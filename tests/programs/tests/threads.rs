@@ -38,3 +38,16 @@ fn threads_that_have_ended_leave_none_on_the_host() {
     container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     assert!(container.xc.wait().unwrap().success());
 }
+
+#[test]
+fn processes_that_have_left_their_parents_processor_leave_none_on_the_host() {
+    let script = "for ((i = 0; i < 500; i++)); do (exit 3); [ $? = 3 ] || echo lost; done; echo ready; read line";
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "bash", "-c", script]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    // The service process, and the shell.
+    assert!(comes_true(|| container.libos_processes().len() == 2), "{:?}", container.libos_processes());
+    container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert!(container.xc.wait().unwrap().success());
+}

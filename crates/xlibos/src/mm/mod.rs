@@ -16,6 +16,7 @@ mod grow;
 mod info;
 mod live;
 mod map;
+mod mappings;
 mod place;
 mod remap;
 mod space;
@@ -27,7 +28,7 @@ pub use info::Info;
 pub use map::MapRequest;
 pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
 pub use place::{USER_END, reserve_host_page};
-pub use space::{Mm, MmGuard};
+pub use space::{HostRanges, Mm, MmGuard};
 pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
 
 /// Bytes of a page.

@@ -67,7 +67,7 @@ pub(super) fn check_fixed(addr: u64, len: u64) -> Result<()> {
 }
 
 /// The pages of the host that a range touches.
-fn touches_host_pages(range: &Range<u64>) -> Option<Range<u64>> {
+pub(super) fn touches_host_pages(range: &Range<u64>) -> Option<Range<u64>> {
     if range.end <= HOST_PAGES_START.load(Ordering::Relaxed) {
         return None;
     }

@@ -1,7 +1,8 @@
 //! The address space itself: its lock, its copies, its end.
 
 use super::info::Info;
-use super::vma::{Totals, Vma, VmaFlags, VmaTree};
+use super::mappings::Mappings;
+use super::vma::{Totals, Vma, VmaFlags};
 use super::windows::Windows;
 use super::{PAGE, charge, place};
 use crate::{Errno, Result, Task};
@@ -22,7 +23,7 @@ pub(super) const LIMIT_AS: usize = 9;
 /// What the lock protects.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) tree: VmaTree,
+    pub(super) tree: Mappings,
     /// Where brk(2) started and where it is.
     pub(super) brk_start: u64,
     pub(super) brk: u64,
@@ -78,6 +79,23 @@ pub struct Mm {
     pub(super) traps: AtomicU32,
 }
 
+/// What the host has mapped for an address space that is no more.
+#[derive(Debug)]
+pub struct HostRanges {
+    ranges: Vec<Range<u64>>,
+    has_windows: bool,
+}
+
+impl HostRanges {
+    /// Unmaps it: the calling host process had the space, and has no guest.
+    pub fn unmap(self) {
+        self.ranges.iter().for_each(unmap_on_host);
+        if self.has_windows {
+            machine::window::unmap_all();
+        }
+    }
+}
+
 /// Holds the address space still: no mapping changes.
 #[derive(Debug)]
 pub struct MmGuard<'a>(StateGuard<'a>);
@@ -99,7 +117,7 @@ impl Mm {
     pub fn new() -> Arc<Mm> {
         Mm::with(
             State {
-                tree: VmaTree::new(),
+                tree: Mappings::default(),
                 brk_start: 0,
                 brk: 0,
                 base: place::random_base(),
@@ -150,17 +168,12 @@ impl Mm {
     ///
     /// # Errors
     /// ENOMEM where the container's limit has no room for it.
-    pub fn fork_copy(&self, guard: &MmGuard<'_>) -> Result<Arc<Mm>> {
-        let old = &*guard.0;
+    pub fn fork_copy(&self, guard: &mut MmGuard<'_>) -> Result<Arc<Mm>> {
+        let old = &mut *guard.0;
         if !charge::has_room(old.tree.totals().data.saturating_add(charge::PROCESS)) {
             return Err(Errno::ENOMEM);
         }
-        let mut tree = VmaTree::new();
-        // Locks are not inherited; what the host does not copy is not there.
-        for vma in old.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
-            tree.insert(Vma { flags: vma.flags.difference(VmaFlags::LOCKED), ..vma.clone() });
-        }
-        old.tree.kept().iter().for_each(|kept| tree.keep(kept.clone()));
+        let tree = old.tree.fork();
         let peak = tree.totals().mapped;
         let state = State {
             tree,
@@ -178,24 +191,21 @@ impl Mm {
         Ok(copy)
     }
 
+    /// What [`Mm::unmap_all`] unmaps, for when the space itself is gone.
+    #[must_use]
+    pub fn host_ranges(&self) -> HostRanges {
+        HostRanges { ranges: self.state.lock().ranges_to_unmap(), has_windows: self.windows.were_used() }
+    }
+
     /// Unmaps everything: exec in place.
     pub fn unmap_all(&self) {
         let removed = {
             let mut state = self.state();
-            let libos = machine::cpu::libos_range();
-            // Nothing but the guest's lies below the LibOS: one call for all of it.
-            let low = state.tree.runs(0..libos.start);
-            let kept = state.tree.kept().iter();
-            if let (Some(first), Some(last)) = (low.first(), low.last()) {
-                let end = kept.clone().map(|kept| kept.end).filter(|end| *end <= libos.start).max();
-                unmap_on_host(&(first.start..last.end.max(end.unwrap_or(0))));
-            }
-            state.tree.runs(libos.end..u64::MAX).iter().for_each(unmap_on_host);
-            kept.filter(|kept| kept.start >= libos.end).for_each(unmap_on_host);
+            state.ranges_to_unmap().iter().for_each(unmap_on_host);
             state.brk_start = 0;
             state.brk = 0;
             state.aside.clear();
-            state.tree.clear()
+            core::mem::take(&mut state.tree)
         };
         drop(removed);
         self.windows.clear();
@@ -243,6 +253,25 @@ impl State {
         process.saturating_add(totals.data).saturating_add(totals.shared)
     }
 
+    /// All that is the guest's, stubs included, in as few ranges as go around the LibOS and what the host keeps.
+    fn ranges_to_unmap(&self) -> Vec<Range<u64>> {
+        let libos = machine::cpu::libos_range();
+        let mut parts = self.tree.runs(0..u64::MAX);
+        parts.extend(self.tree.kept().iter().cloned());
+        parts.sort_unstable_by_key(|part| part.start);
+        let is_guests = |gap: &Range<u64>| {
+            (gap.end <= libos.start || gap.start >= libos.end) && place::touches_host_pages(gap).is_none()
+        };
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for part in parts {
+            match ranges.last_mut() {
+                Some(last) if is_guests(&(last.end..part.start)) => last.end = part.end,
+                _ => ranges.push(part),
+            }
+        }
+        ranges
+    }
+
     /// Notes the largest size.
     pub(super) fn note_peak(&mut self) {
         self.peak = self.peak.max(self.tree.totals().mapped);
@@ -268,4 +297,33 @@ impl State {
 fn unmap_on_host(run: &Range<u64>) {
     // The host refuses only when it has too many mappings: removing whole ones needs none.
     let _ = host::munmap(run.start, run.end - run.start);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Backing, Mm};
+    use super::super::{MAP_ANONYMOUS, MapRequest, PAGE, reserve_host_page};
+
+    #[test]
+    fn all_is_unmapped_by_a_call_for_each_side_of_what_is_not_the_guests() {
+        const FIXED_PRIVATE: u32 = 0x12;
+        // Above what other tests choose, and below what they take for the host's.
+        const AT: u64 = 0x7ff9_0000_0000;
+        let mm = Mm::new();
+        let pages = [AT, AT + 4 * PAGE, AT + 100 * PAGE];
+        for addr in pages {
+            let flags = FIXED_PRIVATE | MAP_ANONYMOUS;
+            let mapped = mm.map(MapRequest { addr, len: PAGE, prot: 3, flags, backing: Backing::Zero });
+            assert_eq!(mapped, Ok(addr));
+        }
+        let stubs = AT + 200 * PAGE..AT + 202 * PAGE;
+        mm.state().tree.keep(stubs.clone());
+        let libos = machine::cpu::libos_range();
+        let low = libos.start - PAGE..libos.start;
+        mm.state().tree.keep(low.clone());
+        assert_eq!(mm.state().ranges_to_unmap(), [low.clone(), AT..stubs.end]);
+        reserve_host_page(AT + 50 * PAGE);
+        assert_eq!(mm.state().ranges_to_unmap(), [low, AT..AT + 5 * PAGE, AT + 100 * PAGE..stubs.end]);
+        pages.into_iter().for_each(|addr| assert_eq!(mm.unmap(addr, PAGE), Ok(())));
+    }
 }

@@ -502,13 +502,6 @@ impl VmaTree {
         keys.iter().rev().for_each(|key| self.merge_at(*key));
     }
 
-    /// Removes all; returns what was there.
-    pub fn clear(&mut self) -> Vec<Vma> {
-        self.totals = Totals::default();
-        self.kept.clear();
-        core::mem::take(&mut self.map).into_values().collect()
-    }
-
     fn keys_in(&self, range: &Range<u64>) -> Vec<u64> {
         if range.is_empty() {
             return Vec::new();

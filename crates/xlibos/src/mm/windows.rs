@@ -118,6 +118,11 @@ impl Windows {
         }
     }
 
+    /// Whether any file was mapped.
+    pub(super) fn were_used(&self) -> bool {
+        self.0.iter().any(|word| Place::from_word(word.load(Ordering::Relaxed)).round != 0)
+    }
+
     /// Takes all away. The caller is the only thread of the process, whose address space this is.
     pub(super) fn clear(&self) {
         let was_used = |word: &AtomicU64| Place::from_word(word.swap(0, Ordering::Relaxed)).round != 0;

@@ -78,7 +78,8 @@ pub fn exit_thread(task: &'static Task) -> ! {
         drop(process);
         machine::process::exit_thread();
     }
-    let serves_again = spare::may_serve_again(task) && spare::give_memory_back(task);
+    let leave = spare::to_leave(task);
+    let serves_again = leave.is_none() && spare::may_serve_again(task) && spare::give_memory_back(task);
     let was_threaded = process.was_threaded.load(Ordering::Relaxed);
     end_process(&process);
     spare::retire_those_of(&process);
@@ -90,6 +91,9 @@ pub fn exit_thread(task: &'static Task) -> ! {
     }
     if serves_again {
         spare::wait_for_program(cpu);
+    }
+    if let Some(leave) = leave {
+        spare::leave(cpu, leave);
     }
     machine::cpu::release(cpu);
     machine::host::exit(0);

@@ -266,8 +266,8 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
         Ok(0)
     } else if kind == Kind::Fork {
         let mm = task.mm();
-        let guard = mm.lock();
-        let copied = mm.fork_copy(&guard);
+        let mut guard = mm.lock();
+        let copied = mm.fork_copy(&mut guard);
         copied.and_then(|copy| {
             child.process.begin_with(copy);
             machine::process::spawn(kind, area, fs_base)

@@ -3,6 +3,10 @@
 //! thread of an ended thread waits for the next one of its process, and the host process that a vfork child borrowed memory in for the
 //! next child of its parent.
 //!
+//! A process that ends on the processor on which its parent waits for it does not keep that while the host takes its memory apart: it
+//! waits, too, until the service process sends a few of its kind to another processor, there to give their memory back and become spares,
+//! or to end.
+//!
 //! Nothing of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
 //! registers, and a thread or vfork child gets those of its maker. Spares that nobody wants end after [`LIFE`], those of a process with
 //! it.
@@ -12,6 +16,7 @@
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
+use crate::mm::HostRanges;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -31,10 +36,32 @@ struct Spare {
     of: Of,
 }
 
+/// So many wait to leave before the service process is woken for them, and so many at most.
+const LEAVE_TOGETHER: usize = 8;
+const MOST_LEAVING: usize = 16;
+/// Bytes of private memory that they have at most, all together.
+const MOST_LEFT: u64 = 64 << 20;
+
+/// A host process that is to leave.
+#[derive(Debug)]
+pub struct Leave {
+    /// Its private memory.
+    bytes: u64,
+    /// What it gives back, if it is to serve again.
+    gives_back: Option<HostRanges>,
+}
+
 /// What a spare is.
 enum Of {
     /// A host process with memory of its own.
     Nobody,
+    /// A host process that is to leave, with the private memory that it has yet.
+    Leaving {
+        /// Private memory.
+        bytes: u64,
+        /// Whether it will serve again.
+        serves: bool,
+    },
     /// A host thread of a process.
     Threads(Arc<Process>),
     /// A host process in the memory of its children's parent.
@@ -44,7 +71,7 @@ enum Of {
 impl Of {
     fn process(&self) -> Option<&Arc<Process>> {
         match self {
-            Of::Nobody => None,
+            Of::Nobody | Of::Leaving { .. } => None,
             Of::Threads(process) | Of::Children(process) => Some(process),
         }
     }
@@ -67,11 +94,31 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), for_nobody: 0, 
 
 impl Pool {
     fn has_room(&self, of: &Of) -> bool {
-        let count = match of {
-            Of::Nobody => self.for_nobody,
-            _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count(),
-        };
-        count < MOST
+        match of {
+            Of::Nobody => self.for_nobody < MOST,
+            Of::Leaving { bytes, .. } => {
+                let left = self.leaving().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(bytes));
+                self.leaving().count() < MOST_LEAVING && left.saturating_add(*bytes) <= MOST_LEFT
+            }
+            _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST,
+        }
+    }
+
+    /// Private memory of those that are to leave, and whether they will serve again.
+    fn leaving(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.spares.iter().filter_map(|spare| match spare.of {
+            Of::Leaving { bytes, serves } => Some((bytes, serves)),
+            _ => None,
+        })
+    }
+
+    /// Whether there are to be more spares for nobody than there are, and will be.
+    fn wants_more(&self) -> bool {
+        self.for_nobody + self.leaving().filter(|(_, serves)| *serves).count() < MOST
+    }
+
+    fn has(&self, cpu: &Cpu) -> bool {
+        self.spares.iter().any(|spare| core::ptr::eq(spare.cpu, cpu))
     }
 
     fn push(&mut self, spare: Spare) {
@@ -103,6 +150,54 @@ pub fn may_serve_again(task: &Task) -> bool {
         && cpu.tid() == cpu.pid()
         && !crate::quiesce::is_asked()
         && POOL.lock().has_room(&Of::Nobody)
+}
+
+/// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
+/// limited and may be wanted at once; nor one that was a spare: the next program finds it where it is.
+#[must_use]
+pub fn to_leave(task: &Task) -> Option<Leave> {
+    let cpu = machine::cpu::current();
+    let process = &task.process;
+    let may_leave = process.pid != 1
+        && !process.borrows_memory.load(Ordering::SeqCst)
+        && process.cpu_base_ns.load(Ordering::Relaxed) == 0
+        && cpu.tid() == cpu.pid()
+        && machine::hand_over::has_elsewhere()
+        && crate::mm::charge::has_room(2 * MOST_LEFT);
+    if !may_leave {
+        return None;
+    }
+    let mm = process.mm();
+    let bytes = mm.totals().data;
+    if bytes > MOST_LEFT {
+        return None;
+    }
+    // The process's, and ours: nobody else uses it.
+    let serves = Arc::strong_count(&mm) <= 2 && POOL.lock().wants_more();
+    if serves {
+        crate::syscall::prctl::undo_rseq(task);
+    }
+    Some(Leave { bytes, gives_back: serves.then(|| mm.host_ranges()) })
+}
+
+/// The caller, which has no guest any more, waits until it is sent to another processor. Returns where it is to end, there or here.
+pub fn leave(cpu: &'static Cpu, leave: Leave) {
+    let Leave { bytes, gives_back } = leave;
+    machine::hand_over::waits_to_leave();
+    if !enter(cpu, Of::Leaving { bytes, serves: gives_back.is_some() }) {
+        return;
+    }
+    while POOL.lock().has(cpu) {
+        let _ = machine::sync::park_uninterruptible(None);
+    }
+    if cpu.is_given_back() {
+        machine::process::end_thread();
+    }
+    if let Some(ranges) = gives_back {
+        ranges.unmap();
+        machine::hand_over::runs_anywhere();
+        wait_for_program(cpu);
+    }
 }
 
 /// Whether the calling host thread, whose guest thread ends, may serve another of the process, which has threads left. Its
@@ -187,8 +282,9 @@ fn wait_for_task(cpu: &'static Cpu) -> &'static Task {
 /// The caller becomes a spare. Not where the container is to stand still, and not where its process's last thread may have
 /// looked for it already.
 fn enter(cpu: &'static Cpu, of: Of) -> bool {
-    let now = machine::clock::monotonic_ns();
-    let is_first_look = {
+    // Who is to leave does so at the next look, and a clock would be a page of the vDSO's that it has not got.
+    let now = if matches!(of, Of::Leaving { .. }) { 0 } else { machine::clock::monotonic_ns() };
+    let wakes_service = {
         let mut pool = POOL.lock();
         // First: a last thread that ends now sees either this or nobody.
         if let Some(process) = of.process() {
@@ -201,9 +297,9 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
         pool.push(Spare { since: now, cpu, of });
         let is_first_look = pool.next_look.is_none();
         pool.next_look.get_or_insert(now + LIFE);
-        is_first_look
+        is_first_look || pool.leaving().count() == LEAVE_TOGETHER
     };
-    if is_first_look {
+    if wakes_service {
         crate::kernel::wake_service();
     }
     true
@@ -280,18 +376,20 @@ fn take_where(is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
     POOL.lock().take_where(is_meant)
 }
 
-/// Ends spares that have waited long enough; when to look again, in nanoseconds of CLOCK_MONOTONIC.
+/// Ends spares that have waited long enough, and has those leave that are to; when to look again, in nanoseconds of CLOCK_MONOTONIC.
 pub fn retire(now: u64) -> Option<u64> {
-    let (retired, next) = {
+    let (leaving, retired, next) = {
         let mut pool = POOL.lock();
         let next = pool.next_look?;
-        if now < next {
-            return Some(next);
-        }
-        let retired = pool.take_where(|spare| spare.since + LIFE <= now);
+        let leaving = pool.take_where(|spare| matches!(spare.of, Of::Leaving { .. }));
+        let retired = if now < next { Vec::new() } else { pool.take_where(|spare| spare.since + LIFE <= now) };
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
-        (retired, pool.next_look)
+        (leaving, retired, pool.next_look)
     };
+    for spare in &leaving {
+        machine::hand_over::send_elsewhere(spare.cpu);
+        machine::sync::unpark(spare.cpu);
+    }
     retired.iter().for_each(|spare| dismiss(spare.cpu));
     next
 }
