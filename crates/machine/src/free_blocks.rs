@@ -7,19 +7,22 @@ use core::alloc::Layout;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// A size class has blocks of so many bytes more than the one before: the heap rounds up to that, with a word of its own.
-const STEP: usize = 32;
-const WORD: usize = 8;
-const CLASSES: usize = 64;
+/// A size class has blocks of so many bytes more than the one before: the heap rounds up to that, with a word of its own. What is in
+/// a block shares no cache line with other blocks, which other processors may write to.
+pub(crate) const STEP: usize = 64;
+pub(crate) const WORD: usize = 8;
+const CLASSES: usize = 32;
 /// The class above: pages, of files in memory.
 const PAGES: usize = CLASSES;
 const PAGE: usize = 4096;
 /// Classes below have small blocks.
-const SMALL: usize = 16;
-/// How many blocks of a class are kept, of small ones and of others.
-const KEPT: u32 = 8;
-const KEPT_LARGE: u32 = 2;
-const ALIGN: usize = 16;
+const SMALL: usize = 8;
+/// How many blocks of a class are kept, of small ones, of others, and of pages.
+const KEPT: u32 = 16;
+const KEPT_LARGE: u32 = 4;
+const KEPT_PAGES: u32 = 2;
+/// All blocks begin at one.
+const ALIGN: usize = STEP;
 
 /// A thread's free blocks. Touched by the thread only.
 #[derive(Debug)]
@@ -44,7 +47,11 @@ impl Class {
 
     #[inline]
     fn kept(self) -> u32 {
-        if self.0 < SMALL { KEPT } else { KEPT_LARGE }
+        match self.0 {
+            0..SMALL => KEPT,
+            PAGES => KEPT_PAGES,
+            _ => KEPT_LARGE,
+        }
     }
 
     /// What the heap is asked for, for any block of the class.
@@ -138,7 +145,7 @@ mod tests {
     fn a_class_has_room_for_all_its_sizes() {
         for size in 1..=2040 {
             let class = class_of(size);
-            assert!(class.is_some_and(|class| class.layout().size() >= size && class.layout().size() < size + 32));
+            assert!(class.is_some_and(|class| class.layout().size() >= size && class.layout().size() < size + 64));
         }
         assert_eq!(class_of(2041), None);
         assert!(class_of(4096).is_some_and(|class| class.layout().size() == 4096));

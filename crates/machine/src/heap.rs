@@ -1,7 +1,7 @@
 //! The arena's heap: the global allocator of the LibOS, shared by all processes of the container.
 
 use crate::cpu;
-use crate::free_blocks::Class;
+use crate::free_blocks::{Class, STEP as LINE, WORD};
 use crate::sync::RawFutexLock;
 use core::alloc::Layout;
 use core::ops::Range;
@@ -67,8 +67,9 @@ fn begin_far_part<B: Binning>(talc: &mut Talc<Unused, B>) -> Result<(), ()> {
     if far.len() < STEP {
         return Err(());
     }
+    // The first block begins behind one of Talc's words, rounded up: at the second line.
     // SAFETY: nothing else uses the range.
-    let heap_end = unsafe { talc.claim(far.start as *mut u8, STEP) }.ok_or(())?;
+    let heap_end = unsafe { talc.claim((far.start + CHUNK_UNIT) as *mut u8, STEP - CHUNK_UNIT) }.ok_or(())?;
     talc.source = Unused { start: heap_end.as_ptr() as usize, end: far.end, far: 0..0 };
     Ok(())
 }
@@ -77,9 +78,30 @@ fn begin_far_part<B: Binning>(talc: &mut Talc<Unused, B>) -> Result<(), ()> {
 #[repr(align(64))]
 struct Flag(AtomicBool);
 
-/// What an allocation takes: Talc adds a word and rounds up.
-fn cost(size: usize) -> u64 {
-    (size as u64 + 8).next_multiple_of(32)
+/// What Talc is asked for: all blocks together with its own word are whole cache lines, and so what is between them, and each begins
+/// at one, as the first does.
+fn in_lines(layout: Layout) -> Layout {
+    let size = (layout.size() + WORD).next_multiple_of(LINE) - WORD;
+    let align = if layout.align() <= LINE { CHUNK_UNIT } else { layout.align() };
+    // SAFETY: the alignment is a power of two, and a size that is too large for a block is none of ours: Rust's are below half of the
+    // address space.
+    unsafe { Layout::from_size_align_unchecked(size, align) }
+}
+
+/// What such an allocation takes.
+fn cost(layout: Layout) -> u64 {
+    (layout.size() + WORD) as u64
+}
+
+/// Takes what is left of a cache line at the beginning of the heap, which is fresh.
+fn begin_at_line<B: Binning>(talc: &mut Talc<Unused, B>) {
+    for _ in 0..LINE / CHUNK_UNIT {
+        // SAFETY: the layout is not empty. The block is never used.
+        let taken = unsafe { talc.try_allocate(Layout::new::<u64>()) };
+        if taken.is_none_or(|taken| (taken.as_ptr() as usize + CHUNK_UNIT).is_multiple_of(LINE)) {
+            break;
+        }
+    }
 }
 
 impl Heap {
@@ -107,11 +129,12 @@ impl Heap {
     /// # Safety
     /// As the allocator's.
     unsafe fn obtain(&self, layout: Layout) -> *mut u8 {
+        let layout = in_lines(layout);
         let mut talc = self.talc.lock();
         let end = talc.source.start;
         // SAFETY: the caller's promise.
         let Some(block) = (unsafe { talc.allocate(layout) }) else { return core::ptr::null_mut() };
-        self.grow(cost(layout.size()));
+        self.grow(cost(layout));
         let grown = talc.source.start - end;
         drop(talc);
         // A page costs a fifth of a fault that way. Of a large block nobody knows whether all of it will be used.
@@ -126,23 +149,25 @@ impl Heap {
     /// # Safety
     /// As the allocator's.
     unsafe fn give_back(&self, ptr: *mut u8, layout: Layout) {
+        let layout = in_lines(layout);
         let mut talc = self.talc.lock();
         // SAFETY: the caller's promise.
         unsafe { talc.deallocate(ptr, layout) }
-        self.shrink(cost(layout.size()));
+        self.shrink(cost(layout));
     }
 
     /// Changes the size of a large block where it lies.
     ///
     /// # Safety
     /// As the allocator's.
-    unsafe fn resize(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> bool {
+    unsafe fn resize(&self, ptr: *mut u8, layout: Layout, new_layout: Layout) -> bool {
+        let (layout, new_layout) = (in_lines(layout), in_lines(new_layout));
         let mut talc = self.talc.lock();
         // SAFETY: the caller's promise.
-        let is_resized = unsafe { talc.try_realloc_in_place(ptr, layout, new_size) };
+        let is_resized = unsafe { talc.try_realloc_in_place(ptr, layout, new_layout.size()) };
         if is_resized {
-            self.grow(cost(new_size));
-            self.shrink(cost(layout.size()));
+            self.grow(cost(new_layout));
+            self.shrink(cost(layout));
         }
         is_resized
     }
@@ -183,7 +208,7 @@ unsafe impl core::alloc::GlobalAlloc for Heap {
         let stays = match (Class::of(layout), Class::of(new_layout)) {
             (None, None) => {
                 // SAFETY: the caller's promise.
-                unsafe { self.resize(ptr, layout, new_size) }
+                unsafe { self.resize(ptr, layout, new_layout) }
             }
             (old, new) => old == new,
         };
@@ -213,6 +238,7 @@ pub(crate) unsafe fn init(near: Range<u64>, far: Range<u64>) {
     let first = ((start + 1).next_multiple_of(STEP as u64) + STEP as u64).min(end);
     // SAFETY: by the caller's promise.
     let heap_end = unsafe { talc.claim(start as *mut u8, (first - start) as usize) };
+    begin_at_line(&mut talc);
     let far = far.start as usize..far.end as usize;
     talc.source = Unused { start: heap_end.map_or(0, |end| end.as_ptr() as usize), end: end as usize, far };
     drop(talc);

@@ -183,7 +183,8 @@ fn row(name: &str, suite: Suite, lacks: Option<&'static str>) -> Row {
 impl Suite {
     /// A shell that runs it.
     pub(super) fn words(&self) -> [String; 4] {
-        ["sh".to_owned(), "-c".to_owned(), format!("{BEGIN}{}", self.script), self.program.clone()]
+        // Not the container's first process: lmbench's children end where their parent is that.
+        ["sh".to_owned(), "-c".to_owned(), format!("{BEGIN}({}); exit $?", self.script), self.program.clone()]
     }
 
     /// The figure in a line that has it: nanoseconds an operation.

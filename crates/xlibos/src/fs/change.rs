@@ -102,7 +102,7 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
         return Err(Errno::ENOENT);
     }
     dir.mount.check_writable()?;
-    if !Arc::ptr_eq(&target.mount, &dir.mount) {
+    if !core::ptr::eq(target.mount, dir.mount) {
         return Err(Errno::EXDEV);
     }
     may_make(dir, creds)?;
@@ -212,7 +212,7 @@ pub struct Side<'a> {
 /// # Errors
 /// Those of rename(2).
 pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -> Result<()> {
-    if !Arc::ptr_eq(&from.dir.mount, &to.dir.mount) {
+    if !core::ptr::eq(from.dir.mount, to.dir.mount) {
         return Err(Errno::EXDEV);
     }
     if from.last.ending != Ending::Name {

@@ -23,7 +23,9 @@ use machine::sync::Mutex;
 const PAGE: u64 = abi::boot::PAGE;
 const PAGE_LEN: usize = abi::boot::PAGE as usize;
 /// A larger file moves to a memfd.
-const LARGE: u64 = 1 << 20;
+const LARGE: u64 = 4 << 20;
+/// A private mapping of a larger file is none of a copy.
+const COPIED: u64 = 256 << 10;
 /// Largest file.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
@@ -421,10 +423,7 @@ impl FileData {
         if writes && !is_sealed {
             self.is_written_unseen.store(true, Ordering::Relaxed);
         }
-        if self.is_worth_image() {
-            self.move_to_memory(self.size());
-        }
-        if sharing == Sharing::Shared {
+        if sharing == Sharing::Shared || self.is_worth_image() || self.size() > COPIED {
             self.move_to_memory(self.size());
         }
         let Some(memory) = self.memory() else {

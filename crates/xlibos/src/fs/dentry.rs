@@ -157,10 +157,6 @@ impl Dentry {
         self.mounts.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn uncount_mount(&self) {
-        self.mounts.fetch_sub(1, Ordering::AcqRel);
-    }
-
     fn directory(&self) -> Result<&Directory> {
         self.directory.as_deref().ok_or(Errno::ENOTDIR)
     }

@@ -175,6 +175,12 @@ impl FdTable {
         self.with(fd, |slot| Arc::clone(&slot.file))
     }
 
+    /// The files of many descriptors, as they are at one moment.
+    #[must_use]
+    pub fn get_all(&self, fds: &[Fd]) -> Vec<Result<Arc<File>>> {
+        self.slots.read(|slots| fds.iter().map(|fd| slots.get(*fd).map(|slot| Arc::clone(&slot.file))).collect())
+    }
+
     /// FD_CLOEXEC of a descriptor.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::fd_table::FdTable;
 use super::inode::{Change, Kind, Stat};
 use super::inotify::{self, mask};
-use super::locks;
+use super::locks::{self, FileLocks};
 use super::sigio::{SigIo, Target};
 use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -16,6 +16,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
 bitflags::bitflags! {
@@ -330,6 +331,8 @@ pub struct File {
     watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
     /// It may hold locks of its own (flock, F_OFD_SETLK).
     is_locked: AtomicBool,
+    /// The locks of its file, since they were first asked for through it.
+    locks: SetOnce<Arc<FileLocks>>,
     /// Why it cannot be run, or, of a program that runs, not be written.
     claim: Mutex<Option<Claim>>,
     /// Whom O_ASYNC tells: made when first asked for.
@@ -431,6 +434,7 @@ impl File {
         if *self.is_locked.get_mut() {
             locks::file_ended(self);
         }
+        self.locks = SetOnce::new();
         if let Some(sigio) = self.sigio.get_mut().take() {
             sigio.unwatch(&*self.ops);
         }
@@ -490,6 +494,7 @@ impl File {
             path,
             watchers: Mutex::new(Vec::new()),
             is_locked: AtomicBool::new(false),
+            locks: SetOnce::new(),
             claim: Mutex::new(claim),
             sigio: Mutex::new(None),
             has_ended: false,
@@ -570,6 +575,10 @@ impl File {
         if self.ops.has_urgent_data() {
             self.sigio().watch(&*self.ops);
         }
+    }
+
+    pub(super) fn locks(&self) -> &SetOnce<Arc<FileLocks>> {
+        &self.locks
     }
 
     /// The file may hold locks of its own from now on.

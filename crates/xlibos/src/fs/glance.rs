@@ -16,13 +16,13 @@ use machine::epoch::{Pin, pin};
 /// A place that a glance has come to.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
-    mount: &'a Arc<Mount>,
+    mount: &'static Mount,
     dentry: &'a Arc<Dentry>,
 }
 
 impl Seen<'_> {
     fn path(&self) -> Path {
-        Path { mount: Arc::clone(self.mount), dentry: Arc::clone(self.dentry) }
+        Path { mount: self.mount, dentry: Arc::clone(self.dentry) }
     }
 }
 
@@ -93,7 +93,7 @@ pub fn resolve_or_read<'p>(
 ) -> Glance<'p, Sight> {
     see(task, dirfd, path, follow, |seen| {
         let is_there =
-            expected.is_some_and(|e| Arc::ptr_eq(seen.mount, &e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
+            expected.is_some_and(|e| core::ptr::eq(seen.mount, e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
         let mut stat = Stat::default();
         let may_read = is_there
             && seen.dentry.inode().stat_at_hand(&mut stat)
@@ -127,7 +127,7 @@ fn see<'p, T>(
         None => Some(task.fs_at(&pin).cwd_at(&pin)),
     };
     let Some(start) = start else { return Glance::Nothing };
-    let mut way = Way { at: Seen { mount: &start.mount, dentry: &start.dentry }, rest: trim_slashes(path) };
+    let mut way = Way { at: Seen { mount: start.mount, dentry: &start.dentry }, rest: trim_slashes(path) };
     match way.walk(task.creds_at(&pin), follow, &pin) {
         Some(Ok(())) => match look(&way.at) {
             Some(seen) => Glance::Seen(Ok(seen)),

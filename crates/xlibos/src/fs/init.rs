@@ -39,24 +39,24 @@ fn add(wanted: &config::Mount, root: &mut Option<Path>) -> Result<()> {
     let made = make(wanted)?;
     match root {
         None => {
-            mount::add_root(&made);
+            mount::add_root(made);
             *root = Some(made.root_path());
         }
-        Some(root) => attach(root, &made, &wanted.target)?,
+        Some(root) => attach(root, made, &wanted.target)?,
     }
     if wanted.source == MountSource::Dev {
-        attach_terminals(&made)?;
+        attach_terminals(made)?;
     }
     Ok(())
 }
 
 /// /dev/pts of a fresh /dev, a file system of its own.
-fn attach_terminals(dev: &Arc<Mount>) -> Result<()> {
+fn attach_terminals(dev: &'static Mount) -> Result<()> {
     let made = Mount::new(Dentry::root(crate::tty::devpts::new_root()), MountFlags::default(), b"devpts");
-    attach(&dev.root_path(), &made, b"pts")
+    attach(&dev.root_path(), made, b"pts")
 }
 
-fn make(wanted: &config::Mount) -> Result<Arc<Mount>> {
+fn make(wanted: &config::Mount) -> Result<&'static Mount> {
     let (inode, source): (Arc<dyn Inode>, &[u8]) = match &wanted.source {
         MountSource::Host { export, overlay, watched, mappable } => {
             let trust = Trust { is_watched: *watched, is_mappable: *mappable };
@@ -89,7 +89,7 @@ pub fn tmpfs_root(size: u64, inodes: u64, mode: u32) -> Result<Arc<dyn Inode>> {
 ///
 /// # Errors
 /// ENOTDIR where a directory would lie on a file, or a file on a directory; ENOENT where the place cannot be.
-fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
+fn attach(root: &Path, made: &'static Mount, target: &[u8]) -> Result<()> {
     let creds = Arc::new(Creds::new(0, 0, Vec::new()));
     let resolve = || {
         let walk = Walk::at(Arc::clone(&creds), root.clone(), root.clone());
@@ -122,7 +122,7 @@ fn attach(root: &Path, made: &Arc<Mount>, target: &[u8]) -> Result<()> {
     }
     mount::attach(made, &place);
     // Some file systems have the names that they make up, and no others.
-    if Arc::ptr_eq(&resolve()?.mount, made) { Ok(()) } else { Err(Errno::ENOENT) }
+    if core::ptr::eq(resolve()?.mount, made) { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
 /// A mount point that does not exist: made in the file system, or where that cannot be, a name of the LibOS alone.

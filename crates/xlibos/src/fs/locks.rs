@@ -1,16 +1,18 @@
 //! Advisory locks: fcntl(2) record locks of processes and of open files, flock(2).
 //!
-//! A file's locks live in a table by its identity, from the first lock to the last. Locks: `TABLE` > a file's state;
-//! `WAITS` is a leaf. A sleeper holds none.
+//! A file's locks are kept by the open files through which they were asked for, and found by others in a table by the file's
+//! identity: no lock outlives the last of those, for a close takes away what its process or open file holds. Locks: a file's
+//! state > `WAITS`; a part of the table is a leaf. A sleeper holds none.
 
 use super::fd_table::FdTable;
 use super::file::File;
 use super::inode::InodeId;
-use super::pseudo;
 use crate::wait::{Events, WaitQueue, wait_until};
 use crate::{Errno, Result, Task};
-use alloc::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use machine::sync::Mutex;
@@ -83,10 +85,53 @@ pub enum Patience {
 }
 
 /// Locks of one file.
-#[derive(Default)]
-struct FileLocks {
+pub(super) struct FileLocks {
+    id: InodeId,
     held: Mutex<Held>,
     queue: WaitQueue,
+    /// How many wait for a record, or are about to.
+    waiting: AtomicUsize,
+}
+
+impl FileLocks {
+    fn new(id: InodeId) -> FileLocks {
+        LOCKED_FILES.fetch_add(1, Ordering::Relaxed);
+        FileLocks { id, held: Mutex::default(), queue: WaitQueue::new(), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Changes what is held, unless it cannot be, and wakes those who wait for a change.
+    fn change<E>(&self, how: impl FnOnce(&mut Held) -> Result<(), E>) -> Result<(), E> {
+        let mut held = self.held.lock();
+        let changed = how(&mut held);
+        let is_awaited = changed.is_ok() && self.queue.has_waiters_locked();
+        if changed.is_ok() && self.waiting.load(Ordering::Relaxed) != 0 {
+            // Who was in somebody's way may be so no longer, and is not to look as if it were until that one has run.
+            let here = core::ptr::from_ref(self) as usize;
+            WAITS.lock().iter_mut().for_each(|waits| waits.retain(|_, wait| wait.file != here));
+        }
+        drop(held);
+        if is_awaited {
+            self.queue.wake(Events::all());
+        }
+        changed
+    }
+
+    fn release(&self, how: impl FnOnce(&mut Held)) {
+        let Ok(()) = self.change::<Infallible>(|held| {
+            how(held);
+            Ok(())
+        });
+    }
+}
+
+impl Drop for FileLocks {
+    fn drop(&mut self) {
+        let mut part = part_of(self.id).0.lock();
+        if part.get(&self.id).is_some_and(|known| known.strong_count() == 0) {
+            part.remove(&self.id);
+        }
+        LOCKED_FILES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -106,40 +151,66 @@ struct Whole {
     pid: i32,
 }
 
-static TABLE: Mutex<Option<HashMap<InodeId, Arc<FileLocks>>>> = Mutex::new(None);
-/// How many files have locks: closing costs one load where there are none.
+/// A part of the table, which shares no cache line with the others.
+#[repr(align(64))]
+struct Part(Mutex<BTreeMap<InodeId, Weak<FileLocks>>>);
+
+const PARTS: usize = 16;
+static TABLE: [Part; PARTS] = [const { Part(Mutex::new(BTreeMap::new())) }; PARTS];
+/// Of how many files locks are kept: closing costs one load where there are none.
 static LOCKED_FILES: AtomicUsize = AtomicUsize::new(0);
 /// Which process waits for which: a circle is a deadlock.
-static WAITS: Mutex<Option<HashMap<Owner, Owner>>> = Mutex::new(None);
+static WAITS: Mutex<Option<HashMap<Owner, Wait>>> = Mutex::new(None);
 
-fn locks_of(id: InodeId) -> Arc<FileLocks> {
-    let mut table = TABLE.lock();
-    let table = table.get_or_insert_default();
-    let locks = Arc::clone(table.entry(id).or_default());
-    LOCKED_FILES.store(table.len(), Ordering::Relaxed);
-    locks
+/// Who is in the way, of whom nothing has changed since, and in which file: its locks, by address.
+#[derive(Clone, Copy)]
+struct Wait {
+    blocker: Owner,
+    file: usize,
 }
 
-fn known_locks(id: InodeId) -> Option<Arc<FileLocks>> {
-    if LOCKED_FILES.load(Ordering::Relaxed) == 0 {
+fn part_of(id: InodeId) -> &'static Part {
+    &TABLE[usize::try_from(id.ino).unwrap_or(0) % PARTS]
+}
+
+fn id_of(file: &File) -> InodeId {
+    let of_object = || {
+        let stat = file.ops().stat().unwrap_or_default();
+        InodeId { dev: stat.dev, ino: stat.ino }
+    };
+    file.path().map_or_else(of_object, |path| path.inode().id())
+}
+
+/// The locks of an open file's file, kept by it from now on.
+fn locks_of(file: &File) -> &FileLocks {
+    if let Some(kept) = file.locks().get() {
+        return kept;
+    }
+    let id = id_of(file);
+    let fresh = Arc::new(FileLocks::new(id));
+    let shared = {
+        let mut part = part_of(id).0.lock();
+        let known = part.get(&id).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            part.insert(id, Arc::downgrade(&fresh));
+            Arc::clone(&fresh)
+        })
+    };
+    // One of both is dropped, below no lock.
+    drop(fresh);
+    file.locks().get_or_set(shared)
+}
+
+/// The locks of an open file's file, if it has had any.
+fn known_locks(file: &File) -> Option<Arc<FileLocks>> {
+    if !are_any() {
         return None;
     }
-    TABLE.lock().as_ref()?.get(&id).cloned()
-}
-
-/// Forgets a file without locks that nobody waits for.
-fn forget_unlocked(id: InodeId, locks: Arc<FileLocks>) {
-    let mut table = TABLE.lock();
-    let Some(table) = table.as_mut() else { return };
-    // Ours and the table's: nobody else is about to lock.
-    let is_unused = Arc::strong_count(&locks) == 2 && {
-        let held = locks.held.lock();
-        held.records.is_empty() && held.whole.is_empty()
-    };
-    if is_unused {
-        table.remove(&id);
-        LOCKED_FILES.store(table.len(), Ordering::Relaxed);
+    if let Some(kept) = file.locks().get() {
+        return Some(Arc::clone(kept));
     }
+    let id = id_of(file);
+    part_of(id).0.lock().get(&id).and_then(Weak::upgrade)
 }
 
 impl Held {
@@ -149,20 +220,27 @@ impl Held {
 
     /// Takes a range out of an owner's records.
     fn cut(&mut self, owner: Owner, start: u64, end: u64) {
-        let mut kept = Vec::with_capacity(self.records.len() + 1);
-        for record in self.records.drain(..) {
+        let mut behind = None;
+        self.records.retain_mut(|record| {
             if record.owner != owner || record.end < start || record.start > end {
-                kept.push(record);
-                continue;
+                return true;
             }
-            if record.start < start {
-                kept.push(Record { end: start - 1, ..record });
+            match (record.start < start, record.end > end) {
+                (false, false) => return false,
+                (false, true) => record.start = end + 1,
+                (true, goes_on) => {
+                    behind = goes_on.then(|| Record { start: end + 1, ..*record });
+                    record.end = start - 1;
+                }
             }
-            if record.end > end {
-                kept.push(Record { start: end + 1, ..record });
-            }
+            true
+        });
+        // One record at most reaches beyond both ends.
+        if let Some(behind) = behind {
+            let is_before = |record: &Record| record.owner == owner && record.end < start;
+            let place = self.records.iter().rposition(is_before).map_or(self.records.len(), |before| before + 1);
+            self.records.insert(place, behind);
         }
-        self.records = kept;
     }
 
     /// An owner's records stand together, by their starts, where its first one came: F_GETLK tells of the first that is
@@ -190,20 +268,20 @@ impl Held {
 }
 
 /// Notes that an owner waits for another; true where that closes a circle.
-fn begin_wait(waiter: Owner, blocker: Owner) -> bool {
+fn begin_wait(waiter: Owner, wait: Wait) -> bool {
     let mut waits = WAITS.lock();
     let waits = waits.get_or_insert_default();
-    let mut at = blocker;
+    let mut at = wait.blocker;
     for _ in 0..=waits.len() {
         if at == waiter {
             return true;
         }
         match waits.get(&at) {
-            Some(next) => at = *next,
+            Some(next) => at = next.blocker,
             None => break,
         }
     }
-    waits.insert(waiter, blocker);
+    waits.insert(waiter, wait);
     false
 }
 
@@ -213,16 +291,18 @@ fn end_wait(waiter: Owner) {
     }
 }
 
-/// One attempt to take a record lock.
-fn try_record(locks: &FileLocks, wanted: &Record) -> Result<(), Record> {
-    let mut held = locks.held.lock();
-    match held.blocker(wanted) {
-        Some(blocker) => Err(blocker),
-        None => {
-            held.add(*wanted);
-            Ok(())
+/// One attempt to take a record lock. A lock that became weaker lets others in.
+///
+/// # Errors
+/// EAGAIN.
+fn try_record(locks: &FileLocks, wanted: &Record) -> Result<()> {
+    locks.change(|held| {
+        if held.blocker(wanted).is_some() {
+            return Err(Errno::EAGAIN);
         }
-    }
+        held.add(*wanted);
+        Ok(())
+    })
 }
 
 /// F_SETLK, F_SETLKW and their open-file forms.
@@ -233,48 +313,55 @@ pub fn lock_record(file: &File, wanted: Record, patience: Patience) -> Result<()
     if machine::heap::is_short() {
         return Err(Errno::ENOLCK);
     }
-    let id = pseudo::path_of(file).inode().id();
-    let locks = locks_of(id);
+    let locks = locks_of(file);
     if matches!(wanted.owner, Owner::File(_)) {
         file.mark_locked();
     }
-    let done = match try_record(&locks, &wanted) {
-        Ok(()) => Ok(()),
-        Err(_) if patience == Patience::Now => Err(Errno::EAGAIN),
-        Err(_) => wait_for_record(&locks, &wanted),
-    };
-    // A lock that became weaker lets others in.
-    locks.queue.wake(Events::all());
-    forget_unlocked(id, locks);
-    done
+    match try_record(locks, &wanted) {
+        Err(Errno::EAGAIN) if patience == Patience::Wait => wait_for_record(locks, &wanted),
+        done => done,
+    }
 }
 
 fn wait_for_record(locks: &FileLocks, wanted: &Record) -> Result<()> {
-    let finds_deadlocks = matches!(wanted.owner, Owner::Process(_));
-    let waited = wait_until(&[&locks.queue], None, || match try_record(locks, wanted) {
-        Ok(()) => Some(Ok(())),
-        Err(blocker) => {
-            let is_circle = finds_deadlocks && begin_wait(wanted.owner, blocker.owner);
-            is_circle.then_some(Err(Errno::EDEADLK))
-        }
+    locks.waiting.fetch_add(1, Ordering::Relaxed);
+    let waited = wait_until(&[&locks.queue], None, || match try_waiting(locks, wanted) {
+        Err(Errno::EAGAIN) => None,
+        decided => Some(decided),
     });
+    locks.waiting.fetch_sub(1, Ordering::Relaxed);
     end_wait(wanted.owner);
     waited?.unwrap_or(Err(Errno::EAGAIN))
 }
 
+/// One attempt of who waits otherwise.
+///
+/// # Errors
+/// EAGAIN where somebody is in the way, EDEADLK where that one waits for the caller.
+fn try_waiting(locks: &FileLocks, wanted: &Record) -> Result<()> {
+    let file = core::ptr::from_ref(locks) as usize;
+    locks.change(|held| {
+        let Some(blocker) = held.blocker(wanted).map(|blocker| blocker.owner) else {
+            held.add(*wanted);
+            return Ok(());
+        };
+        let finds_deadlocks = matches!(wanted.owner, Owner::Process(_));
+        let is_circle = finds_deadlocks && begin_wait(wanted.owner, Wait { blocker, file });
+        Err(if is_circle { Errno::EDEADLK } else { Errno::EAGAIN })
+    })
+}
+
 /// F_UNLCK of a range.
 pub fn unlock_records(file: &File, owner: Owner, start: u64, end: u64) {
-    let id = pseudo::path_of(file).inode().id();
-    let Some(locks) = known_locks(id) else { return };
-    locks.held.lock().cut(owner, start, end);
-    locks.queue.wake(Events::all());
-    forget_unlocked(id, locks);
+    if let Some(locks) = known_locks(file) {
+        locks.release(|held| held.cut(owner, start, end));
+    }
 }
 
 /// F_GETLK: a lock that stands in the way.
 #[must_use]
 pub fn find_blocker(file: &File, wanted: &Record) -> Option<Record> {
-    let locks = known_locks(pseudo::path_of(file).inode().id())?;
+    let locks = known_locks(file)?;
     locks.held.lock().blocker(wanted)
 }
 
@@ -288,42 +375,36 @@ pub fn lock_whole(file: &File, kind: LockKind, patience: Patience) -> Result<()>
     }
     let me = core::ptr::from_ref(file) as usize;
     let pid = Task::current().map_or(0, |task| task.process.pid);
-    let id = pseudo::path_of(file).inode().id();
-    let locks = locks_of(id);
+    let locks = locks_of(file);
     file.mark_locked();
     let attempt = || {
-        let mut held = locks.held.lock();
-        let conflicts = |other: &Whole| kind == LockKind::Exclusive || other.kind == LockKind::Exclusive;
-        let is_taken = held.whole.iter().any(|other| other.owner != me && conflicts(other));
-        if is_taken {
-            return None;
-        }
-        held.whole.retain(|other| other.owner != me);
-        held.whole.push(Whole { owner: me, kind, pid });
-        Some(())
+        let taken = locks.change(|held| {
+            let conflicts = |other: &Whole| kind == LockKind::Exclusive || other.kind == LockKind::Exclusive;
+            if held.whole.iter().any(|other| other.owner != me && conflicts(other)) {
+                return Err(());
+            }
+            held.whole.retain(|other| other.owner != me);
+            held.whole.push(Whole { owner: me, kind, pid });
+            Ok(())
+        });
+        taken.ok()
     };
-    if attempt().is_none() {
-        locks.held.lock().whole.retain(|other| other.owner != me);
-        locks.queue.wake(Events::all());
-        let taken = match patience {
-            Patience::Now => Err(Errno::EAGAIN),
-            Patience::Wait => wait_until(&[&locks.queue], None, attempt).map(|_| ()),
-        };
-        forget_unlocked(id, locks);
-        return taken;
+    if attempt().is_some() {
+        return Ok(());
     }
-    locks.queue.wake(Events::all());
-    Ok(())
+    locks.release(|held| held.whole.retain(|other| other.owner != me));
+    match patience {
+        Patience::Now => Err(Errno::EAGAIN),
+        Patience::Wait => wait_until(&[&locks.queue], None, attempt).map(|_| ()),
+    }
 }
 
 /// LOCK_UN.
 pub fn unlock_whole(file: &File) {
     let me = core::ptr::from_ref(file) as usize;
-    let id = pseudo::path_of(file).inode().id();
-    let Some(locks) = known_locks(id) else { return };
-    locks.held.lock().whole.retain(|other| other.owner != me);
-    locks.queue.wake(Events::all());
-    forget_unlocked(id, locks);
+    if let Some(locks) = known_locks(file) {
+        locks.release(|held| held.whole.retain(|other| other.owner != me));
+    }
 }
 
 /// Whether any file is locked: looked at without a lock.
@@ -357,15 +438,16 @@ pub struct Shown {
 /// All locks, for /proc/locks.
 #[must_use]
 pub fn collect() -> Vec<Shown> {
-    let table = TABLE.lock();
+    let files: Vec<Arc<FileLocks>> =
+        TABLE.iter().flat_map(|part| part.0.lock().values().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect();
     let mut all = Vec::new();
-    for (id, locks) in table.iter().flatten() {
-        let held = locks.held.lock();
-        all.extend(held.records.iter().map(|record| Shown { id: *id, record: *record, is_flock: false }));
+    for locks in files {
+        let (id, held) = (locks.id, locks.held.lock());
+        all.extend(held.records.iter().map(|record| Shown { id, record: *record, is_flock: false }));
         all.extend(held.whole.iter().map(|whole| {
             let owner = Owner::File(whole.owner);
             let record = Record { owner, pid: whole.pid, kind: whole.kind, start: 0, end: u64::MAX };
-            Shown { id: *id, record, is_flock: true }
+            Shown { id, record, is_flock: true }
         }));
     }
     all
@@ -373,7 +455,8 @@ pub fn collect() -> Vec<Shown> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Held, LockKind, Owner, Record};
+    use super::{Errno, FileLocks, Held, InodeId, LockKind, Owner, Record, end_wait, try_record, try_waiting};
+    use core::sync::atomic::Ordering;
 
     fn record(owner: usize, kind: LockKind, start: u64, end: u64) -> Record {
         Record { owner: Owner::Process(owner), pid: 1, kind, start, end }
@@ -386,6 +469,23 @@ mod tests {
         held.cut(Owner::Process(1), 10, 19);
         let ends: Vec<_> = held.records.iter().map(|r| (r.start, r.end)).collect();
         assert_eq!(ends, [(0, 9), (20, u64::MAX)]);
+    }
+
+    #[test]
+    fn who_was_in_the_way_is_waited_for_no_longer() {
+        // Owners that no other test has.
+        let [one, other] = [71, 72].map(|owner| record(owner, LockKind::Exclusive, 0, 0));
+        let [first, second] = [81, 82].map(|ino| FileLocks::new(InodeId { dev: 7, ino }));
+        second.waiting.store(1, Ordering::Relaxed);
+        assert_eq!([try_record(&second, &one), try_record(&first, &other)], [Ok(()); 2]);
+        assert_eq!(try_waiting(&second, &other), Err(Errno::EAGAIN));
+        // Each is in the other's way.
+        assert_eq!(try_waiting(&first, &one), Err(Errno::EDEADLK));
+        second.release(|held| held.cut(one.owner, 0, 0));
+        // The other one has not run since.
+        assert_eq!(try_waiting(&first, &one), Err(Errno::EAGAIN));
+        assert_eq!(try_waiting(&second, &other), Ok(()));
+        [one, other].iter().for_each(|record| end_wait(record.owner));
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Mounts: one tree of them a container. The table's lock is a leaf.
+//! Mounts: one tree of them a container, made at its start and never unmade, so that who has a place counts nothing. The table's lock
+//! is a leaf.
 
 use super::dentry::Dentry;
 use super::path::Path;
 use crate::{Errno, Result};
 use abi::config::MountFlags;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,7 +20,7 @@ pub struct Mount {
     /// What is shown at the mount point.
     pub root: Arc<Dentry>,
     /// Where the mount is; None for a root and for mounts outside of the tree.
-    place: Mutex<Option<Path>>,
+    place: SetOnce<Path>,
     read_only: AtomicBool,
     /// MS_NOEXEC, MS_NOSUID, MS_NODEV; for MS_RDONLY ask [`Mount::is_read_only`].
     pub flags: MountFlags,
@@ -36,12 +38,12 @@ impl core::fmt::Debug for Mount {
 type Key = (u32, usize);
 
 /// Mounts by mount point.
-type Mounted = HashMap<Key, Arc<Mount>>;
+type Mounted = HashMap<Key, &'static Mount>;
 static MOUNTED: SetOnce<Shared<Mounted>> = SetOnce::new();
 /// Who changes them takes turns.
 static CHANGING: Mutex<()> = Mutex::new(());
 /// All mounts in the order in which they were made.
-static ALL: Mutex<Vec<Arc<Mount>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<&'static Mount>> = Mutex::new(Vec::new());
 
 fn key(mount: &Mount, dentry: &Arc<Dentry>) -> Key {
     (mount.id, Arc::as_ptr(dentry) as usize)
@@ -61,28 +63,28 @@ fn change(how: impl FnOnce(&mut Mounted)) {
 impl Mount {
     /// A mount without a place.
     #[must_use]
-    pub fn new(root: Arc<Dentry>, flags: MountFlags, source: &[u8]) -> Arc<Mount> {
+    pub fn new(root: Arc<Dentry>, flags: MountFlags, source: &[u8]) -> &'static Mount {
         static NEXT: AtomicU32 = AtomicU32::new(20);
-        Arc::new(Mount {
+        Box::leak(Box::new(Mount {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             root,
-            place: Mutex::new(None),
+            place: SetOnce::new(),
             read_only: AtomicBool::new(flags.read_only),
             flags,
             source: source.to_vec(),
-        })
+        }))
     }
 
     /// The mount's root as a path.
     #[must_use]
-    pub fn root_path(self: &Arc<Self>) -> Path {
-        Path { mount: Arc::clone(self), dentry: Arc::clone(&self.root) }
+    pub fn root_path(&'static self) -> Path {
+        Path { mount: self, dentry: Arc::clone(&self.root) }
     }
 
     /// Where it is mounted.
     #[must_use]
     pub fn place(&self) -> Option<Path> {
-        self.place.lock().clone()
+        self.place.get().cloned()
     }
 
     /// Whether writes answer EROFS.
@@ -106,45 +108,29 @@ impl Mount {
 }
 
 /// Makes `mount` the container's root mount in the list.
-pub fn add_root(mount: &Arc<Mount>) {
-    ALL.lock().push(Arc::clone(mount));
+pub fn add_root(mount: &'static Mount) {
+    ALL.lock().push(mount);
 }
 
 /// Mounts on a path.
-pub fn attach(mount: &Arc<Mount>, on: &Path) {
-    *mount.place.lock() = Some(on.clone());
+pub fn attach(mount: &'static Mount, on: &Path) {
+    mount.place.get_or_set(on.clone());
     on.dentry.count_mount();
-    change(|mounted| drop(mounted.insert(key(&on.mount, &on.dentry), Arc::clone(mount))));
-    ALL.lock().push(Arc::clone(mount));
-}
-
-/// Takes a mount out of the tree: umount(2).
-///
-/// # Errors
-/// EINVAL for a mount without a place; EBUSY while other mounts lie in it.
-pub fn detach(mount: &Arc<Mount>) -> Result<()> {
-    let place = mount.place().ok_or(Errno::EINVAL)?;
-    if list().iter().any(|other| other.place().is_some_and(|p| Arc::ptr_eq(&p.mount, mount))) {
-        return Err(Errno::EBUSY);
-    }
-    change(|mounted| drop(mounted.remove(&key(&place.mount, &place.dentry))));
-    place.dentry.uncount_mount();
-    ALL.lock().retain(|other| !Arc::ptr_eq(other, mount));
-    *mount.place.lock() = None;
-    Ok(())
+    change(|mounted| _ = mounted.insert(key(on.mount, &on.dentry), mount));
+    ALL.lock().push(mount);
 }
 
 /// What is mounted on exactly this place.
 #[must_use]
-pub fn mounted_on<'a>(mount: &Mount, dentry: &Arc<Dentry>, pin: &'a Pin) -> Option<&'a Arc<Mount>> {
+pub fn mounted_on(mount: &Mount, dentry: &Arc<Dentry>, pin: &Pin) -> Option<&'static Mount> {
     if !dentry.is_mountpoint() {
         return None;
     }
-    MOUNTED.get()?.get(pin).get(&key(mount, dentry))
+    MOUNTED.get()?.get(pin).get(&key(mount, dentry)).copied()
 }
 
 /// All mounts of the container, for /proc/mounts.
 #[must_use]
-pub fn list() -> Vec<Arc<Mount>> {
+pub fn list() -> Vec<&'static Mount> {
     ALL.lock().clone()
 }

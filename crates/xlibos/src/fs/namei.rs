@@ -343,7 +343,7 @@ impl<'t> Walk<'t> {
     }
 
     fn cross(&mut self, to: Path) -> Result<()> {
-        if self.flags.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.at.mount) {
+        if self.flags.contains(Resolve::NO_XDEV) && !core::ptr::eq(to.mount, self.at.mount) {
             return Err(Errno::EXDEV);
         }
         self.at = to;

@@ -139,7 +139,7 @@ fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFla
     let ops = Arc::clone(&inode).open(flags)?;
     let mut path = detached_path(name.as_bytes(), inode);
     // The mount is the directory's, so that linkat(2) can give the file a name there.
-    path.mount = Arc::clone(&dir.mount);
+    path.mount = dir.mount;
     Ok(File::claimed(ops, flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
 }
 

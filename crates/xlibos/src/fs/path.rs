@@ -11,14 +11,14 @@ use machine::epoch::pin;
 #[derive(Clone, Debug)]
 pub struct Path {
     /// The mount.
-    pub mount: Arc<Mount>,
+    pub mount: &'static Mount,
     /// The name within its file system.
     pub dentry: Arc<Dentry>,
 }
 
 impl PartialEq for Path {
     fn eq(&self, other: &Path) -> bool {
-        Arc::ptr_eq(&self.mount, &other.mount) && Arc::ptr_eq(&self.dentry, &other.dentry)
+        core::ptr::eq(self.mount, other.mount) && Arc::ptr_eq(&self.dentry, &other.dentry)
     }
 }
 
@@ -34,7 +34,7 @@ impl Path {
     /// Another dentry of the same mount.
     #[must_use]
     pub fn with_dentry(&self, dentry: Arc<Dentry>) -> Path {
-        Path { mount: Arc::clone(&self.mount), dentry }
+        Path { mount: self.mount, dentry }
     }
 
     /// What is seen here: the root of what is mounted on it, at the top.
@@ -42,7 +42,7 @@ impl Path {
     pub fn descend(self) -> Path {
         let mut path = self;
         let pin = pin();
-        while let Some(mount) = mount::mounted_on(&path.mount, &path.dentry, &pin) {
+        while let Some(mount) = mount::mounted_on(path.mount, &path.dentry, &pin) {
             path = mount.root_path();
         }
         path

@@ -9,7 +9,7 @@ use crate::Result;
 use abi::config::MountFlags;
 use alloc::sync::Arc;
 use core::any::Any;
-use machine::sync::Mutex;
+use machine::epoch::SetOnce;
 
 /// The file system of what has none.
 static PSEUDO: Nodev = Nodev { name: "pseudo", dev: ANONYMOUS_DEV, kind: 0x0904_1934, longest: i64::MAX as u64 };
@@ -52,7 +52,7 @@ impl Inode for PseudoInode {
 }
 
 /// The mount outside of the tree in which such files lie.
-static MOUNT: Mutex<Option<Arc<Mount>>> = Mutex::new(None);
+static MOUNT: SetOnce<&'static Mount> = SetOnce::new();
 
 struct NoOps;
 
@@ -66,11 +66,11 @@ impl FileOps for NoOps {
 #[must_use]
 pub fn detached_path(name: &[u8], inode: Arc<dyn Inode>) -> Path {
     let dentry = Dentry::detached(name, inode);
-    let mount = Arc::clone(MOUNT.lock().get_or_insert_with(|| {
+    let mount = *MOUNT.get().unwrap_or_else(|| {
         let id = InodeId { dev: ANONYMOUS_DEV, ino: 0 };
         let root = Dentry::root(Arc::new(PseudoInode { ops: Arc::new(NoOps), kind: Kind::File, id }));
-        Mount::new(root, MountFlags::default(), b"none")
-    }));
+        MOUNT.get_or_set(Mount::new(root, MountFlags::default(), b"none"))
+    });
     Path { mount, dentry }
 }
 

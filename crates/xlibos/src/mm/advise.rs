@@ -65,6 +65,9 @@ impl Mm {
         if range.is_empty() {
             return Ok(());
         }
+        if let Some(done) = self.advise_plain(&range, number, advice) {
+            return done;
+        }
         let mut refill = Vec::new();
         let result = {
             let mut state = self.state();
@@ -88,6 +91,26 @@ impl Mm {
         };
         refill.iter().try_for_each(|vma| remap::refill(vma, &range))?;
         result
+    }
+
+    /// Advice that is the host's affair, on a part of one mapping that is nothing but the host's memory: other threads may change
+    /// mappings while the host takes it, for the host's own order of both is as good as any. None for other advice.
+    fn advise_plain(&self, range: &Range<u64>, number: u32, advice: Advice) -> Option<Result<()>> {
+        if !matches!(advice, Advice::Host | Advice::Empty | Advice::Free) {
+            return None;
+        }
+        {
+            let state = self.state();
+            let vma = state.tree.find(range.start).filter(|vma| vma.end >= range.end)?;
+            // Text may have an image, or lie aside.
+            if vma.is_copied() || vma.prot.contains(Prot::EXEC) {
+                return None;
+            }
+            if let Err(errno) = check(vma, advice) {
+                return Some(Err(errno));
+            }
+        }
+        Some(host::madvise(range.start, range.end - range.start, number))
     }
 
     /// Whether all of a range is mapped: mincore(2). Returns the number of pages.

@@ -8,8 +8,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// stack. A host process of a small program has 174 KiB of it.
 pub(super) const PROCESS: u64 = 256 << 10;
 
-/// Private writable memory of all address spaces, in bytes.
-static CHARGED: AtomicU64 = AtomicU64::new(0);
+/// Private writable memory of all address spaces, in bytes: the sum of the parts. Threads that map at the same time count in
+/// different ones.
+static CHARGED: [Part; PARTS] = [const { Part(AtomicU64::new(0)) }; PARTS];
+const PARTS: usize = 8;
+
+/// It shares no cache line with the others.
+#[repr(align(64))]
+struct Part(AtomicU64);
+
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets the limit in bytes; 0 is none.
@@ -25,7 +32,7 @@ pub fn set_limit(bytes: u64) {
 /// Bytes that processes have reserved.
 #[must_use]
 pub fn charged() -> u64 {
-    CHARGED.load(Ordering::Relaxed)
+    CHARGED.iter().fold(0, |sum, part| sum.wrapping_add(part.0.load(Ordering::Relaxed)))
 }
 
 /// Whether so many more fit beside what processes and files have. Two who ask at once may both get it.
@@ -52,6 +59,7 @@ pub(super) fn settle(before: &AtomicU64, now: u64) {
     let counted = before.load(Ordering::Relaxed);
     if counted != now {
         before.store(now, Ordering::Relaxed);
-        CHARGED.fetch_add(now.wrapping_sub(counted), Ordering::Relaxed);
+        let part = usize::try_from(machine::cpu::current().identity()).unwrap_or(0) % PARTS;
+        CHARGED[part].0.fetch_add(now.wrapping_sub(counted), Ordering::Relaxed);
     }
 }

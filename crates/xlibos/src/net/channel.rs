@@ -8,7 +8,9 @@ use crate::{Errno, Result};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use machine::sync::Mutex;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+use machine::sync::{Mutex, MutexGuard};
 
 /// Who sent: SCM_CREDENTIALS, SO_PEERCRED.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,10 +120,55 @@ struct State {
     was_reset: bool,
 }
 
+impl State {
+    fn condition(&self) -> Condition {
+        let is_over = self.is_ended || self.is_refused;
+        let mut condition = Condition::empty();
+        condition.set(Condition::READABLE, is_over || !self.segments.is_empty());
+        condition.set(Condition::WRITABLE, is_over || self.ring.free() >= low_water(self.ring.capacity()));
+        condition.set(Condition::ENDED, self.is_ended);
+        condition.set(Condition::REFUSED, self.is_refused);
+        condition.set(Condition::RESET, self.reset.is_some());
+        condition.set(Condition::URGENT, self.urgent.as_ref().is_some_and(|urgent| !urgent.is_read));
+        condition
+    }
+}
+
+/// The state, locked to be changed: its condition is told when that is done.
+struct Changing<'a> {
+    state: MutexGuard<'a, State>,
+    told: &'a AtomicU32,
+}
+
+impl Deref for Changing<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let now = self.state.condition().bits();
+        if self.told.load(Ordering::Relaxed) != now {
+            self.told.store(now, Ordering::Release);
+        }
+    }
+}
+
 /// One direction of a connection.
 #[derive(Debug)]
 pub struct Channel {
     state: Mutex<State>,
+    /// The state's condition, for those who look without the lock: a queue is woken after it has changed.
+    condition: AtomicU32,
     framing: Framing,
     reader: Arc<WaitQueue>,
     writer: Arc<WaitQueue>,
@@ -145,7 +192,13 @@ impl Channel {
             reset: None,
             was_reset: false,
         };
-        Arc::new(Channel { state: Mutex::new(state), framing, reader: Arc::clone(reader), writer: Arc::clone(writer) })
+        let condition = AtomicU32::new(state.condition().bits());
+        let (reader, writer) = (Arc::clone(reader), Arc::clone(writer));
+        Arc::new(Channel { state: Mutex::new(state), condition, framing, reader, writer })
+    }
+
+    fn change(&self) -> Changing<'_> {
+        Changing { state: self.state.lock(), told: &self.condition }
     }
 
     /// Writes what fits (a packet: all or nothing). `control` goes with the first byte, and is taken.
@@ -156,7 +209,7 @@ impl Channel {
         let total = from.remaining();
         let mut fresh = None;
         let count = loop {
-            let mut state = self.state.lock();
+            let mut state = self.change();
             if state.is_ended || state.is_refused {
                 return Err(Errno::EPIPE);
             }
@@ -220,7 +273,7 @@ impl Channel {
         if self.framing == Framing::Bytes && to.remaining() == 0 {
             return Ok(Taken::default());
         }
-        let mut state = self.state.lock();
+        let mut state = self.change();
         if state.segments.is_empty() {
             if let Some(errno) = state.reset.take() {
                 return Err(errno);
@@ -246,7 +299,7 @@ impl Channel {
     /// EPIPE.
     pub fn write_urgent(&self, byte: u8) -> Result<()> {
         {
-            let mut state = self.state.lock();
+            let mut state = self.change();
             if state.is_ended || state.is_refused {
                 return Err(Errno::EPIPE);
             }
@@ -262,7 +315,7 @@ impl Channel {
     /// # Errors
     /// EINVAL where there is none, or it was read.
     pub fn read_urgent(&self, take: Take) -> Result<u8> {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let urgent = state.urgent.as_mut().filter(|urgent| !urgent.is_read).ok_or(Errno::EINVAL)?;
         urgent.is_read = take == Take::Remove;
         Ok(urgent.byte)
@@ -276,14 +329,14 @@ impl Channel {
 
     /// The writer writes no more.
     pub fn end(&self) {
-        self.state.lock().is_ended = true;
+        self.change().is_ended = true;
         self.reader.wake(READABLE | Events::RDHUP | Events::HUP);
         self.writer.wake(WRITABLE | Events::HUP);
     }
 
     /// The reader reads no more; what is in stays readable for it.
     pub fn refuse(&self) {
-        self.state.lock().is_refused = true;
+        self.change().is_refused = true;
         self.writer.wake(WRITABLE | Events::HUP);
         self.reader.wake(READABLE | Events::RDHUP | Events::HUP);
     }
@@ -291,7 +344,7 @@ impl Channel {
     /// The connection broke: the reader gets `errno` once it has read all.
     pub fn reset(&self, errno: Errno) {
         {
-            let mut state = self.state.lock();
+            let mut state = self.change();
             state.is_ended = true;
             state.is_refused = true;
             state.reset = Some(errno);
@@ -303,7 +356,7 @@ impl Channel {
 
     /// Throws away what is in. Whether there was something.
     pub fn drain(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let had_some = !state.segments.is_empty();
         state.ring.clear();
         let segments = core::mem::take(&mut state.segments);
@@ -315,7 +368,7 @@ impl Channel {
 
     /// Takes the error of a reset: SO_ERROR.
     pub fn take_reset(&self) -> Option<Errno> {
-        self.state.lock().reset.take()
+        self.change().reset.take()
     }
 
     /// Whether it was reset, whoever was told.
@@ -325,18 +378,10 @@ impl Channel {
     }
 
     /// What holds at one moment.
+    #[inline]
     #[must_use]
     pub fn condition(&self) -> Condition {
-        let state = self.state.lock();
-        let is_over = state.is_ended || state.is_refused;
-        let mut condition = Condition::empty();
-        condition.set(Condition::READABLE, is_over || !state.segments.is_empty());
-        condition.set(Condition::WRITABLE, is_over || state.ring.free() >= low_water(state.ring.capacity()));
-        condition.set(Condition::ENDED, state.is_ended);
-        condition.set(Condition::REFUSED, state.is_refused);
-        condition.set(Condition::RESET, state.reset.is_some());
-        condition.set(Condition::URGENT, state.urgent.as_ref().is_some_and(|urgent| !urgent.is_read));
-        condition
+        Condition::from_bits_truncate(self.condition.load(Ordering::Acquire))
     }
 
     /// Whether the writer writes no more.

@@ -19,7 +19,9 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
+use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
 /// net.core.somaxconn.
@@ -57,9 +59,25 @@ struct State {
     binding: Option<Binding>,
     local: Option<SocketAddr>,
     role: Role,
-    has_shut_read: bool,
     /// When a connect that waits for a listener ends, in nanoseconds of CLOCK_MONOTONIC.
     gives_up_at: Option<u64>,
+}
+
+/// A connection in use: the socket's first lives as long as that does.
+enum Link<'a> {
+    First(&'a Connection),
+    Later(Arc<Connection>),
+}
+
+impl Deref for Link<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Link::First(connection) => connection,
+            Link::Later(connection) => connection,
+        }
+    }
 }
 
 /// A TCP socket.
@@ -69,6 +87,11 @@ pub struct TcpSocket {
     options: Options,
     numbers: Numbers,
     state: Mutex<State>,
+    /// The first connection that it had, which most have for good: poll looks at that without the lock.
+    first: SetOnce<Arc<Connection>>,
+    /// It has that one now. Changes with the state locked.
+    has_first: AtomicBool,
+    has_shut_read: AtomicBool,
     /// A write after the peer had gone was answered as Linux does: the first one succeeds.
     wrote_after_close: AtomicBool,
     /// Ends a connect to a listener without room.
@@ -89,7 +112,10 @@ impl TcpSocket {
             queue: Arc::new(WaitQueue::new()),
             options: Options::default(),
             numbers,
-            state: Mutex::new(State { binding: None, local, role, has_shut_read: false, gives_up_at: None }),
+            state: Mutex::new(State { binding: None, local, role, gives_up_at: None }),
+            first: SetOnce::new(),
+            has_first: AtomicBool::new(false),
+            has_shut_read: AtomicBool::new(false),
             wrote_after_close: AtomicBool::new(false),
             patience: Mutex::new(None),
             me: Weak::clone(me),
@@ -151,7 +177,7 @@ impl TcpSocket {
         let server = TcpSocket::make(self.own, self.numbers.copy(), Role::Idle, Some(to));
         let capacity = self.options.receive_buffer.load(Ordering::Relaxed);
         let (mine, theirs) = Connection::pair(Framing::Bytes, capacity, &client.queue, &server.queue);
-        server.state.lock().role = Role::Connected { connection: Arc::new(theirs), peer: local, is_told: true };
+        server.take_connection(theirs, local, true);
         // Before it can be found in the row of those that wait.
         {
             let mut state = client.state.lock();
@@ -172,10 +198,46 @@ impl TcpSocket {
             }
             pending.push_back(server);
         }
-        client.state.lock().role = Role::Connected { connection: Arc::new(mine), peer: to, is_told: false };
+        client.take_connection(mine, to, false);
         client.queue.wake(WRITABLE);
         self.queue.wake(READABLE);
         Ok(())
+    }
+
+    fn take_connection(&self, connection: Connection, peer: SocketAddr, is_told: bool) {
+        let connection = Arc::new(connection);
+        let first = self.first.get_or_set(Arc::clone(&connection));
+        let mut state = self.state.lock();
+        self.has_first.store(Arc::ptr_eq(first, &connection), Ordering::Release);
+        state.role = Role::Connected { connection, peer, is_told };
+    }
+
+    /// It has no connection any more; the one that it had.
+    fn leave_connection(&self) -> Option<Arc<Connection>> {
+        let mut state = self.state.lock();
+        self.has_first.store(false, Ordering::Release);
+        let old = core::mem::replace(&mut state.role, Role::Idle);
+        drop(state);
+        if let Role::Connected { connection, .. } = old { Some(connection) } else { None }
+    }
+
+    fn has_shut_read(&self) -> bool {
+        self.has_shut_read.load(Ordering::Acquire)
+    }
+
+    fn poll_connected(&self, connection: &Connection) -> Events {
+        let (incoming, outgoing) = (connection.incoming.condition(), connection.outgoing.condition());
+        let has_shut_read = self.has_shut_read();
+        let has_ended = incoming.contains(Condition::ENDED) || has_shut_read;
+        let is_reset = incoming.contains(Condition::RESET);
+        let mut events = Events::empty();
+        events.set(READABLE, incoming.contains(Condition::READABLE) || has_shut_read);
+        events.set(Events::PRI, incoming.contains(Condition::URGENT));
+        events.set(WRITABLE, outgoing.contains(Condition::WRITABLE));
+        events.set(Events::RDHUP, has_ended);
+        events.set(Events::HUP, is_reset || (has_ended && outgoing.contains(Condition::ENDED)));
+        events.set(Events::ERR, is_reset || self.options.has_error());
+        events
     }
 
     /// The backlog has room: the first client that waits still comes in.
@@ -273,9 +335,17 @@ impl TcpSocket {
         Ok(Taken { count, full: count, ..Taken::default() })
     }
 
-    fn connection(&self) -> Option<Arc<Connection>> {
+    /// The first connection, while it has that one.
+    fn first(&self) -> Option<&Connection> {
+        self.first.get().filter(|_| self.has_first.load(Ordering::Acquire)).map(|first| &**first)
+    }
+
+    fn connection(&self) -> Option<Link<'_>> {
+        if let Some(first) = self.first() {
+            return Some(Link::First(first));
+        }
         match &self.state.lock().role {
-            Role::Connected { connection, .. } => Some(Arc::clone(connection)),
+            Role::Connected { connection, .. } => Some(Link::Later(Arc::clone(connection))),
             _ => None,
         }
     }
@@ -400,6 +470,9 @@ impl Socket for TcpSocket {
     }
 
     fn poll(&self) -> Events {
+        if let Some(first) = self.first() {
+            return self.poll_connected(first);
+        }
         let state = self.state.lock();
         let mut events = Events::empty();
         events.set(Events::ERR, self.options.has_error());
@@ -410,18 +483,7 @@ impl Socket for TcpSocket {
                 events.set(READABLE, !pending.is_empty());
                 events
             }
-            Role::Connected { connection, .. } => {
-                let (incoming, outgoing) = (connection.incoming.condition(), connection.outgoing.condition());
-                let has_ended = incoming.contains(Condition::ENDED) || state.has_shut_read;
-                let is_reset = incoming.contains(Condition::RESET);
-                events.set(READABLE, incoming.contains(Condition::READABLE) || state.has_shut_read);
-                events.set(Events::PRI, incoming.contains(Condition::URGENT));
-                events.set(WRITABLE, outgoing.contains(Condition::WRITABLE));
-                events.set(Events::RDHUP, has_ended);
-                events.set(Events::HUP, is_reset || (has_ended && outgoing.contains(Condition::ENDED)));
-                events.set(Events::ERR, is_reset || self.options.has_error());
-                events
-            }
+            Role::Connected { connection, .. } => self.poll_connected(connection),
         }
     }
 
@@ -433,9 +495,9 @@ impl Socket for TcpSocket {
 
     fn connect(&self, _task: &Task, bytes: &[u8], nonblocking: bool) -> Result<()> {
         if address::family_of(bytes)? == family::UNSPEC {
-            let old = core::mem::replace(&mut self.state.lock().role, Role::Idle);
-            if let Role::Connected { connection, .. } = old {
+            if let Some(connection) = self.leave_connection() {
                 connection.abort();
+                self.options.set_error(Errno::ECONNRESET);
             }
             return Ok(());
         }
@@ -512,7 +574,7 @@ impl Socket for TcpSocket {
         }
         let connection = self.connection().ok_or(Errno::ENOTCONN)?;
         if directions.read {
-            self.state.lock().has_shut_read = true;
+            self.has_shut_read.store(true, Ordering::Release);
             self.queue.wake(READABLE | Events::RDHUP);
         }
         if directions.write {
@@ -530,7 +592,7 @@ impl Socket for TcpSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         let Some(connection) = self.connection() else {
-            let is_connecting = matches!(self.state.lock().role, Role::Connecting(_));
+            let is_connecting = matches!(self.state.lock().role, Role::Connecting(_) | Role::Connected { .. });
             // An address is ignored on a connected socket; without connection the write has nowhere to go.
             return Err(if is_connecting { Errno::EAGAIN } else { Errno::EPIPE });
         };
@@ -549,11 +611,13 @@ impl Socket for TcpSocket {
         if let Some(errno) = self.options.take_error() {
             return Err(errno);
         }
-        let connection = match &self.state.lock().role {
-            Role::Connected { connection, .. } => Arc::clone(connection),
-            Role::Connecting(_) => return Err(Errno::EAGAIN),
-            Role::Idle if flags & msg::OOB != 0 => return Err(Errno::EINVAL),
-            _ => return Err(Errno::ENOTCONN),
+        let Some(connection) = self.connection() else {
+            return Err(match &self.state.lock().role {
+                // By now it may be connected: that is for the next look.
+                Role::Connecting(_) | Role::Connected { .. } => Errno::EAGAIN,
+                Role::Idle if flags & msg::OOB != 0 => Errno::EINVAL,
+                Role::Idle | Role::Listening { .. } => Errno::ENOTCONN,
+            });
         };
         let read = match flags & (msg::TRUNC | msg::OOB) {
             0 => connection.incoming.read(to, take),
@@ -561,7 +625,7 @@ impl Socket for TcpSocket {
             _ => self.read_urgent(&connection.incoming, to, take),
         };
         let taken = match read {
-            Err(Errno::EAGAIN) if self.state.lock().has_shut_read => return Ok(Incoming::default()),
+            Err(Errno::EAGAIN) if self.has_shut_read() => return Ok(Incoming::default()),
             other => other?,
         };
         Ok(Incoming { count: taken.count, full: taken.full, ..Incoming::default() })

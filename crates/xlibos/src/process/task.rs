@@ -4,7 +4,7 @@ use super::creds::Creds;
 use super::yields::Yields;
 use crate::Errno;
 use crate::fs::context::FsContext;
-use crate::fs::fd_table::{Fd, OnExec};
+use crate::fs::fd_table::{Fd, OnExec, OwnFiles};
 use crate::fs::{Closed, FdTable, File, Path};
 use crate::mm::Mm;
 use crate::process::settings::Settings;
@@ -358,6 +358,13 @@ impl Task {
             return own.get(fd).and_then(act);
         }
         self.with_counted_file(fd, act)
+    }
+
+    /// Does something with many of its files; None where another task has the table too.
+    pub fn with_own_files<R>(&self, act: impl FnOnce(&OwnFiles<'_>) -> R) -> Option<R> {
+        let files = self.files.look()?;
+        let own = files.look_below(&files)?;
+        Some(act(&own))
     }
 
     /// Apart, for it seldom is anybody else's table.

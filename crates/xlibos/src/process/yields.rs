@@ -1,5 +1,6 @@
 //! Who gives the processor away again and again waits for somebody: sched_yield(2). The host has no such call for us and lets others run when
-//! it likes, so after a while such a thread sleeps, for as short as the host can: whoever it waits for gets the processor.
+//! it likes, so after a while such a thread sleeps, for as short as the host can: whoever it waits for gets the processor. It sleeps
+//! again at once where others sleep for the same reason, who may wait for it; else after the same while.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +8,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 const IN_TURN: u64 = 10_000;
 /// How long a thread yields in turn before it sleeps: most wait for somebody who runs, and not for long.
 const PATIENCE: u64 = 20_000;
+
+/// Who slept last.
+static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// When a thread began to do nothing but yield, and when it last did, in nanoseconds of CLOCK_MONOTONIC. Its own.
 #[derive(Debug, Default)]
@@ -23,6 +27,19 @@ impl Yields {
         }
         self.last.store(now, Ordering::Relaxed);
         now.saturating_sub(self.since.load(Ordering::Relaxed)) >= PATIENCE
+    }
+
+    /// The thread of this identity is about to sleep.
+    pub fn sleeps(identity: u64) {
+        LAST.store(identity, Ordering::Relaxed);
+    }
+
+    /// It has slept.
+    pub fn slept(&self, identity: u64, now: u64) {
+        if LAST.load(Ordering::Relaxed) == identity {
+            self.since.store(now, Ordering::Relaxed);
+        }
+        self.last.store(now, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use machine::guest::{self, UserPtr};
+use zerocopy::IntoBytes;
 
 /// Largest descriptor number plus one that select(2) looks at.
 const SELECT_MAX: usize = 1 << 20;
@@ -19,63 +20,83 @@ const SELECT_IN: Events = Events::IN.union(Events::RDNORM).union(Events::RDBAND)
 const SELECT_OUT: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR);
 const SELECT_EXCEPT: Events = Events::PRI;
 
-/// What is asked of a descriptor; None for none.
-struct Asked {
-    fd: Option<Fd>,
-    wanted: Events,
+/// What holds of a descriptor's file now; EBADF where there is none.
+type Look<'a> = &'a mut dyn FnMut(Fd) -> Result<Events>;
+
+/// Looks at files by the task's descriptors, without holding them where nobody else can close them.
+fn look_at_own(task: &Task, question: &mut impl Question) -> Result<usize> {
+    let poll_file = |file: &File| if file.is_place() { Err(Errno::EBADF) } else { Ok(file.poll()) };
+    let own = task.with_own_files(|files| question.look(&mut |fd| files.get(fd).and_then(poll_file)));
+    own.unwrap_or_else(|| look_at_held(&task.files().get_all(&question.collect()), question))
 }
 
-impl Asked {
-    fn of(&self, file: &File) -> Events {
-        file.poll() & (self.wanted | Events::ERR | Events::HUP)
-    }
+/// Looks at files that are held: those of the descriptors that the question collects.
+fn look_at_held(files: &[Result<Arc<File>>], question: &mut impl Question) -> Result<usize> {
+    let mut files = files.iter();
+    question.look(&mut |_| match files.next() {
+        Some(Ok(file)) if !file.is_place() => Ok(file.poll()),
+        _ => Err(Errno::EBADF),
+    })
 }
 
-/// Looks at each; the number of those where something holds.
-fn look_at_all<T>(all: &[T], found: &mut [Events], look: impl Fn(&T) -> Events) -> usize {
-    let mut count = 0;
-    for (one, slot) in all.iter().zip(found.iter_mut()) {
-        *slot = look(one);
-        count += usize::from(!slot.is_empty());
-    }
-    count
+/// Looks at all that is asked about, by whatever gives a descriptor's events: asks in the same order each time.
+trait Question {
+    /// How many hold.
+    fn look(&mut self, poll: Look<'_>) -> Result<usize>;
+    /// The descriptors that it looks at.
+    fn collect(&self) -> Vec<Fd>;
 }
 
-/// Waits until something holds for any, or the deadline. Files are held for that alone.
-fn wait_for_any(task: &Task, asked: &[Asked], found: &mut [Events], deadline: Deadline) -> Result<usize> {
-    let count = look_at_all(asked, found, |one| {
-        let held = one.fd.map(|fd| task.with_file(fd, |file| Ok(one.of(file))));
-        held.map_or(Events::empty(), |held| held.unwrap_or(Events::NVAL))
-    });
+/// Waits until something holds for any, or the deadline.
+fn wait_for_any(task: &Task, question: &mut impl Question, deadline: Deadline) -> Result<usize> {
+    let count = look_at_own(task, question)?;
     if count > 0 || deadline == Some(1) {
         return Ok(count);
     }
-    let watched: Vec<_> = asked.iter().map(|one| (one, one.fd.map(|fd| task.file(fd)))).collect();
-    let files = watched.iter().filter_map(|(_, file)| file.as_ref()?.as_ref().ok());
-    let queues: Vec<&WaitQueue> = files.filter_map(|file| file.ops().wait_queue()).collect();
-    let look = |(one, file): &(&Asked, Option<Result<Arc<File>>>)| match file {
-        None => Events::empty(),
-        Some(Err(_)) => Events::NVAL,
-        Some(Ok(file)) => one.of(file),
-    };
-    let ready = wait_until(&queues, deadline, || match look_at_all(&watched, found, look) {
-        0 => None,
-        count => Some(count),
-    })?;
-    Ok(ready.unwrap_or(0))
+    // A descriptor may be closed meanwhile, and another file have its number: the wait is for those that were there.
+    let files = task.files().get_all(&question.collect());
+    let queues: Vec<&WaitQueue> = files.iter().flatten().filter_map(|file| file.ops().wait_queue()).collect();
+    let look = || Some(look_at_held(&files, question)).filter(|found| *found != Ok(0));
+    wait_until(&queues, deadline, look)?.unwrap_or(Ok(0))
 }
 
-/// A `struct pollfd`: descriptor, wanted events, events found.
-fn read_pollfds(at: u64, count: usize) -> Result<Vec<Asked>> {
-    let mut asked = Vec::with_capacity(count);
-    for i in 0..count as u64 {
-        let raw: u64 = guest::read_value(at.wrapping_add(i * 8))?;
+/// `struct pollfd`s: descriptor, wanted events, and what is found.
+struct PollFds {
+    asked: Vec<u64>,
+    found: Vec<u16>,
+}
+
+impl PollFds {
+    fn read(at: u64, count: usize) -> Result<PollFds> {
+        let mut asked = vec![0_u64; count];
+        guest::read(at, asked.as_mut_bytes())?;
+        Ok(PollFds { asked, found: vec![0; count] })
+    }
+
+    /// Descriptor, unless it is to be passed over, and wanted events.
+    fn parts(raw: u64) -> (Option<Fd>, Events) {
         let [f0, f1, f2, f3, e0, e1, _, _] = raw.to_le_bytes();
         let fd = i32::from_le_bytes([f0, f1, f2, f3]);
         let wanted = Events::from_bits_truncate(u32::from(u16::from_le_bytes([e0, e1])));
-        asked.push(Asked { fd: (fd >= 0).then_some(Fd(fd)), wanted });
+        ((fd >= 0).then_some(Fd(fd)), wanted)
     }
-    Ok(asked)
+}
+
+impl Question for PollFds {
+    fn look(&mut self, poll: Look<'_>) -> Result<usize> {
+        let mut count = 0;
+        for (raw, found) in self.asked.iter().zip(&mut self.found) {
+            let (Some(fd), wanted) = PollFds::parts(*raw) else { continue };
+            let events = poll(fd).map_or(Events::NVAL, |held| held & (wanted | Events::ERR | Events::HUP));
+            *found = u16::try_from(events.bits()).unwrap_or(0);
+            count += usize::from(*found != 0);
+        }
+        Ok(count)
+    }
+
+    fn collect(&self) -> Vec<Fd> {
+        self.asked.iter().filter_map(|raw| PollFds::parts(*raw).0).collect()
+    }
 }
 
 fn poll_with(task: &Task, at: u64, count: u64, deadline: Deadline) -> Result<usize> {
@@ -83,12 +104,10 @@ fn poll_with(task: &Task, at: u64, count: u64, deadline: Deadline) -> Result<usi
     if count > task.files().limit() {
         return Err(Errno::EINVAL);
     }
-    let asked = read_pollfds(at, count)?;
-    let mut found = vec![Events::empty(); count];
-    let ready = wait_for_any(task, &asked, &mut found, deadline)?;
-    for (i, events) in (0_u64..).zip(&found) {
-        let bits = u16::try_from(events.bits()).unwrap_or(0);
-        guest::write(at.wrapping_add(i * 8 + 6), &bits.to_le_bytes())?;
+    let mut asked = PollFds::read(at, count)?;
+    let ready = wait_for_any(task, &mut asked, deadline)?;
+    for (i, events) in (0_u64..).zip(&asked.found) {
+        guest::write_value(at.wrapping_add(i * 8 + 6), events)?;
     }
     Ok(ready)
 }
@@ -150,60 +169,85 @@ struct Sets([u64; 3]);
 /// What each set asks for.
 const SET_EVENTS: [Events; 3] = [SELECT_IN, SELECT_OUT, SELECT_EXCEPT];
 
-fn read_sets(sets: Sets, words: usize) -> Result<[Vec<u64>; 3]> {
-    let mut out = [Vec::new(), Vec::new(), Vec::new()];
-    for (at, bits) in sets.0.into_iter().zip(out.iter_mut()) {
-        *bits = if at == 0 { vec![0; words] } else { UserPtr::<u64>::new(at).read_slice(words)? };
-    }
-    Ok(out)
+/// A word of each set.
+type Words = [u64; 3];
+
+/// What the sets ask, and the answers.
+struct Selected {
+    asked: Vec<Words>,
+    found: Vec<Words>,
 }
 
-/// The descriptors that the sets name, in order, with what is wanted of each.
-fn named(bits: &[Vec<u64>; 3], count: usize) -> Result<(Vec<usize>, Vec<Asked>)> {
-    let (mut numbers, mut asked) = (Vec::new(), Vec::new());
-    for number in 0..count {
-        let is_in = |set: &Vec<u64>| set.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1);
-        let wanted = bits.iter().zip(SET_EVENTS).filter(|(set, _)| is_in(set)).map(|(_, events)| events);
-        let wanted = wanted.fold(Events::empty(), Events::union);
-        if !wanted.is_empty() {
-            numbers.push(number);
-            asked.push(Asked { fd: Some(Fd(i32::try_from(number).map_err(|_| Errno::EBADF)?)), wanted });
+impl Selected {
+    fn read(sets: Sets, count: usize) -> Result<Selected> {
+        let words = count.div_ceil(64);
+        let mut asked = vec![[0; 3]; words];
+        let mut set = vec![0_u64; words];
+        for (index, at) in sets.0.into_iter().enumerate().filter(|(_, at)| *at != 0) {
+            guest::read(at, set.as_mut_bytes())?;
+            asked.iter_mut().zip(&set).for_each(|(words, word)| words[index] = *word);
         }
+        let beyond = count % 64;
+        if let Some(last) = asked.last_mut().filter(|_| beyond != 0) {
+            last.iter_mut().for_each(|word| *word &= (1 << beyond) - 1);
+        }
+        Ok(Selected { asked, found: vec![[0; 3]; words] })
     }
-    Ok((numbers, asked))
+
+    /// Does something with each descriptor that a word names: its bit, and which.
+    fn each(index: usize, words: &Words, mut act: impl FnMut(u64, Fd) -> Result<()>) -> Result<()> {
+        let mut left = words.iter().fold(0, |all, word| all | word);
+        while left != 0 {
+            let number = index * 64 + left.trailing_zeros() as usize;
+            let bit = left & left.wrapping_neg();
+            left ^= bit;
+            act(bit, Fd(i32::try_from(number).map_err(|_| Errno::EBADF)?))?;
+        }
+        Ok(())
+    }
+}
+
+impl Question for Selected {
+    fn look(&mut self, poll: Look<'_>) -> Result<usize> {
+        let mut count = 0;
+        for (index, (asked, found)) in self.asked.iter().zip(&mut self.found).enumerate() {
+            *found = [0; 3];
+            Selected::each(index, asked, |bit, fd| {
+                let held = poll(fd)?;
+                for ((asked, found), events) in asked.iter().zip(found.iter_mut()).zip(SET_EVENTS) {
+                    if asked & bit != 0 && held.intersects(events) {
+                        *found |= bit;
+                        count += 1;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(count)
+    }
+
+    fn collect(&self) -> Vec<Fd> {
+        let mut all = Vec::new();
+        for (index, words) in self.asked.iter().enumerate() {
+            // Nothing fails that only collects.
+            let _ = Selected::each(index, words, |_, fd| {
+                all.push(fd);
+                Ok(())
+            });
+        }
+        all
+    }
 }
 
 fn select_with(task: &Task, count: i32, sets: Sets, deadline: Deadline) -> Result<usize> {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(SELECT_MAX);
-    let words = count.div_ceil(64);
-    let bits = read_sets(sets, words)?;
-    let (numbers, asked) = named(&bits, count)?;
-    let mut found = vec![Events::empty(); asked.len()];
-    wait_for_any(task, &asked, &mut found, deadline)?;
-    if found.iter().any(|events| events.contains(Events::NVAL)) {
-        return Err(Errno::EBADF);
-    }
-    let mut total = 0;
-    for ((at, asked), events) in sets.0.into_iter().zip(&bits).zip(SET_EVENTS) {
-        let mut answer = vec![0_u64; words];
-        for (&number, held) in numbers.iter().zip(&found) {
-            let bit = 1 << (number % 64);
-            let is_asked = asked.get(number / 64).is_some_and(|word| word & bit != 0);
-            if let (true, Some(word)) = (is_asked && held.intersects(events), answer.get_mut(number / 64)) {
-                *word |= bit;
-                total += 1;
-            }
-        }
-        write_set(at, &answer)?;
+    let mut selected = Selected::read(sets, count)?;
+    let total = wait_for_any(task, &mut selected, deadline)?;
+    for (index, at) in sets.0.into_iter().enumerate().filter(|(_, at)| *at != 0) {
+        let answer: Vec<u64> = selected.found.iter().map(|words| words[index]).collect();
+        guest::write(at, answer.as_bytes())?;
     }
     Ok(total)
-}
-
-fn write_set(at: u64, words: &[u64]) -> Result<()> {
-    if at == 0 {
-        return Ok(());
-    }
-    (0..).zip(words).try_for_each(|(i, word)| UserPtr::<u64>::new(at).at(i).write(word))
 }
 
 /// Waits for descriptors to be ready: select(2).

@@ -4,6 +4,7 @@
 use crate::process::creds::{CAP_SYS_NICE, Creds};
 use crate::process::scheduled::Scheduled;
 use crate::process::settings::Settings;
+use crate::process::yields::Yields;
 use crate::process::{Pid, Task, tree};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -29,8 +30,11 @@ const LIMIT_RTPRIO: usize = 14;
 pub(super) fn sched_yield(task: &Task) -> Result<()> {
     let now = machine::clock::monotonic_ns();
     if task.yields.note(now) {
+        let identity = task.cpu().identity();
+        Yields::sleeps(identity);
         // As short as can be: until now. A notification or an interrupt ends it early, and is looked at on the way out.
         let _ = machine::sync::park(Some(now));
+        task.yields.slept(identity, machine::clock::monotonic_ns());
     }
     Ok(())
 }

@@ -116,6 +116,31 @@ cases! { inet;
         client.succeeds()?;
         assert_eq!(read(peer, 9)?, b"");
     }
+    fn tcp_disconnects_and_connects_again() {
+        let server = Listener::new(2)?;
+        let fd = tcp()?;
+        let events = || {
+            let mut asked = [c::pollfd { fd, events: c::POLLIN | c::POLLOUT, revents: 0 }];
+            sys!(poll, &mut asked, 1, 0).map(|_| asked[0].revents)
+        };
+        assert_eq!(events()?, c::POLLOUT | c::POLLHUP);
+        for round in 0..3 {
+            connect(fd, server.port)?;
+            let peer = server.accept()?;
+            assert_eq!(events()?, c::POLLOUT, "{round}");
+            write(peer, b"hello")?;
+            until(|| events().is_ok_and(|events| events & c::POLLIN != 0));
+            assert_eq!(read(fd, 9)?, b"hello");
+            assert_eq!(events()?, c::POLLOUT, "{round}");
+            sys!(connect, fd, &[0u8; 16], 16)?;
+            assert_eq!(events()?, c::POLLOUT | c::POLLERR | c::POLLHUP, "{round}");
+            assert_eq!(option(fd, c::SOL_SOCKET, c::SO_ERROR)?, c::ECONNRESET);
+            assert_eq!(events()?, c::POLLOUT | c::POLLHUP, "{round}");
+            assert_errno(sys!(recvfrom, fd, &mut [0u8; 1], 1, c::MSG_DONTWAIT, 0, 0), c::ENOTCONN);
+            assert_errno(read(peer, 9), c::ECONNRESET);
+            close(peer)?;
+        }
+    }
     fn tcp_over_ipv6() {
         let fd = match sys!(socket, c::AF_INET6, c::SOCK_STREAM, 0) {
             Ok(fd) => int(fd),

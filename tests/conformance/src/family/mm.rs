@@ -294,6 +294,21 @@ cases! { mm;
         assert_errno(sys!(mremap, memory::hole()?, PAGE, 2 * PAGE, c::MREMAP_MAYMOVE), c::EFAULT);
         assert_errno(sys!(mremap, addr, 2 * PAGE, PAGE, c::MREMAP_FIXED | c::MREMAP_MAYMOVE, addr), c::EINVAL);
     }
+    fn a_private_mapping_of_a_file_takes_what_is_touched_of_it() {
+        const LEN: usize = 64 << 30;
+        let fd = int(sys!(open, c"large", c::O_RDWR | c::O_CREAT, 0o600)?);
+        sys!(ftruncate, fd, LEN)?;
+        let addr = crate::kit::size(sys!(mmap, 0, LEN, c::PROT_READ, c::MAP_PRIVATE, fd, 0)?);
+        assert_eq!(peek::<u8>(addr + LEN - 1), 0);
+        // What nobody has written in the mapping is the file's, whoever writes it.
+        sys!(pwrite64, fd, b"x", 1, LEN - PAGE)?;
+        assert_eq!(peek::<u8>(addr + LEN - PAGE), b'x');
+        sys!(mprotect, addr + LEN - PAGE, PAGE, c::PROT_READ | c::PROT_WRITE)?;
+        poke(addr + LEN - PAGE, b'y');
+        let mut byte = [0_u8];
+        sys!(pread64, fd, &mut byte, 1, LEN - PAGE)?;
+        assert_eq!((byte[0], peek::<u8>(addr + LEN - PAGE)), (b'x', b'y'));
+    }
     fn madvise_dontneed_zeroes() {
         let addr = memory::pages(2)?;
         memory::fill(addr, 2 * PAGE, 5);

@@ -5,11 +5,10 @@ use crate::fs::mount::{self, Mount};
 use crate::fs::path::Path;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 
 /// A mount as a process with this root sees it.
 struct Seen {
-    mount: Arc<Mount>,
+    mount: &'static Mount,
     point: String,
     kind: &'static str,
     source: String,
@@ -24,7 +23,7 @@ fn seen_from(root: &Path) -> impl Iterator<Item = Seen> {
         let is_dev = mount.source[..] == *b"devtmpfs";
         let kind = if is_dev { "devtmpfs" } else { mount.root.inode().file_system().name() };
         let source = escaped(&mount.source);
-        let options = options_of(&mount);
+        let options = options_of(mount);
         is_reached.then(|| Seen { mount, point: escaped(&point), kind, source, options })
     })
 }
