@@ -106,6 +106,8 @@ pub struct Process {
     pub tracees: Mutex<Vec<super::ptrace::Tracee>>,
     /// It was waited for, and has no number any more.
     reaped: AtomicBool,
+    /// Its end was told to a parent. Set with the tree locked.
+    is_end_told: AtomicBool,
 }
 
 impl core::fmt::Debug for Process {
@@ -182,6 +184,7 @@ impl Process {
             standstill: super::standstill::Standstill::default(),
             tracees: Mutex::default(),
             reaped: AtomicBool::new(false),
+            is_end_told: AtomicBool::new(false),
         })
     }
 
@@ -411,6 +414,16 @@ impl Process {
     #[must_use]
     pub fn is_reaped(&self) -> bool {
         self.reaped.load(Ordering::SeqCst)
+    }
+
+    /// Whether its parent has the signal of its end, and may wait for it; the tree is locked.
+    pub(super) fn is_end_told(&self) -> bool {
+        self.is_end_told.load(Ordering::Relaxed)
+    }
+
+    /// Its parent gets the signal of its end before it can wait for it; the tree is locked.
+    pub(super) fn tell_end(&self) {
+        self.is_end_told.store(true, Ordering::Relaxed);
     }
 
     /// It was waited for; the tree is locked.

@@ -74,12 +74,19 @@ pub fn notify_parent(process: &Arc<Process>, change: Change) {
         tree::lock().remove_process(process.pid);
     }
     let muted = !ended && action.flags & SA_NOCLDSTOP != 0;
+    // Who waits finds the end with its signal. SIGCONT tells parents, which takes the lock.
+    let tree = ended.then(tree::lock);
+    if ended {
+        process.tell_end();
+    }
+    let held = tree.filter(|_| signal != SIGCONT);
     let to_send = if ended { signal } else { SIGCHLD };
     if to_send != 0 && !muted {
         let (code, status) = change.code_and_status();
         let value = u64::from(status.cast_unsigned());
         send_process(&parent, SigInfo { signal: to_send, code, pid: process.pid, value, ..SigInfo::default() });
     }
+    drop(held);
     parent.child_events.wake(Events::IN);
 }
 
@@ -165,7 +172,8 @@ fn find(process: &Arc<Process>, which: Which, options: Options) -> Result<Option
         }
         any = true;
         let keep = options.contains(Options::NOWAIT);
-        if let (RunState::Zombie(status), true) = (child.run_state(), options.contains(Options::EXITED)) {
+        let has_ended = child.is_end_told() && options.contains(Options::EXITED);
+        if let (RunState::Zombie(status), true) = (child.run_state(), has_ended) {
             let usage = child.final_usage();
             if !keep {
                 process.add_child_usage(child);
