@@ -537,7 +537,7 @@ pub fn waits_to_leave() {
     mine.is_tied.store(false, Relaxed);
 }
 
-/// One that waits for that runs on other processors than its parent's.
+/// One that waits for that, and goes on waiting meanwhile, runs on other processors than its parent's.
 pub fn send_elsewhere(cpu: &Cpu) {
     // Where the host refuses it stays here.
     let _ = crate::host::run_on(cpu.tid(), &elsewhere(cpu));

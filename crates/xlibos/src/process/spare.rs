@@ -381,15 +381,15 @@ pub fn retire(now: u64) -> Option<u64> {
     let (leaving, retired, next) = {
         let mut pool = POOL.lock();
         let next = pool.next_look?;
+        // While they are in the pool: who finds that it is not goes on, and what the host is told then would reach a spare.
+        let is_leaving = |spare: &&Spare| matches!(spare.of, Of::Leaving { .. });
+        pool.spares.iter().filter(is_leaving).for_each(|spare| machine::hand_over::send_elsewhere(spare.cpu));
         let leaving = pool.take_where(|spare| matches!(spare.of, Of::Leaving { .. }));
         let retired = if now < next { Vec::new() } else { pool.take_where(|spare| spare.since + LIFE <= now) };
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
         (leaving, retired, pool.next_look)
     };
-    for spare in &leaving {
-        machine::hand_over::send_elsewhere(spare.cpu);
-        machine::sync::unpark(spare.cpu);
-    }
+    leaving.iter().for_each(|spare| machine::sync::unpark(spare.cpu));
     retired.iter().for_each(|spare| dismiss(spare.cpu));
     next
 }
