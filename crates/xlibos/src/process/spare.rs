@@ -191,6 +191,7 @@ pub fn leave(cpu: &'static Cpu, leave: Leave) {
         let _ = machine::sync::park_uninterruptible(None);
     }
     if cpu.is_given_back() {
+        drop(gives_back);
         machine::process::end_thread();
     }
     if let Some(ranges) = gives_back {
@@ -279,8 +280,8 @@ fn wait_for_task(cpu: &'static Cpu) -> &'static Task {
     }
 }
 
-/// The caller becomes a spare. Not where the container is to stand still, and not where its process's last thread may have
-/// looked for it already.
+/// The caller becomes a spare. Not where the container is to stand still, or was and has dismissed the caller, and not where its
+/// process's last thread may have looked for it already.
 fn enter(cpu: &'static Cpu, of: Of) -> bool {
     // Who is to leave does so at the next look, and a clock would be a page of the vDSO's that it has not got.
     let now = if matches!(of, Of::Leaving { .. }) { 0 } else { machine::clock::monotonic_ns() };
@@ -291,7 +292,8 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
             process.has_spares.store(true, Ordering::SeqCst);
         }
         let is_over = of.process().is_some_and(|process| process.is_over());
-        if is_over || crate::quiesce::is_asked() || !pool.has_room(&of) {
+        // Asked until all are dismissed: who is not yet sees the one, who is the other.
+        if is_over || crate::quiesce::is_asked() || cpu.is_given_back() || !pool.has_room(&of) {
             return false;
         }
         pool.push(Spare { since: now, cpu, of });
