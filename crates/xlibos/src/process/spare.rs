@@ -172,8 +172,11 @@ pub fn to_leave(task: &Task) -> Option<Leave> {
     if bytes > MOST_LEFT {
         return None;
     }
-    // The process's, and ours: nobody else uses it.
-    let serves = Arc::strong_count(&mm) <= 2 && POOL.lock().wants_more();
+    if Arc::strong_count(&mm) > 2 {
+        // Not the process's alone, and ours: a vfork child goes on in it, and the host must not write its rseq area there.
+        return None;
+    }
+    let serves = POOL.lock().wants_more();
     if serves {
         crate::syscall::prctl::undo_rseq(task);
     }
