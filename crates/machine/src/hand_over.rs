@@ -10,7 +10,7 @@
 //! tied by itself, and its children inherit that from the host, without a call.
 //!
 //! The counters are hints: they are read without order, and a wrong one costs time alone. Where the host runs a thread is changed
-//! with [`TIES`] locked.
+//! with [`TIES`] locked, but for one that leaves its parent's processor: it is tied no longer, and nobody's partner.
 
 use crate::cpu::{self, Cpu};
 use crate::errno::{Errno, Result};
