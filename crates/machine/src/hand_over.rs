@@ -325,7 +325,9 @@ pub fn asks(now: u64) -> Option<u32> {
 pub fn goes_on() {
     let own = cpu::current();
     let waits = own.hand_over.asked.replace(0);
-    if waits <= 1 && own.hand_over.is_tied.load(Relaxed) && !is_pair(own) {
+    // Who is tied because it waits for its children is left alone.
+    let is_parent = own.hand_over.family.waited.get() > 0;
+    if waits <= 1 && !is_parent && own.hand_over.is_tied.load(Relaxed) && !is_pair(own) {
         let _ties = TIES.lock();
         untie(own);
     }

@@ -505,10 +505,13 @@ fn service_loop() -> ! {
         let waiting = core::mem::take(&mut GLOBAL.lock().zygotes);
         waiting.into_iter().for_each(spawn_waiting);
         let now = machine::clock::monotonic_ns();
-        let deadline = [crate::time::timer::run_expired(now), spare::retire(now), machine::hand_over::look(now)]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadlines = [
+            crate::time::timer::run_expired(now),
+            spare::retire(now),
+            machine::hand_over::look(now),
+            crate::fs::broker::look_after_asks(now),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         machine::cpu::current().clear_pending();
         if quiesce::is_asked() {
             quiesce::stand_as_service();

@@ -88,6 +88,9 @@ impl Listings {
     /// Those of opening and reading it. A mount point in the export is an empty directory.
     pub(super) fn read(&self, directory: &Directory<'_>, from: u32) -> Result<Chunk, Errno> {
         let &Directory { export, path, .. } = directory;
+        if from == 0 {
+            self.forget(directory);
+        }
         let mut listing = match self.take(directory, from) {
             Some(listing) => listing,
             None => match Listing::open(directory, from) {
@@ -101,6 +104,13 @@ impl Listings {
             self.keep(listing);
         }
         Ok(chunk)
+    }
+
+    /// Who begins anew goes on from nothing that was there before: of a listing that nobody read to its end, the place is another one
+    /// since the directory has changed.
+    fn forget(&self, directory: &Directory<'_>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|listing| !listing.is_of(directory));
     }
 
     fn take(&self, directory: &Directory<'_>, from: u32) -> Option<Listing> {

@@ -22,6 +22,11 @@ pub fn end_asks() {
     CHANNELS.end_asks();
 }
 
+/// Ends what was asked for ahead long ago. Answers when to look again, for the service process.
+pub fn look_after_asks(now: u64) -> Option<u64> {
+    CHANNELS.look(now)
+}
+
 /// Says that the channels are there; before, every request answers EIO.
 pub fn connect() {
     CONNECTED.store(true, Ordering::Release);
@@ -76,6 +81,9 @@ pub fn send_ahead(request: &Request<'_>) -> Option<Sent> {
     }
     let ask = CHANNELS.ask_ahead(|number| encode(number, ANYWHERE, request))?;
     machine::hand_over::goes_on();
+    if CHANNELS.is_first() {
+        crate::kernel::wake_service();
+    }
     Some(Sent {
         ask: Some(ask),
         kind,
@@ -127,7 +135,10 @@ fn note_wait(kind: usize, started: u64, ended: u64) {
 /// # Errors
 /// EIO where the broker is gone.
 pub fn post(request: &Request<'_>) -> Result<()> {
-    CHANNELS.take().send(Wait::Uninterruptible, &encode(0, 0, request)?)
+    let taken = CHANNELS.take();
+    // The supervisor reads nothing where it has no room for what it says.
+    taken.drain();
+    taken.send(Wait::Uninterruptible, &encode(0, 0, request)?)
 }
 
 fn encode(sequence: u32, runs_on: u16, request: &Request<'_>) -> Result<Vec<u8>> {

@@ -9,6 +9,9 @@
 //!
 //! Nothing is asked ahead on a channel where an answer to an earlier request may still come: of those that nobody waits for one at most
 //! is under way on each, however often that happens, and neither side ever waits for room.
+//!
+//! Nor does it stay there: the host counts descriptors under way for all programs of a user. The service process looks after asks
+//! ahead, ends those that are old and drops what came for nobody.
 
 use crate::wait::{Events, WaitQueue, wait_uninterruptible};
 use crate::{Errno, Result};
@@ -45,6 +48,12 @@ const fn numbers() -> [i32; COUNT] {
     numbers
 }
 
+/// How long an answer may lie there that nobody takes.
+const LIES_NS: u64 = 100_000_000;
+/// How often the service process looks after the last ask: the supervisor may be late, and of one that was killed nobody knows
+/// whether it had its answer.
+const LOOKS: u32 = 10;
+
 pub(super) struct Channels {
     descriptors: [i32; COUNT],
     /// Who has each: the identity of a thread, an ask [`ahead`], or 0.
@@ -53,6 +62,9 @@ pub(super) struct Channels {
     last_users: [AtomicU64; COUNT],
     each: [Channel; COUNT],
     waiting: WaitQueue,
+    /// How often the service process still looks, and when next: nanoseconds of CLOCK_MONOTONIC, 0 where it has not begun.
+    looks: AtomicU32,
+    next_look: AtomicU64,
 }
 
 /// Changed by who has taken the channel.
@@ -61,13 +73,16 @@ struct Channel {
     asked: AtomicU32,
     /// Number of the last answer that came. Who is killed between an answer and this leaves it behind, until the next one has come.
     answered: AtomicU32,
+    /// Which ask ahead had the channel when the service process looked last; 0 for none.
+    seen: AtomicU64,
     /// Where answers are received: made at first use, and kept.
     buffer: Mutex<Vec<u8>>,
 }
 
 impl Channel {
     const fn new() -> Channel {
-        Channel { asked: AtomicU32::new(0), answered: AtomicU32::new(0), buffer: Mutex::new(Vec::new()) }
+        let (asked, answered, seen) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU64::new(0));
+        Channel { asked, answered, seen, buffer: Mutex::new(Vec::new()) }
     }
 
     /// Whether no answer is to come. A hint for who has not taken the channel.
@@ -99,6 +114,8 @@ impl Channels {
             last_users: [const { AtomicU64::new(0) }; COUNT],
             each: [const { Channel::new() }; COUNT],
             waiting: WaitQueue::new(),
+            looks: AtomicU32::new(0),
+            next_look: AtomicU64::new(0),
         }
     }
 
@@ -172,21 +189,64 @@ impl Channels {
         Some((self.exchange(ask.at, ahead(ask.number))?, ask.number))
     }
 
-    /// The answer is not wanted.
+    /// The answer is not wanted. Where it has come it is dropped, with what it brought.
     pub(super) fn give_up(&self, ask: Ask) {
-        if let Some(user) = self.users.get(ask.at) {
-            // Nobody waits for a channel that an ask ahead has.
-            let _ = user.compare_exchange(ahead(ask.number), 0, Ordering::Relaxed, Ordering::Relaxed);
+        if let Some((taken, _)) = self.take_ask(ask) {
+            taken.drain();
         }
     }
 
-    /// Ends all asks ahead: their answers are for nobody.
+    /// Ends all asks ahead: their answers are for nobody. When they have come the supervisor does nothing for them any more.
     pub(super) fn end_asks(&self) {
-        for at in 0..COUNT {
-            // Whatever is not an ask's stays as it is.
-            let user = self.users.get(at).map_or(0, |user| user.load(Ordering::Relaxed));
-            drop(if user & AHEAD != 0 { self.exchange(at, user) } else { None });
+        for taken in (0..COUNT).filter_map(|at| self.exchange(at, self.ask_at(at)?)) {
+            // Whatever it is.
+            let _ = taken.receive_with(taken.channel.asked.load(Ordering::Relaxed), Wait::Uninterruptible, |_| Ok(()));
         }
+    }
+
+    /// The ask ahead that has a channel.
+    fn ask_at(&self, at: usize) -> Option<u64> {
+        Some(self.users.get(at)?.load(Ordering::Relaxed)).filter(|user| user & AHEAD != 0)
+    }
+
+    /// An ask ahead has been sent. Whether the service process is to be woken, to [`Channels::look`].
+    pub(super) fn is_first(&self) -> bool {
+        self.looks.swap(LOOKS, Ordering::AcqRel) == 0
+    }
+
+    /// Ends asks ahead that were there at the last look, and drops what has come for nobody. Answers when to look next, if at all.
+    /// For the service process, at any time.
+    pub(super) fn look(&self, now: u64) -> Option<u64> {
+        let left = self.looks.load(Ordering::Acquire);
+        let due = self.next_look.load(Ordering::Relaxed);
+        if left == 0 || (due != 0 && now < due) {
+            return (left != 0).then_some(due);
+        }
+        // An ask meanwhile makes it another number.
+        let fewer = left - u32::from(due != 0);
+        let is_alone = self.looks.compare_exchange(left, fewer, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let all_settled = (0..COUNT).filter(|at| !self.is_settled_at(*at)).count() == 0;
+        let ends = is_alone
+            && (fewer == 0 || (all_settled && fewer < LOOKS))
+            && self.looks.compare_exchange(fewer, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let next = if ends { 0 } else { now + LIES_NS };
+        self.next_look.store(next, Ordering::Relaxed);
+        (!ends).then_some(next)
+    }
+
+    /// Drops what has come on a channel for nobody; whether nothing is to come, and no ask ahead is there.
+    fn is_settled_at(&self, at: usize) -> bool {
+        let Some(channel) = self.each.get(at) else { return true };
+        let ask = self.ask_at(at).unwrap_or(0);
+        let is_old = channel.seen.swap(ask, Ordering::Relaxed) == ask;
+        if channel.is_settled() && ask == 0 {
+            return true;
+        }
+        if is_old && let Some(taken) = self.exchange(at, ask) {
+            taken.drain();
+            return channel.is_settled();
+        }
+        false
     }
 
     /// A thread has died: what it had is free.
@@ -229,7 +289,7 @@ impl Taken<'_> {
     }
 
     /// Drops what has come for nobody.
-    fn drain(&self) {
+    pub(super) fn drain(&self) {
         if !self.channel.is_settled() {
             // What is there is received, and closed; the rest comes later.
             let _ = self.receive_with(self.channel.asked.load(Ordering::Relaxed), Wait::No, |_| Ok(()));
@@ -296,7 +356,7 @@ mod tests {
     struct Fixture {
         channels: Channels,
         theirs: Vec<UnixDatagram>,
-        _ours: Vec<UnixDatagram>,
+        ours: Vec<UnixDatagram>,
     }
 
     fn encode(sequence: u32) -> crate::Result<Vec<u8>> {
@@ -313,7 +373,7 @@ mod tests {
             });
             let (ours, theirs): (Vec<_>, Vec<_>) = pairs.unzip();
             let descriptors = core::array::from_fn(|at| ours[at].as_raw_fd());
-            Fixture { channels: Channels::new(descriptors), theirs, _ours: ours }
+            Fixture { channels: Channels::new(descriptors), theirs, ours }
         }
 
         /// The supervisor answers all that it was asked; how much that was. Each answer gives its number as an errno.
@@ -323,6 +383,17 @@ mod tests {
 
         fn ask_ahead(&self) -> Option<Ask> {
             self.channels.ask_ahead(encode)
+        }
+
+        /// How many answers lie there, which are gone then.
+        fn lying(&self) -> usize {
+            let count = |end: &UnixDatagram| {
+                assert!(end.set_nonblocking(true).is_ok());
+                let count = core::iter::from_fn(|| end.recv(&mut [0; 100]).ok()).count();
+                assert!(end.set_nonblocking(false).is_ok());
+                count
+            };
+            self.ours.iter().map(count).sum()
         }
 
         /// Asks, and whether the answer is that one's.
@@ -373,6 +444,42 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_given_up_does_not_stay() {
+        let fixture = Fixture::new();
+        let (Some(_), Some(ask)) = (fixture.ask_ahead(), fixture.ask_ahead()) else { panic!("no channels") };
+        assert_eq!(fixture.answer(), 2);
+        fixture.channels.give_up(ask);
+        assert_eq!(fixture.lying(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_takes_does_not_stay() {
+        let fixture = Fixture::new();
+        let look = |now: u64| fixture.channels.look(now * super::LIES_NS);
+        assert_eq!(look(1), None);
+        // One is given up before it has come, the other one is forgotten.
+        let (Some(early), Some(_)) = (fixture.ask_ahead(), fixture.ask_ahead()) else { panic!("no channels") };
+        assert!(fixture.channels.is_first() && !fixture.channels.is_first());
+        fixture.channels.give_up(early);
+        assert_eq!(fixture.answer(), 2);
+        assert_eq!(look(2), Some(3 * super::LIES_NS));
+        assert_eq!(fixture.channels.look(2 * super::LIES_NS + 1), Some(3 * super::LIES_NS));
+        assert_eq!(look(3), None);
+        assert_eq!(fixture.lying(), 0);
+        assert_eq!((0..COUNT).filter_map(|_| fixture.ask_ahead()).count(), COUNT);
+    }
+
+    #[test]
+    fn nobody_looks_for_ever_after_what_never_comes() {
+        let fixture = Fixture::new();
+        assert!(fixture.ask_ahead().is_some_and(|_| fixture.channels.is_first()));
+        let looks = (1..1000).take_while(|now| fixture.channels.look(now * super::LIES_NS).is_some()).count();
+        assert_eq!(looks, super::LOOKS as usize);
+        assert!(fixture.ask_ahead().is_some_and(|_| fixture.channels.is_first()));
+        assert!(fixture.channels.look(2000 * super::LIES_NS).is_some());
+    }
+
+    #[test]
     fn of_answers_that_nobody_wants_one_is_under_way_on_a_channel() {
         let fixture = Fixture::new();
         let asked = (0..2000).filter_map(|_| fixture.ask_ahead()).map(|ask| fixture.channels.give_up(ask)).count();
@@ -403,8 +510,10 @@ mod tests {
         let fixture = Fixture::new();
         let taken = fixture.channels.take();
         let asks: Vec<_> = (0..COUNT).filter_map(|_| fixture.ask_ahead()).collect();
-        assert_eq!(asks.len(), COUNT - 1);
+        assert_eq!((asks.len(), fixture.answer()), (COUNT - 1, COUNT - 1));
         fixture.channels.end_asks();
+        // What the answers brought is gone with them.
+        assert_eq!(fixture.lying(), 0);
         assert_eq!(asks.into_iter().filter_map(|ask| fixture.channels.take_ask(ask)).count(), 0);
         assert!(fixture.is_answered(&taken));
     }

@@ -1,4 +1,5 @@
-//! Bytes of a regular file in memory: pages of the arena, or a memfd once the file is large or mapped shared.
+//! Bytes of a regular file in memory: pages of the arena, or a memfd for good once the file is large, or mapped
+//! shared, or is not small and mapped at all.
 //!
 //! Writers hold `writing`, a sleeping lock, so that a file can move to a memfd between two of them; the state's lock
 //! is a leaf, held for one page's copy at a time. A write within one page takes the state's lock alone, and finds that nobody holds
@@ -25,7 +26,7 @@ const PAGE_LEN: usize = abi::boot::PAGE as usize;
 /// A larger file moves to a memfd.
 const LARGE: u64 = 4 << 20;
 /// A private mapping of a larger file is none of a copy.
-const COPIED: u64 = 256 << 10;
+const COPIED: u64 = 1 << 20;
 /// Largest file.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
@@ -427,7 +428,8 @@ impl FileData {
             self.move_to_memory(self.size());
         }
         let Some(memory) = self.memory() else {
-            return if sharing == Sharing::Shared { Err(Errno::ENOMEM) } else { Ok(MapObject::Copy) };
+            let is_refused = sharing == Sharing::Shared || self.size() > LARGE;
+            return if is_refused { Err(Errno::ENOMEM) } else { Ok(MapObject::Copy) };
         };
         memory.mapped.store(true, Ordering::Relaxed);
         // A memfd made for a coming write may be longer than the file, or shorter after an ftruncate.

@@ -16,20 +16,25 @@ use machine::sync::Mutex;
 /// So many directories in a row before the next one is expected.
 const ROW: u32 = 3;
 /// No older an answer is used: as late the supervisor may tell of what the host does to a directory that was looked at before.
-/// (Tests wait for processors.)
-const MOST_AGE_NS: u64 = if cfg!(test) { u64::MAX } else { 2_000_000 };
+const MOST_AGE_NS: u64 = 2_000_000;
 
 /// Which directory is likely to be listed next.
 #[derive(Default)]
 pub(super) struct ListsAhead(Mutex<State>);
 
-#[derive(Default)]
 struct State {
+    most_age_ns: u64,
     /// Inode numbers of the directories behind the last one, in each order; 0 for none.
     behind: [u64; 2],
     /// How many in a row were those.
     met: [u32; 2],
     asked: Option<Asked>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { most_age_ns: MOST_AGE_NS, behind: [0; 2], met: [0; 2], asked: None }
+    }
 }
 
 /// A listing that was asked for.
@@ -61,11 +66,14 @@ impl ListsAhead {
 impl HostInode {
     /// The listing of this directory that was asked for in advance, where nothing has changed since.
     pub(super) fn take_listed(&self, attributes: bool, generation: u64) -> Option<Asked> {
-        let asked = self.fs.lists.0.lock().asked.take()?;
+        let (asked, most_age_ns) = {
+            let mut state = self.fs.lists.0.lock();
+            (state.asked.take()?, state.most_age_ns)
+        };
         let is_enough = asked.attributes || !attributes;
         let holds = asked.generation == generation
             && asked.since.is_alone(&self.fs.own_changes)
-            && machine::clock::monotonic_ns().saturating_sub(asked.sent_at) < MOST_AGE_NS
+            && machine::clock::monotonic_ns().saturating_sub(asked.sent_at) < most_age_ns
             && self.is_unknown(&asked.heard);
         if is_enough && holds && self.path().is_ok_and(|path| path == asked.path) {
             return Some(asked);
@@ -198,6 +206,8 @@ mod tests {
                 answer
             });
             let Ok(root) = open_export(0, Trust { is_watched: true, is_mappable: true }) else { panic!("no export") };
+            // Tests wait for processors.
+            root.fs.lists.0.lock().most_age_ns = u64::MAX;
             assert!(root.list(true).is_ok());
             Fixture { host, root }
         }
@@ -235,6 +245,15 @@ mod tests {
         // Three in a row are needed anew.
         let fixture = Fixture::new();
         assert_eq!(fixture.list_all(&["0", "1", "2", "3", "7", "4"]), "0124374");
+    }
+
+    #[test]
+    fn what_was_listed_too_long_ago_is_asked_for_again() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        fixture.root.fs.lists.0.lock().most_age_ns = 0;
+        fixture.host().size = 100;
+        assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
     }
 
     #[test]

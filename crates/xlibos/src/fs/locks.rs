@@ -329,8 +329,9 @@ fn wait_for_record(locks: &FileLocks, wanted: &Record) -> Result<()> {
         Err(Errno::EAGAIN) => None,
         decided => Some(decided),
     });
-    locks.waiting.fetch_sub(1, Ordering::Relaxed);
+    // Before nobody looks any more: others would find a circle in which it no longer waits.
     end_wait(wanted.owner);
+    locks.waiting.fetch_sub(1, Ordering::Relaxed);
     waited?.unwrap_or(Err(Errno::EAGAIN))
 }
 

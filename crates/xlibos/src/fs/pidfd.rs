@@ -30,7 +30,8 @@ impl PidFile {
 
 impl FileOps for PidFile {
     fn poll(&self, _file: &File) -> Events {
-        if self.process.is_zombie() { READABLE } else { Events::empty() }
+        // Who is told of it can wait for it.
+        if self.process.is_end_told() { READABLE } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

@@ -181,6 +181,10 @@ impl TcpSocket {
         // Before it can be found in the row of those that wait.
         {
             let mut state = client.state.lock();
+            if matches!(state.role, Role::Connected { .. } | Role::Listening { .. }) {
+                // Another thread was first.
+                return Err(Errno::EISCONN);
+            }
             (state.role, state.gives_up_at) = (Role::Connecting(to), None);
         }
         {
@@ -216,6 +220,8 @@ impl TcpSocket {
     fn leave_connection(&self) -> Option<Arc<Connection>> {
         let mut state = self.state.lock();
         self.has_first.store(false, Ordering::Release);
+        self.has_shut_read.store(false, Ordering::Release);
+        self.wrote_after_close.store(false, Ordering::Relaxed);
         let old = core::mem::replace(&mut state.role, Role::Idle);
         drop(state);
         if let Role::Connected { connection, .. } = old { Some(connection) } else { None }
@@ -269,7 +275,14 @@ impl TcpSocket {
     }
 
     fn fail_connect(&self, errno: Errno) {
-        self.state.lock().role = Role::Idle;
+        {
+            let mut state = self.state.lock();
+            if matches!(state.role, Role::Connected { .. } | Role::Listening { .. }) {
+                // It has given up, and is something else by now.
+                return;
+            }
+            state.role = Role::Idle;
+        }
         self.options.set_error(errno);
         self.queue.wake(Events::all());
     }
@@ -508,6 +521,8 @@ impl Socket for TcpSocket {
             Err(Errno::EALREADY) if !nonblocking => return self.wait_connected(),
             Err(errno) => return Err(errno),
         }
+        // What became of an earlier connection is over.
+        let _ = self.options.take_error();
         let to = address::route(wanted)?;
         let local = self.settle_local(to)?;
         let me = self.me.upgrade().ok_or(Errno::EINVAL)?;

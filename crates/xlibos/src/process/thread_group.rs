@@ -416,12 +416,13 @@ impl Process {
         self.reaped.load(Ordering::SeqCst)
     }
 
-    /// Whether its parent has the signal of its end, and may wait for it; the tree is locked.
-    pub(super) fn is_end_told(&self) -> bool {
+    /// Whether its parent has the signal of its end and may wait for it, or does not want to; a hint where the tree is not locked.
+    #[must_use]
+    pub fn is_end_told(&self) -> bool {
         self.is_end_told.load(Ordering::Relaxed)
     }
 
-    /// Its parent gets the signal of its end before it can wait for it; the tree is locked.
+    /// Its parent gets the signal of its end before it can wait for it: the tree is locked, where there is a parent.
     pub(super) fn tell_end(&self) {
         self.is_end_told.store(true, Ordering::Relaxed);
     }

@@ -63,6 +63,8 @@ pub fn notify_parent(process: &Arc<Process>, change: Change) {
     let Some(parent) = tree::process(parent) else {
         if matches!(change, Change::Ended(_)) {
             tree::lock().remove_process(process.pid);
+            process.tell_end();
+            process.events.wake(Events::all());
         }
         return;
     };
@@ -87,6 +89,9 @@ pub fn notify_parent(process: &Arc<Process>, change: Change) {
         send_process(&parent, SigInfo { signal: to_send, code, pid: process.pid, value, ..SigInfo::default() });
     }
     drop(held);
+    if ended {
+        process.events.wake(Events::all());
+    }
     parent.child_events.wake(Events::IN);
 }
 

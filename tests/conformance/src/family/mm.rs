@@ -295,7 +295,7 @@ cases! { mm;
         assert_errno(sys!(mremap, addr, 2 * PAGE, PAGE, c::MREMAP_FIXED | c::MREMAP_MAYMOVE, addr), c::EINVAL);
     }
     fn a_private_mapping_of_a_file_takes_what_is_touched_of_it() {
-        const LEN: usize = 64 << 30;
+        const LEN: usize = 8 << 30;
         let fd = int(sys!(open, c"large", c::O_RDWR | c::O_CREAT, 0o600)?);
         sys!(ftruncate, fd, LEN)?;
         let addr = crate::kit::size(sys!(mmap, 0, LEN, c::PROT_READ, c::MAP_PRIVATE, fd, 0)?);

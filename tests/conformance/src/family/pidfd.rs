@@ -74,6 +74,15 @@ cases! { pidfd;
         assert_eq!(ready(fd, -1)? & c::POLLIN, c::POLLIN);
         assert_eq!(wait_for(fd, c::WEXITED)?, (c::CLD_KILLED, sleeper.pid, c::SIGKILL));
     }
+    fn who_is_told_of_an_end_can_wait_for_it() {
+        for _ in 0..500 {
+            let child = child(|| process::exit(3))?;
+            let fd = open_pidfd(child.pid, 0)?;
+            assert_eq!(ready(fd, -1)? & c::POLLIN, c::POLLIN);
+            assert_eq!(wait_for(fd, c::WEXITED | c::WNOHANG)?, (c::CLD_EXITED, child.pid, 3));
+            close(fd)?;
+        }
+    }
     fn waitid_by_a_pidfd_is_interrupted_and_restarted() {
         let sleeper = sleeper()?;
         let fd = open_pidfd(sleeper.pid, 0)?;

@@ -8,8 +8,8 @@ use abi::broker::{
 };
 use abi::stats::{Stats, TrappedSite};
 
-/// A channel that the LibOS does not use while one guest thread runs: it takes the first free one.
-const CHANNEL: u64 = (BROKER_FD + BROKER_CHANNELS - 1) as u64;
+/// A channel that the LibOS does not use while one guest thread runs: it takes the first free one, and asks ahead on the last.
+const CHANNEL: u64 = (BROKER_FD + BROKER_CHANNELS / 2) as u64;
 const DONTWAIT: u64 = 0x40;
 
 fn send(libos: &Libos, channel: u64, bytes: &[u8], flags: u64) -> i64 {

@@ -1,4 +1,4 @@
-//! Create, Remove, Rename, Link, SetAttributes, Xattr, Sync, Allocate and Lock.
+//! Create, Remove, Rename, Link, SetAttributes, Xattr, Sync, Allocate.
 
 use super::Fixture;
 use abi::broker::{Change, FileAt, NewNode, Reply, Request, Time, XattrOperation};

@@ -108,6 +108,23 @@ fn a_big_directory_comes_in_chunks_each_entry_once() {
 }
 
 #[test]
+fn a_directory_that_changed_is_read_whole_where_an_earlier_reading_was_given_up() {
+    let fixture = Fixture::new();
+    let directory = fixture.path("big");
+    std::fs::create_dir(&directory).expect("mkdir");
+    let add = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| std::fs::write(directory.join(format!("name-{number:05}")), b"").expect("write"));
+    };
+    add(0..1500);
+    let first = Request::ReadDir { export: 0, path: b"big", from: 0, attributes: true, open: 0 };
+    assert!(matches!(fixture.ask(first).0, Reply::Entries { more: true, .. }));
+    // In whatever order the host has them, some come before where that one stands.
+    add(1500..3000);
+    let names: BTreeSet<_> = read_directory(&fixture, "big").0.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names.len(), 3000);
+}
+
+#[test]
 fn open_gives_handles_for_reading_and_writing() {
     let fixture = Fixture::new();
     let mut text = String::new();
