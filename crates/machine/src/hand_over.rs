@@ -10,7 +10,7 @@
 //! tied by itself, and its children inherit that from the host, without a call.
 //!
 //! The counters are hints: they are read without order, and a wrong one costs time alone. Where the host runs a thread is changed
-//! with [`TIES`] locked.
+//! with [`TIES`] locked, but for one that leaves its parent's processor: it is tied no longer, and nobody's partner.
 
 use crate::cpu::{self, Cpu};
 use crate::errno::{Errno, Result};
@@ -539,7 +539,7 @@ pub fn waits_to_leave() {
     mine.is_tied.store(false, Relaxed);
 }
 
-/// One that waits for that runs on other processors than its parent's.
+/// One that waits for that, and goes on waiting meanwhile, runs on other processors than its parent's.
 pub fn send_elsewhere(cpu: &Cpu) {
     // Where the host refuses it stays here.
     let _ = crate::host::run_on(cpu.tid(), &elsewhere(cpu));

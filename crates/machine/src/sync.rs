@@ -290,7 +290,7 @@ const PARKED: u32 = 2;
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// [`unpark`] was called (before or during the sleep).
+    /// [`unpark`] was called (before or during the sleep), or [`Cpu::kick`] during it.
     Notified,
     /// Work is pending for the thread (a signal, a stop, a kill).
     Interrupted,
@@ -298,14 +298,14 @@ pub enum Wake {
     TimedOut,
 }
 
-/// Sleeps until [`unpark`], an interrupt, or `deadline_ns` on CLOCK_MONOTONIC. Spurious returns do not happen,
-/// but a notification may be an old one: callers look at their condition again.
+/// Sleeps until [`unpark`], an interrupt, or `deadline_ns` on CLOCK_MONOTONIC. A notification may be an old one, or stand for a
+/// [`Cpu::kick`]: callers look at their condition again.
 #[must_use]
 pub fn park(deadline_ns: Option<u64>) -> Wake {
     park_with(deadline_ns, true)
 }
 
-/// As [`park`], but interrupts do not end it.
+/// As [`park`], but what is pending does not end it. A [`Cpu::kick`] does, as a notification: callers look again.
 #[must_use]
 pub fn park_uninterruptible(deadline_ns: Option<u64>) -> Wake {
     park_with(deadline_ns, false)

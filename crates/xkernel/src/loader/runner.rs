@@ -1,5 +1,6 @@
-//! Writes the runner: an `ET_EXEC` file with those of the LibOS's constants that hold addresses, and a few instructions that map
-//! the others and the text from the file in which they came. All containers share the pages of that file, none has a copy.
+//! Writes the runner: an `ET_EXEC` file with a few instructions that map the LibOS's constants and text from the file in which they came.
+//! All containers share the pages of that file, none has a copy. Constants that hold addresses lie in the arena; a segment below it that is
+//! not as in the image's file would come with the runner, and there is none.
 
 use super::elf::{Relocated, Segment};
 use super::{LoadError, align_up, length, make_unreadable, seal, write_at};

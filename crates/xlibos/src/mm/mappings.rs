@@ -5,6 +5,10 @@ use super::vma::{Backing, Vma, VmaFlags, VmaTree};
 use alloc::sync::Arc;
 use core::ops::{Deref, DerefMut};
 
+/// A tree of more is copied at once, in fork, which is refused where memory is short: calls that give memory back are not, and would make
+/// the copy.
+const MOST_IN_COMMON: usize = 1000;
+
 /// A tree of its own, or one in common.
 #[derive(Debug, Default)]
 pub(super) struct Mappings {
@@ -47,7 +51,7 @@ impl Mappings {
     /// Those of a forked child. Locks are not inherited; what the host does not copy is not there.
     pub(super) fn fork(&mut self) -> Mappings {
         let is_changed = |vma: &Vma| vma.flags.intersects(VmaFlags::DONTFORK | VmaFlags::LOCKED);
-        if self.iter().any(|vma| is_changed(vma) || may_be_counted(vma)) {
+        if self.count() > MOST_IN_COMMON || self.iter().any(|vma| is_changed(vma) || may_be_counted(vma)) {
             return Mappings { own: self.inherited(), common: None };
         }
         let own = &mut self.own;
@@ -69,7 +73,7 @@ impl Mappings {
 mod tests {
     use super::super::vma::Prot;
     use super::super::{PAGE, Vma, VmaFlags};
-    use super::{Backing, Mappings};
+    use super::{Backing, MOST_IN_COMMON, Mappings};
 
     fn vma(page: u64, flags: VmaFlags) -> Vma {
         let (start, end) = (page * PAGE, (page + 1) * PAGE);
@@ -91,6 +95,16 @@ mod tests {
         assert_eq!([&parent, &child, &other].map(starts), [vec![3], vec![1, 3, 5], vec![1, 3]]);
         assert_eq!([&parent, &child, &other].map(|of| of.totals().mapped / PAGE), [1, 3, 2]);
         assert_eq!(other.kept(), child.kept());
+    }
+
+    #[test]
+    fn only_a_small_tree_is_had_in_common() {
+        let mut parent = Mappings::default();
+        (0..MOST_IN_COMMON as u64).for_each(|i| parent.insert(vma(1 + 2 * i, VmaFlags::empty())));
+        assert!(parent.fork().common.is_some());
+        parent.insert(vma(0x10_0000, VmaFlags::empty()));
+        let child = parent.fork();
+        assert!(child.common.is_none() && starts(&child) == starts(&parent));
     }
 
     #[test]

@@ -218,6 +218,8 @@ pub struct Totals {
     pub data: u64,
     /// Zeros that are shared.
     pub shared: u64,
+    /// Files that are shared.
+    pub shared_files: u64,
     /// Locked ones.
     pub locked: u64,
     /// The stack.
@@ -246,6 +248,7 @@ impl Totals {
         apply(&mut self.mapped, true);
         apply(&mut self.data, vma.is_data());
         apply(&mut self.shared, matches!(vma.backing, Backing::SharedZero { .. }));
+        apply(&mut self.shared_files, vma.is_shared() && matches!(vma.backing, Backing::File { .. }));
         apply(&mut self.locked, vma.flags.contains(VmaFlags::LOCKED));
         apply(&mut self.stack, matches!(vma.backing, Backing::Stack));
         apply(&mut self.exec, vma.prot.contains(Prot::EXEC));
@@ -269,7 +272,7 @@ impl VmaTree {
         VmaTree {
             map: BTreeMap::new(),
             kept: Vec::new(),
-            totals: Totals { mapped: 0, data: 0, shared: 0, locked: 0, stack: 0, exec: 0, growing: 0 },
+            totals: Totals { mapped: 0, data: 0, shared: 0, shared_files: 0, locked: 0, stack: 0, exec: 0, growing: 0 },
         }
     }
 

@@ -16,7 +16,7 @@
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
-use crate::mm::HostRanges;
+use crate::mm::{HostRanges, Totals};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -36,17 +36,20 @@ struct Spare {
     of: Of,
 }
 
-/// So many wait to leave before the service process is woken for them, and so many at most.
+/// So many wait to leave before the service process is woken for them, unless nothing else would have it look: then the first wakes it. So
+/// many wait at most.
 const LEAVE_TOGETHER: usize = 8;
 const MOST_LEAVING: usize = 16;
-/// Bytes of private memory that they have at most, all together.
-const MOST_LEFT: u64 = 64 << 20;
+/// Bytes of memory that each keeps at most meanwhile: its parent's pages are copied for as long. Beside the stack, which is mapped as far
+/// as it may grow.
+const MOST_KEPT: u64 = 4 << 20;
+const MOST_STACK: u64 = 8 << 20;
+/// Bytes that all of them keep at most.
+const ALL_KEPT: u64 = MOST_LEAVING as u64 * (MOST_KEPT + MOST_STACK);
 
 /// A host process that is to leave.
 #[derive(Debug)]
 pub struct Leave {
-    /// Its private memory.
-    bytes: u64,
     /// What it gives back, if it is to serve again.
     gives_back: Option<HostRanges>,
 }
@@ -55,10 +58,8 @@ pub struct Leave {
 enum Of {
     /// A host process with memory of its own.
     Nobody,
-    /// A host process that is to leave, with the private memory that it has yet.
+    /// A host process that is to leave, with the memory that it has yet.
     Leaving {
-        /// Private memory.
-        bytes: u64,
         /// Whether it will serve again.
         serves: bool,
     },
@@ -96,25 +97,22 @@ impl Pool {
     fn has_room(&self, of: &Of) -> bool {
         match of {
             Of::Nobody => self.for_nobody < MOST,
-            Of::Leaving { bytes, .. } => {
-                let left = self.leaving().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(bytes));
-                self.leaving().count() < MOST_LEAVING && left.saturating_add(*bytes) <= MOST_LEFT
-            }
+            Of::Leaving { .. } => self.leaving().count() < MOST_LEAVING,
             _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST,
         }
     }
 
-    /// Private memory of those that are to leave, and whether they will serve again.
-    fn leaving(&self) -> impl Iterator<Item = (u64, bool)> {
+    /// Whether those that are to leave will serve again.
+    fn leaving(&self) -> impl Iterator<Item = bool> {
         self.spares.iter().filter_map(|spare| match spare.of {
-            Of::Leaving { bytes, serves } => Some((bytes, serves)),
+            Of::Leaving { serves } => Some(serves),
             _ => None,
         })
     }
 
     /// Whether there are to be more spares for nobody than there are, and will be.
     fn wants_more(&self) -> bool {
-        self.for_nobody + self.leaving().filter(|(_, serves)| *serves).count() < MOST
+        self.for_nobody + self.leaving().filter(|serves| *serves).count() < MOST
     }
 
     fn has(&self, cpu: &Cpu) -> bool {
@@ -163,34 +161,43 @@ pub fn to_leave(task: &Task) -> Option<Leave> {
         && process.cpu_base_ns.load(Ordering::Relaxed) == 0
         && cpu.tid() == cpu.pid()
         && machine::hand_over::has_elsewhere()
-        && crate::mm::charge::has_room(2 * MOST_LEFT);
+        && crate::mm::charge::has_room(ALL_KEPT);
     if !may_leave {
         return None;
     }
     let mm = process.mm();
-    let bytes = mm.totals().data;
-    if bytes > MOST_LEFT {
+    if !keeps_little(&mm.totals()) {
         return None;
     }
-    // The process's, and ours: nobody else uses it.
-    let serves = Arc::strong_count(&mm) <= 2 && POOL.lock().wants_more();
+    if Arc::strong_count(&mm) > 2 {
+        // Not the process's alone, and ours: a vfork child goes on in it, and the host must not write its rseq area there.
+        return None;
+    }
+    let serves = POOL.lock().wants_more();
     if serves {
         crate::syscall::prctl::undo_rseq(task);
     }
-    Some(Leave { bytes, gives_back: serves.then(|| mm.host_ranges()) })
+    Some(Leave { gives_back: serves.then(|| mm.host_ranges()) })
+}
+
+/// Whether who waits to leave may keep so much. Not a file that others see: its memory would stay after they gave it up.
+fn keeps_little(totals: &Totals) -> bool {
+    let kept = totals.data.saturating_add(totals.shared).saturating_add(totals.growing);
+    kept <= MOST_KEPT && totals.stack <= MOST_STACK && totals.shared_files == 0
 }
 
 /// The caller, which has no guest any more, waits until it is sent to another processor. Returns where it is to end, there or here.
 pub fn leave(cpu: &'static Cpu, leave: Leave) {
-    let Leave { bytes, gives_back } = leave;
+    let Leave { gives_back } = leave;
     machine::hand_over::waits_to_leave();
-    if !enter(cpu, Of::Leaving { bytes, serves: gives_back.is_some() }) {
+    if !enter(cpu, Of::Leaving { serves: gives_back.is_some() }) {
         return;
     }
     while POOL.lock().has(cpu) {
         let _ = machine::sync::park_uninterruptible(None);
     }
     if cpu.is_given_back() {
+        drop(gives_back);
         machine::process::end_thread();
     }
     if let Some(ranges) = gives_back {
@@ -279,8 +286,8 @@ fn wait_for_task(cpu: &'static Cpu) -> &'static Task {
     }
 }
 
-/// The caller becomes a spare. Not where the container is to stand still, and not where its process's last thread may have
-/// looked for it already.
+/// The caller becomes a spare. Not where the container is to stand still, or was and has dismissed the caller, and not where its
+/// process's last thread may have looked for it already.
 fn enter(cpu: &'static Cpu, of: Of) -> bool {
     // Who is to leave does so at the next look, and a clock would be a page of the vDSO's that it has not got.
     let now = if matches!(of, Of::Leaving { .. }) { 0 } else { machine::clock::monotonic_ns() };
@@ -291,7 +298,8 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
             process.has_spares.store(true, Ordering::SeqCst);
         }
         let is_over = of.process().is_some_and(|process| process.is_over());
-        if is_over || crate::quiesce::is_asked() || !pool.has_room(&of) {
+        // Asked until all are dismissed: who is not yet sees the one, who is the other.
+        if is_over || crate::quiesce::is_asked() || cpu.is_given_back() || !pool.has_room(&of) {
             return false;
         }
         pool.push(Spare { since: now, cpu, of });
@@ -381,15 +389,34 @@ pub fn retire(now: u64) -> Option<u64> {
     let (leaving, retired, next) = {
         let mut pool = POOL.lock();
         let next = pool.next_look?;
+        // While they are in the pool: who finds that it is not goes on, and what the host is told then would reach a spare.
+        let is_leaving = |spare: &&Spare| matches!(spare.of, Of::Leaving { .. });
+        pool.spares.iter().filter(is_leaving).for_each(|spare| machine::hand_over::send_elsewhere(spare.cpu));
         let leaving = pool.take_where(|spare| matches!(spare.of, Of::Leaving { .. }));
         let retired = if now < next { Vec::new() } else { pool.take_where(|spare| spare.since + LIFE <= now) };
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
         (leaving, retired, pool.next_look)
     };
-    for spare in &leaving {
-        machine::hand_over::send_elsewhere(spare.cpu);
-        machine::sync::unpark(spare.cpu);
-    }
+    leaving.iter().for_each(|spare| machine::sync::unpark(spare.cpu));
     retired.iter().for_each(|spare| dismiss(spare.cpu));
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_KEPT, MOST_STACK, Totals, keeps_little};
+
+    #[test]
+    fn who_leaves_keeps_little_of_whatever_kind() {
+        let usual = Totals { mapped: 1 << 30, exec: 1 << 24, data: 1 << 20, stack: MOST_STACK, ..Totals::default() };
+        assert!(keeps_little(&usual));
+        assert!(
+            keeps_little(&Totals { data: MOST_KEPT, ..usual })
+                && !keeps_little(&Totals { data: MOST_KEPT + 1, ..usual })
+        );
+        assert!(!keeps_little(&Totals { shared: MOST_KEPT, ..usual }));
+        assert!(!keeps_little(&Totals { growing: MOST_KEPT, ..usual }));
+        assert!(!keeps_little(&Totals { stack: MOST_STACK + 1, ..usual }));
+        assert!(!keeps_little(&Totals { shared_files: 1, ..usual }));
+    }
 }
