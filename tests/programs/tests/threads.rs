@@ -39,47 +39,15 @@ fn threads_that_have_ended_leave_none_on_the_host() {
     assert!(container.xc.wait().unwrap().success());
 }
 
-/// Forks that follow each other, each of which leaves its parent's processor at its end.
-const FORKS: &str = "for ((i = 0; i < 500; i++)); do (exit 3); [ $? = 3 ] || echo lost; done";
-
-fn container_of(script: &str) -> Container {
-    let mut command = Command::new(xc());
-    command.args(["do", "--", "bash", "-c", script]);
-    Container::start(command)
-}
-
 #[test]
 fn processes_that_have_left_their_parents_processor_leave_none_on_the_host() {
-    let mut container = container_of(&format!("{FORKS}; echo ready; read line"));
+    let script = "for ((i = 0; i < 500; i++)); do (exit 3); [ $? = 3 ] || echo lost; done; echo ready; read line";
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "bash", "-c", script]);
+    let mut container = Container::start(command);
     assert_eq!(container.line(), "ready");
     // The service process, and the shell.
     assert!(comes_true(|| container.libos_processes().len() == 2), "{:?}", container.libos_processes());
     container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     assert!(container.xc.wait().unwrap().success());
-}
-
-/// Where the host runs a process.
-fn processors(pid: &str) -> Option<String> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?.trim().to_owned())
-}
-
-#[test]
-fn programs_that_begin_where_others_have_left_run_on_all_processors() {
-    // The shells make processes with vfork(2): their programs begin in spares.
-    let script = format!(
-        "mkfifo /tmp/never; for ((j = 0; j < 6; j++)); do
-            {FORKS}; for ((k = 0; k < 8; k++)); do sh -c 'cat /tmp/never; :' & done; sleep 0.1
-        done; echo ready; read line; kill $(pgrep cat)"
-    );
-    let mut container = container_of(&script);
-    assert_eq!(container.line(), "ready");
-    let all = processors("self").expect("the test's own");
-    // Whoever hands over meanwhile is tied for a while.
-    let pids = container.libos_processes();
-    assert!(pids.len() > 96, "{}", pids.len());
-    let bound = || pids.iter().filter_map(|pid| processors(&pid.to_string())).filter(|its| *its != all).count();
-    assert!(comes_true(|| bound() == 0), "{} of {} are bound", bound(), pids.len());
-    container.stdin.take();
-    container.xc.kill().expect("killed");
 }
