@@ -225,6 +225,7 @@ impl Channels {
         // An ask meanwhile makes it another number.
         let fewer = left - u32::from(due != 0);
         let is_alone = self.looks.compare_exchange(left, fewer, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // Each is looked at, whatever the others are.
         let all_settled = (0..COUNT).filter(|at| !self.is_settled_at(*at)).count() == 0;
         let ends = is_alone
             && (fewer == 0 || (all_settled && fewer < LOOKS))

@@ -216,9 +216,20 @@ mod tests {
             self.host.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
+        /// A program has gone from `0` to `3`, and `4` comes next.
+        fn with_4_asked_ahead() -> Fixture {
+            let fixture = Fixture::new();
+            assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+            fixture
+        }
+
+        fn directory(&self, name: &str) -> Arc<HostInode> {
+            self.root.find(name.as_bytes()).unwrap_or_else(|errno| panic!("no directory: {errno:?}"))
+        }
+
         /// Lists a directory; answers the size of its file, and what was asked for until then.
         fn list(&self, name: &str) -> (u64, String) {
-            let Ok(directory) = self.root.find(name.as_bytes()) else { panic!("no directory") };
+            let directory = self.directory(name);
             assert!(directory.list(true).is_ok());
             let size = directory.find(b"f").and_then(|file| file.stat()).map_or(0, |stat| stat.size);
             (size, self.host().listed.concat())
@@ -249,8 +260,7 @@ mod tests {
 
     #[test]
     fn what_was_listed_too_long_ago_is_asked_for_again() {
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let fixture = Fixture::with_4_asked_ahead();
         fixture.root.fs.lists.0.lock().most_age_ns = 0;
         fixture.host().size = 100;
         assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
@@ -258,8 +268,7 @@ mod tests {
 
     #[test]
     fn what_was_listed_before_a_change_of_the_containers_own_is_asked_for_again() {
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let fixture = Fixture::with_4_asked_ahead();
         fixture.host().size = 100;
         fixture.root.fs.own_changes.fetch_add(1, Ordering::AcqRel);
         assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
@@ -267,10 +276,9 @@ mod tests {
 
     #[test]
     fn what_was_listed_before_anything_else_was_heard_of_the_directory_is_asked_for_again() {
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let fixture = Fixture::with_4_asked_ahead();
         fixture.host().size = 100;
-        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let directory = fixture.directory("4");
         assert!(directory.listing().is_ok_and(|listing| listing.lock().set(b"absent", Child::Absent).is_none()));
         assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
     }
@@ -287,10 +295,9 @@ mod tests {
 
     #[test]
     fn what_was_heard_of_a_directory_itself_is_not_followed_by_what_was_before() {
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
+        let fixture = Fixture::with_4_asked_ahead();
         fixture.host().size = 100;
-        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let directory = fixture.directory("4");
         assert!(directory.refresh_by_path().is_ok_and(|found| found.is_some_and(|attributes| attributes.size == 100)));
         assert_eq!(fixture.list("4"), (100, "012434".to_owned()));
         assert_eq!(directory.attributes().size, 100);
@@ -298,9 +305,8 @@ mod tests {
 
     #[test]
     fn what_is_heard_of_a_directory_while_its_answer_is_taken_is_not_followed_by_what_was_before() {
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
-        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let fixture = Fixture::with_4_asked_ahead();
+        let directory = fixture.directory("4");
         let heard = Arc::clone(&directory);
         // The next one is asked for between.
         let hear = move || {
@@ -310,9 +316,8 @@ mod tests {
         assert_eq!(fixture.list("4").1, "0124354");
         assert!(fixture.host().meanwhile.is_none());
 
-        let fixture = Fixture::new();
-        assert_eq!(fixture.list_all(&["0", "1", "2", "3"]), "01243");
-        let Ok(directory) = fixture.root.find(b"4") else { panic!("no directory") };
+        let fixture = Fixture::with_4_asked_ahead();
+        let directory = fixture.directory("4");
         let heard = Arc::clone(&directory);
         let newer = Attributes { size: 100, ..directory.attributes() };
         let since = Moment::now(&fixture.root.fs.own_changes);

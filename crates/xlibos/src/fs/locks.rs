@@ -291,18 +291,23 @@ fn end_wait(waiter: Owner) {
     }
 }
 
-/// One attempt to take a record lock. A lock that became weaker lets others in.
+/// One attempt to take a record lock; what it comes to where somebody is in the way. A lock that became weaker lets others in.
+fn attempt(locks: &FileLocks, wanted: &Record, in_the_way: impl FnOnce(Owner) -> Errno) -> Result<()> {
+    locks.change(|held| match held.blocker(wanted) {
+        Some(blocker) => Err(in_the_way(blocker.owner)),
+        None => {
+            held.add(*wanted);
+            Ok(())
+        }
+    })
+}
+
+/// One attempt of who does not wait.
 ///
 /// # Errors
 /// EAGAIN.
 fn try_record(locks: &FileLocks, wanted: &Record) -> Result<()> {
-    locks.change(|held| {
-        if held.blocker(wanted).is_some() {
-            return Err(Errno::EAGAIN);
-        }
-        held.add(*wanted);
-        Ok(())
-    })
+    attempt(locks, wanted, |_| Errno::EAGAIN)
 }
 
 /// F_SETLK, F_SETLKW and their open-file forms.
@@ -340,15 +345,10 @@ fn wait_for_record(locks: &FileLocks, wanted: &Record) -> Result<()> {
 /// # Errors
 /// EAGAIN where somebody is in the way, EDEADLK where that one waits for the caller.
 fn try_waiting(locks: &FileLocks, wanted: &Record) -> Result<()> {
-    let file = core::ptr::from_ref(locks) as usize;
-    locks.change(|held| {
-        let Some(blocker) = held.blocker(wanted).map(|blocker| blocker.owner) else {
-            held.add(*wanted);
-            return Ok(());
-        };
+    attempt(locks, wanted, |blocker| {
         let finds_deadlocks = matches!(wanted.owner, Owner::Process(_));
-        let is_circle = finds_deadlocks && begin_wait(wanted.owner, Wait { blocker, file });
-        Err(if is_circle { Errno::EDEADLK } else { Errno::EAGAIN })
+        let wait = Wait { blocker, file: core::ptr::from_ref(locks) as usize };
+        if finds_deadlocks && begin_wait(wanted.owner, wait) { Errno::EDEADLK } else { Errno::EAGAIN }
     })
 }
 

@@ -1,7 +1,7 @@
 //! The mappings of one address space. A forked child has those of its parent until either changes its own: most children end, or
 //! execute a program, before.
 
-use super::vma::{Backing, Vma, VmaFlags, VmaTree};
+use super::vma::{Totals, Vma, VmaFlags, VmaTree};
 use alloc::sync::Arc;
 use core::ops::{Deref, DerefMut};
 
@@ -36,11 +36,6 @@ impl DerefMut for Mappings {
     }
 }
 
-/// Whether a file may count its mappings, each by itself: a segment of shmget(2) does.
-fn may_be_counted(vma: &Vma) -> bool {
-    vma.is_shared() && matches!(vma.backing, Backing::File { .. })
-}
-
 /// Files that the others leave meanwhile are held by the copy: none ends here.
 #[cold]
 fn own_copy(common: Arc<VmaTree>) -> VmaTree {
@@ -48,10 +43,13 @@ fn own_copy(common: Arc<VmaTree>) -> VmaTree {
 }
 
 impl Mappings {
-    /// Those of a forked child. Locks are not inherited; what the host does not copy is not there.
+    /// Those of a forked child. Locks are not inherited; what the host does not copy is not there; a file may count its shared
+    /// mappings, each by itself, as a segment of shmget(2) does.
     pub(super) fn fork(&mut self) -> Mappings {
-        let is_changed = |vma: &Vma| vma.flags.intersects(VmaFlags::DONTFORK | VmaFlags::LOCKED);
-        if self.count() > MOST_IN_COMMON || self.iter().any(|vma| is_changed(vma) || may_be_counted(vma)) {
+        let Totals { locked, shared_files, .. } = self.totals();
+        let is_left_out = |vma: &Vma| vma.flags.contains(VmaFlags::DONTFORK);
+        let differs = locked > 0 || shared_files > 0 || self.iter().any(is_left_out);
+        if differs || self.count() > MOST_IN_COMMON {
             return Mappings { own: self.inherited(), common: None };
         }
         let own = &mut self.own;
@@ -72,8 +70,8 @@ impl Mappings {
 #[cfg(test)]
 mod tests {
     use super::super::vma::Prot;
-    use super::super::{PAGE, Vma, VmaFlags};
-    use super::{Backing, MOST_IN_COMMON, Mappings};
+    use super::super::{Backing, PAGE, Vma, VmaFlags};
+    use super::{MOST_IN_COMMON, Mappings};
 
     fn vma(page: u64, flags: VmaFlags) -> Vma {
         let (start, end) = (page * PAGE, (page + 1) * PAGE);

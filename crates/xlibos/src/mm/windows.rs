@@ -125,8 +125,8 @@ impl Windows {
 
     /// Takes all away. The caller is the only thread of the process, whose address space this is.
     pub(super) fn clear(&self) {
-        let was_used = |word: &AtomicU64| Place::from_word(word.swap(0, Ordering::Relaxed)).round != 0;
-        if self.0.iter().filter(|word| was_used(word)).count() > 0 {
+        if self.were_used() {
+            self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             window::unmap_all();
         }
     }

@@ -137,29 +137,26 @@ impl Pool {
     }
 }
 
-/// Whether the calling host process, whose last guest thread ends, may serve another: it has memory of its own, and
-/// nothing runs in it but its first thread.
-#[must_use]
-pub fn may_serve_again(task: &Task) -> bool {
+/// Whether the calling host process, whose last guest thread ends, has memory of its own, and nothing runs in it but its first thread.
+fn is_left_to_itself(task: &Task) -> bool {
     let cpu = machine::cpu::current();
     let process = &task.process;
-    process.pid != 1
-        && !process.borrows_memory.load(Ordering::SeqCst)
-        && cpu.tid() == cpu.pid()
-        && !crate::quiesce::is_asked()
-        && POOL.lock().has_room(&Of::Nobody)
+    process.pid != 1 && !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() == cpu.pid()
+}
+
+/// Whether the calling host process, whose last guest thread ends, may serve another.
+#[must_use]
+pub fn may_serve_again(task: &Task) -> bool {
+    is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody)
 }
 
 /// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
 /// limited and may be wanted at once; nor one that was a spare: the next program finds it where it is.
 #[must_use]
 pub fn to_leave(task: &Task) -> Option<Leave> {
-    let cpu = machine::cpu::current();
     let process = &task.process;
-    let may_leave = process.pid != 1
-        && !process.borrows_memory.load(Ordering::SeqCst)
+    let may_leave = is_left_to_itself(task)
         && process.cpu_base_ns.load(Ordering::Relaxed) == 0
-        && cpu.tid() == cpu.pid()
         && machine::hand_over::has_elsewhere()
         && crate::mm::charge::has_room(ALL_KEPT);
     if !may_leave {
@@ -390,9 +387,10 @@ pub fn retire(now: u64) -> Option<u64> {
         let mut pool = POOL.lock();
         let next = pool.next_look?;
         // While they are in the pool: who finds that it is not goes on, and what the host is told then would reach a spare.
-        let is_leaving = |spare: &&Spare| matches!(spare.of, Of::Leaving { .. });
-        pool.spares.iter().filter(is_leaving).for_each(|spare| machine::hand_over::send_elsewhere(spare.cpu));
-        let leaving = pool.take_where(|spare| matches!(spare.of, Of::Leaving { .. }));
+        let is_leaving = |spare: &Spare| matches!(spare.of, Of::Leaving { .. });
+        let leaving = pool.spares.iter().filter(|spare| is_leaving(spare));
+        leaving.for_each(|spare| machine::hand_over::send_elsewhere(spare.cpu));
+        let leaving = pool.take_where(is_leaving);
         let retired = if now < next { Vec::new() } else { pool.take_where(|spare| spare.since + LIFE <= now) };
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
         (leaving, retired, pool.next_look)
