@@ -431,7 +431,7 @@ fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
     crate::fs::open_standard_streams(&task, config).map_err(ours(b"standard streams"))?;
     let name = config.argv.first().cloned().unwrap_or_default();
     let plan = find_program(&task, &name, config)?;
-    *task.start.lock() = Some(Start::Exec(Box::new(plan)));
+    *task.start.lock() = Some(Start::Exec { plan: Box::new(plan), warm: Vec::new() });
     area.set_task(task);
     STARTING.store(false, Ordering::Relaxed);
     machine::process::spawn(Kind::Fork, area, 0).map_err(ours(b"first process"))?;
@@ -538,7 +538,8 @@ fn spawn_waiting(task: Arc<Task>) {
     }
 }
 
-/// exec of a vfork child: the calling host process ends, a fresh one loads the program.
+/// exec of a vfork child, or where a spare process has the program mapped: that one, or a fresh one, loads it, and the calling host process ends
+/// or serves another.
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
     if is_straced() {
@@ -549,13 +550,15 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
         crate::syscall::trace::leave(task, line, row, &arguments, Ok(0));
     }
     let lender = spare::lender(task);
+    let leave = spare::to_leave(task);
+    task.carry_cpu_time();
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();
     }
     task.leave_files();
     let shared = tree::task(task.tid());
-    let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
+    let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, plan));
     if started.is_err() {
         exit::kill_process(task, crate::signal::SIGKILL);
         exit::exit_thread(task);
@@ -565,6 +568,9 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     if let Some(lender) = lender {
         spare::wait_for_child(old, lender);
     }
+    if let Some(leave) = leave {
+        spare::leave(old, leave);
+    }
     machine::cpu::release(old);
     machine::host::exit(0)
 }
@@ -573,10 +579,10 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
 ///
 /// # Errors
 /// EAGAIN where there are too many threads.
-fn start_elsewhere(task: &Arc<Task>, start: Start) -> Result<()> {
-    let Err(start) = spare::hand_over(task, start) else { return Ok(()) };
+fn start_elsewhere(task: &Arc<Task>, plan: Box<exec::Plan>) -> Result<()> {
+    let Err(plan) = spare::hand_over(task, plan) else { return Ok(()) };
     let area = machine::cpu::allocate()?;
-    *task.start.lock() = Some(start);
+    *task.start.lock() = Some(Start::Exec { plan, warm: Vec::new() });
     task.set_cpu(area);
     GLOBAL.lock().zygotes.push(Arc::clone(task));
     wake_service();

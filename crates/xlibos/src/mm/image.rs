@@ -86,7 +86,7 @@ pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
 }
 
 /// What is known of the host's file behind an open one.
-fn host_version(file: &File) -> Option<Attributes> {
+pub(crate) fn host_version(file: &File) -> Option<Attributes> {
     file.path()?.inode().host_attributes()
 }
 
@@ -149,7 +149,7 @@ fn begins_as_elf(file: &File) -> bool {
     read == Ok(magic.len()) && crate::process::elf::is_elf(&magic)
 }
 
-fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
+pub(super) fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
     (a.device, a.inode, a.size, a.mtime, a.ctime) == (b.device, b.inode, b.size, b.mtime, b.ctime)
 }
 
@@ -212,6 +212,16 @@ impl Image {
 }
 
 impl Placed {
+    /// Whether it is that of an object with these addresses.
+    pub(super) fn is_at(&self, span: &Range<u64>) -> bool {
+        self.span == *span
+    }
+
+    /// The image, and where slot page and stubs lie.
+    pub(super) fn with_area(&self) -> (Arc<Image>, Range<u64>) {
+        (Arc::clone(&self.image), self.area.clone())
+    }
+
     /// Parts of a mapping of the object's file that the image replaces.
     fn parts(&self, addr: u64, offset: u64, len: u64) -> impl Iterator<Item = (Range<u64>, u64)> {
         self.image.layout.text.iter().filter_map(move |text| part(text, self.bias, addr, offset, len))
@@ -481,6 +491,10 @@ impl State {
         let stubs = area.start + PAGE..area.end;
         if image.layout.stub_vaddr.wrapping_add(bias) != stubs.start {
             return None;
+        }
+        if self.claim_area(image, &area) {
+            self.tree.keep(area.clone());
+            return Some(Placed { bias, span, image: Arc::clone(image), area });
         }
         let (slot_fd, slot_offset) = machine::process::slot_page()?;
         let read = Prot::READ.bits();

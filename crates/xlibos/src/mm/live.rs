@@ -141,6 +141,7 @@ impl State {
     /// # Errors
     /// ENOMEM where the host has too many mappings.
     pub(super) fn bring_back(&mut self, range: &Range<u64>) -> Result<()> {
+        self.settle(range)?;
         let touches = |aside: &Aside| aside.text.start < range.end && range.start < aside.text.end;
         while let Some(at) = self.aside.iter().position(touches) {
             let Some(Aside { text, kept }) = self.aside.get(at).cloned() else { break };

@@ -4,14 +4,17 @@ use super::image::{self, Image};
 use super::place::{self, HOST_FIXED};
 use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
+use super::warm::Wanted;
 use super::{PAGE, charge, page_align};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing, WritableMappings};
 use crate::process::creds::CAP_IPC_LOCK;
 use crate::uio::Sink;
 use crate::{Errno, Result, Task};
+use abi::broker::Attributes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use machine::host::{self, HostFd};
 
 /// MAP_SHARED.
@@ -26,6 +29,7 @@ pub(crate) const MAP_FIXED: u32 = 0x10;
 pub(crate) const MAP_ANONYMOUS: u32 = 0x20;
 const MAP_32BIT: u32 = 0x40;
 const MAP_GROWSDOWN: u32 = 0x100;
+const MAP_DENYWRITE: u32 = 0x800;
 const MAP_LOCKED: u32 = 0x2000;
 const MAP_NORESERVE: u32 = 0x4000;
 const MAP_POPULATE: u32 = 0x8000;
@@ -104,6 +108,8 @@ struct Plan {
     image: Option<Arc<Image>>,
     /// Free bytes that a chosen address is followed by, the mapping's own included.
     room: u64,
+    /// The file's version, where a loader begins with an object.
+    object: Option<Attributes>,
 }
 
 impl Mm {
@@ -120,7 +126,8 @@ impl Mm {
     /// # Errors
     /// Those of mmap(2).
     pub fn map_with_room(&self, request: MapRequest, room: u64) -> Result<u64> {
-        let plan = Plan::new(request)?.with_image(room);
+        let flags = request.flags;
+        let plan = Plan::new(request)?.with_image(room, flags);
         let (addr, removed) = self.map_planned(&plan)?;
         drop(removed);
         if let Backing::File { file, offset, form: Form::Copied, .. } = &plan.wish.backing {
@@ -153,25 +160,39 @@ impl Mm {
         let (addr, removed) = match plan.wish.placement {
             Placement::Fixed => {
                 let addr = plan.wish.addr;
-                state.check_not_kept(&(addr..addr + plan.len))?;
-                state.bring_back(&(addr..addr + plan.len))?;
+                let range = addr..addr + plan.len;
+                state.cool(&range);
+                state.check_not_kept(&range)?;
                 let patched = self.text_handle(plan, addr);
-                plan.map_on_host(addr, HOST_FIXED, patched)?;
                 is_patched = patched.is_some();
-                (addr, state.tree.remove(addr..addr + plan.len))
+                if !state.has_on_host(plan, &range, is_patched) {
+                    state.bring_back(&range)?;
+                    plan.map_on_host(addr, HOST_FIXED, patched)?;
+                }
+                (addr, state.tree.remove(range))
             }
             Placement::FixedNoReplace => {
                 let addr = plan.wish.addr;
-                if !state.tree.is_free(addr..addr + plan.len) {
+                let range = addr..addr + plan.len;
+                state.cool(&range);
+                if !state.tree.is_free(range.clone()) {
                     return Err(Errno::EEXIST);
                 }
                 let patched = self.text_handle(plan, addr);
                 is_patched = patched.is_some();
-                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, patched)?, Vec::new())
+                if !state.has_on_host(plan, &range, is_patched) {
+                    state.settle(&range)?;
+                    plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, patched)?;
+                }
+                (addr, Vec::new())
             }
             Placement::Anywhere | Placement::Low => {
                 let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
-                (place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?, Vec::new())
+                let addr = match state.map_warm(plan) {
+                    Some(addr) => addr,
+                    None => place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?,
+                };
+                (addr, Vec::new())
             }
         };
         let mut vma = Vma {
@@ -182,6 +203,7 @@ impl Mm {
             flags,
             backing: plan.wish.backing.clone(),
         };
+        vma.note_writable();
         if is_patched {
             image::mark_patched(&mut vma);
         }
@@ -189,6 +211,9 @@ impl Mm {
         self.forget_images(&mut state, &removed);
         if !is_patched {
             self.bring_image(&mut state, plan, &vma)?;
+        }
+        if let (Some(version), Backing::File { file, .. }) = (plan.object, &plan.wish.backing) {
+            state.note_object(file, version, addr..addr + plan.len);
         }
         state.note_peak();
         Ok((addr, removed))
@@ -214,6 +239,38 @@ impl Mm {
 }
 
 impl State {
+    /// Whether the host has just what is asked for, as part of a warm object or since it was mapped before.
+    fn has_on_host(&mut self, plan: &Plan, range: &Range<u64>, is_patched: bool) -> bool {
+        let Backing::File { file, offset, form: Form::Handle, .. } = &plan.wish.backing else { return false };
+        if plan.prot.contains(Prot::WRITE) || !plan.flags.is_empty() || plan.populate {
+            return false;
+        }
+        let form = if is_patched { Form::Image } else { Form::Handle };
+        self.claim(file, range, *offset, plan.prot, form) || self.tree.find(range.start).is_some_and(|vma| {
+            let part = vma.clipped(range);
+            let is_it = matches!(&part.backing, Backing::File { file: its, offset: at, form: has, .. }
+                if Arc::ptr_eq(its, file) && at == offset && *has == form);
+            is_it && vma.end >= range.end && vma.prot == plan.prot && vma.is_pristine() && self.is_settled(range)
+        })
+    }
+
+    /// Maps an object where a warm one of its kind lies, if there is one: what is missing of its span, to be read.
+    fn map_warm(&mut self, plan: &Plan) -> Option<u64> {
+        let Backing::File { file, .. } = &plan.wish.backing else { return None };
+        let (version, image) = (plan.object.as_ref()?, plan.image.as_ref());
+        let start = self.take_warm(&Wanted { file, version, image, len: plan.len, at: None })?;
+        let span = start..start + plan.len;
+        let map = |hole: &Range<u64>| plan.map_part(hole, hole.start - start).map(drop);
+        if self.holes(&span).iter().try_for_each(map).is_ok() {
+            self.claim_constants(start);
+            return Some(start);
+        }
+        // The tree has nothing there: all of it goes.
+        let _ = self.settle(&span);
+        space::unmap_on_host(&span);
+        None
+    }
+
     /// RLIMIT_AS, RLIMIT_DATA and RLIMIT_MEMLOCK.
     fn check_limits(&self, plan: &Plan) -> Result<()> {
         let fixed = plan.wish.placement == Placement::Fixed;
@@ -277,7 +334,8 @@ impl Plan {
         let wish = Wish { addr: request.addr, placement, backing: request.backing };
         let flags = vma_flags(request.flags);
         let populate = request.flags & (MAP_POPULATE | MAP_LOCKED) != 0;
-        let plan = Plan { wish, len, prot, max_prot: Prot::all(), flags, handle: None, populate, image: None, room: 0 };
+        let (max_prot, handle, image, object) = (Prot::all(), None, None, None);
+        let plan = Plan { wish, len, prot, max_prot, flags, handle, populate, image, room: 0, object };
         if matches!(plan.wish.backing, Backing::File { .. }) {
             plan.with_file(request.flags)
         } else {
@@ -285,9 +343,10 @@ impl Plan {
         }
     }
 
-    /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least.
-    fn with_image(mut self, room: u64) -> Plan {
+    /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least, `flags` are those of mmap(2).
+    fn with_image(mut self, room: u64, flags: u32) -> Plan {
         self.room = room;
+        let is_object = self.is_object(flags);
         let Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle, .. } = &self.wish.backing
         else {
             return self;
@@ -297,6 +356,9 @@ impl Plan {
         }
         let is_chosen = matches!(self.wish.placement, Placement::Anywhere | Placement::Low);
         let whole = if is_chosen { image::of_whole_object(file, *offset, self.len) } else { None };
+        if is_object {
+            self.object = image::host_version(file);
+        }
         if let Some(image) = whole {
             self.room = room.max(image.room());
             self.image = Some(image);
@@ -304,6 +366,16 @@ impl Plan {
             self.image = image::of(file);
         }
         self
+    }
+
+    /// Whether a loader maps an object's span, to map its segments over that: only loaders ask for MAP_DENYWRITE, which does
+    /// nothing else.
+    fn is_object(&self, flags: u32) -> bool {
+        flags & (MAP_DENYWRITE | MAP_TYPE) == MAP_DENYWRITE | MAP_PRIVATE
+            && self.prot == Prot::READ
+            && self.flags.is_empty()
+            && self.wish.placement == Placement::Anywhere
+            && matches!(self.wish.backing, Backing::File { offset: 0, .. })
     }
 
     fn without_file(mut self, flags: u32) -> Result<Plan> {
@@ -394,6 +466,13 @@ impl Plan {
             && self.prot.contains(Prot::WRITE)
             && !self.flags.contains(VmaFlags::SHARED)
             && self.wish.placement != Placement::Anywhere
+    }
+
+    /// Maps a part of a private mapping of a file, `at` bytes from its beginning.
+    fn map_part(&self, part: &Range<u64>, at: u64) -> Result<u64> {
+        let handle = self.handle.as_ref().ok_or(Errno::EINVAL)?;
+        let flags = MAP_PRIVATE | place::HOST_FIXED_NOREPLACE;
+        host::mmap(part.start, part.end - part.start, self.prot.bits(), flags, handle.raw(), at)
     }
 
     /// Maps on the host: the file's handle, or `patched` in its stead.

@@ -21,6 +21,7 @@ mod place;
 mod remap;
 mod space;
 mod vma;
+mod warm;
 mod windows;
 
 pub(crate) use change::{Locking, check_lock};
@@ -30,6 +31,7 @@ pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
 pub use place::{USER_END, reserve_host_page};
 pub use space::{HostRanges, Mm, MmGuard};
 pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
+pub use warm::Warm;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

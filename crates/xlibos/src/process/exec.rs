@@ -9,7 +9,7 @@ use super::fork;
 use super::task::{Start, Task};
 use crate::fs::File;
 use crate::fs::fd_table::{Fd, OnExec};
-use crate::mm::{Backing, MapRequest, Mm};
+use crate::mm::{Backing, MapRequest, Mm, Warm};
 use crate::uio::Sink;
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -235,13 +235,18 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
     let old_tid = task.tid();
     super::threads::end_others(task)?;
     task.trace.exec_tid.store(old_tid, Ordering::Relaxed);
-    if task.process.borrows_memory.load(Ordering::SeqCst) {
+    if task.process.borrows_memory.load(Ordering::SeqCst) || is_better_off_elsewhere(task, &plan) {
         crate::kernel::exec_elsewhere(task, Box::new(plan));
     }
     leave_old_program(task);
-    task.mm().unmap_all();
-    load_or_die(task, &plan);
+    let warm = task.mm().unmap_all();
+    load_or_die(task, &plan, warm);
     Ok(())
+}
+
+/// Whether a forked child's program had better run in a spare process, which has it mapped from the last time.
+fn is_better_off_elsewhere(task: &Task, plan: &Plan) -> bool {
+    super::spare::is_left_to_itself(task) && super::spare::knows(plan)
 }
 
 /// What ends with the old program wherever the new one runs.
@@ -252,8 +257,8 @@ fn leave_old_program(task: &Task) {
 }
 
 /// A fresh host process loads the program of a vfork child, or the container's first.
-pub fn start_in_fresh_process(task: &'static Task, plan: &Plan) {
-    load_or_die(task, plan);
+pub fn start_in_fresh_process(task: &'static Task, plan: &Plan, warm: Vec<Warm>) {
+    load_or_die(task, plan, warm);
 }
 
 /// Hands the old host process's part of the task back (its memory is the parent's).
@@ -261,8 +266,8 @@ pub fn leave_borrowed_memory(task: &Task) {
     leave_old_program(task);
 }
 
-fn load_or_die(task: &Task, plan: &Plan) {
-    let mm = Mm::new();
+fn load_or_die(task: &Task, plan: &Plan, warm: Vec<Warm>) {
+    let mm = Mm::after(warm);
     task.process.set_mm(Arc::clone(&mm));
     reset_task(task, plan);
     super::exit::release_vfork_parent(&task.process);
@@ -349,13 +354,16 @@ fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> R
             mm.place_image(image, base);
         }
         elf.segments.iter().try_for_each(|segment| map_segment(mm, file, segment, base, fixed))?;
+        mm.note_object(file, base.wrapping_add(start)..base.wrapping_add(end));
         Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
     };
+    let warm = |at: Option<u64>| mm.take_warm(file, image.as_ref(), end - start, at);
     if !elf.is_relocatable {
+        let _ = warm(Some(start));
         return map_at(0, MAP_FIXED);
     }
     let addr = wish.map_or(0, |wish| wish + start);
-    let free = mm.choose(addr, room)?;
+    let free = warm(None).map_or_else(|| mm.choose(addr, room), Ok)?;
     match map_at(free.wrapping_sub(start), MAP_FIXED_NOREPLACE) {
         // Segments share a page, or something of the host's lies there: the whole range is taken first.
         Err(Errno::EEXIST) => {
@@ -399,6 +407,11 @@ fn protection(flags: u32) -> u32 {
 }
 
 impl Plan {
+    /// The program's version, if it is a file of the host's.
+    pub(super) fn version(&self) -> Option<abi::broker::Attributes> {
+        crate::mm::image::host_version(&self.file)
+    }
+
     /// The program's headers.
     pub(super) fn elf(&self) -> &Elf {
         &self.elf
@@ -436,10 +449,10 @@ pub fn begin(task: &'static Task) {
             }
             catch_up(task);
         }
-        Some(Start::Exec(plan)) => {
+        Some(Start::Exec { plan, warm }) => {
             // Where the host refuses, it runs where the host likes.
             let _ = crate::syscall::sched::apply_mask(task);
-            start_in_fresh_process(task, &plan);
+            start_in_fresh_process(task, &plan, warm);
             // What was sent meanwhile has told the old host process.
             machine::cpu::current().mark_pending();
         }

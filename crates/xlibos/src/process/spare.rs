@@ -13,10 +13,13 @@
 //!
 //! Locks: the pool's is a leaf, but for a process's list of threads; a task is given to a spare process under it.
 
+use super::exec::Plan;
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
-use crate::mm::{HostRanges, Totals};
+use crate::mm::{HostRanges, Totals, Warm};
+use abi::broker::Attributes;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -34,6 +37,13 @@ struct Spare {
     since: u64,
     cpu: &'static Cpu,
     of: Of,
+}
+
+impl Spare {
+    /// Whether it ran that version of a program before.
+    fn knows(&self, version: &Attributes) -> bool {
+        matches!(&self.of, Of::Nobody(warm) if warm.iter().any(|warm| warm.is_of(version)))
+    }
 }
 
 /// So many wait to leave before the service process is woken for them, unless nothing else would have it look: then the first wakes it. So
@@ -56,8 +66,8 @@ pub struct Leave {
 
 /// What a spare is.
 enum Of {
-    /// A host process with memory of its own.
-    Nobody,
+    /// A host process with memory of its own, and what is mapped there of its last program.
+    Nobody(Vec<Warm>),
     /// A host process that is to leave, with the memory that it has yet.
     Leaving {
         /// Whether it will serve again.
@@ -72,7 +82,7 @@ enum Of {
 impl Of {
     fn process(&self) -> Option<&Arc<Process>> {
         match self {
-            Of::Nobody | Of::Leaving { .. } => None,
+            Of::Nobody(_) | Of::Leaving { .. } => None,
             Of::Threads(process) | Of::Children(process) => Some(process),
         }
     }
@@ -96,7 +106,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), for_nobody: 0, 
 impl Pool {
     fn has_room(&self, of: &Of) -> bool {
         match of {
-            Of::Nobody => self.for_nobody < MOST,
+            Of::Nobody(_) => self.for_nobody < MOST,
             Of::Leaving { .. } => self.leaving().count() < MOST_LEAVING,
             _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST,
         }
@@ -120,25 +130,26 @@ impl Pool {
     }
 
     fn push(&mut self, spare: Spare) {
-        self.for_nobody += usize::from(matches!(spare.of, Of::Nobody));
+        self.for_nobody += usize::from(matches!(spare.of, Of::Nobody(_)));
         self.spares.push(spare);
     }
 
     fn remove(&mut self, at: usize) -> Spare {
         let spare = self.spares.remove(at);
-        self.for_nobody -= usize::from(matches!(spare.of, Of::Nobody));
+        self.for_nobody -= usize::from(matches!(spare.of, Of::Nobody(_)));
         spare
     }
 
     fn take_where(&mut self, is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
         let taken: Vec<_> = self.spares.extract_if(.., |spare| is_meant(spare)).collect();
-        self.for_nobody -= taken.iter().filter(|spare| matches!(spare.of, Of::Nobody)).count();
+        self.for_nobody -= taken.iter().filter(|spare| matches!(spare.of, Of::Nobody(_))).count();
         taken
     }
 }
 
-/// Whether the calling host process, whose last guest thread ends, has memory of its own, and nothing runs in it but its first thread.
-fn is_left_to_itself(task: &Task) -> bool {
+/// Whether the calling host process, whose last guest thread ends or executes a program, has memory of its own, and nothing runs in it but its first thread.
+#[must_use]
+pub fn is_left_to_itself(task: &Task) -> bool {
     let cpu = machine::cpu::current();
     let process = &task.process;
     process.pid != 1 && !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() == cpu.pid()
@@ -147,7 +158,7 @@ fn is_left_to_itself(task: &Task) -> bool {
 /// Whether the calling host process, whose last guest thread ends, may serve another.
 #[must_use]
 pub fn may_serve_again(task: &Task) -> bool {
-    is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody)
+    is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody(Vec::new()))
 }
 
 /// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
@@ -198,9 +209,9 @@ pub fn leave(cpu: &'static Cpu, leave: Leave) {
         machine::process::end_thread();
     }
     if let Some(ranges) = gives_back {
-        ranges.unmap();
+        let warm = ranges.unmap();
         machine::hand_over::runs_anywhere();
-        wait_for_program(cpu);
+        wait_for_program(cpu, warm);
     }
 }
 
@@ -212,22 +223,21 @@ pub fn may_serve_thread(process: &Process) -> bool {
     !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() != cpu.pid() && machine::hand_over::is_unconfined()
 }
 
-/// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. False where it is
-/// still used: by a vfork child that outlives its parent, by a reader of /proc.
-pub fn give_memory_back(task: &Task) -> bool {
+/// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. Returns what stays for
+/// the next program. None where memory is still used: by a vfork child that outlives its parent, by a reader of /proc.
+pub fn give_memory_back(task: &Task) -> Option<Vec<Warm>> {
     let mm = task.process.mm();
     // The process's, and ours.
     if Arc::strong_count(&mm) > 2 {
-        return false;
+        return None;
     }
     crate::syscall::prctl::undo_rseq(task);
-    mm.unmap_all();
-    true
+    Some(mm.unmap_all())
 }
 
 /// The end of a guest: its host process waits for another program, or ends.
-pub fn wait_for_program(cpu: &'static Cpu) -> ! {
-    if !enter(cpu, Of::Nobody) {
+pub fn wait_for_program(cpu: &'static Cpu, warm: Vec<Warm>) -> ! {
+    if !enter(cpu, Of::Nobody(warm)) {
         machine::process::exit_thread();
     }
     wait_for_task(cpu).note_process_cpu_base();
@@ -310,16 +320,28 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
     true
 }
 
-/// Gives a task's start to a spare process; the start comes back where there is none.
+/// Whether a spare ran a program before.
+#[must_use]
+pub fn knows(plan: &Plan) -> bool {
+    let Some(version) = plan.version() else { return false };
+    POOL.lock().spares.iter().any(|spare| spare.knows(&version))
+}
+
+/// Gives a program to a spare process, to one that ran it before if there is one; it comes back where there is no spare.
 ///
 /// # Errors
-/// The start, unused.
-pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
+/// The program, not started.
+pub fn hand_over(task: &Arc<Task>, plan: Box<Plan>) -> Result<(), Box<Plan>> {
+    let version = plan.version();
+    let is_spare = |spare: &Spare| matches!(spare.of, Of::Nobody(_));
+    let knows_it = |spare: &Spare| version.is_some_and(|version| spare.knows(&version));
     let spare = {
         let mut pool = POOL.lock();
-        let Some(at) = pool.spares.iter().rposition(|spare| spare.of.is_alike(&Of::Nobody)) else { return Err(start) };
-        let spare = pool.remove(at).cpu;
-        *task.start.lock() = Some(start);
+        let known = pool.spares.iter().rposition(knows_it);
+        let Some(at) = known.or_else(|| pool.spares.iter().rposition(is_spare)) else { return Err(plan) };
+        let Spare { cpu: spare, of, .. } = pool.remove(at);
+        let warm = if let Of::Nobody(warm) = of { warm } else { Vec::new() };
+        *task.start.lock() = Some(Start::Exec { plan, warm });
         task.set_cpu(spare);
         spare.set_task(Arc::clone(task));
         spare

@@ -13,6 +13,7 @@ use crate::signal::{SIGKILL, TaskSignals};
 use crate::syscall::Restart;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
 use machine::cpu::CpuCell;
@@ -93,7 +94,12 @@ pub enum Start {
         state: Option<machine::xstate::Area>,
     },
     /// Load a program (first process, exec of a vfork child).
-    Exec(Box<super::exec::Plan>),
+    Exec {
+        /// The program.
+        plan: Box<super::exec::Plan>,
+        /// What the host process has of its program before.
+        warm: Vec<crate::mm::Warm>,
+    },
 }
 
 /// What a new task shares or copies.
@@ -184,14 +190,23 @@ impl Task {
     /// The calling host thread takes the task over: what it has used so far was for others.
     pub fn note_cpu_base(&self) {
         const THREAD_CPU: u32 = 3;
-        self.cpu_base_ns.store(machine::host::cpu_clock_ns(THREAD_CPU).unwrap_or(0), Ordering::Relaxed);
+        self.cpu_base_ns.fetch_add(machine::host::cpu_clock_ns(THREAD_CPU).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// As [`Task::note_cpu_base`], with all of the host process.
     pub fn note_process_cpu_base(&self) {
         const PROCESS_CPU: u32 = 2;
         self.note_cpu_base();
-        self.process.cpu_base_ns.store(machine::host::cpu_clock_ns(PROCESS_CPU).unwrap_or(0), Ordering::Relaxed);
+        self.process.cpu_base_ns.fetch_add(machine::host::cpu_clock_ns(PROCESS_CPU).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Another host process will run the task: what it has used counts there, too.
+    pub fn carry_cpu_time(&self) {
+        let used = crate::time::clock::process_cpu_ns(&self.process).unwrap_or(0);
+        let was_threaded = self.process.was_threaded.load(Ordering::Relaxed);
+        let own = if was_threaded { crate::time::clock::thread_cpu_ns(self).unwrap_or(0) } else { used };
+        self.cpu_base_ns.store(own.wrapping_neg(), Ordering::Relaxed);
+        self.process.cpu_base_ns.store(used.wrapping_neg(), Ordering::Relaxed);
     }
 
     /// Its id.

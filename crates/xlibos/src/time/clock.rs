@@ -118,7 +118,7 @@ pub fn process_cpu_ns(process: &Arc<Process>) -> Result<u64> {
         host_clock(first.filter(|pid| *pid != 0).ok_or(Errno::EINVAL)?, 2)
     };
     let used = machine::host::cpu_clock_ns(clock)?;
-    Ok(used.saturating_sub(process.cpu_base_ns.load(Ordering::Relaxed)))
+    Ok(since(used, process.cpu_base_ns.load(Ordering::Relaxed)))
 }
 
 /// CPU time of a thread.
@@ -129,7 +129,12 @@ pub fn thread_cpu_ns(task: &Task) -> Result<u64> {
     let is_caller = Task::current().is_some_and(|current| core::ptr::eq(current, task));
     let clock = if is_caller { THREAD_CPU } else { host_clock(task.cpu().tid(), 6) };
     let used = machine::host::cpu_clock_ns(clock)?;
-    Ok(used.saturating_sub(task.cpu_base_ns.load(Ordering::Relaxed)))
+    Ok(since(used, task.cpu_base_ns.load(Ordering::Relaxed)))
+}
+
+/// What a host's clock shows beyond its base, which is below zero for who used more elsewhere.
+fn since(shown: u64, base: u64) -> u64 {
+    shown.wrapping_sub(base).cast_signed().max(0).cast_unsigned()
 }
 
 /// How long to wait until a clock that shows `shown` shows `target`, or, for a CPU clock, until it may: CPU time passes
