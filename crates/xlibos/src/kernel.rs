@@ -550,7 +550,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
         crate::syscall::trace::leave(task, line, row, &arguments, Ok(0));
     }
     let lender = spare::lender(task);
-    let leave = spare::to_leave(task);
+    let leave = spare::to_leave(task, spare::After::Exec);
     task.carry_cpu_time();
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {

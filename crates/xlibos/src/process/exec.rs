@@ -244,9 +244,11 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
     Ok(())
 }
 
-/// Whether a forked child's program had better run in a spare process, which has it mapped from the last time.
+/// Whether a forked child's program had better run in a spare process, which has it mapped from the last time. Not that of a process
+/// that had threads: host threads wait in it for others.
 fn is_better_off_elsewhere(task: &Task, plan: &Plan) -> bool {
-    super::spare::is_left_to_itself(task) && super::spare::knows(plan)
+    let was_threaded = task.process.was_threaded.load(Ordering::Relaxed);
+    !was_threaded && super::spare::is_left_to_itself(task) && super::spare::knows(plan)
 }
 
 /// What ends with the old program wherever the new one runs.

@@ -78,7 +78,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
         drop(process);
         machine::process::exit_thread();
     }
-    let leave = spare::to_leave(task);
+    let leave = spare::to_leave(task, spare::After::End);
     let may_serve = leave.is_none() && spare::may_serve_again(task);
     let warm = if may_serve { spare::give_memory_back(task) } else { None };
     let was_threaded = process.was_threaded.load(Ordering::Relaxed);

@@ -57,6 +57,15 @@ const MOST_STACK: u64 = 8 << 20;
 /// Bytes that all of them keep at most.
 const ALL_KEPT: u64 = MOST_LEAVING as u64 * (MOST_KEPT + MOST_STACK);
 
+/// After what a host process leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its guest's end: it may serve another program.
+    End,
+    /// An exec that a spare has taken over, which comes back in its stead.
+    Exec,
+}
+
 /// A host process that is to leave.
 #[derive(Debug)]
 pub struct Leave {
@@ -164,7 +173,7 @@ pub fn may_serve_again(task: &Task) -> bool {
 /// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
 /// limited and may be wanted at once; nor one that was a spare: the next program finds it where it is.
 #[must_use]
-pub fn to_leave(task: &Task) -> Option<Leave> {
+pub fn to_leave(task: &Task, after: After) -> Option<Leave> {
     let process = &task.process;
     let may_leave = is_left_to_itself(task)
         && process.cpu_base_ns.load(Ordering::Relaxed) == 0
@@ -181,7 +190,7 @@ pub fn to_leave(task: &Task) -> Option<Leave> {
         // Not the process's alone, and ours: a vfork child goes on in it, and the host must not write its rseq area there.
         return None;
     }
-    let serves = POOL.lock().wants_more();
+    let serves = after == After::End && POOL.lock().wants_more();
     if serves {
         crate::syscall::prctl::undo_rseq(task);
     }
