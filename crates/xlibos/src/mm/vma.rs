@@ -209,11 +209,11 @@ impl Vma {
     }
 
     fn merges_with(&self, next: &Vma) -> bool {
-        // Whether it was written is not the guest's affair.
+        // As on Linux, constants do not merge with what has pages of its own.
         self.end == next.start
             && self.prot == next.prot
             && self.max_prot == next.max_prot
-            && (self.flags ^ next.flags) - VmaFlags::WRITTEN == VmaFlags::empty()
+            && self.flags == next.flags
             && self.backing.continues(self.len(), &next.backing)
     }
 }
@@ -546,12 +546,11 @@ impl VmaTree {
         if right.start != at || !left.merges_with(right) {
             return;
         }
-        let (end, flags) = (right.end, right.flags);
+        let end = right.end;
         let key = left.start;
         self.map.remove(&at);
         if let Some(left) = self.map.get_mut(&key) {
             left.end = end;
-            left.flags |= flags;
         }
     }
 }
