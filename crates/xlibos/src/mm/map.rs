@@ -12,6 +12,7 @@ use crate::process::creds::CAP_IPC_LOCK;
 use crate::uio::Sink;
 use crate::{Errno, Result, Task};
 use abi::broker::Attributes;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -109,7 +110,7 @@ struct Plan {
     /// Free bytes that a chosen address is followed by, the mapping's own included.
     room: u64,
     /// The file's version, where a loader begins with an object.
-    object: Option<Attributes>,
+    object: Option<Box<Attributes>>,
 }
 
 impl Mm {
@@ -207,13 +208,14 @@ impl Mm {
         if is_patched {
             image::mark_patched(&mut vma);
         }
-        state.tree.insert(vma.clone());
+        let imaged = plan.image.as_ref().filter(|_| !is_patched).map(|image| (image, vma.clone()));
+        state.tree.insert(vma);
         self.forget_images(&mut state, &removed);
-        if !is_patched {
-            self.bring_image(&mut state, plan, &vma)?;
+        if let Some((image, vma)) = imaged {
+            self.bring_image(&mut state, plan, image, &vma)?;
         }
-        if let (Some(version), Backing::File { file, .. }) = (plan.object, &plan.wish.backing) {
-            state.note_object(file, version, addr..addr + plan.len);
+        if let (Some(version), Backing::File { file, .. }) = (&plan.object, &plan.wish.backing) {
+            state.note_object(file, **version, addr..addr + plan.len);
         }
         state.note_peak();
         Ok((addr, removed))
@@ -227,8 +229,7 @@ impl Mm {
     }
 
     /// Stubs behind a whole object, and the image over its text.
-    fn bring_image(&self, state: &mut State, plan: &Plan, vma: &Vma) -> Result<()> {
-        let Some(image) = &plan.image else { return Ok(()) };
+    fn bring_image(&self, state: &mut State, plan: &Plan, image: &Arc<Image>, vma: &Vma) -> Result<()> {
         image::timed(|| {
             if plan.room > 0 {
                 self.place_locked(state, image, vma.start);
@@ -257,7 +258,7 @@ impl State {
     /// Maps an object where a warm one of its kind lies, if there is one: what is missing of its span, to be read.
     fn map_warm(&mut self, plan: &Plan) -> Option<u64> {
         let Backing::File { file, .. } = &plan.wish.backing else { return None };
-        let (version, image) = (plan.object.as_ref()?, plan.image.as_ref());
+        let (version, image) = (plan.object.as_deref()?, plan.image.as_ref());
         let start = self.take_warm(&Wanted { file, version, image, len: plan.len, at: None })?;
         let span = start..start + plan.len;
         let map = |hole: &Range<u64>| plan.map_part(hole, hole.start - start).map(drop);
@@ -357,7 +358,7 @@ impl Plan {
         let is_chosen = matches!(self.wish.placement, Placement::Anywhere | Placement::Low);
         let whole = if is_chosen { image::of_whole_object(file, *offset, self.len) } else { None };
         if is_object {
-            self.object = image::host_version(file);
+            self.object = image::host_version(file).map(Box::new);
         }
         if let Some(image) = whole {
             self.room = room.max(image.room());

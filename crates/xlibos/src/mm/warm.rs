@@ -192,6 +192,7 @@ impl State {
     }
 
     /// Unmaps the warm objects whose addresses a range touches: they are wanted for something else.
+    #[inline]
     pub(super) fn cool(&mut self, range: &Range<u64>) {
         while let Some(at) = self.warm.iter().position(|warm| touch(&warm.extent(), range)) {
             self.give_addresses_back(at).ranges().for_each(unmap_on_host);
@@ -254,7 +255,13 @@ impl State {
     ///
     /// # Errors
     /// Those of the host: it has too many mappings.
+    #[inline]
     pub(super) fn settle(&mut self, range: &Range<u64>) -> Result<()> {
+        if self.ready.is_empty() { Ok(()) } else { self.settle_ready(range) }
+    }
+
+    #[cold]
+    fn settle_ready(&mut self, range: &Range<u64>) -> Result<()> {
         let touched: Vec<_> = self.ready_pieces().filter(|piece| touch(&piece.range, range)).cloned().collect();
         for piece in touched {
             self.settle_piece(&piece)?;
