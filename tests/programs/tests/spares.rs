@@ -5,7 +5,8 @@ use programs::{assert_same, compile};
 #[test]
 fn programs_in_one_host_process_find_fresh_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let with_library = compile("warm.c", &["-O2", "-Wno-unused-function", "-Wl,--no-as-needed", "-lm"], directory.path());
+    let with_library =
+        compile("warm.c", &["-O2", "-Wno-unused-function", "-Wl,--no-as-needed", "-lm"], directory.path());
     let with_library = {
         let renamed = directory.path().join("with-library");
         std::fs::rename(with_library, &renamed).unwrap();

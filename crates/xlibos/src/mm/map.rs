@@ -157,43 +157,15 @@ impl Mm {
         }
         state.check_limits(plan)?;
         let flags = plan.flags | state.default_flags;
-        let mut is_patched = false;
-        let (addr, removed) = match plan.wish.placement {
-            Placement::Fixed => {
-                let addr = plan.wish.addr;
-                let range = addr..addr + plan.len;
-                state.cool(&range);
-                state.check_not_kept(&range)?;
-                let patched = self.text_handle(plan, addr);
-                is_patched = patched.is_some();
-                if !state.has_on_host(plan, &range, is_patched) {
-                    state.bring_back(&range)?;
-                    plan.map_on_host(addr, HOST_FIXED, patched)?;
-                }
-                (addr, state.tree.remove(range))
-            }
-            Placement::FixedNoReplace => {
-                let addr = plan.wish.addr;
-                let range = addr..addr + plan.len;
-                state.cool(&range);
-                if !state.tree.is_free(range.clone()) {
-                    return Err(Errno::EEXIST);
-                }
-                let patched = self.text_handle(plan, addr);
-                is_patched = patched.is_some();
-                if !state.has_on_host(plan, &range, is_patched) {
-                    state.settle(&range)?;
-                    plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, patched)?;
-                }
-                (addr, Vec::new())
-            }
+        let (addr, (removed, is_patched)) = match plan.wish.placement {
+            Placement::Fixed | Placement::FixedNoReplace => (plan.wish.addr, self.map_fixed(&mut state, plan)?),
             Placement::Anywhere | Placement::Low => {
                 let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
                 let addr = match state.map_warm(plan) {
                     Some(addr) => addr,
                     None => place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?,
                 };
-                (addr, Vec::new())
+                (addr, (Vec::new(), false))
             }
         };
         let mut vma = Vma {
@@ -219,6 +191,26 @@ impl Mm {
         }
         state.note_peak();
         Ok((addr, removed))
+    }
+
+    /// Maps where the caller insists on. Returns what was there, and whether it is an image's text now.
+    fn map_fixed(&self, state: &mut State, plan: &Plan) -> Result<(Vec<Vma>, bool)> {
+        let addr = plan.wish.addr;
+        let range = addr..addr + plan.len;
+        let replaces = plan.wish.placement == Placement::Fixed;
+        state.cool(&range);
+        if replaces {
+            state.check_not_kept(&range)?;
+        } else if !state.tree.is_free(range.clone()) {
+            return Err(Errno::EEXIST);
+        }
+        let patched = self.text_handle(plan, addr);
+        if !state.has_on_host(plan, &range, patched.is_some()) {
+            state.bring_back(&range)?;
+            plan.map_on_host(addr, if replaces { HOST_FIXED } else { place::HOST_FIXED_NOREPLACE }, patched)?;
+        }
+        let removed = if replaces { state.tree.remove(range) } else { Vec::new() };
+        Ok((removed, patched.is_some()))
     }
 
     /// The image's handle, where it replaces all of a mapping of text.
@@ -247,12 +239,13 @@ impl State {
             return false;
         }
         let form = if is_patched { Form::Image } else { Form::Handle };
-        self.claim(file, range, *offset, plan.prot, form) || self.tree.find(range.start).is_some_and(|vma| {
-            let part = vma.clipped(range);
-            let is_it = matches!(&part.backing, Backing::File { file: its, offset: at, form: has, .. }
+        self.claim(file, range, *offset, plan.prot, form)
+            || self.tree.find(range.start).is_some_and(|vma| {
+                let part = vma.clipped(range);
+                let is_it = matches!(&part.backing, Backing::File { file: its, offset: at, form: has, .. }
                 if Arc::ptr_eq(its, file) && at == offset && *has == form);
-            is_it && vma.end >= range.end && vma.prot == plan.prot && vma.is_pristine() && self.is_settled(range)
-        })
+                is_it && vma.end >= range.end && vma.prot == plan.prot && vma.is_pristine() && self.is_settled(range)
+            })
     }
 
     /// Maps an object where a warm one of its kind lies, if there is one: what is missing of its span, to be read.

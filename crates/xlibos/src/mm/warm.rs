@@ -75,7 +75,7 @@ impl Piece {
         let vma = vma.clipped(span);
         let Backing::File { file: its, offset, form, .. } = &vma.backing else { return None };
         let is_kept = vma.is_pristine() && vma.prot.contains(Prot::READ) && is_file(file, its);
-        is_kept.then(|| Piece { range: vma.start..vma.end, offset: *offset, prot: vma.prot, form: *form })
+        is_kept.then_some(Piece { range: vma.start..vma.end, offset: *offset, prot: vma.prot, form: *form })
     }
 }
 
@@ -289,3 +289,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
