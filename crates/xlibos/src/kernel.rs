@@ -288,7 +288,8 @@ pub fn on_event(cpu: &'static Cpu) {
         }
         // An address of code is the guest's own, not that of a copy in a stub.
         let address = task.mm().original_pc(fault.address);
-        let info = SigInfo { signal: fault.signal, code: fault.code, value: address, ..SigInfo::default() };
+        let code = crate::mm::fault::code(task, &fault);
+        let info = SigInfo { signal: fault.signal, code, value: address, ..SigInfo::default() };
         send::force(task, info);
     }
 }
@@ -538,8 +539,7 @@ fn spawn_waiting(task: Arc<Task>) {
     }
 }
 
-/// exec of a vfork child, or where a spare process has the program mapped: that one, or a fresh one, loads it, and the calling host process ends
-/// or serves another.
+/// exec of a vfork child: a spare host process, or a fresh one, loads the program, and the calling one waits for another child or ends.
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
     if is_straced() {
@@ -550,12 +550,11 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
         crate::syscall::trace::leave(task, line, row, &arguments, Ok(0));
     }
     let lender = spare::lender(task);
-    let leave = spare::to_leave(task, spare::After::Exec);
-    task.carry_cpu_time();
     exec::leave_borrowed_memory(task);
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();
     }
+    task.carry_cpu_time();
     task.leave_files();
     let shared = tree::task(task.tid());
     let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, plan));
@@ -568,6 +567,26 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     if let Some(lender) = lender {
         spare::wait_for_child(old, lender);
     }
+    machine::cpu::release(old);
+    machine::host::exit(0)
+}
+
+/// exec of a process with memory of its own: a spare host process that ran the program before loads it, and the calling one ends. The
+/// program comes back where there is none any more.
+pub fn exec_in_known_spare(task: &'static Task, plan: Box<exec::Plan>) -> Box<exec::Plan> {
+    let Some(shared) = tree::task(task.tid()) else { return plan };
+    let old = machine::cpu::current();
+    let leave = spare::to_leave(task, spare::After::Exec);
+    task.carry_cpu_time();
+    task.leave_files();
+    if let Err(plan) = spare::hand_over(&shared, plan, spare::Choice::Known) {
+        task.own_files();
+        task.note_process_cpu_base();
+        return plan;
+    }
+    drop(shared);
+    stats::collect_counters(old);
+    old.clear_task::<Task>();
     if let Some(leave) = leave {
         spare::leave(old, leave);
     }
@@ -580,7 +599,7 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
 /// # Errors
 /// EAGAIN where there are too many threads.
 fn start_elsewhere(task: &Arc<Task>, plan: Box<exec::Plan>) -> Result<()> {
-    let Err(plan) = spare::hand_over(task, plan) else { return Ok(()) };
+    let Err(plan) = spare::hand_over(task, plan, spare::Choice::Any) else { return Ok(()) };
     let area = machine::cpu::allocate()?;
     *task.start.lock() = Some(Start::Exec { plan, warm: Vec::new() });
     task.set_cpu(area);

@@ -5,8 +5,8 @@
 //! They go when nothing is mapped in the span any more. Locks: the list of placed images is a leaf inside the address
 //! space's lock; the cache of images is a leaf; the broker is asked outside of both.
 
-use super::map::{MAP_FIXED, MAP_PRIVATE};
-use super::place::HOST_FIXED_NOREPLACE;
+use super::map::MAP_PRIVATE;
+use super::place::{self, HOST_FIXED, HOST_FIXED_NOREPLACE};
 use super::space::{Mm, State};
 use super::vma::{Backing, Form, Prot, Vma};
 use super::{PAGE, page_align};
@@ -310,8 +310,7 @@ impl Mm {
         let images = self.images.lock();
         let parts = placed_of(&images, image).flat_map(|placed| placed.parts(vma.start, *offset, vma.len()));
         for (part, from) in parts {
-            let flags = MAP_PRIVATE | MAP_FIXED;
-            host::mmap(part.start, part.end - part.start, vma.prot.bits(), flags, image.handle.raw(), from)?;
+            place::map_file(&part, vma.prot, HOST_FIXED, &image.handle, from)?;
             state.tree.update(part, mark_patched);
         }
         Ok(())
@@ -485,7 +484,11 @@ impl State {
     pub(super) fn place_image(&mut self, image: &Arc<Image>, bias: u64, span: Range<u64>) -> Option<Placed> {
         let area = image.area();
         let area = area.start.wrapping_add(bias)..area.end.wrapping_add(bias);
-        if area.start >= area.end || !self.tree.is_free(area.clone()) {
+        if area.start >= area.end {
+            return None;
+        }
+        self.cool(&area);
+        if !self.tree.is_free(area.clone()) {
             return None;
         }
         let stubs = area.start + PAGE..area.end;
@@ -520,8 +523,7 @@ impl State {
             let vma = vma.clipped(range);
             let Backing::File { file, offset, sharing, .. } = &vma.backing else { continue };
             let MapObject::Handle(handle) = file.ops().map(file, *sharing)? else { return Err(Errno::EFAULT) };
-            let flags = MAP_PRIVATE | MAP_FIXED;
-            host::mmap(vma.start, vma.len(), vma.prot.bits(), flags, handle.raw(), *offset)?;
+            place::map_file(&(vma.start..vma.end), vma.prot, HOST_FIXED, &handle, *offset)?;
             self.tree.update(vma.start..vma.end, |vma| {
                 if let Backing::File { form, .. } = &mut vma.backing {
                     *form = Form::Handle;
@@ -534,8 +536,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map::MAP_FIXED;
     use super::super::{MAP_ANONYMOUS, MapRequest};
-    use super::{Backing, Errno, File, MAP_FIXED, MAP_PRIVATE, Mm, PAGE, Patched, Prot, mark_patched};
+    use super::{Backing, Errno, File, MAP_PRIVATE, Mm, PAGE, Patched, Prot, mark_patched};
     use crate::fs::eventfd::{EventFile, Mode};
     use crate::fs::file::OpenFlags;
 

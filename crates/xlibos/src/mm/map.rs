@@ -109,7 +109,9 @@ struct Plan {
     image: Option<Arc<Image>>,
     /// Free bytes that a chosen address is followed by, the mapping's own included.
     room: u64,
-    /// The file's version, where a loader begins with an object.
+    /// Whether a loader begins with an object.
+    is_object: bool,
+    /// The file's version then, if it is the host's.
     object: Option<Box<Attributes>>,
 }
 
@@ -127,8 +129,7 @@ impl Mm {
     /// # Errors
     /// Those of mmap(2).
     pub fn map_with_room(&self, request: MapRequest, room: u64) -> Result<u64> {
-        let flags = request.flags;
-        let plan = Plan::new(request)?.with_image(room, flags);
+        let plan = Plan::new(request)?.with_image(room);
         let (addr, removed) = self.map_planned(&plan)?;
         drop(removed);
         if let Backing::File { file, offset, form: Form::Copied, .. } = &plan.wish.backing {
@@ -156,10 +157,17 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         state.check_limits(plan)?;
+        if plan.flags.contains(VmaFlags::GROWSDOWN) {
+            // What lies below it is to fault.
+            state.cool(&(0..u64::MAX));
+        }
         let flags = plan.flags | state.default_flags;
         let (addr, (removed, is_patched)) = match plan.wish.placement {
             Placement::Fixed | Placement::FixedNoReplace => (plan.wish.addr, self.map_fixed(&mut state, plan)?),
             Placement::Anywhere | Placement::Low => {
+                if plan.wish.addr != 0 {
+                    state.cool(&(plan.wish.addr..plan.wish.addr.saturating_add(plan.len)));
+                }
                 let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
                 let addr = match state.map_warm(plan) {
                     Some(addr) => addr,
@@ -205,7 +213,8 @@ impl Mm {
             return Err(Errno::EEXIST);
         }
         let patched = self.text_handle(plan, addr);
-        if !state.has_on_host(plan, &range, patched.is_some()) {
+        let form = if patched.is_some() { Form::Image } else { Form::Handle };
+        if !state.finds_on_host(plan, &range, form) {
             state.bring_back(&range)?;
             plan.map_on_host(addr, if replaces { HOST_FIXED } else { place::HOST_FIXED_NOREPLACE }, patched)?;
         }
@@ -232,35 +241,46 @@ impl Mm {
 }
 
 impl State {
-    /// Whether the host has just what is asked for, as part of a warm object or since it was mapped before.
-    fn has_on_host(&mut self, plan: &Plan, range: &Range<u64>, is_patched: bool) -> bool {
+    /// Whether the host has just what is asked for: as part of a warm object, which is claimed, or since it was mapped before.
+    fn finds_on_host(&mut self, plan: &Plan, range: &Range<u64>, form: Form) -> bool {
         let Backing::File { file, offset, form: Form::Handle, .. } = &plan.wish.backing else { return false };
         if plan.prot.contains(Prot::WRITE) || !plan.flags.is_empty() || plan.populate {
             return false;
         }
-        let form = if is_patched { Form::Image } else { Form::Handle };
-        self.claim(file, range, *offset, plan.prot, form)
-            || self.tree.find(range.start).is_some_and(|vma| {
-                let part = vma.clipped(range);
-                let is_it = matches!(&part.backing, Backing::File { file: its, offset: at, form: has, .. }
-                if Arc::ptr_eq(its, file) && at == offset && *has == form);
-                is_it && vma.end >= range.end && vma.prot == plan.prot && vma.is_pristine() && self.is_settled(range)
-            })
+        self.claim(file, range, *offset, plan.prot, form) || self.has_same(plan, range, form)
+    }
+
+    /// Whether the very mapping that is asked for is there.
+    fn has_same(&self, plan: &Plan, range: &Range<u64>, form: Form) -> bool {
+        let Some(vma) = self.tree.find(range.start).filter(|vma| vma.end >= range.end) else { return false };
+        let (Backing::File { file, offset, .. }, Backing::File { file: its, offset: at, form: has, .. }) =
+            (&plan.wish.backing, &vma.clipped(range).backing)
+        else {
+            return false;
+        };
+        let is_it = Arc::ptr_eq(its, file) && at == offset && *has == form && vma.prot == plan.prot;
+        is_it && vma.is_pristine() && self.is_settled(range)
     }
 
     /// Maps an object where a warm one of its kind lies, if there is one: what is missing of its span, to be read.
     fn map_warm(&mut self, plan: &Plan) -> Option<u64> {
         let Backing::File { file, .. } = &plan.wish.backing else { return None };
         let (version, image) = (plan.object.as_deref()?, plan.image.as_ref());
-        let start = self.take_warm(&Wanted { file, version, image, len: plan.len, at: None })?;
+        let start = self.take_warm(&Wanted { file, version, image, len: plan.len, at: place::LIBRARIES })?;
         let span = start..start + plan.len;
-        let map = |hole: &Range<u64>| plan.map_part(hole, hole.start - start).map(drop);
-        if self.holes(&span).iter().try_for_each(map).is_ok() {
-            self.claim_constants(start);
+        let mut there = self.sort_constants(start);
+        there.extend(self.ready_ranges());
+        there.sort_unstable_by_key(|range| range.start);
+        let holes = space::without(Vec::from([span.clone()]), &there);
+        let map = |hole: &Range<u64>| {
+            let at = hole.start - start;
+            place::map_file(hole, plan.prot, place::HOST_FIXED_NOREPLACE, plan.handle.as_deref()?, at).ok()
+        };
+        if holes.iter().all(|hole| map(hole).is_some()) {
             return Some(start);
         }
         // The tree has nothing there: all of it goes.
-        let _ = self.settle(&span);
+        let _ = self.settle(&(0..u64::MAX));
         space::unmap_on_host(&span);
         None
     }
@@ -329,18 +349,19 @@ impl Plan {
         let flags = vma_flags(request.flags);
         let populate = request.flags & (MAP_POPULATE | MAP_LOCKED) != 0;
         let (max_prot, handle, image, object) = (Prot::all(), None, None, None);
-        let plan = Plan { wish, len, prot, max_prot, flags, handle, populate, image, room: 0, object };
+        let is_object = false;
+        let mut plan = Plan { wish, len, prot, max_prot, flags, handle, populate, image, room: 0, is_object, object };
         if matches!(plan.wish.backing, Backing::File { .. }) {
+            plan.is_object = plan.begins_object(request.flags);
             plan.with_file(request.flags)
         } else {
             plan.without_file(request.flags)
         }
     }
 
-    /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least, `flags` are those of mmap(2).
-    fn with_image(mut self, room: u64, flags: u32) -> Plan {
+    /// Looks for the patched image of what is mapped. `room` is what the caller wants free at least.
+    fn with_image(mut self, room: u64) -> Plan {
         self.room = room;
-        let is_object = self.is_object(flags);
         let Backing::File { file, offset, sharing: Sharing::Private, form: Form::Handle, .. } = &self.wish.backing
         else {
             return self;
@@ -350,7 +371,7 @@ impl Plan {
         }
         let is_chosen = matches!(self.wish.placement, Placement::Anywhere | Placement::Low);
         let whole = if is_chosen { image::of_whole_object(file, *offset, self.len) } else { None };
-        if is_object {
+        if self.is_object {
             self.object = image::host_version(file).map(Box::new);
         }
         if let Some(image) = whole {
@@ -364,11 +385,11 @@ impl Plan {
 
     /// Whether a loader maps an object's span, to map its segments over that: only loaders ask for MAP_DENYWRITE, which does
     /// nothing else.
-    fn is_object(&self, flags: u32) -> bool {
+    fn begins_object(&self, flags: u32) -> bool {
         flags & (MAP_DENYWRITE | MAP_TYPE) == MAP_DENYWRITE | MAP_PRIVATE
             && self.prot == Prot::READ
             && self.flags.is_empty()
-            && self.wish.placement == Placement::Anywhere
+            && (self.wish.placement, self.wish.addr) == (Placement::Anywhere, 0)
             && matches!(self.wish.backing, Backing::File { offset: 0, .. })
     }
 
@@ -460,13 +481,6 @@ impl Plan {
             && self.prot.contains(Prot::WRITE)
             && !self.flags.contains(VmaFlags::SHARED)
             && self.wish.placement != Placement::Anywhere
-    }
-
-    /// Maps a part of a private mapping of a file, `at` bytes from its beginning.
-    fn map_part(&self, part: &Range<u64>, at: u64) -> Result<u64> {
-        let handle = self.handle.as_ref().ok_or(Errno::EINVAL)?;
-        let flags = MAP_PRIVATE | place::HOST_FIXED_NOREPLACE;
-        host::mmap(part.start, part.end - part.start, self.prot.bits(), flags, handle.raw(), at)
     }
 
     /// Maps on the host: the file's handle, or `patched` in its stead.

@@ -240,6 +240,12 @@ impl Mm {
         warm
     }
 
+    /// Whether something is mapped at an address.
+    #[must_use]
+    pub fn has(&self, addr: u64) -> bool {
+        self.state.lock().tree.find(addr).is_some()
+    }
+
     /// Sums over the mappings, in bytes.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -288,6 +294,7 @@ impl State {
         stay.sort_unstable_by_key(|range| range.start);
         let mut parts = self.tree.runs(0..u64::MAX);
         parts.extend(self.tree.kept().iter().cloned());
+        parts.extend(self.ready_ranges());
         parts = without(parts, &stay);
         parts.sort_unstable_by_key(|part| part.start);
         let stays = |gap: &Range<u64>| {
@@ -302,7 +309,9 @@ impl State {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for part in parts {
             match ranges.last_mut() {
-                Some(last) if is_guests(&(last.end..part.start)) => last.end = part.end,
+                Some(last) if part.start <= last.end || is_guests(&(last.end..part.start)) => {
+                    last.end = last.end.max(part.end);
+                }
                 _ => ranges.push(part),
             }
         }
@@ -332,7 +341,7 @@ impl State {
 }
 
 /// Ranges without what `others`, which are ordered, hold of them.
-fn without(ranges: Vec<Range<u64>>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+pub(super) fn without(ranges: Vec<Range<u64>>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     if others.is_empty() {
         return ranges;
     }

@@ -9,7 +9,7 @@
 //! No file is asked here: all of it is part of the address space's state, below its lock.
 
 use super::image::{Image, Placed};
-use super::map::{MAP_FIXED, MAP_PRIVATE};
+use super::place::{self, HOST_FIXED};
 use super::space::{Mm, State, unmap_on_host};
 use super::vma::{Backing, Form, Prot, Vma};
 use crate::Result;
@@ -19,7 +19,6 @@ use abi::broker::Attributes;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ops::Range;
-use machine::host;
 
 /// Most objects that are noted of a program.
 const MOST_OBJECTS: usize = 64;
@@ -70,12 +69,18 @@ fn is_file(weak: &Weak<File>, file: &Arc<File>) -> bool {
 }
 
 impl Piece {
-    /// What the host has of a mapping of `file`, within `span`.
-    fn of(vma: &Vma, file: &Weak<File>, span: &Range<u64>) -> Option<Piece> {
-        let vma = vma.clipped(span);
+    /// What the host has of a mapping of `file` that lies within `span`. Text of a file that has an image is no piece but as that.
+    fn of(vma: &Vma, file: &Weak<File>, span: &Range<u64>, has_image: bool) -> Option<Piece> {
         let Backing::File { file: its, offset, form, .. } = &vma.backing else { return None };
-        let is_kept = vma.is_pristine() && vma.prot.contains(Prot::READ) && is_file(file, its);
+        let is_within = span.start <= vma.start && vma.end <= span.end;
+        let is_text = vma.prot == Prot::READ | Prot::EXEC && has_image == (*form == Form::Image);
+        let is_constant = vma.prot == Prot::READ && *form == Form::Handle;
+        let is_kept = is_within && (is_text || is_constant) && vma.is_pristine() && is_file(file, its);
         is_kept.then_some(Piece { range: vma.start..vma.end, offset: *offset, prot: vma.prot, form: *form })
+    }
+
+    fn is_text(&self) -> bool {
+        self.prot.contains(Prot::EXEC)
     }
 }
 
@@ -114,13 +119,13 @@ pub(super) struct Wanted<'a> {
     pub(super) image: Option<&'a Arc<Image>>,
     /// Bytes from its first address to its last.
     pub(super) len: u64,
-    /// Where it must lie, if it must.
-    pub(super) at: Option<u64>,
+    /// Where it may begin.
+    pub(super) at: Range<u64>,
 }
 
 impl Mm {
     /// Takes the warm object of a file for its program: it is to be mapped where it lies, which is returned.
-    pub fn take_warm(&self, file: &Arc<File>, image: Option<&Arc<Image>>, len: u64, at: Option<u64>) -> Option<u64> {
+    pub fn take_warm(&self, file: &Arc<File>, image: Option<&Arc<Image>>, len: u64, at: Range<u64>) -> Option<u64> {
         if self.state().warm.is_empty() {
             return None;
         }
@@ -143,7 +148,7 @@ impl Mm {
 impl State {
     pub(super) fn note_object(&mut self, file: &Arc<File>, version: Attributes, span: Range<u64>) {
         let objects = Arc::make_mut(&mut self.objects);
-        objects.retain(|other| !touch(&other.span, &span));
+        objects.retain(|other| other.file.strong_count() > 0 && !touch(&other.span, &span));
         if objects.len() < MOST_OBJECTS {
             objects.push(Object { file: Arc::downgrade(file), version, span });
         }
@@ -157,12 +162,14 @@ impl State {
 
     fn left_of(&self, object: &Object, placed: &[Placed]) -> Option<Warm> {
         let Object { file, version, span } = object;
-        let vmas = self.tree.overlapping(span.clone());
-        let pieces: Vec<_> = vmas.filter_map(|vma| Piece::of(vma, file, span)).collect();
         let image = placed.iter().find(|placed| placed.is_at(span)).map(Placed::with_area);
-        let has_text = pieces.iter().any(|piece| piece.prot.contains(Prot::EXEC));
-        let is_whole = image.is_some() || pieces.iter().all(|piece| piece.form == Form::Handle);
-        (has_text && is_whole).then(|| Warm { version: *version, span: span.clone(), pieces, image })
+        let vmas = self.tree.overlapping(span.clone());
+        let pieces: Vec<_> = vmas.filter_map(|vma| Piece::of(vma, file, span, image.is_some())).collect();
+        // An image lies where its file's headers say; without one, text is where such files have it, in one piece behind the headers.
+        let mut texts = pieces.iter().filter(|piece| piece.is_text());
+        let first = texts.next()?;
+        let is_usual = image.is_some() || texts.next().is_none() && first.range.start > span.start;
+        is_usual.then(|| Warm { version: *version, span: span.clone(), pieces, image })
     }
 
     /// Has the objects of the host process's program before.
@@ -177,7 +184,7 @@ impl State {
             warm.is_of(wanted.version)
                 && warm.has_image(wanted.image)
                 && warm.span.end - warm.span.start == wanted.len
-                && wanted.at.is_none_or(|at| at == warm.span.start)
+                && wanted.at.contains(&warm.span.start)
         };
         let at = self.warm.iter().position(fits)?;
         let Warm { span, pieces, image, .. } = self.give_addresses_back(at);
@@ -203,20 +210,10 @@ impl State {
         self.ready.iter().flat_map(|ready| &ready.pieces)
     }
 
-    /// Parts of a range that no ready piece fills: from low to high, for pieces of one object.
-    pub(super) fn holes(&self, range: &Range<u64>) -> Vec<Range<u64>> {
-        let mut holes = Vec::new();
-        let mut from = range.start;
-        for piece in self.ready_pieces().filter(|piece| touch(&piece.range, range)) {
-            if from < piece.range.start {
-                holes.push(from..piece.range.start);
-            }
-            from = from.max(piece.range.end);
-        }
-        if from < range.end {
-            holes.push(from..range.end);
-        }
-        holes
+    /// What the host has mapped beside the tree.
+    pub(super) fn ready_ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        let areas = self.ready.iter().filter_map(|ready| ready.image.as_ref().map(|(_, area)| area.clone()));
+        self.ready_pieces().map(|piece| piece.range.clone()).chain(areas)
     }
 
     /// Whether the host has a mapping of `file` already: what is ready is so no more.
@@ -238,12 +235,14 @@ impl State {
         self.ready.iter_mut().any(|ready| ready.image.take_if(is_it).is_some())
     }
 
-    /// The constants of a taken object whose whole span is mapped from `start` on, to be read, are what that mapping has there.
-    pub(super) fn claim_constants(&mut self, start: u64) {
-        let is_text = |piece: &Piece| piece.prot != Prot::READ || piece.form != Form::Handle;
-        if let Some(ready) = self.ready.last_mut() {
-            ready.pieces.retain(|piece| is_text(piece) || piece.range.start - start != piece.offset);
-        }
+    /// The constants of the object that was taken last, whose whole span is about to be mapped from `start` on, to be read: those that
+    /// such a mapping has there stay, the others go.
+    pub(super) fn sort_constants(&mut self, start: u64) -> Vec<Range<u64>> {
+        let Some(ready) = self.ready.last_mut() else { return Vec::new() };
+        let mut constants: Vec<_> = ready.pieces.extract_if(.., |piece| !piece.is_text()).collect();
+        let is_elsewhere = |piece: &mut Piece| piece.range.start - start != piece.offset;
+        constants.extract_if(.., is_elsewhere).for_each(|piece| unmap_on_host(&piece.range));
+        constants.into_iter().map(|piece| piece.range).collect()
     }
 
     /// Whether nothing is ready in a range.
@@ -284,7 +283,7 @@ impl State {
             let vma = vma.clipped(&piece.range);
             let Backing::File { file, offset, sharing, .. } = &vma.backing else { continue };
             let MapObject::Handle(handle) = file.ops().map(file, *sharing)? else { continue };
-            host::mmap(vma.start, vma.len(), vma.prot.bits(), MAP_PRIVATE | MAP_FIXED, handle.raw(), *offset)?;
+            place::map_file(&(vma.start..vma.end), vma.prot, HOST_FIXED, &handle, *offset)?;
         }
         Ok(())
     }

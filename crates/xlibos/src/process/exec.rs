@@ -16,6 +16,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 use machine::{TrapFrame, guest};
 
@@ -34,8 +35,6 @@ const MAX_STRING: usize = 128 * 1024;
 /// Longest arguments and environment together: a quarter of an 8 MiB stack.
 const MAX_TOTAL: usize = 2 * 1024 * 1024;
 const MAX_INTERPRETERS: usize = 5;
-/// Where a relocatable program lies before randomization: ELF_ET_DYN_BASE.
-const PROGRAM_BASE: u64 = 0x5555_5555_4000;
 
 /// A program ready to be loaded.
 pub struct Plan {
@@ -235,10 +234,14 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
     let old_tid = task.tid();
     super::threads::end_others(task)?;
     task.trace.exec_tid.store(old_tid, Ordering::Relaxed);
-    if task.process.borrows_memory.load(Ordering::SeqCst) || is_better_off_elsewhere(task, &plan) {
+    if task.process.borrows_memory.load(Ordering::SeqCst) {
         crate::kernel::exec_elsewhere(task, Box::new(plan));
     }
     leave_old_program(task);
+    let mut plan = Box::new(plan);
+    if is_better_off_elsewhere(task, &plan) {
+        plan = crate::kernel::exec_in_known_spare(task, plan);
+    }
     let warm = task.mm().unmap_all();
     load_or_die(task, &plan, warm);
     Ok(())
@@ -248,7 +251,7 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
 /// that had threads: host threads wait in it for others.
 fn is_better_off_elsewhere(task: &Task, plan: &Plan) -> bool {
     let was_threaded = task.process.was_threaded.load(Ordering::Relaxed);
-    !was_threaded && super::spare::is_left_to_itself(task) && super::spare::knows(plan)
+    !was_threaded && !crate::kernel::is_straced() && super::spare::is_left_to_itself(task) && super::spare::knows(plan)
 }
 
 /// What ends with the old program wherever the new one runs.
@@ -258,12 +261,12 @@ fn leave_old_program(task: &Task) {
     super::exit::release_memory_words(task);
 }
 
-/// A fresh host process loads the program of a vfork child, or the container's first.
+/// A fresh or spare host process loads a program.
 pub fn start_in_fresh_process(task: &'static Task, plan: &Plan, warm: Vec<Warm>) {
     load_or_die(task, plan, warm);
 }
 
-/// Hands the old host process's part of the task back (its memory is the parent's).
+/// Hands the old host process's part of a vfork child back.
 pub fn leave_borrowed_memory(task: &Task) {
     leave_old_program(task);
 }
@@ -316,12 +319,7 @@ fn reset_task(task: &Task, plan: &Plan) {
 }
 
 fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
-    let bias = if plan.elf.is_relocatable {
-        let random = crate::random::next_u64() & 0xfff_ffff;
-        Some(PROGRAM_BASE + random * PAGE)
-    } else {
-        None
-    };
+    let bias = plan.elf.is_relocatable.then(crate::mm::of_program);
     let Object { base, end: brk } = map_object(mm, &plan.file, &plan.elf, bias)?;
     let (interpreter_base, entry) = match &plan.interpreter {
         Some((file, elf)) => {
@@ -359,13 +357,14 @@ fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> R
         mm.note_object(file, base.wrapping_add(start)..base.wrapping_add(end));
         Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
     };
-    let warm = |at: Option<u64>| mm.take_warm(file, image.as_ref(), end - start, at);
+    let warm = |at: Range<u64>| mm.take_warm(file, image.as_ref(), end - start, at);
     if !elf.is_relocatable {
-        let _ = warm(Some(start));
+        let _ = warm(start..start + 1);
         return map_at(0, MAP_FIXED);
     }
     let addr = wish.map_or(0, |wish| wish + start);
-    let free = warm(None).map_or_else(|| mm.choose(addr, room), Ok)?;
+    let at = if wish.is_some() { crate::mm::for_programs() } else { crate::mm::for_libraries() };
+    let free = warm(at).map_or_else(|| mm.choose(addr, room), Ok)?;
     match map_at(free.wrapping_sub(start), MAP_FIXED_NOREPLACE) {
         // Segments share a page, or something of the host's lies there: the whole range is taken first.
         Err(Errno::EEXIST) => {
@@ -452,6 +451,7 @@ pub fn begin(task: &'static Task) {
             catch_up(task);
         }
         Some(Start::Exec { plan, warm }) => {
+            task.begin_cpu_time();
             // Where the host refuses, it runs where the host likes.
             let _ = crate::syscall::sched::apply_mask(task);
             start_in_fresh_process(task, &plan, warm);

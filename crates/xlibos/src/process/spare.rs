@@ -7,7 +7,10 @@
 //! waits, too, until the service process sends a few of its kind to another processor, there to give their memory back and become spares,
 //! or to end.
 //!
-//! Nothing of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
+//! A spare host process keeps what its last program had mapped of its files and could not write ([`crate::mm::Warm`]): who
+//! executes the same program gets it before others, forked children too.
+//!
+//! Nothing else of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
 //! registers, and a thread or vfork child gets those of its maker. Spares that nobody wants end after [`LIFE`], those of a process with
 //! it.
 //!
@@ -57,7 +60,7 @@ const MOST_STACK: u64 = 8 << 20;
 /// Bytes that all of them keep at most.
 const ALL_KEPT: u64 = MOST_LEAVING as u64 * (MOST_KEPT + MOST_STACK);
 
-/// After what a host process leaves.
+/// What a host process leaves after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// Its guest's end: it may serve another program.
@@ -156,7 +159,8 @@ impl Pool {
     }
 }
 
-/// Whether the calling host process, whose last guest thread ends or executes a program, has memory of its own, and nothing runs in it but its first thread.
+/// Whether the calling host process, whose last guest thread ends or executes a program, has memory of its own, and nothing runs in
+/// it but its first thread.
 #[must_use]
 pub fn is_left_to_itself(task: &Task) -> bool {
     let cpu = machine::cpu::current();
@@ -176,7 +180,7 @@ pub fn may_serve_again(task: &Task) -> bool {
 pub fn to_leave(task: &Task, after: After) -> Option<Leave> {
     let process = &task.process;
     let may_leave = is_left_to_itself(task)
-        && process.cpu_base_ns.load(Ordering::Relaxed) == 0
+        && !process.cpu_time.is_after_others()
         && machine::hand_over::has_elsewhere()
         && crate::mm::charge::has_room(ALL_KEPT);
     if !may_leave {
@@ -336,13 +340,22 @@ pub fn knows(plan: &Plan) -> bool {
     POOL.lock().spares.iter().any(|spare| spare.knows(&version))
 }
 
-/// Gives a program to a spare process, to one that ran it before if there is one; it comes back where there is no spare.
+/// Which spares may have a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One that ran it before, or any.
+    Any,
+    /// One that ran it before.
+    Known,
+}
+
+/// Gives a program to a spare process, to one that ran it before if there is one; it comes back where there is no spare for it.
 ///
 /// # Errors
 /// The program, not started.
-pub fn hand_over(task: &Arc<Task>, plan: Box<Plan>) -> Result<(), Box<Plan>> {
+pub fn hand_over(task: &Arc<Task>, plan: Box<Plan>, choice: Choice) -> Result<(), Box<Plan>> {
     let version = plan.version();
-    let is_spare = |spare: &Spare| matches!(spare.of, Of::Nobody(_));
+    let is_spare = |spare: &Spare| choice == Choice::Any && matches!(spare.of, Of::Nobody(_));
     let knows_it = |spare: &Spare| version.is_some_and(|version| spare.knows(&version));
     let spare = {
         let mut pool = POOL.lock();
