@@ -288,7 +288,8 @@ pub fn on_event(cpu: &'static Cpu) {
         }
         // An address of code is the guest's own, not that of a copy in a stub.
         let address = task.mm().original_pc(fault.address);
-        let info = SigInfo { signal: fault.signal, code: fault.code, value: address, ..SigInfo::default() };
+        let code = crate::mm::fault::code(task, &fault);
+        let info = SigInfo { signal: fault.signal, code, value: address, ..SigInfo::default() };
         send::force(task, info);
     }
 }
@@ -431,7 +432,7 @@ fn start_container(config: &Arc<Config>) -> Result<(), StartError> {
     crate::fs::open_standard_streams(&task, config).map_err(ours(b"standard streams"))?;
     let name = config.argv.first().cloned().unwrap_or_default();
     let plan = find_program(&task, &name, config)?;
-    *task.start.lock() = Some(Start::Exec(Box::new(plan)));
+    *task.start.lock() = Some(Start::Exec { plan: Box::new(plan), warm: Vec::new() });
     area.set_task(task);
     STARTING.store(false, Ordering::Relaxed);
     machine::process::spawn(Kind::Fork, area, 0).map_err(ours(b"first process"))?;
@@ -538,7 +539,7 @@ fn spawn_waiting(task: Arc<Task>) {
     }
 }
 
-/// exec of a vfork child: the calling host process ends, a fresh one loads the program.
+/// exec of a vfork child: a spare host process, or a fresh one, loads the program, and the calling one waits for another child or ends.
 pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     let old = machine::cpu::current();
     if is_straced() {
@@ -553,9 +554,10 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     if task.process.was_threaded.load(Ordering::Relaxed) {
         machine::cpu::wait_for_siblings();
     }
+    task.carry_cpu_time();
     task.leave_files();
     let shared = tree::task(task.tid());
-    let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, Start::Exec(plan)));
+    let started = shared.ok_or(Errno::ESRCH).and_then(|shared| start_elsewhere(&shared, plan));
     if started.is_err() {
         exit::kill_process(task, crate::signal::SIGKILL);
         exit::exit_thread(task);
@@ -569,14 +571,37 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
     machine::host::exit(0)
 }
 
+/// exec of a process with memory of its own: a spare host process that ran the program before loads it, and the calling one ends. The
+/// program comes back where there is none any more.
+pub fn exec_in_known_spare(task: &'static Task, plan: Box<exec::Plan>) -> Box<exec::Plan> {
+    let Some(shared) = tree::task(task.tid()) else { return plan };
+    let old = machine::cpu::current();
+    let leave = spare::to_leave(task, spare::After::Exec);
+    task.carry_cpu_time();
+    task.leave_files();
+    if let Err(plan) = spare::hand_over(&shared, plan, spare::Choice::Known) {
+        task.own_files();
+        task.note_process_cpu_base();
+        return plan;
+    }
+    drop(shared);
+    stats::collect_counters(old);
+    old.clear_task::<Task>();
+    if let Some(leave) = leave {
+        spare::leave(old, leave);
+    }
+    machine::cpu::release(old);
+    machine::host::exit(0)
+}
+
 /// Has a spare host process take a task over, or the service make a fresh one.
 ///
 /// # Errors
 /// EAGAIN where there are too many threads.
-fn start_elsewhere(task: &Arc<Task>, start: Start) -> Result<()> {
-    let Err(start) = spare::hand_over(task, start) else { return Ok(()) };
+fn start_elsewhere(task: &Arc<Task>, plan: Box<exec::Plan>) -> Result<()> {
+    let Err(plan) = spare::hand_over(task, plan, spare::Choice::Any) else { return Ok(()) };
     let area = machine::cpu::allocate()?;
-    *task.start.lock() = Some(start);
+    *task.start.lock() = Some(Start::Exec { plan, warm: Vec::new() });
     task.set_cpu(area);
     GLOBAL.lock().zygotes.push(Arc::clone(task));
     wake_service();

@@ -51,6 +51,7 @@ impl State {
     fn grow_brk(&mut self, start: u64, end: u64) -> Result<()> {
         place::check_fixed(start, end - start)?;
         // A page is left free below the next mapping, as on Linux.
+        self.cool(&(start..end + PAGE));
         if !self.tree.is_free(start..end + PAGE) {
             return Err(Errno::ENOMEM);
         }

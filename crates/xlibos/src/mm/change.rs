@@ -111,6 +111,7 @@ impl State {
         let (end, outcome) = self.may_protect(&range, prot);
         let done = range.start..end;
         if !done.is_empty() {
+            self.settle(&done)?;
             if prot.contains(Prot::WRITE) {
                 // Who writes text finds it as the file has it.
                 self.unpatch(&done)?;
@@ -120,7 +121,10 @@ impl State {
             if self.tree.overlapping(done.clone()).any(|vma| vma.prot != prot) {
                 host::mprotect(done.start, done.end - done.start, prot.bits())?;
             }
-            self.tree.update(done, |vma| vma.prot = prot);
+            self.tree.update(done, |vma| {
+                vma.prot = prot;
+                vma.note_writable();
+            });
         }
         outcome
     }

@@ -27,6 +27,7 @@ impl Mm {
 impl State {
     fn grow(&mut self, vma: Vma, start: u64) -> Result<()> {
         let grown = Vma { end: vma.start, start, ..vma };
+        self.cool(&(grown.start..grown.end));
         self.check_room(&grown, vma.end)?;
         let reserve = if grown.flags.contains(VmaFlags::NORESERVE) { HOST_NORESERVE } else { 0 };
         let flags = HOST_PRIVATE | HOST_ANONYMOUS | HOST_FIXED_NOREPLACE | reserve;

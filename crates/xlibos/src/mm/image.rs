@@ -5,8 +5,8 @@
 //! They go when nothing is mapped in the span any more. Locks: the list of placed images is a leaf inside the address
 //! space's lock; the cache of images is a leaf; the broker is asked outside of both.
 
-use super::map::{MAP_FIXED, MAP_PRIVATE};
-use super::place::HOST_FIXED_NOREPLACE;
+use super::map::MAP_PRIVATE;
+use super::place::{self, HOST_FIXED, HOST_FIXED_NOREPLACE};
 use super::space::{Mm, State};
 use super::vma::{Backing, Form, Prot, Vma};
 use super::{PAGE, page_align};
@@ -86,7 +86,7 @@ pub fn of(file: &Arc<File>) -> Option<Arc<Image>> {
 }
 
 /// What is known of the host's file behind an open one.
-fn host_version(file: &File) -> Option<Attributes> {
+pub(crate) fn host_version(file: &File) -> Option<Attributes> {
     file.path()?.inode().host_attributes()
 }
 
@@ -149,7 +149,7 @@ fn begins_as_elf(file: &File) -> bool {
     read == Ok(magic.len()) && crate::process::elf::is_elf(&magic)
 }
 
-fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
+pub(super) fn is_same_version(a: &Attributes, b: &Attributes) -> bool {
     (a.device, a.inode, a.size, a.mtime, a.ctime) == (b.device, b.inode, b.size, b.mtime, b.ctime)
 }
 
@@ -212,6 +212,16 @@ impl Image {
 }
 
 impl Placed {
+    /// Whether it is that of an object with these addresses.
+    pub(super) fn is_at(&self, span: &Range<u64>) -> bool {
+        self.span == *span
+    }
+
+    /// The image, and where slot page and stubs lie.
+    pub(super) fn with_area(&self) -> (Arc<Image>, Range<u64>) {
+        (Arc::clone(&self.image), self.area.clone())
+    }
+
     /// Parts of a mapping of the object's file that the image replaces.
     fn parts(&self, addr: u64, offset: u64, len: u64) -> impl Iterator<Item = (Range<u64>, u64)> {
         self.image.layout.text.iter().filter_map(move |text| part(text, self.bias, addr, offset, len))
@@ -300,8 +310,7 @@ impl Mm {
         let images = self.images.lock();
         let parts = placed_of(&images, image).flat_map(|placed| placed.parts(vma.start, *offset, vma.len()));
         for (part, from) in parts {
-            let flags = MAP_PRIVATE | MAP_FIXED;
-            host::mmap(part.start, part.end - part.start, vma.prot.bits(), flags, image.handle.raw(), from)?;
+            place::map_file(&part, vma.prot, HOST_FIXED, &image.handle, from)?;
             state.tree.update(part, mark_patched);
         }
         Ok(())
@@ -475,12 +484,20 @@ impl State {
     pub(super) fn place_image(&mut self, image: &Arc<Image>, bias: u64, span: Range<u64>) -> Option<Placed> {
         let area = image.area();
         let area = area.start.wrapping_add(bias)..area.end.wrapping_add(bias);
-        if area.start >= area.end || !self.tree.is_free(area.clone()) {
+        if area.start >= area.end {
+            return None;
+        }
+        self.cool(&area);
+        if !self.tree.is_free(area.clone()) {
             return None;
         }
         let stubs = area.start + PAGE..area.end;
         if image.layout.stub_vaddr.wrapping_add(bias) != stubs.start {
             return None;
+        }
+        if self.claim_area(image, &area) {
+            self.tree.keep(area.clone());
+            return Some(Placed { bias, span, image: Arc::clone(image), area });
         }
         let (slot_fd, slot_offset) = machine::process::slot_page()?;
         let read = Prot::READ.bits();
@@ -506,8 +523,7 @@ impl State {
             let vma = vma.clipped(range);
             let Backing::File { file, offset, sharing, .. } = &vma.backing else { continue };
             let MapObject::Handle(handle) = file.ops().map(file, *sharing)? else { return Err(Errno::EFAULT) };
-            let flags = MAP_PRIVATE | MAP_FIXED;
-            host::mmap(vma.start, vma.len(), vma.prot.bits(), flags, handle.raw(), *offset)?;
+            place::map_file(&(vma.start..vma.end), vma.prot, HOST_FIXED, &handle, *offset)?;
             self.tree.update(vma.start..vma.end, |vma| {
                 if let Backing::File { form, .. } = &mut vma.backing {
                     *form = Form::Handle;
@@ -520,8 +536,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map::MAP_FIXED;
     use super::super::{MAP_ANONYMOUS, MapRequest};
-    use super::{Backing, Errno, File, MAP_FIXED, MAP_PRIVATE, Mm, PAGE, Patched, Prot, mark_patched};
+    use super::{Backing, Errno, File, MAP_PRIVATE, Mm, PAGE, Patched, Prot, mark_patched};
     use crate::fs::eventfd::{EventFile, Mode};
     use crate::fs::file::OpenFlags;
 

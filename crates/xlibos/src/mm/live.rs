@@ -140,7 +140,14 @@ impl State {
     ///
     /// # Errors
     /// ENOMEM where the host has too many mappings.
+    #[inline]
     pub(super) fn bring_back(&mut self, range: &Range<u64>) -> Result<()> {
+        self.settle(range)?;
+        if self.aside.is_empty() { Ok(()) } else { self.bring_aside_back(range) }
+    }
+
+    #[cold]
+    fn bring_aside_back(&mut self, range: &Range<u64>) -> Result<()> {
         let touches = |aside: &Aside| aside.text.start < range.end && range.start < aside.text.end;
         while let Some(at) = self.aside.iter().position(touches) {
             let Some(Aside { text, kept }) = self.aside.get(at).cloned() else { break };

@@ -4,14 +4,18 @@ use super::image::{self, Image};
 use super::place::{self, HOST_FIXED};
 use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
+use super::warm::Wanted;
 use super::{PAGE, charge, page_align};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing, WritableMappings};
 use crate::process::creds::CAP_IPC_LOCK;
 use crate::uio::Sink;
 use crate::{Errno, Result, Task};
+use abi::broker::Attributes;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use machine::host::{self, HostFd};
 
 /// MAP_SHARED.
@@ -26,6 +30,7 @@ pub(crate) const MAP_FIXED: u32 = 0x10;
 pub(crate) const MAP_ANONYMOUS: u32 = 0x20;
 const MAP_32BIT: u32 = 0x40;
 const MAP_GROWSDOWN: u32 = 0x100;
+const MAP_DENYWRITE: u32 = 0x800;
 const MAP_LOCKED: u32 = 0x2000;
 const MAP_NORESERVE: u32 = 0x4000;
 const MAP_POPULATE: u32 = 0x8000;
@@ -104,6 +109,10 @@ struct Plan {
     image: Option<Arc<Image>>,
     /// Free bytes that a chosen address is followed by, the mapping's own included.
     room: u64,
+    /// Whether a loader begins with an object.
+    is_object: bool,
+    /// The file's version then, if it is the host's.
+    object: Option<Box<Attributes>>,
 }
 
 impl Mm {
@@ -148,30 +157,23 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         state.check_limits(plan)?;
+        if plan.flags.contains(VmaFlags::GROWSDOWN) {
+            // What lies below it is to fault.
+            state.cool(&(0..u64::MAX));
+        }
         let flags = plan.flags | state.default_flags;
-        let mut is_patched = false;
-        let (addr, removed) = match plan.wish.placement {
-            Placement::Fixed => {
-                let addr = plan.wish.addr;
-                state.check_not_kept(&(addr..addr + plan.len))?;
-                state.bring_back(&(addr..addr + plan.len))?;
-                let patched = self.text_handle(plan, addr);
-                plan.map_on_host(addr, HOST_FIXED, patched)?;
-                is_patched = patched.is_some();
-                (addr, state.tree.remove(addr..addr + plan.len))
-            }
-            Placement::FixedNoReplace => {
-                let addr = plan.wish.addr;
-                if !state.tree.is_free(addr..addr + plan.len) {
-                    return Err(Errno::EEXIST);
-                }
-                let patched = self.text_handle(plan, addr);
-                is_patched = patched.is_some();
-                (plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, patched)?, Vec::new())
-            }
+        let (addr, (removed, is_patched)) = match plan.wish.placement {
+            Placement::Fixed | Placement::FixedNoReplace => (plan.wish.addr, self.map_fixed(&mut state, plan)?),
             Placement::Anywhere | Placement::Low => {
+                if plan.wish.addr != 0 {
+                    state.cool(&(plan.wish.addr..plan.wish.addr.saturating_add(plan.len)));
+                }
                 let ask = |addr| plan.map_on_host(addr, place::HOST_FIXED_NOREPLACE, None);
-                (place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?, Vec::new())
+                let addr = match state.map_warm(plan) {
+                    Some(addr) => addr,
+                    None => place::with_fresh_range(&state, &plan.wish, plan.room.max(plan.len), ask)?,
+                };
+                (addr, (Vec::new(), false))
             }
         };
         let mut vma = Vma {
@@ -182,16 +184,42 @@ impl Mm {
             flags,
             backing: plan.wish.backing.clone(),
         };
+        vma.note_writable();
         if is_patched {
             image::mark_patched(&mut vma);
         }
-        state.tree.insert(vma.clone());
+        let imaged = plan.image.as_ref().filter(|_| !is_patched).map(|image| (image, vma.clone()));
+        state.tree.insert(vma);
         self.forget_images(&mut state, &removed);
-        if !is_patched {
-            self.bring_image(&mut state, plan, &vma)?;
+        if let Some((image, vma)) = imaged {
+            self.bring_image(&mut state, plan, image, &vma)?;
+        }
+        if let (Some(version), Backing::File { file, .. }) = (&plan.object, &plan.wish.backing) {
+            state.note_object(file, **version, addr..addr + plan.len);
         }
         state.note_peak();
         Ok((addr, removed))
+    }
+
+    /// Maps where the caller insists on. Returns what was there, and whether it is an image's text now.
+    fn map_fixed(&self, state: &mut State, plan: &Plan) -> Result<(Vec<Vma>, bool)> {
+        let addr = plan.wish.addr;
+        let range = addr..addr + plan.len;
+        let replaces = plan.wish.placement == Placement::Fixed;
+        state.cool(&range);
+        if replaces {
+            state.check_not_kept(&range)?;
+        } else if !state.tree.is_free(range.clone()) {
+            return Err(Errno::EEXIST);
+        }
+        let patched = self.text_handle(plan, addr);
+        let form = if patched.is_some() { Form::Image } else { Form::Handle };
+        if !state.finds_on_host(plan, &range, form) {
+            state.bring_back(&range)?;
+            plan.map_on_host(addr, if replaces { HOST_FIXED } else { place::HOST_FIXED_NOREPLACE }, patched)?;
+        }
+        let removed = if replaces { state.tree.remove(range) } else { Vec::new() };
+        Ok((removed, patched.is_some()))
     }
 
     /// The image's handle, where it replaces all of a mapping of text.
@@ -202,8 +230,7 @@ impl Mm {
     }
 
     /// Stubs behind a whole object, and the image over its text.
-    fn bring_image(&self, state: &mut State, plan: &Plan, vma: &Vma) -> Result<()> {
-        let Some(image) = &plan.image else { return Ok(()) };
+    fn bring_image(&self, state: &mut State, plan: &Plan, image: &Arc<Image>, vma: &Vma) -> Result<()> {
         image::timed(|| {
             if plan.room > 0 {
                 self.place_locked(state, image, vma.start);
@@ -214,6 +241,50 @@ impl Mm {
 }
 
 impl State {
+    /// Whether the host has just what is asked for: as part of a warm object, which is claimed, or since it was mapped before.
+    fn finds_on_host(&mut self, plan: &Plan, range: &Range<u64>, form: Form) -> bool {
+        let Backing::File { file, offset, form: Form::Handle, .. } = &plan.wish.backing else { return false };
+        if plan.prot.contains(Prot::WRITE) || !plan.flags.is_empty() || plan.populate {
+            return false;
+        }
+        self.claim(file, range, *offset, plan.prot, form) || self.has_same(plan, range, form)
+    }
+
+    /// Whether the very mapping that is asked for is there.
+    fn has_same(&self, plan: &Plan, range: &Range<u64>, form: Form) -> bool {
+        let Some(vma) = self.tree.find(range.start).filter(|vma| vma.end >= range.end) else { return false };
+        let (Backing::File { file, offset, .. }, Backing::File { file: its, offset: at, form: has, .. }) =
+            (&plan.wish.backing, &vma.clipped(range).backing)
+        else {
+            return false;
+        };
+        let is_it = Arc::ptr_eq(its, file) && at == offset && *has == form && vma.prot == plan.prot;
+        is_it && vma.is_pristine() && self.is_settled(range)
+    }
+
+    /// Maps an object where a warm one of its kind lies, if there is one: what is missing of its span, to be read.
+    fn map_warm(&mut self, plan: &Plan) -> Option<u64> {
+        let Backing::File { file, .. } = &plan.wish.backing else { return None };
+        let (version, image) = (plan.object.as_deref()?, plan.image.as_ref());
+        let start = self.take_warm(&Wanted { file, version, image, len: plan.len, at: place::LIBRARIES })?;
+        let span = start..start + plan.len;
+        let mut there = self.sort_constants(start);
+        there.extend(self.ready_ranges());
+        there.sort_unstable_by_key(|range| range.start);
+        let holes = space::without(Vec::from([span.clone()]), &there);
+        let map = |hole: &Range<u64>| {
+            let at = hole.start - start;
+            place::map_file(hole, plan.prot, place::HOST_FIXED_NOREPLACE, plan.handle.as_deref()?, at).ok()
+        };
+        if holes.iter().all(|hole| map(hole).is_some()) {
+            return Some(start);
+        }
+        // The tree has nothing there: all of it goes.
+        let _ = self.settle(&(0..u64::MAX));
+        space::unmap_on_host(&span);
+        None
+    }
+
     /// RLIMIT_AS, RLIMIT_DATA and RLIMIT_MEMLOCK.
     fn check_limits(&self, plan: &Plan) -> Result<()> {
         let fixed = plan.wish.placement == Placement::Fixed;
@@ -277,8 +348,11 @@ impl Plan {
         let wish = Wish { addr: request.addr, placement, backing: request.backing };
         let flags = vma_flags(request.flags);
         let populate = request.flags & (MAP_POPULATE | MAP_LOCKED) != 0;
-        let plan = Plan { wish, len, prot, max_prot: Prot::all(), flags, handle: None, populate, image: None, room: 0 };
+        let (max_prot, handle, image, object) = (Prot::all(), None, None, None);
+        let is_object = false;
+        let mut plan = Plan { wish, len, prot, max_prot, flags, handle, populate, image, room: 0, is_object, object };
         if matches!(plan.wish.backing, Backing::File { .. }) {
+            plan.is_object = plan.begins_object(request.flags);
             plan.with_file(request.flags)
         } else {
             plan.without_file(request.flags)
@@ -297,6 +371,9 @@ impl Plan {
         }
         let is_chosen = matches!(self.wish.placement, Placement::Anywhere | Placement::Low);
         let whole = if is_chosen { image::of_whole_object(file, *offset, self.len) } else { None };
+        if self.is_object {
+            self.object = image::host_version(file).map(Box::new);
+        }
         if let Some(image) = whole {
             self.room = room.max(image.room());
             self.image = Some(image);
@@ -304,6 +381,16 @@ impl Plan {
             self.image = image::of(file);
         }
         self
+    }
+
+    /// Whether a loader maps an object's span, to map its segments over that: only loaders ask for MAP_DENYWRITE, which does
+    /// nothing else.
+    fn begins_object(&self, flags: u32) -> bool {
+        flags & (MAP_DENYWRITE | MAP_TYPE) == MAP_DENYWRITE | MAP_PRIVATE
+            && self.prot == Prot::READ
+            && self.flags.is_empty()
+            && (self.wish.placement, self.wish.addr) == (Placement::Anywhere, 0)
+            && matches!(self.wish.backing, Backing::File { offset: 0, .. })
     }
 
     fn without_file(mut self, flags: u32) -> Result<Plan> {

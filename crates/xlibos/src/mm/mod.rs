@@ -21,15 +21,17 @@ mod place;
 mod remap;
 mod space;
 mod vma;
+mod warm;
 mod windows;
 
 pub(crate) use change::{Locking, check_lock};
 pub use info::Info;
 pub use map::MapRequest;
 pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
-pub use place::{USER_END, reserve_host_page};
+pub use place::{USER_END, for_libraries, for_programs, of_program, reserve_host_page};
 pub use space::{HostRanges, Mm, MmGuard};
 pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
+pub use warm::Warm;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

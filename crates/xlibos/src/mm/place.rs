@@ -2,13 +2,13 @@
 
 use super::map::{Placement, Wish};
 use super::space::State;
-use super::vma::Backing;
+use super::vma::{Backing, Prot};
 use super::{PAGE, STACK_GUARD_GAP, page_align};
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
-use machine::host;
+use machine::host::{self, HostFd};
 use machine::sync::Mutex;
 
 /// End of user addresses.
@@ -24,6 +24,30 @@ const STACK_TOP: u64 = 0x7ffc_0000_0000;
 const STACK_RANDOM: u64 = 0x1f_ffff;
 /// Where MAP_32BIT places.
 const LOW: Range<u64> = 0x4000_0000..0x8000_0000;
+
+/// Where relocatable programs lie before randomization, ELF_ET_DYN_BASE, and the pages of that.
+const PROGRAMS: u64 = 0x5555_5555_4000;
+const PROGRAM_RANDOM: u64 = 0xfff_ffff;
+/// Where what is placed as a library may begin.
+pub(super) const LIBRARIES: Range<u64> = PROGRAMS + (PROGRAM_RANDOM + 1) * PAGE..USER_END;
+
+/// Where relocatable programs may begin.
+#[must_use]
+pub fn for_programs() -> Range<u64> {
+    PROGRAMS..LIBRARIES.start
+}
+
+/// Where libraries and interpreters may begin that lie where there is room.
+#[must_use]
+pub fn for_libraries() -> Range<u64> {
+    LIBRARIES
+}
+
+/// A random address for a relocatable program.
+#[must_use]
+pub fn of_program() -> u64 {
+    PROGRAMS + (crate::random::next_u64() & PROGRAM_RANDOM) * PAGE
+}
 
 pub(super) const HOST_PRIVATE: u32 = 2;
 pub(super) const HOST_ANONYMOUS: u32 = 0x20;
@@ -171,6 +195,14 @@ fn find_obstacle(addr: u64, len: u64) -> u64 {
         }
     }
     start
+}
+
+/// Maps a part of a file privately: `fixed` is one of the host's ways to insist on the range.
+///
+/// # Errors
+/// EEXIST, ENOMEM; those of the host for the file.
+pub(super) fn map_file(range: &Range<u64>, prot: Prot, fixed: u32, handle: &HostFd, offset: u64) -> Result<u64> {
+    host::mmap(range.start, range.end - range.start, prot.bits(), HOST_PRIVATE | fixed, handle.raw(), offset)
 }
 
 /// Takes an empty range without access, so that nothing of the host's can lie there.

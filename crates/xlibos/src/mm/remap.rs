@@ -117,6 +117,7 @@ impl State {
     /// Whether the mapping could grow where it is.
     fn grow_in_place(&mut self, r: &Remap, vma: &Vma, after: &mut After) -> bool {
         let Some(end) = r.addr.checked_add(r.new_len) else { return false };
+        self.cool(&(vma.end..end));
         if place::check_fixed(r.addr, r.new_len).is_err() || !self.tree.is_free(vma.end..end) {
             return false;
         }
@@ -151,6 +152,7 @@ impl State {
             return Err(Errno::EINVAL);
         }
         place::check_fixed(r.new_addr, r.new_len)?;
+        self.cool(&(r.new_addr..new_end));
         self.check_not_kept(&(r.new_addr..new_end))?;
         if r.old_len.min(r.new_len) > vma.end - r.addr || r.old_len > vma.end - r.addr && r.new_len >= r.old_len {
             return Err(Errno::EFAULT);

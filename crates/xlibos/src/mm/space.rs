@@ -3,6 +3,7 @@
 use super::info::Info;
 use super::mappings::Mappings;
 use super::vma::{Totals, Vma, VmaFlags};
+use super::warm::{Object, Ready, Warm};
 use super::windows::Windows;
 use super::{PAGE, charge, place};
 use crate::{Errno, Result, Task};
@@ -35,6 +36,12 @@ pub(super) struct State {
     pub(super) peak: u64,
     /// Pages of text that an image stands for.
     pub(super) aside: Vec<super::live::Aside>,
+    /// Objects that its program was loaded from: see [`super::warm`].
+    pub(super) objects: Arc<Vec<Object>>,
+    /// Objects of the program before.
+    pub(super) warm: Vec<Warm>,
+    /// Of those, what is on the host and not in the tree.
+    pub(super) ready: Vec<Ready>,
 }
 
 /// Holds the state; what it grew or shrank by is charged at the end.
@@ -84,15 +91,18 @@ pub struct Mm {
 pub struct HostRanges {
     ranges: Vec<Range<u64>>,
     has_windows: bool,
+    /// What stays.
+    warm: Vec<Warm>,
 }
 
 impl HostRanges {
-    /// Unmaps it: the calling host process had the space, and has no guest.
-    pub fn unmap(self) {
+    /// Unmaps it: the calling host process had the space, and has no guest. Returns what stays for the next one.
+    pub fn unmap(self) -> Vec<Warm> {
         self.ranges.iter().for_each(unmap_on_host);
         if self.has_windows {
             machine::window::unmap_all();
         }
+        self.warm
     }
 }
 
@@ -115,19 +125,26 @@ impl Mm {
     /// An empty address space.
     #[must_use]
     pub fn new() -> Arc<Mm> {
-        Mm::with(
-            State {
-                tree: Mappings::default(),
-                brk_start: 0,
-                brk: 0,
-                base: place::random_base(),
-                default_flags: VmaFlags::empty(),
-                peak: 0,
-                aside: Vec::new(),
-            },
-            Info::default(),
-            Vec::new(),
-        )
+        Mm::after(Vec::new())
+    }
+
+    /// An empty address space for a host process that has objects of its program before.
+    #[must_use]
+    pub fn after(warm: Vec<Warm>) -> Arc<Mm> {
+        let mut state = State {
+            tree: Mappings::default(),
+            brk_start: 0,
+            brk: 0,
+            base: place::random_base(),
+            default_flags: VmaFlags::empty(),
+            peak: 0,
+            aside: Vec::new(),
+            objects: Arc::default(),
+            warm: Vec::new(),
+            ready: Vec::new(),
+        };
+        state.keep_warm(warm);
+        Mm::with(state, Info::default(), Vec::new())
     }
 
     fn with(state: State, info: Info, images: Vec<super::image::Placed>) -> Arc<Mm> {
@@ -173,6 +190,8 @@ impl Mm {
         if !charge::has_room(old.tree.totals().data.saturating_add(charge::PROCESS)) {
             return Err(Errno::ENOMEM);
         }
+        // Each mapping costs the child; none of these is its program's.
+        old.cool(&(0..u64::MAX));
         let tree = old.tree.fork();
         let peak = tree.totals().mapped;
         let state = State {
@@ -183,6 +202,9 @@ impl Mm {
             default_flags: VmaFlags::empty(),
             peak,
             aside: old.aside.clone(),
+            objects: Arc::clone(&old.objects),
+            warm: Vec::new(),
+            ready: old.ready.clone(),
         };
         let info = self.info.lock().clone();
         let images = self.images.lock().clone();
@@ -194,22 +216,34 @@ impl Mm {
     /// What [`Mm::unmap_all`] unmaps, for when the space itself is gone.
     #[must_use]
     pub fn host_ranges(&self) -> HostRanges {
-        HostRanges { ranges: self.state.lock().ranges_to_unmap(), has_windows: self.windows.were_used() }
+        let state = self.state.lock();
+        let warm = state.left_warm(&self.images.lock());
+        HostRanges { ranges: state.ranges_to_unmap(&warm), has_windows: self.windows.were_used(), warm }
     }
 
-    /// Unmaps everything: exec in place.
-    pub fn unmap_all(&self) {
-        let removed = {
+    /// Unmaps everything: exec in place. Returns what stays on the host for the next program.
+    pub fn unmap_all(&self) -> Vec<Warm> {
+        let (removed, warm) = {
             let mut state = self.state();
-            state.ranges_to_unmap().iter().for_each(unmap_on_host);
+            let warm = state.left_warm(&self.images.lock());
+            state.ranges_to_unmap(&warm).iter().for_each(unmap_on_host);
             state.brk_start = 0;
             state.brk = 0;
             state.aside.clear();
-            core::mem::take(&mut state.tree)
+            state.warm.clear();
+            state.ready.clear();
+            (core::mem::take(&mut state.tree), warm)
         };
         drop(removed);
         self.windows.clear();
         self.images.lock().clear();
+        warm
+    }
+
+    /// Whether something is mapped at an address.
+    #[must_use]
+    pub fn has(&self, addr: u64) -> bool {
+        self.state.lock().tree.find(addr).is_some()
     }
 
     /// Sums over the mappings, in bytes.
@@ -254,18 +288,30 @@ impl State {
     }
 
     /// All that is the guest's, stubs included, in as few ranges as go around the LibOS and what the host keeps.
-    fn ranges_to_unmap(&self) -> Vec<Range<u64>> {
+    fn ranges_to_unmap(&self, warm: &[Warm]) -> Vec<Range<u64>> {
         let libos = machine::cpu::libos_range();
+        let mut stay: Vec<_> = warm.iter().flat_map(Warm::ranges).cloned().collect();
+        stay.sort_unstable_by_key(|range| range.start);
         let mut parts = self.tree.runs(0..u64::MAX);
         parts.extend(self.tree.kept().iter().cloned());
+        parts.extend(self.ready_ranges());
+        parts = without(parts, &stay);
         parts.sort_unstable_by_key(|part| part.start);
+        let stays = |gap: &Range<u64>| {
+            let next = stay.partition_point(|range| range.end <= gap.start);
+            stay.get(next).is_some_and(|range| range.start < gap.end)
+        };
         let is_guests = |gap: &Range<u64>| {
-            (gap.end <= libos.start || gap.start >= libos.end) && place::touches_host_pages(gap).is_none()
+            (gap.end <= libos.start || gap.start >= libos.end)
+                && place::touches_host_pages(gap).is_none()
+                && !stays(gap)
         };
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for part in parts {
             match ranges.last_mut() {
-                Some(last) if is_guests(&(last.end..part.start)) => last.end = part.end,
+                Some(last) if part.start <= last.end || is_guests(&(last.end..part.start)) => {
+                    last.end = last.end.max(part.end);
+                }
                 _ => ranges.push(part),
             }
         }
@@ -294,7 +340,29 @@ impl State {
     }
 }
 
-fn unmap_on_host(run: &Range<u64>) {
+/// Ranges without what `others`, which are ordered, hold of them.
+pub(super) fn without(ranges: Vec<Range<u64>>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+    if others.is_empty() {
+        return ranges;
+    }
+    let mut rest = Vec::new();
+    for range in ranges {
+        let mut from = range.start;
+        let first = others.partition_point(|other| other.end <= range.start);
+        for other in others.iter().skip(first).take_while(|other| other.start < range.end) {
+            if from < other.start {
+                rest.push(from..other.start);
+            }
+            from = other.end;
+        }
+        if from < range.end {
+            rest.push(from..range.end);
+        }
+    }
+    rest
+}
+
+pub(super) fn unmap_on_host(run: &Range<u64>) {
     // The host refuses only when it has too many mappings: removing whole ones needs none.
     let _ = host::munmap(run.start, run.end - run.start);
 }
@@ -321,9 +389,9 @@ mod tests {
         let libos = machine::cpu::libos_range();
         let low = libos.start - PAGE..libos.start;
         mm.state().tree.keep(low.clone());
-        assert_eq!(mm.state().ranges_to_unmap(), [low.clone(), AT..stubs.end]);
+        assert_eq!(mm.state().ranges_to_unmap(&[]), [low.clone(), AT..stubs.end]);
         reserve_host_page(AT + 50 * PAGE);
-        assert_eq!(mm.state().ranges_to_unmap(), [low, AT..AT + 5 * PAGE, AT + 100 * PAGE..stubs.end]);
+        assert_eq!(mm.state().ranges_to_unmap(&[]), [low, AT..AT + 5 * PAGE, AT + 100 * PAGE..stubs.end]);
         pages.into_iter().for_each(|addr| assert_eq!(mm.unmap(addr, PAGE), Ok(())));
     }
 }

@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const DONTDUMP = 64;
         /// A patched image lies in its place: see [`super::live`].
         const PATCHED = 128;
+        /// A private mapping of a file that could be written once: pages of it may be the process's own.
+        const WRITTEN = 256;
     }
 }
 
@@ -192,7 +194,22 @@ impl Vma {
         Vma { start, end, backing: self.backing.advanced(start - self.start), ..self.clone() }
     }
 
+    /// Notes that it can be written, if it can.
+    pub(super) fn note_writable(&mut self) {
+        if self.prot.contains(Prot::WRITE) && !self.is_shared() && matches!(self.backing, Backing::File { .. }) {
+            self.flags |= VmaFlags::WRITTEN;
+        }
+    }
+
+    /// Whether the host has a file's own pages there, which nobody could write, and no more than that.
+    #[must_use]
+    pub fn is_pristine(&self) -> bool {
+        let is_files = matches!(self.backing, Backing::File { form: Form::Handle | Form::Image, .. });
+        is_files && self.flags.is_empty() && !self.prot.contains(Prot::WRITE)
+    }
+
     fn merges_with(&self, next: &Vma) -> bool {
+        // As on Linux, constants do not merge with what has pages of its own.
         self.end == next.start
             && self.prot == next.prot
             && self.max_prot == next.max_prot

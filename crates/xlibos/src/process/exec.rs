@@ -9,13 +9,14 @@ use super::fork;
 use super::task::{Start, Task};
 use crate::fs::File;
 use crate::fs::fd_table::{Fd, OnExec};
-use crate::mm::{Backing, MapRequest, Mm};
+use crate::mm::{Backing, MapRequest, Mm, Warm};
 use crate::uio::Sink;
 use crate::{Errno, Result};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 use machine::{TrapFrame, guest};
 
@@ -34,8 +35,6 @@ const MAX_STRING: usize = 128 * 1024;
 /// Longest arguments and environment together: a quarter of an 8 MiB stack.
 const MAX_TOTAL: usize = 2 * 1024 * 1024;
 const MAX_INTERPRETERS: usize = 5;
-/// Where a relocatable program lies before randomization: ELF_ET_DYN_BASE.
-const PROGRAM_BASE: u64 = 0x5555_5555_4000;
 
 /// A program ready to be loaded.
 pub struct Plan {
@@ -239,9 +238,20 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
         crate::kernel::exec_elsewhere(task, Box::new(plan));
     }
     leave_old_program(task);
-    task.mm().unmap_all();
-    load_or_die(task, &plan);
+    let mut plan = Box::new(plan);
+    if is_better_off_elsewhere(task, &plan) {
+        plan = crate::kernel::exec_in_known_spare(task, plan);
+    }
+    let warm = task.mm().unmap_all();
+    load_or_die(task, &plan, warm);
     Ok(())
+}
+
+/// Whether a forked child's program had better run in a spare process, which has it mapped from the last time. Not that of a process
+/// that had threads: host threads wait in it for others.
+fn is_better_off_elsewhere(task: &Task, plan: &Plan) -> bool {
+    let was_threaded = task.process.was_threaded.load(Ordering::Relaxed);
+    !was_threaded && !crate::kernel::is_straced() && super::spare::is_left_to_itself(task) && super::spare::knows(plan)
 }
 
 /// What ends with the old program wherever the new one runs.
@@ -251,18 +261,18 @@ fn leave_old_program(task: &Task) {
     super::exit::release_memory_words(task);
 }
 
-/// A fresh host process loads the program of a vfork child, or the container's first.
-pub fn start_in_fresh_process(task: &'static Task, plan: &Plan) {
-    load_or_die(task, plan);
+/// A fresh or spare host process loads a program.
+pub fn start_in_fresh_process(task: &'static Task, plan: &Plan, warm: Vec<Warm>) {
+    load_or_die(task, plan, warm);
 }
 
-/// Hands the old host process's part of the task back (its memory is the parent's).
+/// Hands the old host process's part of a vfork child back.
 pub fn leave_borrowed_memory(task: &Task) {
     leave_old_program(task);
 }
 
-fn load_or_die(task: &Task, plan: &Plan) {
-    let mm = Mm::new();
+fn load_or_die(task: &Task, plan: &Plan, warm: Vec<Warm>) {
+    let mm = Mm::after(warm);
     task.process.set_mm(Arc::clone(&mm));
     reset_task(task, plan);
     super::exit::release_vfork_parent(&task.process);
@@ -309,12 +319,7 @@ fn reset_task(task: &Task, plan: &Plan) {
 }
 
 fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
-    let bias = if plan.elf.is_relocatable {
-        let random = crate::random::next_u64() & 0xfff_ffff;
-        Some(PROGRAM_BASE + random * PAGE)
-    } else {
-        None
-    };
+    let bias = plan.elf.is_relocatable.then(crate::mm::of_program);
     let Object { base, end: brk } = map_object(mm, &plan.file, &plan.elf, bias)?;
     let (interpreter_base, entry) = match &plan.interpreter {
         Some((file, elf)) => {
@@ -349,13 +354,17 @@ fn map_object(mm: &Arc<Mm>, file: &Arc<File>, elf: &Elf, wish: Option<u64>) -> R
             mm.place_image(image, base);
         }
         elf.segments.iter().try_for_each(|segment| map_segment(mm, file, segment, base, fixed))?;
+        mm.note_object(file, base.wrapping_add(start)..base.wrapping_add(end));
         Ok(Object { base, end: base.wrapping_add(start).wrapping_add(room) })
     };
+    let warm = |at: Range<u64>| mm.take_warm(file, image.as_ref(), end - start, at);
     if !elf.is_relocatable {
+        let _ = warm(start..start + 1);
         return map_at(0, MAP_FIXED);
     }
     let addr = wish.map_or(0, |wish| wish + start);
-    let free = mm.choose(addr, room)?;
+    let at = if wish.is_some() { crate::mm::for_programs() } else { crate::mm::for_libraries() };
+    let free = warm(at).map_or_else(|| mm.choose(addr, room), Ok)?;
     match map_at(free.wrapping_sub(start), MAP_FIXED_NOREPLACE) {
         // Segments share a page, or something of the host's lies there: the whole range is taken first.
         Err(Errno::EEXIST) => {
@@ -399,6 +408,11 @@ fn protection(flags: u32) -> u32 {
 }
 
 impl Plan {
+    /// The program's version, if it is a file of the host's.
+    pub(super) fn version(&self) -> Option<abi::broker::Attributes> {
+        crate::mm::image::host_version(&self.file)
+    }
+
     /// The program's headers.
     pub(super) fn elf(&self) -> &Elf {
         &self.elf
@@ -436,10 +450,11 @@ pub fn begin(task: &'static Task) {
             }
             catch_up(task);
         }
-        Some(Start::Exec(plan)) => {
+        Some(Start::Exec { plan, warm }) => {
+            task.begin_cpu_time();
             // Where the host refuses, it runs where the host likes.
             let _ = crate::syscall::sched::apply_mask(task);
-            start_in_fresh_process(task, &plan);
+            start_in_fresh_process(task, &plan, warm);
             // What was sent meanwhile has told the old host process.
             machine::cpu::current().mark_pending();
         }

@@ -78,8 +78,9 @@ pub fn exit_thread(task: &'static Task) -> ! {
         drop(process);
         machine::process::exit_thread();
     }
-    let leave = spare::to_leave(task);
-    let serves_again = leave.is_none() && spare::may_serve_again(task) && spare::give_memory_back(task);
+    let leave = spare::to_leave(task, spare::After::End);
+    let may_serve = leave.is_none() && spare::may_serve_again(task);
+    let warm = if may_serve { spare::give_memory_back(task) } else { None };
     let was_threaded = process.was_threaded.load(Ordering::Relaxed);
     end_process(&process);
     spare::retire_those_of(&process);
@@ -89,8 +90,8 @@ pub fn exit_thread(task: &'static Task) -> ! {
         // They are out of the process's list, and on their way out of the LibOS: the host must not end them in a lock.
         machine::cpu::wait_for_siblings();
     }
-    if serves_again {
-        spare::wait_for_program(cpu);
+    if let Some(warm) = warm {
+        spare::wait_for_program(cpu, warm);
     }
     if let Some(leave) = leave {
         spare::leave(cpu, leave);

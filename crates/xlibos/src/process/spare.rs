@@ -7,16 +7,22 @@
 //! waits, too, until the service process sends a few of its kind to another processor, there to give their memory back and become spares,
 //! or to end.
 //!
-//! Nothing of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
+//! A spare host process keeps what its last program had mapped of its files and could not write ([`crate::mm::Warm`]): who
+//! executes the same program gets it before others, forked children too.
+//!
+//! Nothing else of the old guest is left: its memory is unmapped, its rseq area and robust list were undone at its end; exec resets
 //! registers, and a thread or vfork child gets those of its maker. Spares that nobody wants end after [`LIFE`], those of a process with
 //! it.
 //!
 //! Locks: the pool's is a leaf, but for a process's list of threads; a task is given to a spare process under it.
 
+use super::exec::Plan;
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
-use crate::mm::{HostRanges, Totals};
+use crate::mm::{HostRanges, Totals, Warm};
+use abi::broker::Attributes;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -36,6 +42,13 @@ struct Spare {
     of: Of,
 }
 
+impl Spare {
+    /// Whether it ran that version of a program before.
+    fn knows(&self, version: &Attributes) -> bool {
+        matches!(&self.of, Of::Nobody(warm) if warm.iter().any(|warm| warm.is_of(version)))
+    }
+}
+
 /// So many wait to leave before the service process is woken for them, unless nothing else would have it look: then the first wakes it. So
 /// many wait at most.
 const LEAVE_TOGETHER: usize = 8;
@@ -47,6 +60,15 @@ const MOST_STACK: u64 = 8 << 20;
 /// Bytes that all of them keep at most.
 const ALL_KEPT: u64 = MOST_LEAVING as u64 * (MOST_KEPT + MOST_STACK);
 
+/// What a host process leaves after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its guest's end: it may serve another program.
+    End,
+    /// An exec that a spare has taken over, which comes back in its stead.
+    Exec,
+}
+
 /// A host process that is to leave.
 #[derive(Debug)]
 pub struct Leave {
@@ -56,8 +78,8 @@ pub struct Leave {
 
 /// What a spare is.
 enum Of {
-    /// A host process with memory of its own.
-    Nobody,
+    /// A host process with memory of its own, and what is mapped there of its last program.
+    Nobody(Vec<Warm>),
     /// A host process that is to leave, with the memory that it has yet.
     Leaving {
         /// Whether it will serve again.
@@ -72,7 +94,7 @@ enum Of {
 impl Of {
     fn process(&self) -> Option<&Arc<Process>> {
         match self {
-            Of::Nobody | Of::Leaving { .. } => None,
+            Of::Nobody(_) | Of::Leaving { .. } => None,
             Of::Threads(process) | Of::Children(process) => Some(process),
         }
     }
@@ -96,7 +118,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { spares: Vec::new(), for_nobody: 0, 
 impl Pool {
     fn has_room(&self, of: &Of) -> bool {
         match of {
-            Of::Nobody => self.for_nobody < MOST,
+            Of::Nobody(_) => self.for_nobody < MOST,
             Of::Leaving { .. } => self.leaving().count() < MOST_LEAVING,
             _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST,
         }
@@ -120,25 +142,27 @@ impl Pool {
     }
 
     fn push(&mut self, spare: Spare) {
-        self.for_nobody += usize::from(matches!(spare.of, Of::Nobody));
+        self.for_nobody += usize::from(matches!(spare.of, Of::Nobody(_)));
         self.spares.push(spare);
     }
 
     fn remove(&mut self, at: usize) -> Spare {
         let spare = self.spares.remove(at);
-        self.for_nobody -= usize::from(matches!(spare.of, Of::Nobody));
+        self.for_nobody -= usize::from(matches!(spare.of, Of::Nobody(_)));
         spare
     }
 
     fn take_where(&mut self, is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
         let taken: Vec<_> = self.spares.extract_if(.., |spare| is_meant(spare)).collect();
-        self.for_nobody -= taken.iter().filter(|spare| matches!(spare.of, Of::Nobody)).count();
+        self.for_nobody -= taken.iter().filter(|spare| matches!(spare.of, Of::Nobody(_))).count();
         taken
     }
 }
 
-/// Whether the calling host process, whose last guest thread ends, has memory of its own, and nothing runs in it but its first thread.
-fn is_left_to_itself(task: &Task) -> bool {
+/// Whether the calling host process, whose last guest thread ends or executes a program, has memory of its own, and nothing runs in
+/// it but its first thread.
+#[must_use]
+pub fn is_left_to_itself(task: &Task) -> bool {
     let cpu = machine::cpu::current();
     let process = &task.process;
     process.pid != 1 && !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() == cpu.pid()
@@ -147,16 +171,16 @@ fn is_left_to_itself(task: &Task) -> bool {
 /// Whether the calling host process, whose last guest thread ends, may serve another.
 #[must_use]
 pub fn may_serve_again(task: &Task) -> bool {
-    is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody)
+    is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody(Vec::new()))
 }
 
 /// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
 /// limited and may be wanted at once; nor one that was a spare: the next program finds it where it is.
 #[must_use]
-pub fn to_leave(task: &Task) -> Option<Leave> {
+pub fn to_leave(task: &Task, after: After) -> Option<Leave> {
     let process = &task.process;
     let may_leave = is_left_to_itself(task)
-        && process.cpu_base_ns.load(Ordering::Relaxed) == 0
+        && !process.cpu_time.is_after_others()
         && machine::hand_over::has_elsewhere()
         && crate::mm::charge::has_room(ALL_KEPT);
     if !may_leave {
@@ -170,7 +194,7 @@ pub fn to_leave(task: &Task) -> Option<Leave> {
         // Not the process's alone, and ours: a vfork child goes on in it, and the host must not write its rseq area there.
         return None;
     }
-    let serves = POOL.lock().wants_more();
+    let serves = after == After::End && POOL.lock().wants_more();
     if serves {
         crate::syscall::prctl::undo_rseq(task);
     }
@@ -198,9 +222,9 @@ pub fn leave(cpu: &'static Cpu, leave: Leave) {
         machine::process::end_thread();
     }
     if let Some(ranges) = gives_back {
-        ranges.unmap();
+        let warm = ranges.unmap();
         machine::hand_over::runs_anywhere();
-        wait_for_program(cpu);
+        wait_for_program(cpu, warm);
     }
 }
 
@@ -212,22 +236,21 @@ pub fn may_serve_thread(process: &Process) -> bool {
     !process.borrows_memory.load(Ordering::SeqCst) && cpu.tid() != cpu.pid() && machine::hand_over::is_unconfined()
 }
 
-/// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. False where it is
-/// still used: by a vfork child that outlives its parent, by a reader of /proc.
-pub fn give_memory_back(task: &Task) -> bool {
+/// Unmaps the ending guest's memory, before anybody is told of the end: what was mapped is free by then. Returns what stays for
+/// the next program. None where memory is still used: by a vfork child that outlives its parent, by a reader of /proc.
+pub fn give_memory_back(task: &Task) -> Option<Vec<Warm>> {
     let mm = task.process.mm();
     // The process's, and ours.
     if Arc::strong_count(&mm) > 2 {
-        return false;
+        return None;
     }
     crate::syscall::prctl::undo_rseq(task);
-    mm.unmap_all();
-    true
+    Some(mm.unmap_all())
 }
 
 /// The end of a guest: its host process waits for another program, or ends.
-pub fn wait_for_program(cpu: &'static Cpu) -> ! {
-    if !enter(cpu, Of::Nobody) {
+pub fn wait_for_program(cpu: &'static Cpu, warm: Vec<Warm>) -> ! {
+    if !enter(cpu, Of::Nobody(warm)) {
         machine::process::exit_thread();
     }
     wait_for_task(cpu).note_process_cpu_base();
@@ -310,16 +333,37 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
     true
 }
 
-/// Gives a task's start to a spare process; the start comes back where there is none.
+/// Whether a spare ran a program before.
+#[must_use]
+pub fn knows(plan: &Plan) -> bool {
+    let Some(version) = plan.version() else { return false };
+    POOL.lock().spares.iter().any(|spare| spare.knows(&version))
+}
+
+/// Which spares may have a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One that ran it before, or any.
+    Any,
+    /// One that ran it before.
+    Known,
+}
+
+/// Gives a program to a spare process, to one that ran it before if there is one; it comes back where there is no spare for it.
 ///
 /// # Errors
-/// The start, unused.
-pub fn hand_over(task: &Arc<Task>, start: Start) -> Result<(), Start> {
+/// The program, not started.
+pub fn hand_over(task: &Arc<Task>, plan: Box<Plan>, choice: Choice) -> Result<(), Box<Plan>> {
+    let version = plan.version();
+    let is_spare = |spare: &Spare| choice == Choice::Any && matches!(spare.of, Of::Nobody(_));
+    let knows_it = |spare: &Spare| version.is_some_and(|version| spare.knows(&version));
     let spare = {
         let mut pool = POOL.lock();
-        let Some(at) = pool.spares.iter().rposition(|spare| spare.of.is_alike(&Of::Nobody)) else { return Err(start) };
-        let spare = pool.remove(at).cpu;
-        *task.start.lock() = Some(start);
+        let known = pool.spares.iter().rposition(knows_it);
+        let Some(at) = known.or_else(|| pool.spares.iter().rposition(is_spare)) else { return Err(plan) };
+        let Spare { cpu: spare, of, .. } = pool.remove(at);
+        let warm = if let Of::Nobody(warm) = of { warm } else { Vec::new() };
+        *task.start.lock() = Some(Start::Exec { plan, warm });
         task.set_cpu(spare);
         spare.set_task(Arc::clone(task));
         spare

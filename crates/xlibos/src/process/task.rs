@@ -11,8 +11,11 @@ use crate::process::settings::Settings;
 use crate::process::thread_group::Process;
 use crate::signal::{SIGKILL, TaskSignals};
 use crate::syscall::Restart;
+use crate::time::clock;
+use crate::time::cpu_clock::CpuClock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use machine::Cpu;
 use machine::cpu::CpuCell;
@@ -71,8 +74,8 @@ pub struct Task {
     pub is_ending: AtomicBool,
     /// It has ended.
     pub ended: AtomicBool,
-    /// CPU time that its host thread had used for others before.
-    pub cpu_base_ns: AtomicU64,
+    /// CPU time.
+    pub cpu_time: CpuClock,
     /// ptrace(2).
     pub trace: super::ptrace::Trace,
 }
@@ -92,8 +95,13 @@ pub enum Start {
         /// Its maker's extended state, where the host does not copy that: a host thread that waited runs it.
         state: Option<machine::xstate::Area>,
     },
-    /// Load a program (first process, exec of a vfork child).
-    Exec(Box<super::exec::Plan>),
+    /// Load a program (first process, exec in another host process).
+    Exec {
+        /// The program.
+        plan: Box<super::exec::Plan>,
+        /// What the host process has of its program before.
+        warm: Vec<crate::mm::Warm>,
+    },
 }
 
 /// What a new task shares or copies.
@@ -176,7 +184,7 @@ impl Task {
             exit_status: AtomicI32::new(0),
             is_ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            cpu_base_ns: AtomicU64::new(0),
+            cpu_time: CpuClock::default(),
             trace: super::ptrace::Trace::default(),
         })
     }
@@ -184,14 +192,32 @@ impl Task {
     /// The calling host thread takes the task over: what it has used so far was for others.
     pub fn note_cpu_base(&self) {
         const THREAD_CPU: u32 = 3;
-        self.cpu_base_ns.store(machine::host::cpu_clock_ns(THREAD_CPU).unwrap_or(0), Ordering::Relaxed);
+        self.cpu_time.arrives(machine::host::cpu_clock_ns(THREAD_CPU).unwrap_or(0));
     }
 
     /// As [`Task::note_cpu_base`], with all of the host process.
     pub fn note_process_cpu_base(&self) {
         const PROCESS_CPU: u32 = 2;
         self.note_cpu_base();
-        self.process.cpu_base_ns.store(machine::host::cpu_clock_ns(PROCESS_CPU).unwrap_or(0), Ordering::Relaxed);
+        self.process.cpu_time.arrives(machine::host::cpu_clock_ns(PROCESS_CPU).unwrap_or(0));
+    }
+
+    /// A host process that nobody ran in takes the task over, from another one if it comes from there.
+    pub fn begin_cpu_time(&self) {
+        for time in [&self.cpu_time, &self.process.cpu_time] {
+            if time.is_moving() {
+                time.arrives(0);
+            }
+        }
+    }
+
+    /// Another host process will run the task: what it has used counts there, too.
+    pub fn carry_cpu_time(&self) {
+        let used = clock::process_cpu_ns(&self.process).unwrap_or(0);
+        let was_threaded = self.process.was_threaded.load(Ordering::Relaxed);
+        let own = if was_threaded { clock::thread_cpu_ns(self).unwrap_or(0) } else { used };
+        self.cpu_time.leaves(own);
+        self.process.cpu_time.leaves(used);
     }
 
     /// Its id.

@@ -7,6 +7,7 @@ use super::task::{Pid, Task};
 use super::usage::Usage;
 use crate::mm::Mm;
 use crate::signal::{Actions, Pending, SigInfo};
+use crate::time::cpu_clock::CpuClock;
 use crate::wait::{Events, WaitQueue, wait_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -80,8 +81,8 @@ pub struct Process {
     pub was_threaded: AtomicBool,
     /// Host threads or processes wait, or waited, for its threads and vfork children.
     pub has_spares: AtomicBool,
-    /// CPU time that its host process had used for others before.
-    pub cpu_base_ns: AtomicU64,
+    /// CPU time.
+    pub cpu_time: CpuClock,
     /// CPU time at the end of the last thread.
     pub ended_cpu_ns: AtomicU64,
     /// CPU time of children that were waited for.
@@ -171,7 +172,7 @@ impl Process {
             started_ns: machine::clock::monotonic_ns(),
             was_threaded: AtomicBool::new(false),
             has_spares: AtomicBool::new(false),
-            cpu_base_ns: AtomicU64::new(0),
+            cpu_time: CpuClock::default(),
             ended_cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
             past_peak_pages: AtomicU64::new(0),

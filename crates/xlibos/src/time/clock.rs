@@ -3,7 +3,6 @@
 use crate::process::{Process, Task, tree};
 use crate::{Errno, Result};
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 /// CLOCK_PROCESS_CPUTIME_ID.
 const PROCESS_CPU: u32 = 2;
@@ -111,14 +110,14 @@ fn host_clock(id: u32, kind: i32) -> u32 {
 /// # Errors
 /// EINVAL where it has no host process any more.
 pub fn process_cpu_ns(process: &Arc<Process>) -> Result<u64> {
-    let clock = if Task::current().is_some_and(|task| Arc::ptr_eq(&task.process, process)) {
-        PROCESS_CPU
-    } else {
+    let is_own = Task::current().is_some_and(|task| Arc::ptr_eq(&task.process, process));
+    process.cpu_time.used_ns(|| {
+        if is_own {
+            return machine::host::cpu_clock_ns(PROCESS_CPU);
+        }
         let first = process.tasks().first().map(|task| task.cpu().pid());
-        host_clock(first.filter(|pid| *pid != 0).ok_or(Errno::EINVAL)?, 2)
-    };
-    let used = machine::host::cpu_clock_ns(clock)?;
-    Ok(used.saturating_sub(process.cpu_base_ns.load(Ordering::Relaxed)))
+        machine::host::cpu_clock_ns(host_clock(first.filter(|pid| *pid != 0).ok_or(Errno::EINVAL)?, 2))
+    })
 }
 
 /// CPU time of a thread.
@@ -127,9 +126,10 @@ pub fn process_cpu_ns(process: &Arc<Process>) -> Result<u64> {
 /// EINVAL where the host does not tell: threads of other processes.
 pub fn thread_cpu_ns(task: &Task) -> Result<u64> {
     let is_caller = Task::current().is_some_and(|current| core::ptr::eq(current, task));
-    let clock = if is_caller { THREAD_CPU } else { host_clock(task.cpu().tid(), 6) };
-    let used = machine::host::cpu_clock_ns(clock)?;
-    Ok(used.saturating_sub(task.cpu_base_ns.load(Ordering::Relaxed)))
+    task.cpu_time.used_ns(|| {
+        let clock = if is_caller { THREAD_CPU } else { host_clock(task.cpu().tid(), 6) };
+        machine::host::cpu_clock_ns(clock)
+    })
 }
 
 /// How long to wait until a clock that shows `shown` shows `target`, or, for a CPU clock, until it may: CPU time passes

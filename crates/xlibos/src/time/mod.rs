@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod clock;
+pub mod cpu_clock;
 pub mod timer;
 
 /// What a timer is set to or what is left of it, in nanoseconds; 0 is off.

@@ -507,6 +507,22 @@ cases! { process;
             })?.exits(3)?;
         }
     }
+    fn what_a_process_used_before_exec_counts() {
+        let args = helper_args(&["status", "15"]);
+        // The program may run where it ran the last time.
+        for _ in 0..5 {
+            let child = child(|| {
+                let end = now(c::CLOCK_PROCESS_CPUTIME_ID)? + 20_000_000;
+                until(|| now(c::CLOCK_PROCESS_CPUTIME_ID).is_ok_and(|t| t > end));
+                Ok(sys!(execve, SELF, &args.pointers[..], 0).map(drop)?)
+            })?;
+            let (mut status, mut usage): (i32, c::rusage) = (0, sys::zeroed());
+            sys!(wait4, child.pid, &mut status, 0, &mut usage)?;
+            assert_eq!(status, 15 << 8);
+            let used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1_000_000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+            assert!((19_000..10_000_000).contains(&used), "{used} us");
+        }
+    }
     fn exec_ends_threads_that_are_being_made() {
         let args = helper_args(&["status", "15"]);
         for turn in 0..100 {

@@ -1,0 +1,195 @@
+//! Objects that are left, taken, and in the way, with the host's own mappings.
+
+use super::super::{MapRequest, Mm, PAGE};
+use super::{Attributes, Backing, File, MapObject, Prot, Wanted, Warm};
+use crate::Result;
+use crate::fs::file::{FileOps, OpenFlags, Sharing};
+use machine::guest;
+use machine::host::HostFd;
+use std::io::{Seek as _, Write as _};
+use std::ops::Range;
+use std::os::fd::IntoRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+const PRIVATE: u32 = 2;
+const FIXED_NOREPLACE: u32 = 0x10_0000;
+const ANONYMOUS: u32 = 0x20;
+const READ: u32 = 1;
+const TEXT: u32 = 5;
+const DATA: u32 = 3;
+/// Pages of an object: constants, two of text, constants, data.
+const PAGES: u64 = 5;
+/// Above what other tests choose; each test has its own.
+const AT: u64 = 0x7ff9_8000_0000;
+
+/// A file of the host's whose pages hold one byte each, from `first` on.
+struct Object(Arc<HostFd>);
+
+impl FileOps for Object {
+    fn map(&self, _file: &File, _sharing: Sharing) -> Result<MapObject> {
+        Ok(MapObject::Handle(Arc::clone(&self.0)))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+fn file(first: u8) -> Arc<File> {
+    let Ok(mut file) = tempfile() else { panic!("no file") };
+    let bytes: Vec<u8> = (0..PAGES as usize * PAGE as usize).map(|at| first + (at / PAGE as usize) as u8).collect();
+    assert!(file.write_all(&bytes).is_ok() && file.rewind().is_ok());
+    File::new(Arc::new(Object(Arc::new(HostFd::from_raw(file.into_raw_fd())))), OpenFlags::empty())
+}
+
+fn tempfile() -> std::io::Result<std::fs::File> {
+    let thread = std::thread::current().id();
+    let path = std::env::temp_dir().join(std::format!("object-{}-{thread:?}", std::process::id()));
+    let file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
+fn version(inode: u64) -> Attributes {
+    Attributes { device: 1, inode, ..Attributes::default() }
+}
+
+/// Maps a part of an object that begins at `start`, as a loader does.
+fn map(mm: &Mm, file: &Arc<File>, start: u64, pages: Range<u64>, prot: u32) -> Result<u64> {
+    let (addr, len) = (start + pages.start * PAGE, (pages.end - pages.start) * PAGE);
+    let backing = Backing::file(Arc::clone(file), pages.start * PAGE);
+    mm.map(MapRequest { addr, len, prot, flags: PRIVATE | FIXED_NOREPLACE, backing })
+}
+
+/// A program with one object.
+fn loaded(file: &Arc<File>, inode: u64, start: u64) -> Arc<Mm> {
+    let mm = Mm::new();
+    for (pages, prot) in [(0..1, READ), (1..3, TEXT), (3..4, READ), (4..5, DATA)] {
+        assert!(map(&mm, file, start, pages, prot).is_ok());
+    }
+    mm.state().note_object(file, version(inode), start..start + PAGES * PAGE);
+    mm
+}
+
+/// What each page of the host's begins with, if it has the page.
+fn bytes_at(start: u64) -> [Option<u8>; PAGES as usize] {
+    let Ok(memory) = std::fs::File::open("/proc/self/mem") else { panic!("no memory") };
+    [0, 1, 2, 3, 4].map(|page| {
+        let mut byte = [0];
+        (memory.read_at(&mut byte, start + page * PAGE).ok()? == 1).then_some(byte[0])
+    })
+}
+
+fn take(mm: &Mm, file: &Arc<File>, inode: u64) -> Option<u64> {
+    let wanted = Wanted { file, version: &version(inode), image: None, len: PAGES * PAGE, at: 0..u64::MAX };
+    mm.state().take_warm(&wanted)
+}
+
+#[test]
+fn what_nobody_could_write_stays_and_is_mapped_again_without_the_host() {
+    let start = AT;
+    let warm = loaded(&file(10), 1, start).unmap_all();
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), Some(13), None]);
+    let mm = Mm::after(warm);
+    assert!(!mm.state().tree.is_free(start..start + PAGE) && mm.collect_vmas().is_empty());
+    // Another version finds nothing.
+    assert_eq!(take(&mm, &file(30), 2), None);
+    // The same version of a file whose bytes tell which mapping it is.
+    let again = file(50);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert!(map(&mm, &again, start, 1..3, TEXT).is_ok() && map(&mm, &again, start, 0..1, READ).is_ok());
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), Some(13), None]);
+    // With another protection it is another mapping, and what is not mapped by then goes.
+    assert!(map(&mm, &again, start, 3..4, DATA).is_ok());
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), Some(53), None]);
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok() && mm.unmap(start, PAGES * PAGE).is_ok());
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn what_is_not_mapped_of_a_taken_object_goes() {
+    let start = AT + 0x100_0000;
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let again = file(50);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert!(map(&mm, &again, start, 1..3, TEXT).is_ok());
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok());
+    assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
+    // Once more for the next one, which it is left for as it is.
+    mm.state().note_object(&again, version(1), start..start + PAGES * PAGE);
+    let mm = Mm::after(mm.unmap_all());
+    assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
+    mm.state().cool(&(0..u64::MAX));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn text_that_could_be_written_once_does_not_stay() {
+    let start = AT + 0x200_0000;
+    let mm = loaded(&file(10), 1, start);
+    let page = start + PAGE;
+    assert!(mm.protect(page, PAGE, DATA).is_ok() && guest::write_value(page, &99_u8).is_ok());
+    assert!(mm.protect(page, PAGE, TEXT).is_ok());
+    let warm = mm.unmap_all();
+    assert_eq!(bytes_at(start), [Some(10), None, Some(12), Some(13), None]);
+    let mm = Mm::after(warm);
+    mm.state().cool(&(start..start + 1));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn who_wants_the_addresses_of_a_warm_object_gets_them() {
+    let start = AT + 0x300_0000;
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let flags = PRIVATE | ANONYMOUS | FIXED_NOREPLACE;
+    let page = MapRequest { addr: start + 4 * PAGE, len: PAGE, prot: DATA, flags, backing: Backing::Zero };
+    assert_eq!(mm.map(page), Ok(start + 4 * PAGE));
+    assert_eq!(bytes_at(start), [None, None, None, None, Some(0)]);
+    assert_eq!(take(&mm, &file(10), 1), None);
+    assert!(mm.unmap(start + 4 * PAGE, PAGE).is_ok());
+}
+
+#[test]
+fn a_child_has_no_warm_object() {
+    let start = AT + 0x400_0000;
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let child = mm.fork_copy(&mut mm.lock());
+    assert!(child.is_ok_and(|child| child.state().warm.is_empty() && child.state().tree.kept().is_empty()));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn text_that_a_loader_has_not_mapped_yet_gives_way_to_what_the_tree_says() {
+    let start = AT + 0x500_0000;
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let again = file(50);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    {
+        // As after the mapping of the whole span, to be read.
+        let mut state = mm.state();
+        let span = start..start + PAGES * PAGE;
+        let constants = [start..start + PAGE, start + 3 * PAGE..start + 4 * PAGE];
+        assert_eq!(state.sort_constants(start), constants);
+        let backing = Backing::file(Arc::clone(&again), 0);
+        let (prot, max_prot, flags) = (Prot::READ, Prot::all(), super::super::VmaFlags::empty());
+        state.tree.insert(super::Vma { start, end: span.end, prot, max_prot, flags, backing });
+    }
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), Some(13), None]);
+    assert!(mm.protect(start + PAGE, PAGE, READ | 4).is_ok());
+    assert_eq!(bytes_at(start), [Some(10), Some(51), Some(52), Some(13), None]);
+    assert!(mm.unmap(start, PAGES * PAGE).is_ok());
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn only_a_file_that_the_program_was_loaded_from_stays() {
+    let start = AT + 0x600_0000;
+    let (own, other) = (file(10), file(50));
+    let mm = loaded(&own, 1, start);
+    assert!(mm.unmap(start + 3 * PAGE, PAGE).is_ok() && map(&mm, &other, start, 3..4, READ).is_ok());
+    let warm: Vec<Warm> = mm.unmap_all();
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), None, None]);
+    Mm::after(warm).state().cool(&(0..u64::MAX));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
