@@ -109,6 +109,8 @@ pub struct Cpu {
     task_tag: AtomicU64,
     /// Words in it that answer calls: see [`crate::leaf::Table`].
     pub(crate) words: [AtomicPtr<i32>; WORDS],
+    /// Its signal mask.
+    pub(crate) mask: AtomicPtr<u64>,
     /// Host calls by number below 64, the rest by a small map of their own.
     host_calls: [Cell<u32>; COUNTED],
     /// Total of host calls: tells whether a guest call made one.
@@ -211,6 +213,9 @@ impl Cpu {
     /// Makes the thread do its pending work before it returns to guest code or sleeps, and wakes it if it
     /// sleeps or runs guest code.
     pub fn kick(&self) {
+        if is_current(self) {
+            return self.mark_pending();
+        }
         if self.pending.swap(1, Ordering::SeqCst) != 0 {
             // It was told, and has not begun to look: one host signal after the other would keep it from that.
             return;
@@ -219,7 +224,7 @@ impl Cpu {
             // It looks before it sleeps again, and no handler has to run for that.
             return;
         }
-        if self.ready.load(Ordering::Acquire) != 0 && !is_current(self) {
+        if self.ready.load(Ordering::Acquire) != 0 {
             let (pid, tid) = (self.pid(), self.tid());
             if tid != 0 {
                 crate::host::interrupt(pid.cast_signed(), tid.cast_signed());
@@ -295,6 +300,7 @@ impl Cpu {
         for (word, own) in task.words().into_iter().zip(&self.words) {
             own.store(word.as_ptr(), Ordering::Relaxed);
         }
+        self.mask.store(task.mask().as_ptr(), Ordering::Relaxed);
         self.task_tag.store(tag::<T>(), Ordering::Relaxed);
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
         self.outside().is_guests.store(true, Ordering::Relaxed);
@@ -451,6 +457,7 @@ impl Cpu {
             task: AtomicPtr::new(core::ptr::null_mut()),
             task_tag: AtomicU64::new(0),
             words: [const { AtomicPtr::new(core::ptr::null_mut()) }; WORDS],
+            mask: AtomicPtr::new(core::ptr::null_mut()),
             host_calls: [const { Cell::new(0) }; COUNTED],
             host_call_total: Cell::new(0),
             lock_waits: Cell::new(0),
@@ -473,8 +480,8 @@ fn next_test_tid() -> u32 {
 }
 
 /// The LibOS's own address range, refused to guests. Set at boot.
-static LIBOS_START: AtomicU64 = AtomicU64::new(abi::boot::BASE_MIN);
-static LIBOS_END: AtomicU64 = AtomicU64::new(abi::boot::BASE_MAX);
+pub(crate) static LIBOS_START: AtomicU64 = AtomicU64::new(abi::boot::BASE_MIN);
+pub(crate) static LIBOS_END: AtomicU64 = AtomicU64::new(abi::boot::BASE_MAX);
 /// End of user addresses.
 pub const USER_END: u64 = 0x7fff_ffff_f000;
 

@@ -10,10 +10,12 @@
 //! Invariants: GS points at the thread's area while LibOS code runs; from `xlibos_exit_check` to
 //! `xlibos_exit_end` the frame in memory is complete, so a handler may send the thread back to the check. From
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
-//! From `xlibos_answer_check` to `xlibos_answer_end` all are in place but rcx, whose value is the frame's rip.
+//! From `xlibos_answer_check` to `xlibos_answer_end`, and from `xlibos_mask_given` to `xlibos_mask_end`, all are in place but rcx, whose
+//! value is the frame's rip.
 
-use crate::cpu::{ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_CALL, EXIT_FULL};
+use crate::cpu::{ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_CALL, EXIT_FULL, LIBOS_END, LIBOS_START, USER_END};
 use crate::frame::TrapFrame;
+use crate::guest_access;
 use crate::leaf::{AGAIN, LIMIT, Table};
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -23,6 +25,13 @@ const FRAME: usize = offset_of!(Cpu, frame);
 const FLAGS_OF_EQUAL: u32 = 0x246;
 /// The processor's direction and alignment-check flags, which our code wants to be clear.
 const UNWANTED: u32 = (DIRECTION_FLAG | ALIGNMENT_FLAG) as u32;
+
+/// `how` of sigprocmask(2). The first, 0, adds to the mask.
+const SIG_SETMASK: u32 = 2;
+/// All signals but SIGKILL and SIGSTOP, as the processor extends it.
+const BLOCKABLE: i32 = !(1 << 8 | 1 << 18);
+/// For the assembly.
+static WORDS_END: u64 = USER_END;
 
 // The kernel's hooks; the image crate defines them.
 unsafe extern "Rust" {
@@ -141,6 +150,22 @@ global_asm!(
     mov r15, [r11 + {r15}]
     .endm
 
+    // On to the function unless the word there is the guest's. Clobbers rcx.
+    .macro CHECK_WORD address
+    lea rcx, [\address + 8]
+    cmp \address, [rip + {libos_end}]
+    jb .Llow_\address
+.Lchecked_\address:
+    cmp rcx, [rip + {user_end}]
+    ja xlibos_mask_else
+    .subsection 1
+.Llow_\address:
+    cmp rcx, [rip + {libos_start}]
+    jbe .Lchecked_\address
+    jmp xlibos_mask_else
+    .previous
+    .endm
+
     .global xlibos_syscall_entry
     .balign 64
 xlibos_syscall_entry:
@@ -154,7 +179,9 @@ xlibos_syscall_entry:
     jae xlibos_whole_call
     lea rcx, [rip + kernel_leaves]
     cmp byte ptr [rcx + rax + {answers}], 0
-    jne xlibos_answer
+    jg xlibos_answer
+    jl xlibos_mask
+xlibos_leaf:
     mov [r11 + {rsp}], rsp
     mov rsp, [r11 + {stack_top}]
     SAVE_ARGUMENTS
@@ -204,6 +231,80 @@ xlibos_answer_given:
     jmp rcx
     .global xlibos_answer_end
 xlibos_answer_end:
+
+    // The thread's own mask. What blocks no less than before concerns nobody else, and is stored here; the rest is for the function,
+    // and whatever faults: nothing is changed before the guest's words have been read and written.
+xlibos_mask:
+    mov [r11 + {orig}], rax
+    cmp r10, 8
+    jne xlibos_mask_else
+    test rdx, rdx
+    jnz 4f
+5:
+    test rsi, rsi
+    jz 6f
+    CHECK_WORD rsi
+    mov rcx, [r11 + {mask}]
+    mov rcx, [rcx]
+    .global xlibos_mask_load
+xlibos_mask_load:
+    mov rax, [rsi]
+    .global xlibos_mask_loaded
+xlibos_mask_loaded:
+    test edi, edi
+    jnz 7f
+    or rax, rcx
+8:
+    and rax, {blockable}
+9:
+    test rdx, rdx
+    jnz xlibos_mask_store
+xlibos_mask_set:
+    mov rcx, [r11 + {mask}]
+    mov [rcx], rax
+    xor eax, eax
+    // It is done, and rax is the answer.
+    .global xlibos_mask_given
+xlibos_mask_given:
+    cmp qword ptr [r11 + {pending}], 0
+    jne xlibos_mask_pending
+    mov rcx, [r11 + {rip}]
+    mov r11d, {flags_of_equal}
+    jmp rcx
+    .global xlibos_mask_end
+xlibos_mask_end:
+4:
+    CHECK_WORD rdx
+    jmp 5b
+6:
+    mov rcx, [r11 + {mask}]
+    mov rcx, [rcx]
+    mov rax, rcx
+    jmp 9b
+7:
+    cmp edi, {set_mask}
+    jne xlibos_mask_else
+    not rax
+    test rax, rcx
+    jnz xlibos_mask_else
+    not rax
+    jmp 8b
+    .global xlibos_mask_store
+xlibos_mask_store:
+    mov [rdx], rcx
+    .global xlibos_mask_stored
+xlibos_mask_stored:
+    jmp xlibos_mask_set
+    .global xlibos_mask_else
+xlibos_mask_else:
+    mov rax, [r11 + {orig}]
+    lea rcx, [rip + kernel_leaves]
+    jmp xlibos_leaf
+xlibos_mask_pending:
+    mov [r11 + {rsp}], rsp
+    mov rsp, [r11 + {stack_top}]
+    SAVE_ARGUMENTS
+    jmp xlibos_leaf_pending
 
     // The frame becomes what any call leaves.
 xlibos_leaf_pending:
@@ -378,121 +479,6 @@ xlibos_sleep_abort:
     mov rax, -4
     ret
 
-    // rdi = to, rsi = from, rdx = length; returns how much is left.
-    .global xlibos_guest_copy
-xlibos_guest_copy:
-    cmp rdx, 96
-    jae 3f
-    .global xlibos_copy_words
-xlibos_copy_words:
-1:
-    cmp rdx, 8
-    jb 4f
-    mov rax, [rsi]
-    mov [rdi], rax
-    add rsi, 8
-    add rdi, 8
-    sub rdx, 8
-    jmp 1b
-4:
-    cmp rdx, 4
-    jb xlibos_copy_bytes
-    mov eax, [rsi]
-    mov [rdi], eax
-    add rsi, 4
-    add rdi, 4
-    sub rdx, 4
-    .global xlibos_copy_bytes
-xlibos_copy_bytes:
-    test rdx, rdx
-    jz 2f
-    mov al, [rsi]
-    mov [rdi], al
-    inc rsi
-    inc rdi
-    dec rdx
-    jmp xlibos_copy_bytes
-2:
-    xor eax, eax
-    ret
-3:
-    mov rcx, rdx
-    .global xlibos_copy_block
-xlibos_copy_block:
-    rep movsb
-    .global xlibos_copy_end
-xlibos_copy_end:
-    xor eax, eax
-    ret
-    .global xlibos_copy_fault_bytes
-xlibos_copy_fault_bytes:
-    mov rax, rdx
-    ret
-    .global xlibos_copy_fault_block
-xlibos_copy_fault_block:
-    mov rax, rcx
-    ret
-
-    // rdi = address, rsi = expected (in), seen (out), edx = new.
-    .global xlibos_guest_cmpxchg
-xlibos_guest_cmpxchg:
-    mov eax, [rsi]
-    .global xlibos_cmpxchg_at
-xlibos_cmpxchg_at:
-    lock cmpxchg [rdi], edx
-    .global xlibos_cmpxchg_end
-xlibos_cmpxchg_end:
-    mov [rsi], eax
-    xor eax, eax
-    ret
-
-    // rdi = address; returns whether that failed, and the word.
-    .global xlibos_guest_load
-xlibos_guest_load:
-    .global xlibos_load_at
-xlibos_load_at:
-    mov rdx, [rdi]
-    xor eax, eax
-    ret
-    // rdi = address, rsi = word.
-    .global xlibos_guest_store
-xlibos_guest_store:
-    mov [rdi], rsi
-    .global xlibos_store_end
-xlibos_store_end:
-    xor eax, eax
-    ret
-
-    // rdi = area in guest memory, rsi = mask.
-    .global xlibos_guest_xsave
-xlibos_guest_xsave:
-    mov eax, esi
-    mov rdx, rsi
-    shr rdx, 32
-    .global xlibos_xsave_at
-xlibos_xsave_at:
-    xsave64 [rdi]
-    .global xlibos_xsave_end
-xlibos_xsave_end:
-    xor eax, eax
-    ret
-    .global xlibos_guest_xrstor
-xlibos_guest_xrstor:
-    mov eax, esi
-    mov rdx, rsi
-    shr rdx, 32
-    .global xlibos_xrstor_at
-xlibos_xrstor_at:
-    xrstor64 [rdi]
-    .global xlibos_xrstor_end
-xlibos_xrstor_end:
-    xor eax, eax
-    ret
-    .global xlibos_fault_one
-xlibos_fault_one:
-    mov eax, 1
-    ret
-
     // rdi = mask. An all-zero header restores every component to its initial state.
     .global xlibos_reset_xstate
 xlibos_reset_xstate:
@@ -535,6 +521,12 @@ xlibos_initial_xstate:
     leaves = const offset_of!(Table, leaves),
     answers = const offset_of!(Table, answers),
     words = const offset_of!(Cpu, words),
+    mask = const offset_of!(Cpu, mask),
+    set_mask = const SIG_SETMASK,
+    blockable = const BLOCKABLE,
+    libos_start = sym LIBOS_START,
+    libos_end = sym LIBOS_END,
+    user_end = sym WORDS_END,
     again = const AGAIN.cast_signed(),
     this = const offset_of!(Cpu, this),
     stack_top = const offset_of!(Cpu, stack_top),
@@ -562,14 +554,6 @@ pub(crate) static AREAS_START: core::sync::atomic::AtomicU64 = core::sync::atomi
 /// End of the thread areas.
 pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
 
-/// What a load of a guest's word gave.
-#[repr(C)]
-pub(crate) struct Loaded {
-    /// 0 where it did not fault.
-    pub(crate) failed: u64,
-    pub(crate) word: u64,
-}
-
 unsafe extern "C" {
     #[link_name = "xlibos_host_clone"]
     pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
@@ -579,18 +563,6 @@ unsafe extern "C" {
     pub(crate) fn exit_thread(area: &'static Cpu) -> !;
     #[link_name = "xlibos_sleeping_call"]
     pub(crate) fn sleeping_call(nr: u64, args: &[u64; 6]) -> u64;
-    #[link_name = "xlibos_guest_copy"]
-    pub(crate) fn guest_copy(to: u64, from: u64, len: u64) -> u64;
-    #[link_name = "xlibos_guest_load"]
-    pub(crate) fn guest_load(addr: u64) -> Loaded;
-    #[link_name = "xlibos_guest_store"]
-    pub(crate) fn guest_store(addr: u64, word: u64) -> u64;
-    #[link_name = "xlibos_guest_cmpxchg"]
-    pub(crate) fn guest_compare_exchange(addr: u64, expected: *mut u32, new: u32) -> u64;
-    #[link_name = "xlibos_guest_xsave"]
-    pub(crate) fn guest_xsave(addr: u64, mask: u64) -> u64;
-    #[link_name = "xlibos_guest_xrstor"]
-    pub(crate) fn guest_xrstor(addr: u64, mask: u64) -> u64;
     #[link_name = "xlibos_reset_xstate"]
     pub(crate) fn reset_xstate(mask: u64);
 
@@ -601,6 +573,13 @@ unsafe extern "C" {
     fn xlibos_answer_check();
     fn xlibos_answer_given();
     fn xlibos_answer_end();
+    fn xlibos_mask_given();
+    fn xlibos_mask_end();
+    fn xlibos_mask_load();
+    fn xlibos_mask_loaded();
+    fn xlibos_mask_store();
+    fn xlibos_mask_stored();
+    fn xlibos_mask_else();
     fn xlibos_exit_check();
     fn xlibos_exit_end();
     fn xlibos_bad_gs();
@@ -609,24 +588,9 @@ unsafe extern "C" {
     fn xlibos_sleep_check();
     fn xlibos_sleep_call();
     fn xlibos_sleep_abort();
-    fn xlibos_copy_words();
-    fn xlibos_copy_bytes();
-    fn xlibos_copy_block();
-    fn xlibos_copy_end();
-    fn xlibos_copy_fault_bytes();
-    fn xlibos_copy_fault_block();
-    fn xlibos_load_at();
-    fn xlibos_store_end();
-    fn xlibos_cmpxchg_at();
-    fn xlibos_cmpxchg_end();
-    fn xlibos_xsave_at();
-    fn xlibos_xsave_end();
-    fn xlibos_xrstor_at();
-    fn xlibos_xrstor_end();
-    fn xlibos_fault_one();
 }
 
-fn address(f: unsafe extern "C" fn()) -> u64 {
+pub(crate) fn address(f: unsafe extern "C" fn()) -> u64 {
     f as usize as u64
 }
 
@@ -678,12 +642,12 @@ pub(crate) enum Answering {
 
 /// Whether a thread at `rip` has looked, or is to look next, at what is pending before a word answers.
 pub(crate) fn answering(rip: u64) -> Option<Answering> {
-    let (check, given, end) =
-        (xlibos_answer_check as unsafe extern "C" fn(), xlibos_answer_given as _, xlibos_answer_end as _);
-    if (address(check)..address(given)).contains(&rip) {
+    if (address(xlibos_answer_check)..address(xlibos_answer_given)).contains(&rip) {
         return Some(Answering::Begun);
     }
-    (address(given)..address(end)).contains(&rip).then_some(Answering::Given)
+    let is_given = (address(xlibos_answer_given)..address(xlibos_answer_end)).contains(&rip)
+        || (address(xlibos_mask_given)..address(xlibos_mask_end)).contains(&rip);
+    is_given.then_some(Answering::Given)
 }
 
 /// Where a thread interrupted at `rip` right before a sleeping call must go instead.
@@ -691,23 +655,10 @@ pub(crate) fn sleep_abort(rip: u64) -> Option<u64> {
     (address(xlibos_sleep_check)..=address(xlibos_sleep_call)).contains(&rip).then(|| address(xlibos_sleep_abort))
 }
 
-/// Where a fault at `rip` in a guest access goes on.
+/// Where a fault at `rip` in an access to guest memory goes on.
 pub(crate) fn fault_fixup(rip: u64) -> Option<u64> {
-    let table = [
-        (
-            xlibos_copy_words as unsafe extern "C" fn(),
-            xlibos_copy_bytes as unsafe extern "C" fn(),
-            xlibos_copy_bytes as unsafe extern "C" fn(),
-        ),
-        (xlibos_copy_bytes, xlibos_copy_block, xlibos_copy_fault_bytes),
-        (xlibos_copy_block, xlibos_copy_end, xlibos_copy_fault_block),
-        (xlibos_load_at, xlibos_store_end, xlibos_fault_one),
-        (xlibos_cmpxchg_at, xlibos_cmpxchg_end, xlibos_fault_one),
-        (xlibos_xsave_at, xlibos_xsave_end, xlibos_fault_one),
-        (xlibos_xrstor_at, xlibos_xrstor_end, xlibos_fault_one),
-    ];
-    table
-        .iter()
-        .find(|(from, to, _)| (address(*from)..address(*to)).contains(&rip))
-        .map(|(_, _, fixup)| address(*fixup))
+    let of_mask: [(unsafe extern "C" fn(), unsafe extern "C" fn()); 2] =
+        [(xlibos_mask_load, xlibos_mask_loaded), (xlibos_mask_store, xlibos_mask_stored)];
+    let is_of_mask = of_mask.iter().any(|(from, to)| (address(*from)..address(*to)).contains(&rip));
+    if is_of_mask { Some(address(xlibos_mask_else)) } else { guest_access::fault_fixup(rip) }
 }

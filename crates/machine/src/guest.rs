@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 #[cfg(target_os = "none")]
-use crate::entry::guest_compare_exchange;
+use crate::guest_access::guest_compare_exchange;
 #[cfg(target_os = "none")]
-pub(crate) use crate::entry::guest_copy;
+pub(crate) use crate::guest_access::guest_copy;
 #[cfg(target_os = "none")]
-use crate::entry::{guest_load, guest_store};
+use crate::guest_access::{guest_load, guest_store, guest_zero};
 
 /// Copies between guest and kernel memory; returns how many bytes were not copied.
 ///
@@ -85,15 +85,38 @@ pub fn write_some(addr: u64, bytes: &[u8]) -> Result<usize> {
 ///
 /// # Errors
 /// EFAULT where any byte cannot be written.
-pub fn zero(mut addr: u64, mut len: u64) -> Result<()> {
-    static ZEROS: [u8; 4096] = [0; 4096];
-    while len > 0 {
-        let step = len.min(4096);
-        write(addr, ZEROS.get(..step as usize).unwrap_or(&ZEROS))?;
-        addr += step;
-        len -= step;
+pub fn zero(addr: u64, len: u64) -> Result<()> {
+    if zero_some(addr, len)? == len { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// As much as can be written; returns how many bytes.
+///
+/// # Errors
+/// EFAULT where none can (and some were asked for).
+pub fn zero_some(addr: u64, len: u64) -> Result<u64> {
+    if len == 0 {
+        return Ok(0);
     }
-    Ok(())
+    if !cpu::is_guest_range(addr, len) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: the guest side may fault, which is reported.
+    let left = unsafe { guest_zero(addr, len) };
+    if left == len { Err(Errno::EFAULT) } else { Ok(len - left) }
+}
+
+/// As the image's.
+///
+/// # Safety
+/// Unit tests pass addresses of live buffers.
+#[cfg(not(target_os = "none"))]
+unsafe fn guest_zero(to: u64, len: u64) -> u64 {
+    if to < 4096 {
+        return len;
+    }
+    // SAFETY: by the caller.
+    unsafe { core::ptr::write_bytes(to as *mut u8, 0, len as usize) };
+    0
 }
 
 /// Reads a value.
@@ -116,9 +139,13 @@ pub fn read_value<T: FromBytes + IntoBytes>(addr: u64) -> Result<T> {
 /// EFAULT.
 #[inline]
 pub fn write_value<T: IntoBytes + Immutable>(addr: u64, value: &T) -> Result<()> {
-    match value.as_bytes().as_array() {
-        Some(word) => write_word(addr, u64::from_ne_bytes(*word)),
-        None => write(addr, value.as_bytes()),
+    match value.as_bytes().as_chunks::<8>() {
+        ([word], []) => write_word(addr, u64::from_ne_bytes(*word)),
+        ([first, second], []) if cpu::is_guest_range(addr, 16) => {
+            store(addr, u64::from_ne_bytes(*first))?;
+            store(addr + 8, u64::from_ne_bytes(*second))
+        }
+        _ => write(addr, value.as_bytes()),
     }
 }
 
@@ -128,16 +155,22 @@ fn read_word(addr: u64) -> Result<u64> {
     if !cpu::is_guest_range(addr, 8) {
         return Err(Errno::EFAULT);
     }
+    load(addr).ok_or(Errno::EFAULT)
+}
+
+/// A word of memory that is known to be the guest's; None where it cannot be read.
+#[inline]
+fn load(addr: u64) -> Option<u64> {
     #[cfg(target_os = "none")]
     {
         // SAFETY: the guest side may fault, which is reported.
         let loaded = unsafe { guest_load(addr) };
-        if loaded.failed == 0 { Ok(loaded.word) } else { Err(Errno::EFAULT) }
+        (loaded.failed == 0).then_some(loaded.word)
     }
     #[cfg(not(target_os = "none"))]
     {
         let mut word = [0; 8];
-        read(addr, &mut word).map(|()| u64::from_ne_bytes(word))
+        read(addr, &mut word).ok().map(|()| u64::from_ne_bytes(word))
     }
 }
 
@@ -146,6 +179,12 @@ fn write_word(addr: u64, word: u64) -> Result<()> {
     if !cpu::is_guest_range(addr, 8) {
         return Err(Errno::EFAULT);
     }
+    store(addr, word)
+}
+
+/// Stores a word where memory is known to be the guest's.
+#[inline]
+fn store(addr: u64, word: u64) -> Result<()> {
     #[cfg(target_os = "none")]
     {
         // SAFETY: the guest side may fault, which is reported.
@@ -220,15 +259,22 @@ pub const SHORT: usize = 64;
 #[inline]
 pub fn read_short_string(addr: u64, buffer: &mut [u8; SHORT]) -> Option<&[u8]> {
     const LOWEST: u64 = 0x0101_0101_0101_0101;
-    if (addr & 4095) as usize > 4096 - SHORT {
+    if (addr & 4095) as usize > 4096 - SHORT || !cpu::is_guest_range(addr, SHORT as u64) {
         return None;
     }
-    read(addr, buffer).ok()?;
     // The lowest bit that is left belongs to the first byte that is 0.
     let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & LOWEST << 7;
-    let mut words = buffer.as_chunks::<8>().0.iter().map(|word| zeros(u64::from_le_bytes(*word))).enumerate();
-    let (at, zeros) = words.find(|(_, zeros)| *zeros != 0)?;
-    buffer.get(..at * 8 + (zeros.trailing_zeros() / 8) as usize)
+    let mut before = 0;
+    for place in buffer.as_chunks_mut::<8>().0 {
+        let word = load(addr + before as u64)?;
+        *place = word.to_le_bytes();
+        let zeros = zeros(word);
+        if zeros != 0 {
+            return buffer.get(..before + (zeros.trailing_zeros() / 8) as usize);
+        }
+        before += 8;
+    }
+    None
 }
 
 /// An address of a `T` in guest memory, as a call's argument.

@@ -48,9 +48,13 @@ pub const NUMBERS: usize = 470;
 pub struct Table {
     /// The leaves.
     pub leaves: [Option<Leaf>; NUMBERS],
-    /// Which of the thread's words is the answer, from 1; 0 for none. Such a call has no arguments and cannot fail.
+    /// Which of the thread's words is the answer, from 1; 0 for none. Such a call has no arguments and cannot fail. [`MASK`] for the
+    /// call that changes the thread's signal mask.
     pub answers: [u8; NUMBERS],
 }
+
+/// The entry serves rt_sigprocmask(2) by itself where the mask lets nothing through that it did not before; else its leaf does.
+pub const MASK: u8 = u8::MAX;
 
 /// How many calls a word answers.
 pub const WORDS: usize = 7;
@@ -59,6 +63,9 @@ pub const WORDS: usize = 7;
 pub trait Thread: Send + Sync + 'static {
     /// The words that answer calls, in the order of [`Table::answers`].
     fn words(&self) -> [&AtomicI32; WORDS];
+
+    /// Its signal mask, bit n-1 for signal n. Only the thread itself changes it.
+    fn mask(&self) -> &AtomicU64;
 }
 
 /// Numbers below are looked up there.

@@ -36,6 +36,8 @@ pub mod cpuid;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
+mod guest_access;
+#[cfg(target_os = "none")]
 pub mod heap;
 #[cfg(not(target_os = "none"))]
 #[path = "host_heap.rs"]

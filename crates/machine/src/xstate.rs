@@ -75,7 +75,7 @@ pub fn save(addr: u64, mask: u64) -> Result<()> {
     // The header must be clean: XSAVE leaves its reserved bytes as they are.
     crate::guest::zero(addr + 512, 64)?;
     // SAFETY: a fault is reported; the area is guest memory.
-    let failed = unsafe { crate::entry::guest_xsave(addr, mask) };
+    let failed = unsafe { crate::guest_access::guest_xsave(addr, mask) };
     if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }
 }
 
@@ -89,7 +89,7 @@ pub fn load(addr: u64, mask: u64) -> Result<()> {
         return Err(crate::Errno::EFAULT);
     }
     // SAFETY: a fault is reported; only registers that the LibOS does not use change.
-    let failed = unsafe { crate::entry::guest_xrstor(addr, mask) };
+    let failed = unsafe { crate::guest_access::guest_xrstor(addr, mask) };
     if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }
 }
 
@@ -110,7 +110,7 @@ impl Area {
         let lines = usize::try_from(size().div_ceil(64)).unwrap_or(0);
         let area = Area(alloc::vec![Line([0; 64]); lines]);
         // SAFETY: the memory is the area's own, aligned, as long as the processor said, and zero where XSAVE leaves it alone.
-        let _ = unsafe { crate::entry::guest_xsave(area.0.as_ptr() as u64, mask()) };
+        let _ = unsafe { crate::guest_access::guest_xsave(area.0.as_ptr() as u64, mask()) };
         area
     }
 
@@ -132,7 +132,7 @@ impl Area {
                 return Err(crate::Errno::EINVAL);
             }
             // SAFETY: a fault is reported; only registers that the LibOS does not use change.
-            let failed = unsafe { crate::entry::guest_xrstor(self.0.as_ptr() as u64, mask()) };
+            let failed = unsafe { crate::guest_access::guest_xrstor(self.0.as_ptr() as u64, mask()) };
             if failed != 0 {
                 return Err(crate::Errno::EINVAL);
             }

@@ -206,17 +206,33 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// EFAULT where none could be written.
     pub fn put_zeros(&mut self, count: usize) -> Result<usize> {
-        static ZEROS: [u8; 4096] = [0; 4096];
         let mut written = 0;
         while written < count && self.remaining() > 0 {
-            let step = (count - written).min(ZEROS.len());
-            match self.put(ZEROS.get(..step).unwrap_or(&ZEROS)) {
+            match self.put_zero_piece(count - written) {
                 Ok(n) => written += n,
                 Err(errno) if written == 0 => return Err(errno),
                 Err(_) => break,
             }
         }
         Ok(written)
+    }
+
+    fn put_zero_piece(&mut self, count: usize) -> Result<usize> {
+        let put = match &mut self.target {
+            Target::Guest(cursor) => {
+                let n = guest::zero_some(cursor.current.base, cursor.current.len.min(count as u64))?;
+                cursor.advance(n);
+                usize::try_from(n).unwrap_or(count)
+            }
+            Target::Kernel(buffer) => {
+                let free = buffer.get_mut(self.done..).ok_or(Errno::EFAULT)?;
+                let n = count.min(free.len());
+                free.iter_mut().take(n).for_each(|to| *to = 0);
+                n
+            }
+        };
+        self.done += put;
+        Ok(put)
     }
 
     /// The guest buffer that is left, where it is one.

@@ -16,8 +16,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use machine::epoch::SetOnce;
-use machine::sync::Mutex;
+use machine::{epoch::SetOnce, sync::Mutex};
 
 bitflags::bitflags! {
     /// Flags of open(2).
@@ -659,6 +658,7 @@ impl File {
     ///
     /// # Errors
     /// EBADF for a file not open for writing; the object's; INTERRUPTED.
+    #[inline]
     pub fn write(&self, from: &mut Source<'_>) -> Result<usize> {
         if !self.flags().is_writable() {
             return Err(Errno::EBADF);

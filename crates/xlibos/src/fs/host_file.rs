@@ -16,6 +16,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use machine::epoch::pin;
 use machine::host::{self, HostFd, HostStat, IoVec};
 use machine::sync::Mutex;
 use machine::window;
@@ -388,8 +389,10 @@ impl HostFile {
         if !self.is_mappable || end > self.reach.load(Ordering::Relaxed) {
             return None;
         }
-        let mm = Task::current()?.mm();
-        mm.windows.read(&self.handle, offset, base, len).then_some(usize::try_from(len).ok()?)
+        let process = &Task::current()?.process;
+        let is_mapped = process.mm_at(&pin()).windows.read_mapped(&self.handle, offset, base, len);
+        let is_read = is_mapped || process.mm().windows.read(&self.handle, offset, base, len);
+        is_read.then_some(usize::try_from(len).ok()?)
     }
 }
 

@@ -404,8 +404,12 @@ pub(super) fn name_len(path: &[u8]) -> usize {
             return at * 8 + (found.trailing_zeros() / 8) as usize;
         }
     }
-    let before = words.len() * 8;
-    rest.iter().position(|b| *b == b'/').map_or(path.len(), |at| before + at)
+    if let (false, Some(last)) = (rest.is_empty(), path.last_chunk::<8>()) {
+        // Those before the rest, once more, have none.
+        let found = slashes(*last);
+        return if found == 0 { path.len() } else { path.len() - 8 + (found.trailing_zeros() / 8) as usize };
+    }
+    rest.iter().position(|b| *b == b'/').unwrap_or(path.len())
 }
 
 /// Where the last slash of a path is.

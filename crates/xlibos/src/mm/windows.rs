@@ -92,23 +92,37 @@ impl Windows {
     /// Reads a file of the host to guest memory of the calling process, whose address space this is. False where the host has to
     /// be asked; then the guest's buffer may have been written to.
     pub(crate) fn read(&self, handle: &HostFd, offset: u64, to: u64, len: u64) -> bool {
-        let file = handle.identity() & FILE_MASK;
-        let at = file as usize % COUNT;
-        let Some(word) = self.0.get(at) else { return false };
-        let seen = word.load(Ordering::Acquire);
-        let place = Place::from_word(seen);
-        if place.shows(file) && window::read(at, offset, to, len) {
-            fence(Ordering::Acquire);
-            if Place::from_word(word.load(Ordering::Relaxed)).is_same_mapping(place) {
-                return true;
-            }
+        let Some(place) = self.place(handle) else { return false };
+        let is_read = self.read_seen(place, handle, offset, to, len);
+        if !is_read {
+            self.note_miss(place, handle);
         }
-        self.note_miss(at, seen, handle);
-        false
+        is_read
+    }
+
+    /// The same, for who asks the host for nothing: a file that is not mapped yet stays so.
+    pub(crate) fn read_mapped(&self, handle: &HostFd, offset: u64, to: u64, len: u64) -> bool {
+        self.place(handle).is_some_and(|place| self.read_seen(place, handle, offset, to, len))
+    }
+
+    /// Where the file's window is, and what its word says.
+    fn place(&self, handle: &HostFd) -> Option<(usize, u64)> {
+        let at = (handle.identity() & FILE_MASK) as usize % COUNT;
+        Some((at, self.0.get(at)?.load(Ordering::Acquire)))
+    }
+
+    #[inline]
+    fn read_seen(&self, (at, seen): (usize, u64), handle: &HostFd, offset: u64, to: u64, len: u64) -> bool {
+        let place = Place::from_word(seen);
+        if !place.shows(handle.identity() & FILE_MASK) || !window::read(at, offset, to, len) {
+            return false;
+        }
+        fence(Ordering::Acquire);
+        self.0.get(at).is_some_and(|word| Place::from_word(word.load(Ordering::Relaxed)).is_same_mapping(place))
     }
 
     #[cold]
-    fn note_miss(&self, at: usize, seen: u64, handle: &HostFd) {
+    fn note_miss(&self, (at, seen): (usize, u64), handle: &HostFd) {
         let Some(word) = self.0.get(at) else { return };
         let Some(next) = Place::from_word(seen).after_miss(handle.identity() & FILE_MASK) else { return };
         let is_ours = word.compare_exchange(seen, next.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok();

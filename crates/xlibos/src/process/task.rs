@@ -144,6 +144,10 @@ impl machine::leaf::Thread for Task {
         let Shown { pid, uid, gid, euid, egid } = &self.shown;
         [pid, uid, gid, euid, egid, self.process.parent_word(), &self.tid]
     }
+
+    fn mask(&self) -> &AtomicU64 {
+        self.signals.mask_word()
+    }
 }
 
 impl Task {
@@ -531,6 +535,12 @@ impl Task {
     #[must_use]
     pub fn creds_at<'a>(&'a self, pin: &'a Pin) -> &'a Creds {
         self.creds.get(pin)
+    }
+
+    /// Its real user id, without a look at the credentials.
+    #[must_use]
+    pub fn real_uid(&self) -> u32 {
+        self.shown.uid.load(Ordering::Relaxed).cast_unsigned()
     }
 
     /// Replaces the credentials.

@@ -60,11 +60,16 @@ pub fn deliver_all(task: &Task, done: usize) -> Outcome {
         if crate::kernel::is_straced() {
             crate::syscall::trace::signal(task, &info);
         }
-        let action = task.process.actions_at(&pin()).get(info.signal);
+        // Below one pin.
+        let (action, registers) = {
+            let pin = pin();
+            let action = task.process.actions_at(&pin).get(info.signal);
+            (action, as_guest_sees(task, machine::cpu::current().frame()))
+        };
         match action.handler {
             SIG_IGN => {}
             0 => by_default(task, info),
-            _ if run_handler(task, info, action, done) => outcome = Outcome::Handler,
+            _ if run_handler(task, registers, info, action, done) => outcome = Outcome::Handler,
             _ => no_room(task, info),
         }
     }
@@ -89,9 +94,7 @@ fn by_default(task: &Task, info: SigInfo) {
 }
 
 /// Builds the handler's frame on the guest's stack and points the thread at the handler; false where there is no room.
-fn run_handler(task: &Task, info: SigInfo, action: Action, done: usize) -> bool {
-    let cpu = machine::cpu::current();
-    let mut registers = as_guest_sees(task, cpu.frame());
+fn run_handler(task: &Task, mut registers: TrapFrame, info: SigInfo, action: Action, done: usize) -> bool {
     if let Some(class) = task.interrupted().filter(|_| done == 0) {
         finish_interrupted(&mut registers, class, action);
     }
@@ -101,7 +104,7 @@ fn run_handler(task: &Task, info: SigInfo, action: Action, done: usize) -> bool 
     }
     let mask = task.signals.mask_to_restore();
     let Ok(handler) = frame::push(task, &registers, info, &action, mask) else { return false };
-    cpu.set_frame(&handler);
+    machine::cpu::current().set_frame(&handler);
     let _ = (task.take_interrupted(), task.signals.take_saved());
     let own = if action.flags & SA_NODEFER == 0 { SigSet::of(info.signal) } else { SigSet(0) };
     task.signals.replace_mask(task.signals.mask().union(action.mask).union(own));

@@ -30,13 +30,7 @@ impl SigInfo {
     /// A signal that a task sends.
     #[must_use]
     pub fn from_task(task: &Task, signal: i32, code: i32) -> SigInfo {
-        SigInfo {
-            signal,
-            code,
-            pid: task.process.pid,
-            uid: task.creds_at(&machine::epoch::pin()).uid,
-            ..SigInfo::default()
-        }
+        SigInfo { signal, code, pid: task.process.pid, uid: task.real_uid(), ..SigInfo::default() }
     }
 
     /// Whether the fault form of siginfo_t is meant: si_addr.

@@ -344,6 +344,11 @@ impl TaskSignals {
         SigSet(self.mask.load(Ordering::SeqCst))
     }
 
+    /// Where the mask is: for the entry, as [`TaskSignals::replace_mask`].
+    pub(crate) fn mask_word(&self) -> &AtomicU64 {
+        &self.mask
+    }
+
     /// Replaces the mask. The thread looks at its pending signals before it returns.
     pub fn set_mask(&self, mask: SigSet) {
         self.replace_mask(mask);

@@ -99,14 +99,25 @@ pub struct Row {
     pub handler: Option<Handler>,
     /// The same for the entry's short way, of a call that is a leaf.
     pub leaf: Option<Leaf>,
-    /// One of the thread's words is the answer.
-    pub is_word: bool,
+    /// What the entry does without a function.
+    pub answer: Answer,
+}
+
+/// How the entry answers by itself: see [`machine::leaf::Table`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Not at all.
+    None,
+    /// By one of the thread's words.
+    Word,
+    /// By a change of the thread's mask.
+    Mask,
 }
 
 /// Decodes a call's registers and serves it.
 pub type Handler = fn(&Task, &machine::TrapFrame) -> Result<u64>;
 
-/// How the entry serves rows with `#[leaf]`, `#[attempt]` and `#[word]` in the table.
+/// How the entry serves rows with `#[leaf]`, `#[attempt]`, `#[word]` and `#[mask]` in the table.
 pub const LEAVES: machine::leaf::Table = leaves_by_number();
 
 const fn leaves_by_number() -> machine::leaf::Table {
@@ -115,10 +126,14 @@ const fn leaves_by_number() -> machine::leaf::Table {
     while i < table::ROWS.len() {
         let row = &table::ROWS[i];
         table.leaves[row.number as usize] = row.leaf;
-        if row.is_word {
-            words += 1;
-            table.answers[row.number as usize] = words;
-        }
+        table.answers[row.number as usize] = match row.answer {
+            Answer::None => 0,
+            Answer::Mask => machine::leaf::MASK,
+            Answer::Word => {
+                words += 1;
+                words
+            }
+        };
         i += 1;
     }
     assert!(words as usize == machine::leaf::WORDS);
@@ -173,7 +188,7 @@ macro_rules! syscalls {
                 restart: super::syscalls!(@restart $($restart)?),
                 handler: super::syscalls!(@handler $name ($($arg: $ty),*) $($handler)?),
                 leaf: super::syscalls!(@leaf $($leaf)? $name ($($arg: $ty),*) $($handler)?),
-                is_word: super::syscalls!(@word $($leaf)?),
+                answer: super::syscalls!(@answer $($leaf)?),
             },
         )*];
     };
@@ -194,8 +209,9 @@ macro_rules! syscalls {
         $(let $arg = <$ty as super::args::FromReg>::from_reg(_registers.next().unwrap_or(0))?;)*
         $handler($task $(, $arg)*).map(super::args::IntoReg::into_reg)
     }};
-    (@word word) => { true };
-    (@word $($leaf:ident)?) => { false };
+    (@answer word) => { super::Answer::Word };
+    (@answer mask) => { super::Answer::Mask };
+    (@answer $($leaf:ident)?) => { super::Answer::None };
     (@leaf word $name:ident () $handler:path) => { None };
     (@leaf $name:ident ($($arg:ident : $ty:ty),*) $($handler:path)?) => { None };
     (@leaf attempt $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
@@ -204,6 +220,9 @@ macro_rules! syscalls {
         }
         Some($name)
     }};
+    (@leaf mask $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {
+        super::syscalls!(@leaf leaf $name ($($arg: $ty),*) $handler)
+    };
     (@leaf leaf $name:ident ($($arg:ident : $ty:ty),*) $handler:path) => {{
         extern "C" fn $name(cpu: &'static machine::Cpu) -> u64 {
             super::serve_leaf(cpu, |task, frame| super::syscalls!(@call task, frame, $handler, $($arg: $ty),*))

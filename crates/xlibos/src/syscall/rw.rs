@@ -21,15 +21,24 @@ pub(super) fn write(task: &Task, fd: Fd, buffer: u64, len: u64) -> Result<usize>
 
 /// A blocking write to a stream goes on with the rest where it was interrupted, unless a handler runs: the call then ends
 /// with what was written.
+#[inline]
 fn write_all(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
-    let before = task.take_progress();
-    if before > 0 {
-        from.advance(before);
+    if task.kept_progress() > 0 {
+        return write_rest(task, file, from);
     }
     let written = file.write(from);
     // Nearly always all at once.
-    let is_whole = before == 0 && (written.is_err() || from.remaining() == 0);
-    if is_whole { written } else { end_of_write(task, file, from, before, written) }
+    let is_whole = written.is_err() || from.remaining() == 0;
+    if is_whole { written } else { end_of_write(task, file, from, 0, written) }
+}
+
+/// A write that had begun before.
+#[cold]
+fn write_rest(task: &Task, file: &File, from: &mut Source<'_>) -> Result<usize> {
+    let before = task.take_progress();
+    from.advance(before);
+    let written = file.write(from);
+    end_of_write(task, file, from, before, written)
 }
 
 /// The end of a write that had begun before, or left something.

@@ -5,6 +5,7 @@
 //! the usual one, `…, Support, Restart::Class;`. `Absent` rows answer ENOSYS and are counted. `#[leaf]` says that
 //! the handler keeps to what [`machine::leaf::Leaf`] asks, `#[attempt]` that it does so but where it would have to wait, and that
 //! nothing was done by then. `#[word]`: the entry answers from a word of the task ([`machine::leaf::Table`]), the handler where it may not.
+//! `#[mask]` is a leaf whose easiest case the entry serves ([`machine::leaf::MASK`]).
 
 use super::args::UserPath;
 use super::creds::CapHeader;
@@ -34,7 +35,7 @@ syscalls! {
     11 munmap(addr: u64, len: u64) -> () = super::mm::munmap, Full;
     12 brk(addr: u64) -> u64 = super::mm::brk, Full;
     13 rt_sigaction(signal: i32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: u64) -> () = super::signal::rt_sigaction, Full;
-    #[leaf]
+    #[mask]
     14 rt_sigprocmask(how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: u64) -> () = super::signal::rt_sigprocmask, Full;
     15 rt_sigreturn() -> u64 = super::signal::rt_sigreturn, Full;
     16 ioctl(fd: Fd, command: u32, argument: u64) -> u64 = super::rw::ioctl, Full;

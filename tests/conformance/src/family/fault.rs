@@ -233,6 +233,24 @@ cases! { fault;
         signal::ignore(c::SIGUSR1)?;
         sender.end()?;
     }
+    fn registers_survive_changes_of_the_mask_amid_signals() {
+        signal::record(c::SIGUSR1, 0)?;
+        let me = pid()?;
+        let sender = child(|| loop { sys!(kill, me, c::SIGUSR1)?; })?;
+        while signal::count(c::SIGUSR1) == 0 {}
+        let (few, more) = (signal::bit(c::SIGUSR2), signal::bit(c::SIGUSR2) | signal::bit(c::SIGHUP));
+        let mut old = 0;
+        for _ in (0..MOST_ROUNDS).take_while(|_| signal::count(c::SIGUSR1) < 2000) {
+            for _ in 0..16 {
+                assert!(fault::registers_across_mask(0, &few, &mut old) && old == 0);
+                assert!(fault::registers_across_mask(2, &more, &mut old) && old == few);
+                assert!(fault::registers_across_mask(2, &0, &mut old) && old == more);
+            }
+        }
+        // One more would interrupt the wait.
+        signal::ignore(c::SIGUSR1)?;
+        sender.end()?;
+    }
     fn handler_mends_the_fault_and_the_access_is_repeated() {
         let addr = memory::map(memory::PAGE, c::PROT_NONE, memory::ANON, -1)?;
         PAGE_TO_MEND.store(addr, SeqCst);

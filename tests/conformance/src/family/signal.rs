@@ -261,6 +261,33 @@ cases! { signal;
         assert_errno(sys!(rt_sigpending, 0, 9), c::EINVAL);
         sys!(rt_sigprocmask, 9, 0, 0, 8)?;
     }
+    fn sigprocmask_tells_the_old_mask_after_the_change() {
+        let (one, both) = (bit(c::SIGUSR1), bit(c::SIGUSR1) | bit(c::SIGUSR2));
+        assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, &one, memory::hole()?, 8), c::EFAULT);
+        assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, one);
+        assert_errno(sys!(rt_sigprocmask, c::SIG_SETMASK, &both, memory::hole()?, 8), c::EFAULT);
+        assert_eq!(signal::mask(c::SIG_UNBLOCK, one)?, both);
+        assert_errno(sys!(rt_sigprocmask, c::SIG_SETMASK, &0u64, memory::hole()?, 8), c::EFAULT);
+        assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, 0);
+        // Both at one place.
+        let mut set = both;
+        let place = &raw mut set as usize;
+        sys!(rt_sigprocmask, c::SIG_SETMASK, place, place, 8)?;
+        assert_eq!((memory::peek::<u64>(place), signal::mask(c::SIG_BLOCK, 0)?), (0, both));
+    }
+    fn sigprocmask_takes_whole_words() {
+        let end = memory::hole()?;
+        let page = memory::map_at(end - memory::PAGE, memory::PAGE)?;
+        memory::fill(page, memory::PAGE, 0xff);
+        for at in (end - 7..end).chain([0usize.wrapping_sub(8), 0usize.wrapping_sub(4), 1 << 47, (1 << 47) - 4]) {
+            assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, at, 0, 8), c::EFAULT);
+            assert_errno(sys!(rt_sigprocmask, c::SIG_BLOCK, 0, at, 8), c::EFAULT);
+        }
+        assert_eq!(signal::mask(c::SIG_BLOCK, 0)?, 0);
+        sys!(rt_sigprocmask, c::SIG_BLOCK, 0, end - 8, 8)?;
+        assert_eq!(memory::peek::<u64>(end - 8), 0);
+        sys!(rt_sigprocmask, c::SIG_BLOCK, end - 8, 0, 8)?;
+    }
     fn standard_signals_merge_and_realtime_ones_queue() {
         signal::record(c::SIGUSR1, 0)?;
         signal::record(40, 0)?;

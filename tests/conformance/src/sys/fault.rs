@@ -108,23 +108,39 @@ pub(crate) fn flags_and_registers_stay() -> bool {
 
 /// Makes a call without arguments, and returns whether registers are as before, rcx is the return address, and r11 the flags.
 pub(crate) fn registers_across_call(number: libc::c_long) -> bool {
-    let (mut kept, mut taken) = ([11, 12, 13, 14, 15u64], [16, 17, 18, 19u64]);
+    // SAFETY: the call takes no argument and writes no memory.
+    unsafe { registers_across(number, 0, [11, 12, 13, 14, 15]) }
+}
+
+/// The same of rt_sigprocmask(2).
+pub(crate) fn registers_across_mask(how: u64, set: &u64, old: &mut u64) -> bool {
+    let (set, old) = (core::ptr::from_ref(set) as u64, core::ptr::from_mut(old) as u64);
+    // SAFETY: the call reads and writes those words.
+    unsafe { registers_across(libc::SYS_rt_sigprocmask, how, [old, set, 13, 14, 8]) }
+}
+
+/// The same of a call with these in rdi, and in rdx, rsi, r8, r9, and r10.
+///
+/// # Safety
+/// As the call's.
+unsafe fn registers_across(number: libc::c_long, rdi: u64, arguments: [u64; 5]) -> bool {
+    let (mut kept, mut taken) = (arguments, [16, 17, 18, 19u64]);
     let (distance, flags): (u64, u64);
     let [rdx, rsi, r8, r9, r10] = &mut kept;
     let [r12, r13, r14, r15] = &mut taken;
-    // SAFETY: the call takes no argument and writes no memory; all registers used are declared.
+    // SAFETY: the call is the caller's; all registers used are declared.
     unsafe {
         asm!(
             "syscall",
             "2:",
             "lea rdi, [rip + 2b]",
             "sub rcx, rdi",
-            inout("rax") number => _, out("rcx") distance, out("r11") flags, out("rdi") _,
+            inout("rax") number => _, out("rcx") distance, out("r11") flags, inout("rdi") rdi => _,
             inout("rdx") * rdx, inout("rsi") * rsi, inout("r8") * r8, inout("r9") * r9, inout("r10") * r10,
             inout("r12") * r12, inout("r13") * r13, inout("r14") * r14, inout("r15") * r15,
         );
     }
     // Interrupts are on, direction is up, nothing steps.
     let has_flags = flags & 0x700 == 0x200;
-    has_flags && (kept, taken, distance) == ([11, 12, 13, 14, 15], [16, 17, 18, 19], 0)
+    has_flags && (kept, taken, distance) == (arguments, [16, 17, 18, 19], 0)
 }
