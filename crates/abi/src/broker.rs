@@ -330,19 +330,6 @@ pub enum XattrOperation<'a> {
     Remove(&'a [u8]),
 }
 
-/// Whether the broker reads an extended attribute of this name for a container. Any other is not there (`ENODATA`), whatever the
-/// host has: nobody needs to ask for it.
-#[must_use]
-pub fn is_shown_xattr(name: &[u8]) -> bool {
-    is_own_xattr(name) || name == b"security.capability"
-}
-
-/// Whether a container may also change it.
-#[must_use]
-pub fn is_own_xattr(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
-}
-
 /// A point in time since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Time {

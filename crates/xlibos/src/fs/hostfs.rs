@@ -19,7 +19,7 @@ use super::inode::{
 use super::sleep_lock::SleepLock;
 use super::tmpfs::downcast;
 use crate::{Errno, Result};
-use abi::broker::{Attributes, FileAt, Node, Reply, Request, XattrOperation, is_shown_xattr};
+use abi::broker::{Attributes, FileAt, Node, Reply, Request, XattrOperation};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -646,7 +646,7 @@ impl Inode for HostInode {
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
         // A long listing asks for one of each file.
-        if !is_shown_xattr(name) {
+        if !abi::xattr::is_shown(name) {
             return Err(Errno::ENODATA);
         }
         match self.xattr_request(XattrOperation::Get(name))? {
