@@ -11,6 +11,7 @@ pub mod event;
 pub mod hostcall;
 mod shared_bytes;
 pub mod stats;
+pub mod xattr;
 
 /// Encodes a protocol value for a channel or the boot region.
 ///

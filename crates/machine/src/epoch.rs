@@ -194,6 +194,11 @@ impl<T: Send + Sync> SetOnce<T> {
         unsafe { self.value.load(Ordering::Acquire).as_ref() }
     }
 
+    /// The value, which is made where there is none yet.
+    pub fn get_or_make(&self, make: impl FnOnce() -> T) -> &T {
+        self.get().unwrap_or_else(|| self.get_or_set(make()))
+    }
+
     /// Sets the value unless there is one; returns the one that is there.
     pub fn get_or_set(&self, value: T) -> &T {
         let fresh = Box::into_raw(Box::new(value));

@@ -203,6 +203,25 @@ fn a_directory_that_was_listed_in_advance_is_what_the_host_and_the_container_hav
     });
 }
 
+/// Without another program, and so fast that three directories are asked for ahead.
+#[test]
+fn what_the_container_makes_in_the_next_directories_of_a_row_is_there_when_it_comes_to_them() {
+    both(|mut seen| {
+        for directory in 10..40 {
+            std::fs::create_dir(seen.path(&format!("{directory}"))).unwrap();
+            seen.write(&format!("{directory}/old"), "old");
+        }
+        let make = "if ((i % 6 == 3 && i < 37)); then for n in 1 2 3; do echo $i >@/$((i + n))/own; done; fi";
+        let look = "set -- @/$i/*; echo ${*##*/}; [ ! -e @/$i/own ] || { read -r x <@/$i/own; echo $x; }";
+        let names = |directory: u32| match directory % 6 {
+            0 | 4 | 5 if directory > 15 => format!("old own {}", (directory - 4) / 6 * 6 + 3),
+            _ => "old".to_owned(),
+        };
+        let all: Vec<_> = (10..40).map(names).collect();
+        assert_eq!(seen.ask(&format!("for i in {{10..39}}; do {make}; {look}; done")), all.join(" "));
+    });
+}
+
 /// More than there are channels to the supervisor: what one asks for in advance, another's answer is waited for on.
 #[test]
 fn rows_of_directories_that_many_go_through_at_once_are_seen_by_all() {

@@ -5,6 +5,7 @@
 
 use super::export::{Export, magic_path};
 use abi::broker::{FileAt, Reply, XattrOperation};
+use abi::xattr::{is_own, is_shown};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, getxattr, listxattr, removexattr, setxattr};
 use rustix::io::Errno;
@@ -28,7 +29,7 @@ pub(super) fn perform(export: &Export, file: FileAt<'_>, operation: XattrOperati
     let node_path = magic_path(&node);
     match operation {
         XattrOperation::Get(name) => {
-            check_name(name, is_readable, Errno::NODATA)?;
+            check_name(name, is_shown, Errno::NODATA)?;
             let mut value = Vec::with_capacity(LIMIT);
             getxattr(node_path, name, spare_capacity(&mut value))?;
             Ok(Reply::Bytes(value))
@@ -39,7 +40,7 @@ pub(super) fn perform(export: &Export, file: FileAt<'_>, operation: XattrOperati
             Ok(Reply::Bytes(visible(&names)))
         }
         XattrOperation::Set(name, value, flags) => {
-            check_name(name, is_writable, Errno::PERM)?;
+            check_name(name, is_own, Errno::PERM)?;
             let flags = XattrFlags::from_bits(flags)
                 .filter(|flags| (XattrFlags::CREATE | XattrFlags::REPLACE).contains(*flags))
                 .ok_or(Errno::INVAL)?;
@@ -47,7 +48,7 @@ pub(super) fn perform(export: &Export, file: FileAt<'_>, operation: XattrOperati
             Ok(Reply::Done)
         }
         XattrOperation::Remove(name) => {
-            check_name(name, is_writable, Errno::PERM)?;
+            check_name(name, is_own, Errno::PERM)?;
             removexattr(node_path, name)?;
             Ok(Reply::Done)
         }
@@ -64,16 +65,8 @@ fn check_name(name: &[u8], is_allowed: fn(&[u8]) -> bool, refusal: Errno) -> Res
     if is_allowed(name) { Ok(()) } else { Err(refusal) }
 }
 
-fn is_writable(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
-}
-
-fn is_readable(name: &[u8]) -> bool {
-    is_writable(name) || name == b"security.capability"
-}
-
 /// The readable ones of a list of names, each with its NUL.
 fn visible(names: &[u8]) -> Vec<u8> {
     let names = names.split_inclusive(|&byte| byte == 0);
-    names.filter(|name| is_readable(name.strip_suffix(b"\0").unwrap_or(name))).flatten().copied().collect()
+    names.filter(|name| is_shown(name.strip_suffix(b"\0").unwrap_or(name))).flatten().copied().collect()
 }

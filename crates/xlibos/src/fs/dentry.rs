@@ -19,6 +19,11 @@ use machine::sync::Mutex;
 /// A name of a directory entry.
 pub type Name = Arc<[u8]>;
 
+/// A name by which an inode was found: its own where it is that.
+pub(super) fn name_of(inode: &dyn Inode, name: &[u8]) -> Name {
+    inode.name_at_hand().filter(|own| **own == *name).unwrap_or_else(|| Name::from(name))
+}
+
 /// How many absent names a directory remembers.
 const MAX_ABSENT: usize = 1024;
 
@@ -245,7 +250,7 @@ impl Dentry {
             }
             old.mark_removed();
         }
-        let name = Name::from(name);
+        let name = found.as_ref().map_or_else(|| Name::from(name), |inode| name_of(&**inode, name));
         let found = found.map(|inode| Dentry::make(Some(Arc::clone(self)), Name::clone(&name), inode));
         if let Some(child) = &found {
             child.sure_at.store(generation, Ordering::Relaxed);
@@ -317,7 +322,7 @@ impl Dentry {
 
     /// A new name for an inode; the caller holds the directory's lock.
     pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
-        let name = Name::from(name);
+        let name = name_of(&*inode, name);
         let child = Dentry::make(Some(Arc::clone(self)), Name::clone(&name), inode);
         child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {

@@ -3,7 +3,7 @@
 
 use abi::broker::{Attributes, Time};
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use machine::sync::{Mutex, MutexGuard};
 
 const WORDS: usize = 12;
@@ -12,7 +12,7 @@ const WORDS: usize = 12;
 #[derive(Debug)]
 pub(super) struct Known {
     lock: Mutex<()>,
-    turn: AtomicU64,
+    turn: AtomicU32,
     words: [AtomicU64; WORDS],
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Locked<'a> {
 
 impl Known {
     pub(super) fn new(attributes: &Attributes) -> Known {
-        Known { lock: Mutex::new(()), turn: AtomicU64::new(0), words: to_words(attributes).map(AtomicU64::new) }
+        Known { lock: Mutex::new(()), turn: AtomicU32::new(0), words: to_words(attributes).map(AtomicU64::new) }
     }
 
     pub(super) fn get(&self) -> Attributes {

@@ -8,6 +8,7 @@ use super::host_names::is_of_descriptors;
 use super::host_watch::Moment;
 use super::hostfs::HostInode;
 use super::inode::Inode;
+use super::sleep_lock::SleepLock;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result, Task};
 use abi::broker::{Attributes, MOST_BESIDE, Reply, Request, Time};
@@ -226,7 +227,7 @@ impl HostInode {
             }
             return Ok(handle);
         }
-        let _opening = self.opening.lock_harmlessly();
+        let _opening = self.opening.get_or_make(SleepLock::new).lock_harmlessly();
         if let Some(handle) = self.kept_handle(is_writable) {
             return Ok(handle);
         }

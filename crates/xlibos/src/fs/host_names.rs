@@ -338,18 +338,25 @@ impl Listing {
         files.take(most).map(|(_, name, _)| Name::clone(name)).collect()
     }
 
-    /// The directory that comes next in the order of the entries, and the one in that of names, where that is soon found.
-    pub(super) fn directories_behind(&self, name: &[u8]) -> [Option<Beside>; 2] {
+    /// The directory that comes next in the order of the entries (0), or in that of names (1), where it is soon found.
+    pub(super) fn directory_behind(&self, name: &[u8], order: usize) -> Option<Beside> {
         let is_directory = |noted: &Noted| noted.round() == self.round && noted.is_directory();
-        let at = self.entries.cookie(name).unwrap_or(u64::MAX - 1);
-        let mut in_order = self.entries.from(at + 1).take(MOST_LOOKS).filter(|(_, _, noted)| is_directory(noted));
-        let in_order = in_order.next().and_then(|(_, name, noted)| noted.beside(name));
-        if self.entries.len() > MOST_SORTED {
-            return [in_order, None];
+        if order == 0 {
+            let at = self.entries.cookie(name).unwrap_or(u64::MAX - 1);
+            let mut behind = self.entries.from(at + 1).take(MOST_LOOKS).filter(|(_, _, noted)| is_directory(noted));
+            return behind.next().and_then(|(_, name, noted)| noted.beside(name));
         }
-        let behind = self.entries.iter().filter(|(other, noted)| ***other > *name && is_directory(noted));
-        let by_name = behind.min_by_key(|(name, _)| &***name).and_then(|(name, noted)| noted.beside(name));
-        [in_order, by_name]
+        if self.entries.len() > MOST_SORTED {
+            return None;
+        }
+        // What is looked at of each is its name, of hardly any more.
+        let mut next: Option<(&Name, &Noted)> = None;
+        for (other, noted) in self.entries.iter() {
+            if **other > *name && next.is_none_or(|(best, _)| other < best) && is_directory(noted) {
+                next = Some((other, noted));
+            }
+        }
+        next.and_then(|(name, noted)| noted.beside(name))
     }
 
     /// Names that are there, from a cookie on.

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashMap;
+use machine::epoch::SetOnce;
 use machine::sync::Mutex;
 
 /// One export.
@@ -83,7 +84,8 @@ pub struct HostInode {
     pub(super) handles: Mutex<Handles>,
     /// Changes with them: who has one knows by that whether it would get the same again.
     pub(super) handles_turn: AtomicU32,
-    pub(super) opening: SleepLock,
+    /// Of whoever opens it by a request, which most files never need.
+    pub(super) opening: SetOnce<SleepLock>,
 }
 
 /// The root of an export.
@@ -215,7 +217,7 @@ impl HostInode {
             listing,
             handles: Mutex::new(Handles::default()),
             handles_turn: AtomicU32::new(0),
-            opening: SleepLock::new(),
+            opening: SetOnce::new(),
         })
     }
 
@@ -538,6 +540,10 @@ impl Inode for HostInode {
         Some(self.own_names_word())
     }
 
+    fn name_at_hand(&self) -> Option<Name> {
+        Some(self.name())
+    }
+
     fn prefetch(&self, path: &[u8]) {
         // A hint only: the look-up that follows reports what is wrong.
         let _ = self.walk_ahead(path);
@@ -639,6 +645,10 @@ impl Inode for HostInode {
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        // A long listing asks for one of each file.
+        if !abi::xattr::is_shown(name) {
+            return Err(Errno::ENODATA);
+        }
         match self.xattr_request(XattrOperation::Get(name))? {
             Reply::Bytes(bytes) => Ok(bytes),
             _ => Err(Errno::EIO),

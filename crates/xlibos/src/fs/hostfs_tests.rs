@@ -384,6 +384,21 @@ fn a_file_that_the_host_removes_has_no_name() {
     assert_eq!(fixture.host().asked, asked);
 }
 
+#[test]
+fn attributes_that_are_shown_to_nobody_are_not_asked_for() {
+    let fixture = Fixture::new();
+    let asked = fixture.host().asked;
+    for name in [&b"security.selinux"[..], b"security.ima", b"trusted.overlay.opaque"] {
+        assert_eq!(fixture.file.xattr(name).err(), Some(Errno::ENODATA));
+    }
+    assert_eq!(fixture.host().asked, asked);
+    // The host of this test has none at all.
+    for name in [&b"security.capability"[..], b"user.a", b"system.posix_acl_access"] {
+        assert_eq!(fixture.file.xattr(name).err(), Some(Errno::EIO));
+    }
+    assert_eq!(fixture.host().asked, asked + 3);
+}
+
 impl HostInode {
     /// As a change by another thread of the container.
     fn changes_something(&self) -> Result<()> {

@@ -5,6 +5,7 @@
 //! change of a directory at a time; its own locks are leaves.
 
 use super::acl::{self, Acl, AclKind};
+use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
 use super::host_watch::Word;
 use super::path::Path;
@@ -370,6 +371,11 @@ pub trait Inode: Send + Sync + Any {
 
     /// The word that tells when names below may have changed behind the LibOS's back; None where they do not.
     fn names_word(&self) -> Option<Word> {
+        None
+    }
+
+    /// The name that it keeps for itself, for others to share: mostly the one by which it was looked up.
+    fn name_at_hand(&self) -> Option<Name> {
         None
     }
 

@@ -7,6 +7,7 @@
 //! Locks: a file's copy-up lock sleeps; the maps of a directory are leaves. The caller serialises a directory's changes.
 
 use super::acl::{Acl, AclKind};
+use super::dentry::{Name, name_of};
 use super::file::{File, FileOps, OpenFlags};
 use super::host_watch::Word;
 use super::inode::{
@@ -229,11 +230,13 @@ impl OverlayDir {
             Kind::File => OverlayFile::over(&self.fs, lower),
             _ => lower,
         };
+        let own_name = name_of(&*inode, name);
         let mut names = self.names.lock();
         if names.is_hidden(name) {
             return Ok(None);
         }
-        Ok(Some(Arc::clone(names.entries.entry(name.to_vec()).or_default().own.get_or_insert(inode))))
+        let entry = names.entries.entry(own_name).or_default();
+        Ok(Some(Arc::clone(entry.own.get_or_insert(inode))))
     }
 
     /// Looks again at what was changed here, so that none is missing in a listing that the lower directory may have changed.
@@ -381,6 +384,10 @@ impl Inode for OverlayDir {
 
     fn names_word(&self) -> Option<Word> {
         self.lower.as_ref()?.names_word()
+    }
+
+    fn name_at_hand(&self) -> Option<Name> {
+        self.lower.as_ref()?.name_at_hand()
     }
 
     fn prefetch(&self, path: &[u8]) {
@@ -533,7 +540,7 @@ struct OverlayFile {
     fs: Arc<OverlayFs>,
     lower: Option<Arc<dyn Inode>>,
     upper: SetOnce<Arc<TmpInode>>,
-    copying: SleepLock,
+    copying: SetOnce<SleepLock>,
     id: InodeId,
     kind: Kind,
     /// How many links it had when it came to memory.
@@ -550,7 +557,7 @@ impl OverlayFile {
             kind: lower.kind(),
             lower: Some(lower),
             upper: SetOnce::new(),
-            copying: SleepLock::new(),
+            copying: SetOnce::new(),
             links_at_copy: AtomicU32::new(1),
             links_made: AtomicI32::new(0),
         })
@@ -563,7 +570,7 @@ impl OverlayFile {
             kind: upper.kind(),
             lower: None,
             upper: SetOnce::from(upper),
-            copying: SleepLock::new(),
+            copying: SetOnce::new(),
             links_at_copy: AtomicU32::new(1),
             links_made: AtomicI32::new(0),
         })
@@ -591,7 +598,7 @@ impl OverlayFile {
         if let Some(upper) = self.upper.get() {
             return Ok(upper);
         }
-        let _copying = self.copying.lock();
+        let _copying = self.copying.get_or_make(SleepLock::new).lock();
         if let Some(upper) = self.upper.get() {
             return Ok(upper);
         }
@@ -681,6 +688,10 @@ impl Inode for OverlayFile {
 
     fn file_system(&self) -> &dyn FileSystem {
         &*self.fs
+    }
+
+    fn name_at_hand(&self) -> Option<Name> {
+        self.lower.as_ref()?.name_at_hand()
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {

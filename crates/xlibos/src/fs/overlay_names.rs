@@ -1,5 +1,6 @@
 //! Names of a directory of an [`overlay`](super::overlay): its own, and what is hidden of the lower one's.
 
+use super::dentry::{Name, name_of};
 use super::inode::{Inode, Kind};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -26,7 +27,7 @@ pub(super) struct Entry {
 /// Names of a directory.
 #[derive(Default)]
 pub(super) struct Names {
-    pub(super) entries: BTreeMap<Vec<u8>, Entry>,
+    pub(super) entries: BTreeMap<Name, Entry>,
     /// Those that are not in the lower directory's listing, in the order in which they came.
     pub(super) order: BTreeMap<u64, Listed>,
     /// The next number in that order.
@@ -41,7 +42,7 @@ impl Names {
         let listed = |name| Listed { name, ino: inode.id().ino, kind: inode.kind() };
         let entry = match self.entries.get_mut(name) {
             Some(entry) => entry,
-            None => self.entries.entry(name.to_vec()).or_default(),
+            None => self.entries.entry(name_of(&*inode, name)).or_default(),
         };
         match entry.added.and_then(|at| self.order.get_mut(&at)) {
             Some(there) => *there = listed(core::mem::take(&mut there.name)),
@@ -67,7 +68,7 @@ impl Names {
         } else if let Some(entry) = self.entries.get_mut(name) {
             entry.is_hidden = true;
         } else {
-            self.entries.insert(name.to_vec(), Entry { is_hidden: true, ..Entry::default() });
+            self.entries.insert(Name::from(name), Entry { is_hidden: true, ..Entry::default() });
         }
         own
     }
