@@ -1,9 +1,11 @@
 //! Permissions: path_resolution(7), "Permissions"; capabilities(7).
 
 use super::acl::AclKind;
-use super::inode::{Inode, Kind, Stat};
+use super::inode::{Inode, Kind, Rights, Stat};
 use crate::process::creds::{CAP_DAC_OVERRIDE, CAP_FOWNER, Creds};
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
+use alloc::sync::Arc;
+use machine::epoch::pin;
 
 /// Read permission.
 pub const READ: u32 = 4;
@@ -16,6 +18,65 @@ pub const EXECUTE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 /// CAP_FSETID.
 const CAP_FSETID: u32 = 4;
+
+/// Whose rights are asked for.
+pub enum Who<'t> {
+    /// The task that asks: its credentials change by itself alone, and so are the same at each look of one call.
+    Task(&'t Task),
+    /// Somebody with these.
+    Given(Arc<Creds>),
+}
+
+impl Who<'_> {
+    /// Looks at the credentials, below a pin.
+    #[inline]
+    pub fn look<R>(&self, look: impl FnOnce(&Creds) -> R) -> R {
+        match self {
+            Who::Task(task) => look(task.creds_at(&pin())),
+            Who::Given(creds) => look(creds),
+        }
+    }
+
+    /// As [`check`].
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check(&self, inode: &dyn Inode, want: u32) -> Result<()> {
+        match self.look(|creds| check_at_hand(inode, creds, want)) {
+            Some(known) => known,
+            None => self.check_asking(inode, want),
+        }
+    }
+
+    /// Apart, without a pin: somebody outside may be asked.
+    #[cold]
+    fn check_asking(&self, inode: &dyn Inode, want: u32) -> Result<()> {
+        match self {
+            Who::Task(task) => check(inode, &task.creds(), want),
+            Who::Given(creds) => check(inode, creds, want),
+        }
+    }
+}
+
+/// As [`check`], where nobody has to be asked for that.
+#[inline]
+fn check_at_hand(inode: &dyn Inode, creds: &Creds, want: u32) -> Option<Result<()>> {
+    if inode.kind() == Kind::Directory && creds.has(CAP_DAC_OVERRIDE) {
+        return Some(Ok(()));
+    }
+    Some(check_rights(inode.rights_at_hand()?, creds, want))
+}
+
+/// What permissions of an inode are told by, but for its access control list.
+///
+/// # Errors
+/// The file system's.
+pub fn rights_of(inode: &dyn Inode) -> Result<Rights> {
+    match inode.rights_at_hand() {
+        Some(rights) => Ok(rights),
+        None => inode.permissions().map(|stat| stat.rights()),
+    }
+}
 
 /// Whether the credentials allow all of `want` (of [`READ`], [`WRITE`], [`EXECUTE`]).
 ///
@@ -32,7 +93,7 @@ pub fn check(inode: &dyn Inode, creds: &Creds, want: u32) -> Result<()> {
         && stat.mode & 0o070 != 0
         && let Ok(Some(acl)) = inode.acl(AclKind::Access)
     {
-        let is_allowed = acl.allows(&stat, creds, want) || is_overridden(&stat, creds, want);
+        let is_allowed = acl.allows(&stat, creds, want) || is_overridden(stat.rights(), creds, want);
         return if is_allowed { Ok(()) } else { Err(Errno::EACCES) };
     }
     check_stat(&stat, creds, want)
@@ -43,21 +104,30 @@ pub fn check(inode: &dyn Inode, creds: &Creds, want: u32) -> Result<()> {
 /// # Errors
 /// EACCES.
 pub fn check_stat(stat: &Stat, creds: &Creds, want: u32) -> Result<()> {
-    let shift = if stat.uid == creds.fsuid {
+    check_rights(stat.rights(), creds, want)
+}
+
+/// As [`check_stat`].
+///
+/// # Errors
+/// EACCES.
+#[inline]
+pub fn check_rights(rights: Rights, creds: &Creds, want: u32) -> Result<()> {
+    let shift = if rights.uid == creds.fsuid {
         6
-    } else if creds.is_in_group(stat.gid) {
+    } else if creds.is_in_group(rights.gid) {
         3
     } else {
         0
     };
-    let is_allowed = stat.mode >> shift & want == want || is_overridden(stat, creds, want);
+    let is_allowed = rights.mode >> shift & want == want || is_overridden(rights, creds, want);
     if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Whether capabilities allow what the mode does not.
-fn is_overridden(stat: &Stat, creds: &Creds, want: u32) -> bool {
-    let is_directory = stat.kind() == Kind::Directory;
-    let override_ok = is_directory || want & EXECUTE == 0 || stat.mode & 0o111 != 0;
+fn is_overridden(rights: Rights, creds: &Creds, want: u32) -> bool {
+    let is_directory = Kind::from_mode(rights.mode) == Some(Kind::Directory);
+    let override_ok = is_directory || want & EXECUTE == 0 || rights.mode & 0o111 != 0;
     if creds.has(CAP_DAC_OVERRIDE) && override_ok {
         return true;
     }

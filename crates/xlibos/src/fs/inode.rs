@@ -8,6 +8,7 @@ use super::acl::{self, Acl, AclKind};
 use super::file::{FileOps, OpenFlags};
 use super::host_watch::Word;
 use super::path::Path;
+use super::stamp;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -120,6 +121,23 @@ impl Stat {
     pub fn kind(&self) -> Kind {
         Kind::from_mode(self.mode).unwrap_or(Kind::File)
     }
+
+    /// What permissions are told by.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        Rights { mode: self.mode, uid: self.uid, gid: self.gid }
+    }
+}
+
+/// The attributes that permissions are told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Device number of objects without a file system (pipes, sockets, anonymous inodes).
@@ -134,10 +152,10 @@ pub fn maker() -> (u32, u32) {
     })
 }
 
-/// The current time.
+/// The current time, as files are stamped with it.
 #[must_use]
 pub fn now() -> Time {
-    time_of(machine::clock::realtime_ns())
+    time_of(stamp::coarse_ns())
 }
 
 /// A time on the clock of times.
@@ -329,6 +347,12 @@ pub trait Inode: Send + Sync + Any {
     /// below a pin. False for others. (They are put where the caller wants them: each layer above another one would copy them.)
     fn stat_at_hand(&self, _to: &mut Stat) -> bool {
         false
+    }
+
+    /// What permissions are told by, as [`Inode::stat_at_hand`] tells all; None where that is false.
+    fn rights_at_hand(&self) -> Option<Rights> {
+        let mut stat = Stat::default();
+        self.stat_at_hand(&mut stat).then(|| stat.rights())
     }
 
     /// The file system.

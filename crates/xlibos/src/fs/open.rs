@@ -1,5 +1,7 @@
 //! Opening files: open(2), openat2(2).
 
+use super::access::{self, Who};
+use super::acl;
 use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
@@ -12,7 +14,6 @@ use super::path::Path;
 use super::pseudo::detached_path;
 use super::special::open_special;
 use super::text_busy::{self, Claim};
-use super::{access, acl};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use core::any::Any;
@@ -130,8 +131,8 @@ fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFla
         return Err(Errno::ENOTDIR);
     }
     dir.mount.check_writable()?;
-    access::check(&**dir.inode(), walk.creds(), access::WRITE | access::EXECUTE)?;
-    let node = change::new_node(dir, walk.creds(), NewKind::File, NewMode::of(task, mode))?;
+    walk.who().check(&**dir.inode(), access::WRITE | access::EXECUTE)?;
+    let node = change::new_node(dir, walk.who(), NewKind::File, NewMode::of(task, mode))?;
     let inode = dir.inode().create_unnamed(&node)?;
     acl::inherit(&**dir.inode(), &inode, node.mode)?;
     let name = alloc::format!("#{} (deleted)", inode.id().ino);
@@ -207,10 +208,9 @@ fn find_or_create(task: &Task, walk: &Walk<'_>, last: &Last<'_>, mode: u32) -> R
     if let Some(dentry) = dir.dentry.child_locked(&last.name)? {
         return Ok(Existence::Existing(dentry));
     }
-    let creds = walk.creds();
     dir.mount.check_writable()?;
-    let node = change::new_node(dir, creds, NewKind::File, NewMode::of(task, mode))?;
-    let dentry = change::create_locked(dir, creds, &last.name, &node)?;
+    let node = change::new_node(dir, walk.who(), NewKind::File, NewMode::of(task, mode))?;
+    let dentry = change::create_locked(dir, walk.who(), &last.name, &node)?;
     Ok(Existence::Created(dentry))
 }
 
@@ -245,7 +245,7 @@ pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>
 }
 
 fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
-    let creds = task.creds();
+    let who = Who::Task(task);
     let truncates = flags.contains(OpenFlags::TRUNC);
     let mut want = 0;
     if flags.is_readable() {
@@ -254,12 +254,12 @@ fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
     if flags.is_writable() || truncates {
         want |= access::WRITE;
     }
-    access::check(&**path.inode(), &creds, want)?;
+    who.check(&**path.inode(), want)?;
     if want & access::WRITE != 0 && matches!(path.inode().kind(), Kind::File | Kind::Directory) {
         path.mount.check_writable()?;
     }
     if flags.contains(OpenFlags::NOATIME) {
-        access::check_owner(&path.inode().stat()?, &creds)?;
+        access::check_owner(&path.inode().stat()?, &task.creds())?;
     }
     Ok(())
 }

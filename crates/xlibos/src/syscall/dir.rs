@@ -79,7 +79,7 @@ pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Resu
 fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
-    change::make(walk.place(), &last, walk.creds(), kind, NewMode::of(task, mode)).map(|_| ())
+    change::make(walk.place(), &last, walk.who(), kind, NewMode::of(task, mode)).map(|_| ())
 }
 
 pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
@@ -110,7 +110,7 @@ pub(super) fn symlinkat(task: &Task, target: UserPath, dirfd: Fd, path: UserPath
     }
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
-    change::make(walk.place(), &last, walk.creds(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
+    change::make(walk.place(), &last, walk.who(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
 }
 
 pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
@@ -147,9 +147,9 @@ pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Re
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
     if flags & AT_REMOVEDIR != 0 {
-        change::rmdir(walk.place(), &last, walk.creds())
+        change::rmdir(walk.place(), &last, walk.who())
     } else {
-        change::unlink(walk.place(), &last, walk.creds())
+        change::unlink(walk.place(), &last, walk.who())
     }
 }
 
@@ -170,7 +170,7 @@ pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: Us
     };
     let new = new.read()?;
     let (walk, last) = resolve_parent(task, newdir, &new)?;
-    change::link(&target, walk.place(), &last, walk.creds())
+    change::link(&target, walk.place(), &last, walk.who())
 }
 
 pub(super) fn rename(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
@@ -194,7 +194,7 @@ pub(super) fn renameat2(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new:
     let (to_walk, to_last) = resolve_parent(task, newdir, &new)?;
     let from = Side { dir: from_walk.place(), last: &from_last };
     let to = Side { dir: to_walk.place(), last: &to_last };
-    change::rename(&from, &to, mode, to_walk.creds())
+    change::rename(&from, &to, mode, to_walk.who())
 }
 
 /// Longest listing that one call gives.
