@@ -19,21 +19,58 @@ const CAP_DAC_READ_SEARCH: u32 = 2;
 /// CAP_FSETID.
 const CAP_FSETID: u32 = 4;
 
-/// Whose rights are asked for.
-pub enum Who<'t> {
-    /// The task that asks: its credentials change by itself alone, and so are the same at each look of one call.
+/// Whose rights are asked for: of a task, which changes its credentials by itself alone, so that they are the same all through a call,
+/// or of somebody else. What nearly all questions are about is at hand.
+#[derive(Clone)]
+pub struct Who<'t> {
+    source: Source<'t>,
+    /// Owner of what is made.
+    pub uid: u32,
+    /// Its group, unless the directory's is inherited.
+    pub gid: u32,
+    /// Bits that it does not get.
+    pub umask: u32,
+    effective: u64,
+}
+
+#[derive(Clone)]
+enum Source<'t> {
     Task(&'t Task),
-    /// Somebody with these.
     Given(Arc<Creds>),
 }
 
-impl Who<'_> {
-    /// Looks at the credentials, below a pin.
+impl<'t> Who<'t> {
+    /// A task.
+    #[must_use]
+    pub fn of(task: &'t Task) -> Who<'t> {
+        let pin = pin();
+        Who::new(Source::Task(task), task.creds_at(&pin), task.fs_at(&pin).umask())
+    }
+
+    /// Somebody with these credentials, and no umask.
+    #[must_use]
+    pub fn given(creds: Arc<Creds>) -> Who<'t> {
+        let source = Source::Given(Arc::clone(&creds));
+        Who::new(source, &creds, 0)
+    }
+
+    fn new(source: Source<'t>, creds: &Creds, umask: u32) -> Who<'t> {
+        Who { source, uid: creds.fsuid, gid: creds.fsgid, umask, effective: creds.effective }
+    }
+
+    /// As [`Creds::has`].
     #[inline]
-    pub fn look<R>(&self, look: impl FnOnce(&Creds) -> R) -> R {
-        match self {
-            Who::Task(task) => look(task.creds_at(&pin())),
-            Who::Given(creds) => look(creds),
+    #[must_use]
+    pub fn has(&self, capability: u32) -> bool {
+        self.effective & 1 << capability != 0
+    }
+
+    /// All of the credentials.
+    #[must_use]
+    pub fn creds(&self) -> Arc<Creds> {
+        match &self.source {
+            Source::Task(task) => task.creds(),
+            Source::Given(creds) => Arc::clone(creds),
         }
     }
 
@@ -41,30 +78,23 @@ impl Who<'_> {
     ///
     /// # Errors
     /// As [`check`].
+    #[inline]
     pub fn check(&self, inode: &dyn Inode, want: u32) -> Result<()> {
-        match self.look(|creds| check_at_hand(inode, creds, want)) {
-            Some(known) => known,
-            None => self.check_asking(inode, want),
-        }
+        if self.is_known_to_allow(inode, want) { Ok(()) } else { check(inode, &self.creds(), want) }
     }
 
-    /// Apart, without a pin: somebody outside may be asked.
-    #[cold]
-    fn check_asking(&self, inode: &dyn Inode, want: u32) -> Result<()> {
-        match self {
-            Who::Task(task) => check(inode, &task.creds(), want),
-            Who::Given(creds) => check(inode, creds, want),
+    /// Whether that is for sure, and nobody has to be asked: it depends on no group.
+    #[inline]
+    fn is_known_to_allow(&self, inode: &dyn Inode, want: u32) -> bool {
+        if inode.kind() == Kind::Directory && self.has(CAP_DAC_OVERRIDE) {
+            return true;
         }
+        let allows = |rights: Rights| {
+            rights.uid == self.uid && rights.mode >> 6 & want == want
+                || self.has(CAP_DAC_OVERRIDE) && (want & EXECUTE == 0 || rights.mode & 0o111 != 0)
+        };
+        inode.rights_at_hand().is_some_and(allows)
     }
-}
-
-/// As [`check`], where nobody has to be asked for that.
-#[inline]
-fn check_at_hand(inode: &dyn Inode, creds: &Creds, want: u32) -> Option<Result<()>> {
-    if inode.kind() == Kind::Directory && creds.has(CAP_DAC_OVERRIDE) {
-        return Some(Ok(()));
-    }
-    Some(check_rights(inode.rights_at_hand()?, creds, want))
 }
 
 /// What permissions of an inode are told by, but for its access control list.

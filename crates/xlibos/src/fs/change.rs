@@ -34,12 +34,11 @@ pub fn new_node<'a>(dir: &Path, who: &Who<'_>, kind: NewKind<'a>, mode: NewMode)
     if inherits && kind == NewKind::Directory {
         mode |= SET_GID;
     }
-    let (uid, gid) = who.look(|creds| (creds.fsuid, if inherits { rights.gid } else { creds.fsgid }));
-    let is_set_gid = kind == NewKind::File && mode & SET_GID != 0;
-    if is_set_gid && !who.look(|creds| access::may_keep_set_gid(gid, creds)) {
+    let gid = if inherits { rights.gid } else { who.gid };
+    if kind == NewKind::File && mode & SET_GID != 0 && !access::may_keep_set_gid(gid, &who.creds()) {
         mode &= !SET_GID;
     }
-    Ok(NewNode { kind, mode, uid, gid })
+    Ok(NewNode { kind, mode, uid: who.uid, gid })
 }
 
 /// Whether a directory takes a name that it has not.
@@ -121,11 +120,10 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, who: &Who<'_>) -> Result
 /// Whether the sticky bit keeps a name from being removed.
 fn check_sticky(dir: &dyn Inode, child: &dyn Inode, who: &Who<'_>) -> Result<()> {
     let rights = access::rights_of(dir)?;
-    if rights.mode & STICKY == 0 || who.look(|creds| rights.uid == creds.fsuid || creds.has(CAP_FOWNER)) {
+    if rights.mode & STICKY == 0 || rights.uid == who.uid || who.has(CAP_FOWNER) {
         return Ok(());
     }
-    let owner = access::rights_of(child)?.uid;
-    if who.look(|creds| owner == creds.fsuid) { Ok(()) } else { Err(Errno::EPERM) }
+    if access::rights_of(child)?.uid == who.uid { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// What a call takes away.

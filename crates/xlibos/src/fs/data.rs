@@ -13,10 +13,10 @@ use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use abi::broker::{Reply, Request};
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, IoVec};
 use machine::sync::Mutex;
@@ -42,7 +42,9 @@ const SEAL_ALL: u32 = 63;
 /// Seals against all writing.
 const SEALS_OF_WRITES: u32 = SEAL_WRITE | SEAL_FUTURE_WRITE;
 
-type Page = Box<[u8]>;
+/// Bytes of a page, which has room for all of them; those behind the last are zeros. So what is written is cleared before, and nothing
+/// else.
+type Page = Vec<u8>;
 
 /// The bytes of one file.
 pub(super) struct FileData {
@@ -123,12 +125,19 @@ pub(crate) fn image_of_memory(len: u64, write: impl FnOnce(&HostFd) -> Result<()
 fn new_page() -> Result<Page> {
     let mut page = Vec::new();
     page.try_reserve_exact(PAGE_LEN).map_err(|_| Errno::ENOSPC)?;
-    page.resize(PAGE_LEN, 0);
-    Ok(page.into_boxed_slice())
+    Ok(page)
+}
+
+/// A range of a page, to be written.
+fn part_of(page: &mut Page, range: Range<usize>) -> Result<&mut [u8]> {
+    if range.end > page.len() {
+        page.resize(range.end, 0);
+    }
+    page.get_mut(range).ok_or(Errno::EIO)
 }
 
 /// Page number, and the range within the page that `[pos, end)` covers of it.
-fn page_range(pos: u64, end: u64) -> (u64, core::ops::Range<usize>) {
+fn page_range(pos: u64, end: u64) -> (u64, Range<usize>) {
     let start = pos % PAGE;
     let stop = (start + (end - pos)).min(PAGE);
     (pos / PAGE, usize::try_from(start).unwrap_or(0)..usize::try_from(stop).unwrap_or(0))
@@ -237,9 +246,9 @@ impl FileData {
                     drop(store);
                     read_memory(&memory, to, pos, size)
                 }
-                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.clone())) {
-                    Some(bytes) => to.put(bytes),
-                    None => to.put_zeros(range.len()),
+                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.start..)) {
+                    Some(bytes @ [_, ..]) => to.put(bytes.get(..range.len()).unwrap_or(bytes)),
+                    _ => to.put_zeros(range.len()),
                 },
             };
             match copied {
@@ -328,11 +337,11 @@ impl FileData {
         let (number, range) = page_range(pos, end);
         let Store::Pages(pages) = store else { return Err(Errno::EIO) };
         let taken = match pages.get_mut(&number) {
-            Some(page) => from.take(page.get_mut(range).ok_or(Errno::EIO)?)?,
+            Some(page) => from.take(part_of(page, range)?)?,
             None => {
                 self.budget.charge(PAGE)?;
                 let page = new_page().and_then(|mut page| {
-                    let taken = from.take(page.get_mut(range).ok_or(Errno::EIO)?)?;
+                    let taken = from.take(part_of(&mut page, range)?)?;
                     Ok((page, taken))
                 });
                 let (page, taken) = page.inspect_err(|_| self.budget.uncharge(PAGE))?;
@@ -376,7 +385,7 @@ impl FileData {
         let mut store = self.store.lock();
         let Store::Pages(pages) = &*store else { return };
         for (number, page) in pages {
-            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(PAGE_LEN) {
+            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(page.len()) {
                 drop(store);
                 return;
             }
@@ -529,8 +538,8 @@ impl FileData {
             pos += range.len() as u64;
             if range.len() == PAGE_LEN {
                 released.extend(pages.remove(&number));
-            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range)) {
-                part.fill(0);
+            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range.start..)) {
+                part.iter_mut().take(range.len()).for_each(|byte| *byte = 0);
             }
         }
         let bytes = released.len() as u64 * PAGE;
@@ -574,8 +583,8 @@ impl Drop for FileData {
 /// Zeros the bytes behind `size` in its last page.
 fn clear_tail(pages: &mut BTreeMap<u64, Page>, size: u64) {
     let start = usize::try_from(size % PAGE).unwrap_or(0);
-    if let Some(tail) = pages.get_mut(&(size / PAGE)).and_then(|page| page.get_mut(start..)) {
-        tail.fill(0);
+    if let Some(page) = pages.get_mut(&(size / PAGE)) {
+        page.truncate(start);
     }
 }
 

@@ -317,11 +317,10 @@ impl Dentry {
 
     /// A new name for an inode; the caller holds the directory's lock.
     pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
-        let own = Name::from(name);
-        let child = Dentry::make(Some(Arc::clone(self)), Name::clone(&own), inode);
+        let child = Dentry::make(Some(Arc::clone(self)), Name::from(name), inode);
         child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {
-            self.remember(&Wanted::of(name), Some(Arc::clone(&child)), || own)?;
+            self.remember(&Wanted::of(name), Some(Arc::clone(&child)), || child.name())?;
         }
         Ok(child)
     }

@@ -1,7 +1,7 @@
 //! The path walk over names that are all known: below a pin, without a lock or a count. It stops, and the walk of
 //! [`super::namei`] goes on from there, at everything else: names that are not known, symbolic links, `..`.
 
-use super::access;
+use super::access::{self, Who};
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::inode::{Kind, Stat};
@@ -59,6 +59,30 @@ impl Stopped<'_> {
 /// As [`super::namei::resolve`].
 pub fn resolve<'p>(task: &Task, dirfd: Fd, path: &'p [u8], follow: Follow) -> Glance<'p, Path> {
     see(task, dirfd, path, follow, |seen| Some(seen.path()))
+}
+
+/// A directory in which something is to be done.
+pub struct Parent<'t> {
+    /// Where it is.
+    pub at: Path,
+    /// Who does it.
+    pub who: Who<'t>,
+    /// It is a directory that may be searched, for sure.
+    pub may_search: bool,
+}
+
+/// As [`resolve`], for the directory of a last component.
+pub fn parent<'t, 'p>(task: &'t Task, dirfd: Fd, path: &'p [u8]) -> Glance<'p, Parent<'t>> {
+    see(task, dirfd, path, Follow::Yes, |seen| {
+        let who = Who::of(task);
+        let may_search = seen.dentry.is_directory() && may_search(&seen.dentry, task.creds_at(&pin()));
+        Some(Parent { at: seen.path(), who, may_search })
+    })
+}
+
+/// As [`resolve`], with who asks.
+pub fn resolve_as<'t, 'p>(task: &'t Task, dirfd: Fd, path: &'p [u8], follow: Follow) -> Glance<'p, (Path, Who<'t>)> {
+    see(task, dirfd, path, follow, |seen| Some((seen.path(), Who::of(task))))
 }
 
 /// What is told by the attributes of a path's file. The glance stops behind the whole path where they have to be asked for.

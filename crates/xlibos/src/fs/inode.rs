@@ -4,6 +4,7 @@
 //! was already allowed. Directories are changed under their dentry's sleeping lock, so an implementation sees one
 //! change of a directory at a time; its own locks are leaves.
 
+use super::access::Who;
 use super::acl::{self, Acl, AclKind};
 use super::file::{FileOps, OpenFlags};
 use super::host_watch::Word;
@@ -234,10 +235,10 @@ pub struct NewMode {
 }
 
 impl NewMode {
-    /// By a task, which has a umask.
+    /// By who makes it.
     #[must_use]
-    pub fn of(task: &Task, bits: u32) -> NewMode {
-        NewMode { bits, umask: task.fs_at(&machine::epoch::pin()).umask() }
+    pub fn by(who: &Who<'_>, bits: u32) -> NewMode {
+        NewMode { bits, umask: who.umask }
     }
 
     /// Without a umask.

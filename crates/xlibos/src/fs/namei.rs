@@ -104,7 +104,17 @@ pub struct Last<'a> {
     pub must_be_directory: bool,
 }
 
-impl Last<'_> {
+impl<'a> Last<'a> {
+    /// With what is written there, and whether a slash follows.
+    fn of(name: &'a [u8], has_slash: bool) -> Last<'a> {
+        let ending = match name {
+            b"." => Ending::Dot,
+            b".." => Ending::DotDot,
+            _ => return Last { name: Cow::Borrowed(name), ending: Ending::Name, must_be_directory: has_slash },
+        };
+        Last { name: Cow::default(), ending, must_be_directory: true }
+    }
+
     /// As itself, without the path that it was found in.
     #[must_use]
     pub fn into_owned(self) -> Last<'static> {
@@ -147,34 +157,43 @@ impl<'t> Walk<'t> {
         let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
         let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
         let top = if is_root { Top::At(start.clone()) } else { Top::Of(task) };
-        Ok(Walk::below(Who::Task(task), top, start, flags))
+        Ok(Walk::below(Who::of(task), top, start, flags))
     }
 
-    /// A walk of a task, and what is left of the path: its last component where a glance comes that far.
+    /// A walk of a task to the directory of a path's last component: by a glance, where that comes so far.
     ///
     /// # Errors
-    /// EBADF.
-    pub fn begin_near<'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, &'a [u8])> {
-        let end = path.iter().rposition(|&b| b != b'/').unwrap_or(0);
+    /// EBADF; those of [`Walk::parent`].
+    pub fn to_parent<'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, Last<'a>)> {
+        let end = path.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
         let slash = path.get(..end).and_then(last_slash).filter(|_| path.len() < PATH_MAX);
         if let Some((above, last)) = slash.and_then(|slash| path.split_at_checked(slash + 1))
-            && let Glance::Seen(Ok(at)) = glance::resolve(task, dirfd, above, Follow::Yes)
+            && let Glance::Seen(Ok(glance::Parent { at, who, may_search })) = glance::parent(task, dirfd, above)
         {
-            return Ok((Walk::of(task, at), last));
+            let mut walk = Walk::below(who, Top::Of(task), at, Resolve::empty());
+            let name = last.get(..end - above.len()).unwrap_or(last);
+            let last = if may_search && name.len() <= NAME_MAX {
+                Last::of(name, end < path.len())
+            } else {
+                walk.parent(last)?
+            };
+            return Ok((walk, last));
         }
-        Ok((Walk::begin(task, dirfd, path, Resolve::empty())?, path))
+        let mut walk = Walk::begin(task, dirfd, path, Resolve::empty())?;
+        let last = walk.parent(path)?;
+        Ok((walk, last))
     }
 
     /// A walk of a task from a place.
     #[must_use]
     pub fn of(task: &'t Task, start: Path) -> Walk<'t> {
-        Walk::below(Who::Task(task), Top::Of(task), start, Resolve::empty())
+        Walk::below(Who::of(task), Top::Of(task), start, Resolve::empty())
     }
 
     /// A walk of nobody from a place.
     #[must_use]
     pub fn at(creds: Arc<Creds>, root: Path, start: Path) -> Walk<'t> {
-        Walk::below(Who::Given(creds), Top::At(root), start, Resolve::empty())
+        Walk::below(Who::given(creds), Top::At(root), start, Resolve::empty())
     }
 
     fn below(who: Who<'t>, top: Top<'t>, start: Path, flags: Resolve) -> Walk<'t> {
@@ -254,12 +273,7 @@ impl<'t> Walk<'t> {
     /// The walk has come to the last component.
     fn last<'a>(&mut self, name: &'a [u8], has_slash: bool) -> Result<Last<'a>> {
         self.check_search()?;
-        let ending = match name {
-            b"." => Ending::Dot,
-            b".." => Ending::DotDot,
-            _ => return Ok(Last { name: Cow::Borrowed(name), ending: Ending::Name, must_be_directory: has_slash }),
-        };
-        Ok(Last { name: Cow::default(), ending, must_be_directory: true })
+        Ok(Last::of(name, has_slash))
     }
 
     /// Looks the last component up and goes there.
@@ -445,9 +459,7 @@ pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Pat
 /// # Errors
 /// Those of path_resolution(7).
 pub fn resolve_parent<'t, 'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, Last<'a>)> {
-    let (mut walk, path) = Walk::begin_near(task, dirfd, path)?;
-    let last = walk.parent(path)?;
-    Ok((walk, last))
+    Walk::to_parent(task, dirfd, path)
 }
 
 /// Whether names below a dentry are remembered, for mounts on them.

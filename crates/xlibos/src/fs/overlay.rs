@@ -112,21 +112,13 @@ impl OverlayDir {
         }
     }
 
-    /// Pays for a name that is to be added.
-    fn pay_for(&self, names: &mut Names, name: &[u8]) -> Result<()> {
-        if names.entries.get(name).is_none_or(|entry| !entry.is_hidden && entry.added.is_none()) {
+    /// Pays for a name that is to be added, if it is none yet.
+    fn pay(&self, names: &mut Names) -> Result<()> {
+        if names.spare == 0 {
             self.fs.budget().charge(NAME_COST)?;
-            names.paid += 1;
+            (names.paid, names.spare) = (names.paid + 1, 1);
         }
         Ok(())
-    }
-
-    /// A name left nothing behind.
-    fn repay(&self, names: &mut Names) {
-        if names.paid > 0 {
-            names.paid -= 1;
-            self.fs.budget().uncharge(NAME_COST);
-        }
     }
 
     /// Puts an inode under a name; whatever had the name is gone.
@@ -139,7 +131,7 @@ impl OverlayDir {
     /// The same with a name that is paid for.
     fn insert_new(&self, name: &[u8], inode: Arc<dyn Inode>) -> Result<()> {
         let mut names = self.names.lock();
-        self.pay_for(&mut names, name)?;
+        self.pay(&mut names)?;
         let old = self.insert_locked(&mut names, name, inode);
         drop(names);
         drop(old);
@@ -172,7 +164,7 @@ impl OverlayDir {
             return false;
         }
         // It is there already, whether there is room or not.
-        let _ = self.pay_for(&mut names, name);
+        let _ = self.pay(&mut names);
         let old = names.add(name, Arc::clone(inode), true);
         drop(names);
         drop(old);
@@ -214,7 +206,7 @@ impl OverlayDir {
         if names.is_hidden(name) {
             return Ok(None);
         }
-        Ok(Some(Arc::clone(names.entries.entry(name.to_vec()).or_default().own.get_or_insert(inode))))
+        Ok(Some(Arc::clone(names.entries.entry_ref(name).or_default().own.get_or_insert(inode))))
     }
 
     /// Looks again at what was changed here, so that none is missing in a listing that the lower directory may have changed.
@@ -236,19 +228,10 @@ impl OverlayDir {
 
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        if !self.has_for_itself(name) {
-            self.lookup(name)?;
-        }
-        let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
-        let mut names = self.names.lock();
-        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
-            return Err(Errno::ENOENT);
-        }
-        let inode = names.take(name, hides).ok_or(Errno::ENOENT)?;
-        if !hides {
-            self.repay(&mut names);
-        }
-        drop(names);
+        let inode = match &self.lower {
+            Some(lower) => self.take_above(&**lower, name)?,
+            None => self.take_locked(&mut self.names.lock(), name)?,
+        };
         if self.counts(&inode) {
             self.directories.fetch_sub(1, Ordering::Relaxed);
         }
@@ -256,10 +239,29 @@ impl OverlayDir {
         Ok(inode)
     }
 
+    /// The same above a lower directory.
+    fn take_above(&self, lower: &dyn Inode, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        if !self.has_for_itself(name) {
+            self.lookup(name)?;
+        }
+        let hides = lower.lookup(name).is_ok();
+        let mut names = self.names.lock();
+        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
+            return Err(Errno::ENOENT);
+        }
+        if hides { names.hide(name).ok_or(Errno::ENOENT) } else { self.take_locked(&mut names, name) }
+    }
+
+    fn take_locked(&self, names: &mut Names, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        let taken = names.take(name).ok_or(Errno::ENOENT)?;
+        self.fs.budget().uncharge(NAME_COST * names.take_spare());
+        Ok(taken)
+    }
+
     /// Whether a name is there, whatever the lower directory has.
     fn has_for_itself(&self, name: &[u8]) -> bool {
         let names = self.names.lock();
-        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && (entry.is_hidden || self.lower.is_none()))
+        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && entry.is_hidden)
     }
 
     fn is_empty(&self) -> Result<bool> {

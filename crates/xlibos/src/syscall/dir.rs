@@ -79,7 +79,7 @@ pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Resu
 fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
-    change::make(walk.place(), &last, walk.who(), kind, NewMode::of(task, mode)).map(|_| ())
+    change::make(walk.place(), &last, walk.who(), kind, NewMode::by(walk.who(), mode)).map(|_| ())
 }
 
 pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
