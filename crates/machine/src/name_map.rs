@@ -156,7 +156,8 @@ impl<'a> Wanted<'a> {
 /// The first eight bytes; of a shorter name all of them, and zeros behind. In a register: bytes that are stored one by one, and read as a
 /// word, wait for their stores.
 #[inline]
-fn first_word(name: &[u8]) -> u64 {
+#[must_use]
+pub fn first_word(name: &[u8]) -> u64 {
     if let Some(word) = name.first_chunk::<SHORT>() {
         return u64::from_le_bytes(*word);
     }

@@ -59,7 +59,7 @@ pub(super) struct Attributes {
     turn: AtomicU32,
     /// Held by who changes them. A leaf.
     changing: Mutex<()>,
-    /// When the bytes were written last, in nanoseconds: newer than what the words say of them. 0 where that is so no longer.
+    /// When the bytes were written last, in nanoseconds, as the words do not tell yet. 0 where they do.
     written_ns: AtomicU64,
     /// The times were told since they changed last: the next change is stamped with another one.
     is_told: AtomicBool,
@@ -103,7 +103,7 @@ impl Attributes {
         self.load()
     }
 
-    /// The words with the time of the last write. Where that is given to the words at this moment the turn tells.
+    /// The words with the time of the last write.
     #[inline]
     fn load(&self) -> Meta {
         let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
@@ -118,12 +118,13 @@ impl Attributes {
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
         // The words are seen to change no sooner than that.
         fence(Ordering::Release);
-        let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
-        // An exchange: a write that comes in between is not to be forgotten.
-        let is_written = self.written_ns.load(Ordering::Relaxed) != 0;
-        let written = if is_written { self.written_ns.swap(0, Ordering::Relaxed) } else { 0 };
-        let mut meta = Meta::from_words(words).written_at(written);
+        let mut meta = self.load();
+        let written = meta.mtime;
         let result = change(&mut meta, now);
+        // The words say all of it, unless the time of the last write stays: an exchange costs as much as all else here.
+        if self.written_ns.load(Ordering::Relaxed) != 0 && (meta.mtime != written || is_later(written, now)) {
+            self.written_ns.store(0, Ordering::Relaxed);
+        }
         for (word, new) in self.words.iter().zip(meta.to_words()) {
             word.store(new, Ordering::Relaxed);
         }
@@ -152,11 +153,18 @@ impl Meta {
     #[inline]
     fn written_at(mut self, ns: u64) -> Meta {
         if ns != 0 {
-            let time = time_of(ns);
-            (self.mtime, self.ctime) = (time, time);
+            self.mtime = time_of(ns);
+            if is_later(self.mtime, self.ctime) {
+                self.ctime = self.mtime;
+            }
         }
         self
     }
+}
+
+#[inline]
+fn is_later(one: Time, other: Time) -> bool {
+    (one.sec, one.nsec) > (other.sec, other.nsec)
 }
 
 #[cfg(test)]

@@ -377,6 +377,11 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::ENXIO)
     }
 
+    /// The inode itself as what is opened, where openings have nothing for themselves and take nothing: [`Inode::open`] is not asked.
+    fn as_file(&self) -> Option<&dyn FileOps> {
+        None
+    }
+
     /// Finds a name (never `.` or `..`).
     ///
     /// # Errors

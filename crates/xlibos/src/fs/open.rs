@@ -5,7 +5,7 @@ use super::acl;
 use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
-use super::file::{File, FileOps, OpenFlags, PLAIN};
+use super::file::{File, FileOps, OpenFlags, Ops, PLAIN};
 use super::glance::{self, Glance, Sight};
 use super::inode::{Change, Kind, NewKind, NewMode};
 use super::inotify;
@@ -149,7 +149,7 @@ fn open_unnamed(mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFlags, mode: u32
     let mut path = detached_path(name.as_bytes(), inode);
     // The mount is the directory's, so that linkat(2) can give the file a name there.
     path.mount = dir.mount;
-    Ok(File::claimed(ops, flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
+    Ok(File::claimed(Ops::Held(ops), flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
 }
 
 /// What O_CREAT found.
@@ -280,10 +280,11 @@ fn check_open(who: &Who<'_>, path: &Path, flags: OpenFlags) -> Result<()> {
 
 fn open_inode(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let claim = write_claim(&path, flags)?;
-    let ops: Arc<dyn FileOps> = match path.inode().kind() {
-        Kind::Directory => Arc::new(DirectoryFile),
-        Kind::File => Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?,
-        _ => open_special(task, &path, flags)?,
+    let ops = match path.inode().kind() {
+        Kind::Directory => Ops::Held(Arc::new(DirectoryFile)),
+        Kind::File if path.inode().as_file().is_some() => Ops::OfPlace,
+        Kind::File => Ops::Held(Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?),
+        _ => Ops::Held(open_special(task, &path, flags)?),
     };
     inotify::notify_place(&path, inotify::mask::OPEN);
     Ok(File::claimed(ops, flags, Some(path), claim))

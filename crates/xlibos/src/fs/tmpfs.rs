@@ -408,6 +408,11 @@ impl Inode for TmpInode {
         }
     }
 
+    #[inline]
+    fn as_file(&self) -> Option<&dyn FileOps> {
+        if self.kind == Kind::File { Some(self) } else { None }
+    }
+
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         Ok(self.child(name)?)
     }

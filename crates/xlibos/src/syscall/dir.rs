@@ -6,12 +6,13 @@ use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, NewMode, RenameMode};
 use crate::fs::namei::PATH_MAX;
 use crate::fs::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Path, access, resolve, resolve_at, resolve_parent,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, File, Follow, Path, access, resolve, resolve_at, resolve_parent,
 };
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
 use machine::guest;
+use machine::name_map::first_word;
 
 pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
     let fs = task.fs();
@@ -209,6 +210,9 @@ enum Form {
     New,
 }
 
+/// What a listing takes of the heap at first: a thread keeps such blocks.
+const FIRST_ROOM: usize = 4096;
+
 /// Appends an entry; false where it does not fit.
 fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>, form: Form) -> bool {
     // Inode, next position, length and kind; the name ends with a zero.
@@ -217,28 +221,39 @@ fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>, form: Form) 
     if end > limit {
         return false;
     }
-    let kind = entry.kind.entry_type();
-    out.extend_from_slice(&entry.ino.to_le_bytes());
-    out.extend_from_slice(&entry.next.to_le_bytes());
-    out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
-    if form == Form::New {
-        out.push(kind);
+    if out.capacity() == 0 {
+        out.reserve(FIRST_ROOM.min(limit));
     }
-    out.extend_from_slice(entry.name);
-    out.resize(end, 0);
-    if form == Form::Old {
-        out.pop();
-        out.push(kind);
+    let kind = entry.kind.entry_type();
+    let in_front = if form == Form::New { u64::from(kind) << 16 } else { 0 };
+    // Three words, of which the last has the first bytes of the name, and words with the rest of that and zeros.
+    let (shift, begin) = if form == Form::New { (24, 5) } else { (16, 6) };
+    let third = len as u64 | in_front | first_word(entry.name) << shift;
+    let mut head = [0; 24];
+    let words = [entry.ino, entry.next, third].map(u64::to_le_bytes);
+    for (to, word) in head.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *to = word;
+    }
+    out.extend_from_slice(&head);
+    let mut rest = entry.name.get(begin..).unwrap_or(&[]);
+    while out.len() < end {
+        out.extend_from_slice(&first_word(rest).to_le_bytes());
+        rest = rest.get(8..).unwrap_or(&[]);
+    }
+    if form == Form::Old
+        && let Some(last) = out.last_mut()
+    {
+        *last = kind;
     }
     true
 }
 
 /// `.` or, at position 1, `..`: at the root it is the root itself.
-fn dot_entry(place: &Path, root: &Path, position: u64) -> DirEntry<'static> {
+fn dot_entry(task: &Task, place: &Path, position: u64) -> DirEntry<'static> {
     let own = place.inode().id().ino;
     let (name, ino): (&[u8], u64) = match position {
         0 => (b".", own),
-        _ if place == root => (b"..", own),
+        _ if *place == task.root() => (b"..", own),
         _ => (b"..", place.above().map_or(own, |above| above.inode().id().ino)),
     };
     DirEntry { name, ino, kind: Kind::Directory, next: position + 1 }
@@ -261,9 +276,12 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
 }
 
 /// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
-fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<usize> {
-    let file = task.file(fd)?;
-    let place = file.path().cloned().ok_or(Errno::ENOTDIR)?;
+fn list(task: &Task, fd: Fd, to: (u64, u32), form: Form) -> Result<usize> {
+    task.with_file(fd, |file| list_file(task, file, to, form))
+}
+
+fn list_file(task: &Task, file: &File, (buffer, size): (u64, u32), form: Form) -> Result<usize> {
+    let place = file.path().ok_or(Errno::ENOTDIR)?;
     let inode = place.inode();
     if inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
@@ -272,11 +290,12 @@ fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<u
         return Err(Errno::ENOENT);
     }
     let limit = usize::try_from(u64::from(size).min(LONGEST)).unwrap_or(0);
-    let mut out = Vec::with_capacity(limit.min(32 * 1024));
-    let mut position = *file.position();
+    let mut out = Vec::new();
+    let mut moving = file.position();
+    let mut position = *moving;
     let mut full = false;
     while position < 2 && !full {
-        let dots = dot_entry(&place, &task.root(), position);
+        let dots = dot_entry(task, place, position);
         full = !put_entry(&mut out, limit, &dots, form);
         position += u64::from(!full);
     }
@@ -293,6 +312,6 @@ fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<u
         return Err(Errno::EINVAL);
     }
     guest::write(buffer, &out)?;
-    *file.position() = position;
+    *moving = position;
     Ok(out.len())
 }
