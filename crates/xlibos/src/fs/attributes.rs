@@ -1,6 +1,6 @@
 //! Mode, owner, links and times of a file in memory: they are read without a lock, and changed below one.
 
-use super::inode::{Time, time_of};
+use super::inode::{Rights, Time, time_of};
 use super::stamp;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use machine::sync::Mutex;
@@ -86,7 +86,21 @@ impl Attributes {
         if turn & 1 == 0 && self.turn.load(Ordering::Relaxed) == turn { meta } else { self.read_locked() }
     }
 
-    /// The same, for who shows the times.
+    /// Mode and owner alone.
+    #[inline]
+    pub(super) fn rights(&self) -> Rights {
+        let turn = self.turn.load(Ordering::Acquire);
+        let [modes, owners] = [0, 1].map(|at| self.words[at].load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        if turn & 1 == 0 && self.turn.load(Ordering::Relaxed) == turn {
+            Rights { mode: low(modes), uid: low(owners), gid: low(owners >> 32) }
+        } else {
+            let Meta { mode, uid, gid, .. } = self.read_locked();
+            Rights { mode, uid, gid }
+        }
+    }
+
+    /// As [`Attributes::read`], for who shows the times.
     #[inline]
     pub(super) fn tell(&self) -> Meta {
         let meta = self.read();

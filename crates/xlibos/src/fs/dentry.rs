@@ -4,7 +4,7 @@
 //! by look-ups that miss and by changes, never by hits, which take no lock at all.
 
 use super::host_watch::Word;
-use super::inode::{Caching, Inode, Kind};
+use super::inode::{Caching, Inode, InodeId, Kind};
 use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -127,6 +127,11 @@ impl Dentry {
     #[must_use]
     pub fn parent(&self) -> Option<Arc<Dentry>> {
         self.place.lock().parent.clone()
+    }
+
+    /// Identity of the directory that holds the name.
+    pub(super) fn parent_id(&self) -> Option<InodeId> {
+        self.place.lock().parent.as_ref().map(|parent| parent.inode.id())
     }
 
     /// Parent and name, read together.

@@ -323,6 +323,8 @@ impl Seeking {
 pub(super) enum Ops {
     /// One of its own, or that others have too.
     Held(Arc<dyn FileOps>),
+    /// One that all share.
+    Shared(&'static dyn FileOps),
     /// The inode of its place, which says so by [`super::inode::Inode::as_file`], and is held by that place already.
     OfPlace,
 }
@@ -332,6 +334,7 @@ impl Ops {
     fn get<'a>(&'a self, path: Option<&'a super::path::Path>) -> &'a dyn FileOps {
         match self {
             Ops::Held(ops) => &**ops,
+            Ops::Shared(ops) => *ops,
             Ops::OfPlace => path.and_then(|path| path.inode().as_file()).unwrap_or(&PathOnly),
         }
     }
@@ -541,11 +544,11 @@ impl File {
         self.ops.get(self.path.as_ref())
     }
 
-    /// The object, to keep; None where it is the inode of the place.
+    /// The object, to keep, if it is that of a file without a place.
     pub(super) fn held_ops(&self) -> Option<Arc<dyn FileOps>> {
         match &self.ops {
             Ops::Held(ops) => Some(Arc::clone(ops)),
-            Ops::OfPlace => None,
+            Ops::Shared(_) | Ops::OfPlace => None,
         }
     }
 

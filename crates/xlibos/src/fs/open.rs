@@ -239,7 +239,7 @@ fn open_place_as(task: &Task, who: &Who<'_>, path: Path, flags: OpenFlags) -> Re
         return Err(Errno::ENOTDIR);
     }
     if flags.contains(OpenFlags::PATH) {
-        return Ok(File::with_path(Arc::new(PathOnly), flags, Some(path)));
+        return Ok(File::claimed(Ops::Shared(&PathOnly), flags, Some(path), None));
     }
     match kind {
         Kind::Symlink => return Err(Errno::ELOOP),
@@ -281,7 +281,7 @@ fn check_open(who: &Who<'_>, path: &Path, flags: OpenFlags) -> Result<()> {
 fn open_inode(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let claim = write_claim(&path, flags)?;
     let ops = match path.inode().kind() {
-        Kind::Directory => Ops::Held(Arc::new(DirectoryFile)),
+        Kind::Directory => Ops::Shared(&DirectoryFile),
         Kind::File if path.inode().as_file().is_some() => Ops::OfPlace,
         Kind::File => Ops::Held(Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?),
         _ => Ops::Held(open_special(task, &path, flags)?),

@@ -368,8 +368,8 @@ impl Inode for TmpInode {
         if self.is_listed(AclKind::Access) {
             return None;
         }
-        let Meta { mode, uid, gid, .. } = self.attributes.read();
-        Some(Rights { mode: self.kind.mode_bits() | mode, uid, gid })
+        let rights = self.attributes.rights();
+        Some(Rights { mode: self.kind.mode_bits() | rights.mode, ..rights })
     }
 
     fn file_system(&self) -> &dyn FileSystem {

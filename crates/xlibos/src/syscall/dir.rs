@@ -11,8 +11,10 @@ use crate::fs::{
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
+use machine::epoch::pin;
 use machine::guest;
 use machine::name_map::first_word;
+use zerocopy::IntoBytes as _;
 
 pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
     let fs = task.fs();
@@ -66,7 +68,7 @@ pub(super) fn chroot(task: &Task, path: UserPath) -> Result<()> {
 }
 
 pub(super) fn umask(task: &Task, mask: u32) -> Result<u32> {
-    Ok(task.fs_at(&machine::epoch::pin()).set_umask(mask & 0o777))
+    Ok(task.fs_at(&pin()).set_umask(mask & 0o777))
 }
 
 pub(super) fn mkdir(task: &Task, path: UserPath, mode: u32) -> Result<()> {
@@ -210,40 +212,34 @@ enum Form {
     New,
 }
 
-/// What a listing takes of the heap at first: a thread keeps such blocks.
-const FIRST_ROOM: usize = 4096;
+/// What a listing takes of the heap at first, in words: a thread keeps such blocks.
+const FIRST_ROOM: usize = 4096 / 8;
 
-/// Appends an entry; false where it does not fit.
-fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>, form: Form) -> bool {
+/// Appends an entry with the position behind it; false where it does not fit.
+#[inline]
+fn put_entry(out: &mut Vec<u64>, limit: usize, entry: &DirEntry<'_>, next: u64, form: Form) -> bool {
     // Inode, next position, length and kind; the name ends with a zero.
     let len = (19 + entry.name.len() + 1).next_multiple_of(8);
-    let end = out.len() + len;
+    let end = out.len() * 8 + len;
     if end > limit {
         return false;
     }
     if out.capacity() == 0 {
-        out.reserve(FIRST_ROOM.min(limit));
+        out.reserve(FIRST_ROOM);
     }
-    let kind = entry.kind.entry_type();
-    let in_front = if form == Form::New { u64::from(kind) << 16 } else { 0 };
+    let kind = u64::from(entry.kind.entry_type());
     // Three words, of which the last has the first bytes of the name, and words with the rest of that and zeros.
-    let (shift, begin) = if form == Form::New { (24, 5) } else { (16, 6) };
-    let third = len as u64 | in_front | first_word(entry.name) << shift;
-    let mut head = [0; 24];
-    let words = [entry.ino, entry.next, third].map(u64::to_le_bytes);
-    for (to, word) in head.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        *to = word;
-    }
-    out.extend_from_slice(&head);
+    let (in_front, shift, begin) = if form == Form::New { (kind << 16, 24, 5) } else { (0, 16, 6) };
+    out.extend_from_slice(&[entry.ino, next, len as u64 | in_front | first_word(entry.name) << shift]);
     let mut rest = entry.name.get(begin..).unwrap_or(&[]);
-    while out.len() < end {
-        out.extend_from_slice(&first_word(rest).to_le_bytes());
+    while out.len() * 8 < end {
+        out.push(first_word(rest));
         rest = rest.get(8..).unwrap_or(&[]);
     }
     if form == Form::Old
         && let Some(last) = out.last_mut()
     {
-        *last = kind;
+        *last |= kind << 56;
     }
     true
 }
@@ -253,8 +249,8 @@ fn dot_entry(task: &Task, place: &Path, position: u64) -> DirEntry<'static> {
     let own = place.inode().id().ino;
     let (name, ino): (&[u8], u64) = match position {
         0 => (b".", own),
-        _ if *place == task.root() => (b"..", own),
-        _ => (b"..", place.above().map_or(own, |above| above.inode().id().ino)),
+        _ if task.fs_at(&pin()).is_root(place) => (b"..", own),
+        _ => (b"..", place.number_above().unwrap_or(own)),
     };
     DirEntry { name, ino, kind: Kind::Directory, next: position + 1 }
 }
@@ -296,14 +292,15 @@ fn list_file(task: &Task, file: &File, (buffer, size): (u64, u32), form: Form) -
     let mut full = false;
     while position < 2 && !full {
         let dots = dot_entry(task, place, position);
-        full = !put_entry(&mut out, limit, &dots, form);
+        full = !put_entry(&mut out, limit, &dots, dots.next, form);
         position += u64::from(!full);
     }
     if !full {
         inode.read_dir(position - 2, &mut |entry| {
-            full = !put_entry(&mut out, limit, &DirEntry { next: entry.next + 2, ..*entry }, form);
+            let next = entry.next + 2;
+            full = !put_entry(&mut out, limit, entry, next, form);
             if !full {
-                position = entry.next + 2;
+                position = next;
             }
             !full
         })?;
@@ -311,7 +308,7 @@ fn list_file(task: &Task, file: &File, (buffer, size): (u64, u32), form: Form) -
     if out.is_empty() && full {
         return Err(Errno::EINVAL);
     }
-    guest::write(buffer, &out)?;
+    guest::write(buffer, out.as_bytes())?;
     *moving = position;
-    Ok(out.len())
+    Ok(out.len() * 8)
 }

@@ -16,34 +16,45 @@ const AT_NO_AUTOMOUNT: u32 = 0x800;
 const AT_STATX_SYNC: u32 = 0x6000;
 
 /// `struct stat`.
-fn put_stat(stat: &Stat, words: &mut [u64; 18]) {
-    words[0] = stat.dev;
-    words[1] = stat.ino;
-    words[2] = stat.nlink.into();
-    words[3] = u64::from(stat.mode) | u64::from(stat.uid) << 32;
-    words[4] = stat.gid.into();
-    words[5] = stat.rdev;
-    words[6] = stat.size;
-    words[7] = stat.blksize.into();
-    words[8] = stat.blocks;
-    for (slot, time) in [(9, stat.atime), (11, stat.mtime), (13, stat.ctime)] {
-        words[slot] = time.sec.cast_unsigned();
-        words[slot + 1] = time.nsec.into();
-    }
+#[inline]
+fn stat_words(stat: &Stat) -> [u64; 18] {
+    let [atime, mtime, ctime] =
+        [stat.atime, stat.mtime, stat.ctime].map(|time| (time.sec.cast_unsigned(), u64::from(time.nsec)));
+    [
+        stat.dev,
+        stat.ino,
+        stat.nlink.into(),
+        u64::from(stat.mode) | u64::from(stat.uid) << 32,
+        stat.gid.into(),
+        stat.rdev,
+        stat.size,
+        stat.blksize.into(),
+        stat.blocks,
+        atime.0,
+        atime.1,
+        mtime.0,
+        mtime.1,
+        ctime.0,
+        ctime.1,
+        0,
+        0,
+        0,
+    ]
 }
 
-/// Writes the attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as `put` tells them.
+/// Writes the attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as `words_of` tells them.
 #[inline]
 fn tell<const N: usize>(
     task: &Task,
     (dirfd, path): (Fd, UserPath),
     flags: u32,
     to: u64,
-    put: impl Fn(&Stat, &mut [u64; N]),
+    words_of: impl Fn(&Stat) -> [u64; N],
 ) -> Result<()> {
-    let mut words = [0; N];
-    lookup(task, dirfd, path, flags, |stat| put(stat, &mut words))?;
-    guest::write_value(to, &words)
+    // Not cleared before: that takes as long as to tell them.
+    let mut words = None;
+    lookup(task, dirfd, path, flags, |stat| words = Some(words_of(stat)))?;
+    guest::write_value(to, &words.ok_or(Errno::EIO)?)
 }
 
 fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mut tell: impl FnMut(&Stat)) -> Result<()> {
@@ -79,24 +90,22 @@ fn of_descriptor(task: &Task, fd: Fd) -> Result<Stat> {
 }
 
 pub(super) fn stat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    tell(task, (AT_FDCWD, path), 0, to, put_stat)
+    tell(task, (AT_FDCWD, path), 0, to, stat_words)
 }
 
 pub(super) fn lstat(task: &Task, path: UserPath, to: u64) -> Result<()> {
-    tell(task, (AT_FDCWD, path), AT_SYMLINK_NOFOLLOW, to, put_stat)
+    tell(task, (AT_FDCWD, path), AT_SYMLINK_NOFOLLOW, to, stat_words)
 }
 
 pub(super) fn fstat(task: &Task, fd: Fd, to: u64) -> Result<()> {
-    let mut words = [0; 18];
-    put_stat(&of_descriptor(task, fd)?, &mut words);
-    guest::write_value(to, &words)
+    guest::write_value(to, &stat_words(&of_descriptor(task, fd)?))
 }
 
 pub(super) fn newfstatat(task: &Task, dirfd: Fd, path: UserPath, to: u64, flags: u32) -> Result<()> {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 {
         return Err(Errno::EINVAL);
     }
-    tell(task, (dirfd, path), flags, to, put_stat)
+    tell(task, (dirfd, path), flags, to, stat_words)
 }
 
 pub(super) fn statx(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mask: u32, to: UserPtr<u8>) -> Result<()> {
@@ -107,17 +116,18 @@ pub(super) fn statx(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mask: u3
     {
         return Err(Errno::EINVAL);
     }
-    tell(task, (dirfd, path), flags, to.addr(), put_statx)
+    tell(task, (dirfd, path), flags, to.addr(), statx_words)
 }
 
 /// `struct statx`.
-fn put_statx(stat: &Stat, words: &mut [u64; 32]) {
+fn statx_words(stat: &Stat) -> [u64; 32] {
     const BASIC_STATS: u32 = 0x7ff;
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     let device = |number: u64| {
         let (major, minor) = split_dev(number);
         pair(major, minor)
     };
+    let mut words = [0; 32];
     words[0] = pair(BASIC_STATS, stat.blksize);
     words[2] = pair(stat.nlink, stat.uid);
     words[3] = pair(stat.gid, stat.mode);
@@ -130,6 +140,7 @@ fn put_statx(stat: &Stat, words: &mut [u64; 32]) {
     }
     words[16] = device(stat.rdev);
     words[17] = device(stat.dev);
+    words
 }
 
 pub(super) fn access(task: &Task, path: UserPath, mode: u32) -> Result<()> {
