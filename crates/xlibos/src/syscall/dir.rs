@@ -219,9 +219,9 @@ const FIRST_ROOM: usize = 4096 / 8;
 #[inline]
 fn put_entry(out: &mut Vec<u64>, limit: usize, entry: &DirEntry<'_>, next: u64, form: Form) -> bool {
     // Inode, next position, length and kind; the name ends with a zero.
-    let len = (19 + entry.name.len() + 1).next_multiple_of(8);
-    let end = out.len() * 8 + len;
-    if end > limit {
+    let words = (19 + entry.name.len()) / 8 + 1;
+    let (len, end) = (words * 8, out.len() + words);
+    if end > limit / 8 {
         return false;
     }
     if out.capacity() == 0 {
@@ -231,10 +231,9 @@ fn put_entry(out: &mut Vec<u64>, limit: usize, entry: &DirEntry<'_>, next: u64, 
     // Three words, of which the last has the first bytes of the name, and words with the rest of that and zeros.
     let (in_front, shift, begin) = if form == Form::New { (kind << 16, 24, 5) } else { (0, 16, 6) };
     out.extend_from_slice(&[entry.ino, next, len as u64 | in_front | first_word(entry.name) << shift]);
-    let mut rest = entry.name.get(begin..).unwrap_or(&[]);
-    while out.len() * 8 < end {
-        out.push(first_word(rest));
-        rest = rest.get(8..).unwrap_or(&[]);
+    if words > 3 {
+        let pieces = entry.name.get(begin..).unwrap_or(&[]).chunks(8);
+        out.extend(pieces.map(first_word).chain(core::iter::once(0)).take(words - 3));
     }
     if form == Form::Old
         && let Some(last) = out.last_mut()
@@ -311,4 +310,32 @@ fn list_file(task: &Task, file: &File, (buffer, size): (u64, u32), form: Form) -
     guest::write(buffer, out.as_bytes())?;
     *moving = position;
     Ok(out.len() * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirEntry, Form, Kind, put_entry};
+    use zerocopy::IntoBytes as _;
+
+    #[test]
+    fn an_entry_has_its_name_and_zeros_in_either_form() {
+        for (len, form) in (1..=255_usize).flat_map(|len| [(len, Form::New), (len, Form::Old)]) {
+            let name = vec![0xff; len];
+            let entry = DirEntry { name: &name, ino: 5, kind: Kind::File, next: 0 };
+            let whole = (19 + len + 1).next_multiple_of(8);
+            let mut expected = [5_u64.to_le_bytes(), 7_u64.to_le_bytes()].concat();
+            expected.extend(u16::try_from(whole).unwrap().to_le_bytes());
+            expected.extend((form == Form::New).then_some(8));
+            expected.extend(&name);
+            expected.resize(whole, 0);
+            if form == Form::Old {
+                expected[whole - 1] = 8;
+            }
+            let mut out = Vec::new();
+            assert!(!put_entry(&mut out, whole - 1, &entry, 7, form) && out.is_empty());
+            assert!(put_entry(&mut out, whole + 7, &entry, 7, form));
+            assert_eq!(out.as_bytes(), expected);
+            assert!(!put_entry(&mut out, whole * 2 - 1, &entry, 7, form));
+        }
+    }
 }
