@@ -662,6 +662,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_written_or_is_cut_off_reads_as_zeros() {
+        let data = file();
+        let write = |letter: u8, len: usize, at: u64| {
+            assert_eq!(data.write(&mut Source::kernel(&vec![letter; len]), Some(at)), Ok(len));
+        };
+        write(b'a', 10, 5000);
+        write(b'b', 100, 100);
+        let mut expected = vec![0; 5010];
+        expected[100..200].fill(b'b');
+        expected[5000..].fill(b'a');
+        assert_eq!(bytes_of(&data), expected);
+        // In the middle of a page, and then beyond what is left of it.
+        assert_eq!((data.truncate(150), data.truncate(8000)), (Ok(()), Ok(())));
+        write(b'c', 3, 4000);
+        let mut expected = vec![0; 8000];
+        expected[100..150].fill(b'b');
+        expected[4000..4003].fill(b'c');
+        assert_eq!(bytes_of(&data), expected);
+        // A hole in what there is, and in what there is not.
+        assert_eq!(data.allocate(3, 120, 6000), Ok(()));
+        write(b'd', 2, 130);
+        let mut expected = vec![0; 8000];
+        expected[100..120].fill(b'b');
+        expected[130..132].fill(b'd');
+        assert_eq!(bytes_of(&data), expected);
+        assert_eq!(data.sizes(), (8000, 4096));
+    }
+
+    #[test]
     fn space_is_promised_beside_appends() {
         for _ in 0..20 {
             let data = file();

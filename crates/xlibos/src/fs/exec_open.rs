@@ -1,8 +1,9 @@
 //! Opening of programs for exec, and of the first process's standard streams and directory.
 
 use super::fd_table::{Fd, OnExec};
-use super::file::{File, OpenFlags, Ops};
+use super::file::{File, OpenFlags};
 use super::inode::Kind;
+use super::object::Ops;
 use super::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, Follow, access, resolve, text_busy};
 use crate::{Errno, Result, Task};
 use abi::config::{Config, Stdio};

@@ -4,7 +4,7 @@ use super::fd_table::FdTable;
 use super::inode::{Change, Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks::{self, FileLocks};
-use super::open::PathOnly;
+use super::object::{Ops, Seeking};
 use super::sigio::{SigIo, Target};
 use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -295,49 +295,6 @@ pub enum MapObject {
     Copy,
     /// Zeros (/dev/zero).
     Zero,
-}
-
-/// What a transfer does with the position: as the object says of itself, whose answer never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seeking {
-    /// There is none, and pread(2) is refused.
-    Stream,
-    /// Nothing.
-    Ignored,
-    /// It begins there, and moves it.
-    Moves,
-}
-
-impl Seeking {
-    fn of(ops: &dyn FileOps) -> Seeking {
-        match (ops.is_seekable(), ops.ignores_seek()) {
-            (false, _) => Seeking::Stream,
-            (true, true) => Seeking::Ignored,
-            (true, false) => Seeking::Moves,
-        }
-    }
-}
-
-/// The object of a description.
-#[derive(Clone)]
-pub(super) enum Ops {
-    /// One of its own, or that others have too.
-    Held(Arc<dyn FileOps>),
-    /// One that all share.
-    Shared(&'static dyn FileOps),
-    /// The inode of its place, which says so by [`super::inode::Inode::as_file`], and is held by that place already.
-    OfPlace,
-}
-
-impl Ops {
-    #[inline]
-    fn get<'a>(&'a self, path: Option<&'a super::path::Path>) -> &'a dyn FileOps {
-        match self {
-            Ops::Held(ops) => &**ops,
-            Ops::Shared(ops) => *ops,
-            Ops::OfPlace => path.and_then(|path| path.inode().as_file()).unwrap_or(&PathOnly),
-        }
-    }
 }
 
 /// An open file description.

@@ -43,6 +43,7 @@ pub mod locks;
 pub mod memfd;
 pub mod mount;
 pub mod namei;
+mod object;
 pub mod open;
 pub mod overlay;
 mod overlay_names;

@@ -785,6 +785,37 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_gone_are_paid_for_no_longer() {
+        let fs = TmpFs::named("overlay");
+        let root = OverlayDir::create(fs, &node(NewKind::Directory)).unwrap();
+        let used = || fs.budget().sizes().1;
+        let names: Vec<Vec<u8>> = (0..100_u8).map(|name| vec![b'n', name]).collect();
+        for _ in 0..3 {
+            names.iter().for_each(|name| assert!(root.create(name, &node(NewKind::File)).is_ok()));
+            assert_eq!(used(), 100 * NAME_COST);
+            names.iter().for_each(|name| assert_eq!(root.unlink(name), Ok(())));
+            // A few stay, for those that come next.
+            assert!(used() <= 8 * NAME_COST);
+        }
+        drop(root);
+        assert_eq!(used(), 0);
+    }
+
+    #[test]
+    fn links_of_what_was_made_here_are_counted() {
+        let root = OverlayDir::create(TmpFs::named("overlay"), &node(NewKind::Directory)).unwrap();
+        let file = root.create(b"a", &node(NewKind::File)).unwrap();
+        let links = || file.stat().unwrap().nlink;
+        assert_eq!((root.link(b"b", &file), links()), (Ok(()), 2));
+        assert_eq!(root.rename(b"a", &root, b"b", RenameMode::Replace), Ok(()));
+        assert_eq!(links(), 1);
+        assert_eq!((root.unlink(b"b"), links()), (Ok(()), 0));
+        let unnamed = root.create_unnamed(&node(NewKind::File)).unwrap();
+        assert_eq!(unnamed.stat().unwrap().nlink, 0);
+        assert_eq!((root.link(b"c", &unnamed), unnamed.stat().unwrap().nlink), (Ok(()), 1));
+    }
+
+    #[test]
     fn what_was_changed_here_outlives_what_the_host_removes() {
         let (_lower, root, file) = changed();
         assert!(Arc::ptr_eq(&root.lookup(b"f").unwrap(), &file));
