@@ -68,6 +68,7 @@ fn address_of<T>(value: Option<Arc<T>>) -> *mut T {
 }
 
 /// Entries that were taken out of their chains.
+#[expect(clippy::vec_box, reason = "pins may still see them where they lie")]
 struct Unlinked<T>(Vec<Box<Entry<T>>>);
 
 impl<T> Table<T> {
