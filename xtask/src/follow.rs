@@ -11,6 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -141,14 +142,19 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// Starts the container, and takes the guest once it has begun.
+    /// Starts the container, and takes the guest once it has come to the service itself. `words` are the service, behind options of
+    /// the workload.
     ///
     /// # Errors
     /// Where it does not start, or cannot be traced.
-    pub(crate) fn begin(site: &Site, service: &str, options: Options) -> Result<Followed> {
+    pub(crate) fn begin(site: &Site, words: &[&str], options: Options) -> Result<Followed> {
         let mut container = Command::new(&site.xc);
-        container.args(["do", "--"]).arg(&site.program).args(["--ops", "1000000000", service]);
-        let mut container = Container(container.stdout(Stdio::null()).spawn().context("cannot start xc")?);
+        container.args(["do", "--"]).arg(&site.program).args(["--marks", "--ops", "1000000000"]).args(words);
+        container.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut container = Container(container.spawn().context("cannot start xc")?);
+        let mut mark = [0; 6];
+        let told = container.0.stdout.as_mut().context("no standard output")?;
+        told.read_exact(&mut mark).with_context(|| format!("`{}` is no service of the workload?", words.join(" ")))?;
         let began = std::time::Instant::now();
         let guest = loop {
             // A child may be about to end.
@@ -157,7 +163,7 @@ impl Followed {
                 break guest;
             }
             if let Some(status) = container.0.try_wait()? {
-                bail!("the workload ended with {status}: `{service}` is none of its services?");
+                bail!("the workload ended with {status}");
             }
             if began.elapsed().as_secs() > 10 {
                 bail!("the container {} has no guest", container.0.id());
@@ -172,6 +178,8 @@ impl Followed {
                 let _ = ptrace::interrupt(tid);
             }
         }
+        // It goes on from where it waits for that.
+        container.0.stdin.as_mut().context("no standard input")?.write_all(b"\n")?;
         Ok(Followed { _container: container, guest })
     }
 

@@ -80,7 +80,7 @@ fn numbered(rest: &str) -> Option<(&'static str, &str)> {
 
 /// Where the guest and its children were in the LibOS's text for the first time, as offsets, in turn; and whether that was a child.
 fn first_visits(site: &Site, service: &str, instructions: u64) -> Result<Vec<(bool, u64)>> {
-    let followed = Followed::begin(site, service, Options::PTRACE_O_TRACECLONE)?;
+    let followed = Followed::begin(site, &[service], Options::PTRACE_O_TRACECLONE)?;
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
     followed.walk(instructions, |pid, at| {

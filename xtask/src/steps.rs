@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Shows each function once, the longest first
     #[arg(long, conflicts_with = "locked")]
     by_function: bool,
+    /// Options of the workload, as --make --files 1000
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
 }
 
 /// Instructions that a call may take at most, as these are found.
@@ -50,7 +53,8 @@ struct Step<'a> {
 /// Where something cannot be built, or followed, or makes too few calls.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let site = Site::build()?;
-    let followed = Followed::begin(&site, &args.service, Options::empty())?;
+    let words: Vec<_> = args.options.iter().chain([&args.service]).map(String::as_str).collect();
+    let followed = Followed::begin(&site, &words, Options::empty())?;
     let (range, text) = (followed.guest.text.clone(), followed.read_text()?);
     let mut steps = Vec::new();
     let wanted = CALLS_BEFORE + args.calls as usize + 1;

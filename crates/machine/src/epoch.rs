@@ -10,6 +10,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Counts what was replaced; never 0.
@@ -155,6 +157,76 @@ impl<T: Send + Sync + 'static> Drop for Shared<T> {
     fn drop(&mut self) {
         // SAFETY: from `Arc::into_raw`; its count was ours, and nobody borrows `self`.
         drop(unsafe { Arc::from_raw(*self.value.get_mut()) });
+    }
+}
+
+/// A counted value that is looked at without a count of its own: somebody has one for as long as this lives.
+pub struct Counted<'a, T> {
+    /// As from `Arc::into_raw`.
+    value: NonNull<T>,
+    held: PhantomData<&'a Arc<T>>,
+}
+
+impl<T> Clone for Counted<'_, T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Counted<'_, T> {}
+
+impl<'a, T> From<&'a Arc<T>> for Counted<'a, T> {
+    #[inline]
+    fn from(held: &'a Arc<T>) -> Counted<'a, T> {
+        // SAFETY: an Arc's address is not null.
+        Counted { value: unsafe { NonNull::new_unchecked(Arc::as_ptr(held).cast_mut()) }, held: PhantomData }
+    }
+}
+
+impl<T> core::ops::Deref for Counted<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.get()
+    }
+}
+
+impl<'a, T> Counted<'a, T> {
+    /// What lies behind an address, if that is not null.
+    ///
+    /// # Safety
+    /// It is null, or from `Arc::into_raw`, and somebody has a count for all of `'a`.
+    #[inline]
+    pub(crate) unsafe fn at(address: *mut T) -> Option<Counted<'a, T>> {
+        NonNull::new(address).map(|value| Counted { value, held: PhantomData })
+    }
+
+    /// The value.
+    #[inline]
+    #[must_use]
+    pub fn get(self) -> &'a T {
+        // SAFETY: somebody has a count for all of `'a`.
+        unsafe { self.value.as_ref() }
+    }
+
+    /// The value, to keep.
+    #[inline]
+    #[must_use]
+    pub fn hold(self) -> Arc<T> {
+        // SAFETY: from `Arc::into_raw`, and somebody has a count.
+        unsafe { Arc::increment_strong_count(self.value.as_ptr()) };
+        // SAFETY: the count made above is ours.
+        unsafe { Arc::from_raw(self.value.as_ptr()) }
+    }
+
+    /// How many counts there are.
+    #[must_use]
+    pub fn count(self) -> usize {
+        // SAFETY: from `Arc::into_raw`; the count is not ours, and is not given back.
+        let held = ManuallyDrop::new(unsafe { Arc::from_raw(self.value.as_ptr()) });
+        Arc::strong_count(&held)
     }
 }
 

@@ -5,14 +5,15 @@
 //! A change holds the sleeping lock of each directory it touches; a rename between two takes `RENAMING` first, so that
 //! no cycle can arise, and then both in the order of their addresses.
 
+use super::access::{self, Who};
+use super::acl;
 use super::dentry::Dentry;
-use super::inode::{Inode, Kind, NewKind, NewMode, NewNode, RenameMode, Stat};
+use super::inode::{Inode, Kind, NewKind, NewMode, NewNode, RenameMode};
 use super::inotify::{self, mask};
 use super::namei::{Ending, Last};
 use super::path::Path;
 use super::sleep_lock::{SleepGuard, SleepLock};
-use super::{access, acl};
-use crate::process::creds::{CAP_FOWNER, Creds};
+use crate::process::creds::CAP_FOWNER;
 use crate::{Errno, Result};
 use alloc::sync::Arc;
 
@@ -26,31 +27,31 @@ const MODIFY: u32 = access::WRITE | access::EXECUTE;
 ///
 /// # Errors
 /// The file system's.
-pub fn new_node<'a>(dir: &Path, creds: &Creds, kind: NewKind<'a>, mode: NewMode) -> Result<NewNode<'a>> {
-    let stat = dir.inode().permissions()?;
-    let inherits = stat.mode & SET_GID != 0;
+pub fn new_node<'a>(dir: &Path, who: &Who<'_>, kind: NewKind<'a>, mode: NewMode) -> Result<NewNode<'a>> {
+    let rights = access::rights_of(&**dir.inode())?;
+    let inherits = rights.mode & SET_GID != 0;
     let mut mode = mode.within(&**dir.inode());
     if inherits && kind == NewKind::Directory {
         mode |= SET_GID;
     }
-    let gid = if inherits { stat.gid } else { creds.fsgid };
-    if kind == NewKind::File && mode & SET_GID != 0 && !access::may_keep_set_gid(gid, creds) {
+    let gid = if inherits { rights.gid } else { who.gid };
+    if kind == NewKind::File && mode & SET_GID != 0 && !access::may_keep_set_gid(gid, &who.creds()) {
         mode &= !SET_GID;
     }
-    Ok(NewNode { kind, mode, uid: creds.fsuid, gid })
+    Ok(NewNode { kind, mode, uid: who.uid, gid })
 }
 
 /// Whether a directory takes a name that it has not.
-fn may_make(dir: &Path, creds: &Creds) -> Result<()> {
+fn may_make(dir: &Path, who: &Who<'_>) -> Result<()> {
     if dir.dentry.is_removed() || !dir.inode().takes_names() {
         return Err(Errno::ENOENT);
     }
-    access::check(&**dir.inode(), creds, MODIFY)
+    who.check(&**dir.inode(), MODIFY)
 }
 
 /// Makes a node in a directory whose lock the caller holds, and where the name is absent.
-pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Dentry>> {
-    may_make(dir, creds)?;
+pub(super) fn create_locked(dir: &Path, who: &Who<'_>, name: &[u8], node: &NewNode<'_>) -> Result<Arc<Dentry>> {
+    may_make(dir, who)?;
     if matches!(node.kind, NewKind::CharDevice(1..) | NewKind::BlockDevice(_)) {
         // CAP_MKNOD, which no container has. The device 0:0 of overlays, a name that is gone, needs none.
         return Err(Errno::EPERM);
@@ -70,7 +71,7 @@ pub(super) fn create_locked(dir: &Path, creds: &Creds, name: &[u8], node: &NewNo
 ///
 /// # Errors
 /// EEXIST, ENOENT, EACCES, EROFS, ENOSPC, EPERM.
-pub fn make(dir: &Path, last: &Last<'_>, creds: &Creds, kind: NewKind<'_>, mode: NewMode) -> Result<Path> {
+pub fn make(dir: &Path, last: &Last<'_>, who: &Who<'_>, kind: NewKind<'_>, mode: NewMode) -> Result<Path> {
     if last.ending != Ending::Name {
         return Err(Errno::EEXIST);
     }
@@ -82,15 +83,15 @@ pub fn make(dir: &Path, last: &Last<'_>, creds: &Creds, kind: NewKind<'_>, mode:
         return Err(Errno::ENOENT);
     }
     dir.mount.check_writable()?;
-    let node = new_node(dir, creds, kind, mode)?;
-    create_locked(dir, creds, &last.name, &node).map(|dentry| dir.with_dentry(dentry))
+    let node = new_node(dir, who, kind, mode)?;
+    create_locked(dir, who, &last.name, &node).map(|dentry| dir.with_dentry(dentry))
 }
 
 /// Gives a file another name.
 ///
 /// # Errors
 /// EEXIST, EXDEV, EPERM, EACCES, EROFS, EMLINK.
-pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
+pub fn link(target: &Path, dir: &Path, last: &Last<'_>, who: &Who<'_>) -> Result<()> {
     if last.ending != Ending::Name {
         return Err(Errno::EEXIST);
     }
@@ -105,7 +106,7 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
     if !core::ptr::eq(target.mount, dir.mount) {
         return Err(Errno::EXDEV);
     }
-    may_make(dir, creds)?;
+    may_make(dir, who)?;
     if target.inode().kind() == Kind::Directory {
         return Err(Errno::EPERM);
     }
@@ -117,11 +118,12 @@ pub fn link(target: &Path, dir: &Path, last: &Last<'_>, creds: &Creds) -> Result
 }
 
 /// Whether the sticky bit keeps a name from being removed.
-fn check_sticky(dir: &Stat, child: &dyn Inode, creds: &Creds) -> Result<()> {
-    if dir.mode & STICKY == 0 || dir.uid == creds.fsuid || creds.has(CAP_FOWNER) {
+fn check_sticky(dir: &dyn Inode, child: &dyn Inode, who: &Who<'_>) -> Result<()> {
+    let rights = access::rights_of(dir)?;
+    if rights.mode & STICKY == 0 || rights.uid == who.uid || who.has(CAP_FOWNER) {
         return Ok(());
     }
-    if child.permissions()?.uid == creds.fsuid { Ok(()) } else { Err(Errno::EPERM) }
+    if access::rights_of(child)?.uid == who.uid { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// What a call takes away.
@@ -144,9 +146,9 @@ impl Wanted {
 }
 
 /// Whether a name may go: rights first, then what it is, then whether it is in use.
-fn check_removable(dir: &Path, child: &Dentry, wanted: Wanted, creds: &Creds) -> Result<()> {
-    access::check(&**dir.inode(), creds, MODIFY)?;
-    check_sticky(&dir.inode().permissions()?, &**child.inode(), creds)?;
+fn check_removable(dir: &Path, child: &Dentry, wanted: Wanted, who: &Who<'_>) -> Result<()> {
+    who.check(&**dir.inode(), MODIFY)?;
+    check_sticky(&**dir.inode(), &**child.inode(), who)?;
     match (wanted, child.is_directory()) {
         (Wanted::Directory, false) => Err(Errno::ENOTDIR),
         (Wanted::NoDirectory, true) => Err(Errno::EISDIR),
@@ -159,7 +161,7 @@ fn check_removable(dir: &Path, child: &Dentry, wanted: Wanted, creds: &Creds) ->
 ///
 /// # Errors
 /// ENOENT, EISDIR, ENOTDIR, EACCES, EPERM, EBUSY, EROFS.
-pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
+pub fn unlink(dir: &Path, last: &Last<'_>, who: &Who<'_>) -> Result<()> {
     if last.ending != Ending::Name {
         return Err(Errno::EISDIR);
     }
@@ -169,9 +171,9 @@ pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     if last.must_be_directory {
         return Err(if child.is_directory() { Errno::EISDIR } else { Errno::ENOTDIR });
     }
-    check_removable(dir, &child, Wanted::NoDirectory, creds)?;
+    check_removable(dir, &child, Wanted::NoDirectory, who)?;
     dir.inode().unlink(&last.name)?;
-    dir.dentry.remove_child(&child)?;
+    dir.dentry.remove_child(&child, &last.name)?;
     notify_removed(dir, &child, &last.name);
     Ok(())
 }
@@ -180,7 +182,7 @@ pub fn unlink(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
 ///
 /// # Errors
 /// ENOENT, ENOTDIR, ENOTEMPTY, EACCES, EPERM, EBUSY, EINVAL, EROFS.
-pub fn rmdir(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
+pub fn rmdir(dir: &Path, last: &Last<'_>, who: &Who<'_>) -> Result<()> {
     match last.ending {
         Ending::Name => {}
         Ending::Dot => return Err(Errno::EINVAL),
@@ -190,11 +192,11 @@ pub fn rmdir(dir: &Path, last: &Last<'_>, creds: &Creds) -> Result<()> {
     dir.mount.check_writable()?;
     let _changing = dir.dentry.lock()?;
     let child = dir.dentry.child_locked(&last.name)?.ok_or(Errno::ENOENT)?;
-    check_removable(dir, &child, Wanted::Directory, creds)?;
+    check_removable(dir, &child, Wanted::Directory, who)?;
     // Nobody may make a name in the directory while it goes.
     let _going = child.lock()?;
     dir.inode().rmdir(&last.name)?;
-    dir.dentry.remove_child(&child)?;
+    dir.dentry.remove_child(&child, &last.name)?;
     notify_removed(dir, &child, &last.name);
     Ok(())
 }
@@ -211,7 +213,7 @@ pub struct Side<'a> {
 ///
 /// # Errors
 /// Those of rename(2).
-pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -> Result<()> {
+pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, who: &Who<'_>) -> Result<()> {
     if !core::ptr::eq(from.dir.mount, to.dir.mount) {
         return Err(Errno::EXDEV);
     }
@@ -232,7 +234,7 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, creds: &Creds) -
         // Two names of one file: nothing is done, and nobody's rights are asked for.
         return Ok(());
     }
-    check_rename_access(from, to, (&moved, target.as_deref()), mode, creds)?;
+    check_rename_access(from, to, (&moved, target.as_deref()), mode, who)?;
     from.dir.inode().rename(&from.last.name, to.dir.inode(), &to.last.name, mode)?;
     match (&target, mode) {
         (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, target)?,
@@ -312,19 +314,19 @@ fn check_rename_access(
     to: &Side<'_>,
     (moved, target): (&Dentry, Option<&Dentry>),
     mode: RenameMode,
-    creds: &Creds,
+    who: &Who<'_>,
 ) -> Result<()> {
     if to.dir.dentry.is_removed() || target.is_none() && !to.dir.inode().takes_names() {
         return Err(Errno::ENOENT);
     }
-    check_removable(from.dir, moved, Wanted::Any, creds)?;
+    check_removable(from.dir, moved, Wanted::Any, who)?;
     match target {
-        Some(target) => check_removable(to.dir, target, Wanted::as_target(moved, mode), creds)?,
-        None => access::check(&**to.dir.inode(), creds, MODIFY)?,
+        Some(target) => check_removable(to.dir, target, Wanted::as_target(moved, mode), who)?,
+        None => who.check(&**to.dir.inode(), MODIFY)?,
     }
     if moved.is_directory() && !Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry) {
         // Its `..` changes.
-        access::check(&**moved.inode(), creds, access::WRITE)?;
+        who.check(&**moved.inode(), access::WRITE)?;
     }
     Ok(())
 }

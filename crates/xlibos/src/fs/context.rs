@@ -44,6 +44,12 @@ impl FsContext {
         self.root.get(pin)
     }
 
+    /// Whether a place is the root directory.
+    #[must_use]
+    pub fn is_root(&self, place: &Path) -> bool {
+        self.root.get(&pin()) == place
+    }
+
     /// The working directory, for a look.
     pub(super) fn cwd_at<'a>(&'a self, pin: &'a Pin) -> &'a Path {
         self.cwd.get(pin)

@@ -1,9 +1,9 @@
 //! Bytes of a regular file in memory: pages of the arena, or a memfd for good once the file is large, or mapped
 //! shared, or is not small and mapped at all.
 //!
-//! Writers hold `writing`, a sleeping lock, so that a file can move to a memfd between two of them; the state's lock
-//! is a leaf, held for one page's copy at a time. A write within one page takes the state's lock alone, and finds that nobody holds
-//! `writing`: whoever does takes the state's lock before it relies on that.
+//! Writers hold `writing`, a sleeping lock, so that a file can move to a memfd between two of them; the store's lock
+//! is a leaf, held for one page's copy at a time. A write within one page takes the store's lock alone, and finds that nobody holds
+//! `writing`: whoever does takes the store's lock before it relies on that.
 
 use super::broker;
 use super::budget::Budget;
@@ -13,10 +13,10 @@ use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use abi::broker::{Reply, Request};
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use machine::host::{self, HostFd, IoVec};
 use machine::sync::Mutex;
@@ -42,12 +42,17 @@ const SEAL_ALL: u32 = 63;
 /// Seals against all writing.
 const SEALS_OF_WRITES: u32 = SEAL_WRITE | SEAL_FUTURE_WRITE;
 
-type Page = Box<[u8]>;
+/// Bytes of a page, which has room for all of them; those behind the last are zeros. So what is written is cleared before, and nothing
+/// else.
+type Page = Vec<u8>;
 
 /// The bytes of one file.
 pub(super) struct FileData {
-    budget: Arc<Budget>,
-    state: Mutex<State>,
+    budget: &'static Budget,
+    /// These two change with the store locked. Who only tells them looks without that.
+    size: AtomicU64,
+    charged: AtomicU64,
+    store: Mutex<Store>,
     writing: SleepLock,
     /// Change with `writing` held.
     seals: AtomicU32,
@@ -55,7 +60,7 @@ pub(super) struct FileData {
     writable: Mutex<Weak<WritableMappings>>,
     /// Calls of its text that trapped.
     traps: AtomicU32,
-    /// Counts changes of the bytes. Changes with the state locked.
+    /// Counts changes of the bytes. Changes with the store locked.
     changes: AtomicU64,
     /// It was mapped to be written: from then on changes are not all counted.
     is_written_unseen: AtomicBool,
@@ -66,21 +71,15 @@ pub(super) struct FileData {
 /// So many calls that trapped are worth a patched image: it costs the broker the reading of all of the file.
 const WORTH_IMAGE: u32 = 256;
 
-struct State {
-    size: u64,
-    charged: u64,
-    store: Store,
-}
-
-impl State {
-    fn is_in_pages(&self) -> bool {
-        matches!(self.store, Store::Pages(_))
-    }
-}
-
 enum Store {
     Pages(BTreeMap<u64, Page>),
     Memory(Arc<Memory>),
+}
+
+impl Store {
+    fn is_in_pages(&self) -> bool {
+        matches!(self, Store::Pages(_))
+    }
 }
 
 /// A memfd. `mapped`: its length must follow the file's, for mappings see it.
@@ -126,12 +125,19 @@ pub(crate) fn image_of_memory(len: u64, write: impl FnOnce(&HostFd) -> Result<()
 fn new_page() -> Result<Page> {
     let mut page = Vec::new();
     page.try_reserve_exact(PAGE_LEN).map_err(|_| Errno::ENOSPC)?;
-    page.resize(PAGE_LEN, 0);
-    Ok(page.into_boxed_slice())
+    Ok(page)
+}
+
+/// A range of a page, to be written.
+fn part_of(page: &mut Page, range: Range<usize>) -> Result<&mut [u8]> {
+    if range.end > page.len() {
+        page.resize(range.end, 0);
+    }
+    page.get_mut(range).ok_or(Errno::EIO)
 }
 
 /// Page number, and the range within the page that `[pos, end)` covers of it.
-fn page_range(pos: u64, end: u64) -> (u64, core::ops::Range<usize>) {
+fn page_range(pos: u64, end: u64) -> (u64, Range<usize>) {
     let start = pos % PAGE;
     let stop = (start + (end - pos)).min(PAGE);
     (pos / PAGE, usize::try_from(start).unwrap_or(0)..usize::try_from(stop).unwrap_or(0))
@@ -149,11 +155,12 @@ pub(super) fn cut_vectors(mut vectors: Vec<IoVec>, max: u64) -> Vec<IoVec> {
 }
 
 impl FileData {
-    pub(super) fn new(budget: Arc<Budget>, seals: u32) -> FileData {
-        let store = Store::Pages(BTreeMap::new());
+    pub(super) fn new(budget: &'static Budget, seals: u32) -> FileData {
         FileData {
             budget,
-            state: Mutex::new(State { size: 0, charged: 0, store }),
+            size: AtomicU64::new(0),
+            charged: AtomicU64::new(0),
+            store: Mutex::new(Store::Pages(BTreeMap::new())),
             writing: SleepLock::new(),
             seals: AtomicU32::new(seals),
             writable: Mutex::default(),
@@ -199,35 +206,49 @@ impl FileData {
         image
     }
 
-    /// Size in bytes.
+    /// Size in bytes, when a write within a page that is under way is through.
     pub(super) fn size(&self) -> u64 {
-        self.state.lock().size
+        self.size_of(&self.store.lock())
     }
 
-    /// Size, and bytes that take memory.
+    #[inline]
+    fn size_of(&self, _locked: &Store) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    fn set_size(&self, _locked: &Store, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+    }
+
+    /// Sets what is charged for the bytes, which is told by what it was.
+    fn set_charged(&self, _locked: &Store, charged: impl FnOnce(u64) -> u64) {
+        self.charged.store(charged(self.charged.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Size, and bytes that take memory, as they are now.
+    #[inline]
     pub(super) fn sizes(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.size, state.charged)
+        (self.size.load(Ordering::Relaxed), self.charged.load(Ordering::Relaxed))
     }
 
     pub(super) fn read(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
         let mut pos = offset;
         while to.remaining() > 0 {
-            let state = self.state.lock();
-            if pos >= state.size {
+            let store = self.store.lock();
+            let size = self.size_of(&store);
+            if pos >= size {
                 break;
             }
-            let size = state.size;
             let (number, range) = page_range(pos, size);
-            let copied = match &state.store {
+            let copied = match &*store {
                 Store::Memory(memory) => {
                     let memory = Arc::clone(memory);
-                    drop(state);
+                    drop(store);
                     read_memory(&memory, to, pos, size)
                 }
-                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.clone())) {
-                    Some(bytes) => to.put(bytes),
-                    None => to.put_zeros(range.len()),
+                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.start..)) {
+                    Some(bytes @ [_, ..]) => to.put(bytes.get(..range.len()).unwrap_or(bytes)),
+                    _ => to.put_zeros(range.len()),
                 },
             };
             match copied {
@@ -256,7 +277,7 @@ impl FileData {
         }
         let end = start.saturating_add(want).min(MAX_SIZE);
         self.check_write_seals(end)?;
-        self.note_change(&self.state.lock());
+        self.note_change(&self.store.lock());
         if end > LARGE {
             self.move_to_memory(end.min(LARGE));
         }
@@ -273,7 +294,7 @@ impl FileData {
     }
 
     /// The bytes are about to change.
-    fn note_change(&self, _locked: &State) {
+    fn note_change(&self, _locked: &Store) {
         self.changes.store(self.changes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
@@ -285,20 +306,21 @@ impl FileData {
 
     /// Writes what lies within one page of a file that is in pages; None where it is another write, or somebody holds `writing`.
     fn write_within_page(&self, from: &mut Source<'_>, offset: Option<u64>) -> Option<Result<usize>> {
-        let mut state = self.state.lock();
-        let start = offset.unwrap_or(state.size);
+        let mut store = self.store.lock();
+        let size = self.size_of(&store);
+        let start = offset.unwrap_or(size);
         let end = start.checked_add(from.remaining() as u64).filter(|end| *end <= LARGE)?;
         let seals = self.seals.load(Ordering::Relaxed);
-        let is_plain = seals & SEALS_OF_WRITES == 0 && (seals & SEAL_GROW == 0 || end <= state.size);
-        if start / PAGE != (end - 1) / PAGE || !is_plain || self.writing.is_taken() || !state.is_in_pages() {
+        let is_plain = seals & SEALS_OF_WRITES == 0 && (seals & SEAL_GROW == 0 || end <= size);
+        if start / PAGE != (end - 1) / PAGE || !is_plain || self.writing.is_taken() || !store.is_in_pages() {
             return None;
         }
-        self.note_change(&state);
-        Some(self.write_page(&mut state, from, start, end))
+        self.note_change(&store);
+        Some(self.write_page(&mut store, from, start, end))
     }
 
     fn memory(&self) -> Option<Arc<Memory>> {
-        match &self.state.lock().store {
+        match &*self.store.lock() {
             Store::Memory(memory) => Some(Arc::clone(memory)),
             Store::Pages(_) => None,
         }
@@ -308,27 +330,29 @@ impl FileData {
         if let Some(memory) = self.memory() {
             return self.write_memory(&memory, from, pos, end);
         }
-        self.write_page(&mut self.state.lock(), from, pos, end)
+        self.write_page(&mut self.store.lock(), from, pos, end)
     }
 
-    fn write_page(&self, state: &mut State, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
+    fn write_page(&self, store: &mut Store, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
         let (number, range) = page_range(pos, end);
-        let State { size, charged, store: Store::Pages(pages) } = state else { return Err(Errno::EIO) };
+        let Store::Pages(pages) = store else { return Err(Errno::EIO) };
         let taken = match pages.get_mut(&number) {
-            Some(page) => from.take(page.get_mut(range).ok_or(Errno::EIO)?)?,
+            Some(page) => from.take(part_of(page, range)?)?,
             None => {
                 self.budget.charge(PAGE)?;
                 let page = new_page().and_then(|mut page| {
-                    let taken = from.take(page.get_mut(range).ok_or(Errno::EIO)?)?;
+                    let taken = from.take(part_of(&mut page, range)?)?;
                     Ok((page, taken))
                 });
                 let (page, taken) = page.inspect_err(|_| self.budget.uncharge(PAGE))?;
                 pages.insert(number, page);
-                *charged += PAGE;
+                self.set_charged(store, |charged| charged + PAGE);
                 taken
             }
         };
-        *size = (*size).max(pos + taken as u64);
+        if pos + taken as u64 > self.size_of(store) {
+            self.set_size(store, pos + taken as u64);
+        }
         Ok(taken)
     }
 
@@ -342,12 +366,12 @@ impl FileData {
         };
         let count = *written.as_ref().unwrap_or(&0);
         from.advance(count);
-        let mut state = self.state.lock();
-        let reached = pos + count as u64;
-        let grown = reached.saturating_sub(state.size).min(growth);
-        state.charged += grown;
-        state.size = state.size.max(reached);
-        drop(state);
+        let store = self.store.lock();
+        let (reached, size) = (pos + count as u64, self.size_of(&store));
+        let grown = reached.saturating_sub(size).min(growth);
+        self.set_charged(&store, |charged| charged + grown);
+        self.set_size(&store, size.max(reached));
+        drop(store);
         self.budget.uncharge(growth - grown);
         written
     }
@@ -358,16 +382,16 @@ impl FileData {
             return;
         }
         let Ok(memory) = Memory::make(size.max(self.size())) else { return };
-        let mut state = self.state.lock();
-        let Store::Pages(pages) = &state.store else { return };
+        let mut store = self.store.lock();
+        let Store::Pages(pages) = &*store else { return };
         for (number, page) in pages {
-            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(PAGE_LEN) {
-                drop(state);
+            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(page.len()) {
+                drop(store);
                 return;
             }
         }
-        let old = core::mem::replace(&mut state.store, Store::Memory(Arc::new(memory)));
-        drop(state);
+        let old = core::mem::replace(&mut *store, Store::Memory(Arc::new(memory)));
+        drop(store);
         drop(old);
     }
 
@@ -392,26 +416,25 @@ impl FileData {
         if (seals & SEAL_SHRINK != 0 && size < old) || (seals & SEAL_GROW != 0 && size > old) {
             return Err(Errno::EPERM);
         }
-        self.note_change(&self.state.lock());
+        self.note_change(&self.store.lock());
         if let Some(memory) = self.memory()
             && (size < memory.len()? || memory.mapped.load(Ordering::Relaxed))
         {
             memory.resize(size)?;
         }
-        let mut state = self.state.lock();
+        let mut store = self.store.lock();
         let mut released = BTreeMap::new();
-        if let Store::Pages(pages) = &mut state.store {
+        let uncharged = if let Store::Pages(pages) = &mut *store {
             released = pages.split_off(&size.div_ceil(PAGE));
             clear_tail(pages, size);
-            state.charged = state.charged.saturating_sub(released.len() as u64 * PAGE);
-            self.budget.uncharge(released.len() as u64 * PAGE);
+            released.len() as u64 * PAGE
         } else {
-            let kept = state.charged.min(size);
-            self.budget.uncharge(state.charged - kept);
-            state.charged = kept;
-        }
-        state.size = size;
-        drop(state);
+            self.charged.load(Ordering::Relaxed).saturating_sub(size)
+        };
+        self.budget.uncharge(uncharged);
+        self.set_charged(&store, |charged| charged.saturating_sub(uncharged));
+        self.set_size(&store, size);
+        drop(store);
         drop(released);
         Ok(())
     }
@@ -455,12 +478,12 @@ impl FileData {
     }
 
     pub(super) fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
-        let state = self.state.lock();
-        let size = state.size;
+        let store = self.store.lock();
+        let size = self.size_of(&store);
         if offset >= size {
             return Err(Errno::ENXIO);
         }
-        let Store::Pages(pages) = &state.store else {
+        let Store::Pages(pages) = &*store else {
             return Ok(if what == Extent::Data { offset } else { size });
         };
         let first = offset / PAGE;
@@ -501,13 +524,13 @@ impl FileData {
     /// Zeros a range; whole pages become holes.
     fn clear(&self, offset: u64, end: u64) -> Result<()> {
         let _writing = self.writing.lock();
-        self.note_change(&self.state.lock());
+        self.note_change(&self.store.lock());
         let end = end.min(self.size());
         if let Some(memory) = self.memory() {
             return clear_memory(&memory, offset, end);
         }
-        let mut state = self.state.lock();
-        let Store::Pages(pages) = &mut state.store else { return Ok(()) };
+        let mut store = self.store.lock();
+        let Store::Pages(pages) = &mut *store else { return Ok(()) };
         let mut pos = offset;
         let mut released = Vec::new();
         while pos < end {
@@ -515,13 +538,13 @@ impl FileData {
             pos += range.len() as u64;
             if range.len() == PAGE_LEN {
                 released.extend(pages.remove(&number));
-            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range)) {
-                part.fill(0);
+            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range.start..)) {
+                part.iter_mut().take(range.len()).for_each(|byte| *byte = 0);
             }
         }
         let bytes = released.len() as u64 * PAGE;
-        state.charged = state.charged.saturating_sub(bytes);
-        drop(state);
+        self.set_charged(&store, |charged| charged.saturating_sub(bytes));
+        drop(store);
         self.budget.uncharge(bytes);
         Ok(())
     }
@@ -535,7 +558,7 @@ impl FileData {
     pub(super) fn add_seals(&self, add: u32, is_program: bool) -> Result<u32> {
         let _writing = self.writing.lock();
         // A write within a page that has seen other seals is through.
-        let _state = self.state.lock();
+        let _store = self.store.lock();
         let seals = self.seals();
         if add & !SEAL_ALL != 0 {
             return Err(Errno::EINVAL);
@@ -553,15 +576,15 @@ impl FileData {
 
 impl Drop for FileData {
     fn drop(&mut self) {
-        self.budget.uncharge(self.state.get_mut().charged);
+        self.budget.uncharge(*self.charged.get_mut());
     }
 }
 
 /// Zeros the bytes behind `size` in its last page.
 fn clear_tail(pages: &mut BTreeMap<u64, Page>, size: u64) {
     let start = usize::try_from(size % PAGE).unwrap_or(0);
-    if let Some(tail) = pages.get_mut(&(size / PAGE)).and_then(|page| page.get_mut(start..)) {
-        tail.fill(0);
+    if let Some(page) = pages.get_mut(&(size / PAGE)) {
+        page.truncate(start);
     }
 }
 
@@ -608,7 +631,7 @@ mod tests {
     use std::sync::Arc;
 
     fn file() -> Arc<FileData> {
-        Arc::new(FileData::new(Arc::new(Budget::optional(0)), 0))
+        Arc::new(FileData::new(Box::leak(Box::new(Budget::optional(0))), 0))
     }
 
     fn bytes_of(data: &FileData) -> Vec<u8> {
@@ -636,6 +659,35 @@ mod tests {
             let of = |(letter, len, _): &(u8, usize, usize)| (run.first() == Some(letter)).then_some(*len);
             assert_eq!(appends.iter().find_map(of).map(|len| run.len() % len), Some(0));
         }
+    }
+
+    #[test]
+    fn what_was_never_written_or_is_cut_off_reads_as_zeros() {
+        let data = file();
+        let write = |letter: u8, len: usize, at: u64| {
+            assert_eq!(data.write(&mut Source::kernel(&vec![letter; len]), Some(at)), Ok(len));
+        };
+        write(b'a', 10, 5000);
+        write(b'b', 100, 100);
+        let mut expected = vec![0; 5010];
+        expected[100..200].fill(b'b');
+        expected[5000..].fill(b'a');
+        assert_eq!(bytes_of(&data), expected);
+        // In the middle of a page, and then beyond what is left of it.
+        assert_eq!((data.truncate(150), data.truncate(8000)), (Ok(()), Ok(())));
+        write(b'c', 3, 4000);
+        let mut expected = vec![0; 8000];
+        expected[100..150].fill(b'b');
+        expected[4000..4003].fill(b'c');
+        assert_eq!(bytes_of(&data), expected);
+        // A hole in what there is, and in what there is not.
+        assert_eq!(data.allocate(3, 120, 6000), Ok(()));
+        write(b'd', 2, 130);
+        let mut expected = vec![0; 8000];
+        expected[100..120].fill(b'b');
+        expected[130..132].fill(b'd');
+        assert_eq!(bytes_of(&data), expected);
+        assert_eq!(data.sizes(), (8000, 4096));
     }
 
     #[test]

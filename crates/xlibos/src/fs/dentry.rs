@@ -4,7 +4,7 @@
 //! by look-ups that miss and by changes, never by hits, which take no lock at all.
 
 use super::host_watch::Word;
-use super::inode::{Caching, Inode, Kind};
+use super::inode::{Caching, Inode, InodeId, Kind};
 use super::sleep_lock::{SleepGuard, SleepLock};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -12,8 +12,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use machine::epoch::{Pin, pin};
-use machine::name_map::NameMap;
+use machine::epoch::{Counted, Pin, pin};
+use machine::name_map::{Before, NameMap, Wanted};
 use machine::sync::Mutex;
 
 /// A name of a directory entry.
@@ -46,7 +46,7 @@ struct Place {
 #[derive(Default)]
 struct Directory {
     /// None: the name is known to be absent.
-    children: NameMap<Option<Arc<Dentry>>>,
+    children: NameMap<Dentry>,
     /// About how many absent names there are.
     absent: AtomicUsize,
     changing: SleepLock,
@@ -65,7 +65,7 @@ impl Directory {
 
     /// What is known of a name when the directory's names have this generation.
     #[inline]
-    fn sure<'a>(&'a self, name: &[u8], generation: u64, pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
+    fn sure<'a>(&'a self, name: &Wanted<'_>, generation: u64, pin: &'a Pin) -> Option<Option<Counted<'a, Dentry>>> {
         match self.children.get(name, pin)? {
             Some(child) if child.sure_at.load(Ordering::Relaxed) == generation => Some(Some(child)),
             None if self.generation.load(Ordering::Relaxed) == generation => Some(None),
@@ -76,7 +76,7 @@ impl Directory {
     /// Forgets the absent names: they may be there now.
     fn forget_absent(&self) {
         self.absent.store(0, Ordering::Relaxed);
-        self.children.retain(Option::is_some);
+        self.children.retain(|child| child.is_some());
     }
 }
 
@@ -132,6 +132,11 @@ impl Dentry {
     #[must_use]
     pub fn parent(&self) -> Option<Arc<Dentry>> {
         self.place.lock().parent.clone()
+    }
+
+    /// Identity of the directory that holds the name.
+    pub(super) fn parent_id(&self) -> Option<InodeId> {
+        self.place.lock().parent.as_ref().map(|parent| parent.inode.id())
     }
 
     /// Parent and name, read together.
@@ -236,7 +241,8 @@ impl Dentry {
             return Err(Errno::ENOMEM);
         }
         let generation = self.inode.names_generation();
-        let old = self.directory()?.children.get(name, &pin()).cloned().flatten();
+        let wanted = Wanted::of(name);
+        let old = self.directory()?.children.get(&wanted, &pin()).flatten().map(Counted::hold);
         let found = match self.inode.lookup(name) {
             Ok(inode) => Some(inode),
             Err(Errno::ENOENT) => None,
@@ -256,7 +262,7 @@ impl Dentry {
             child.sure_at.store(generation, Ordering::Relaxed);
         }
         if self.inode.caching() == Caching::Always {
-            self.remember(name, found.clone())?;
+            self.remember(&wanted, found.clone(), || name)?;
             self.doubt_absent_unless(generation)?;
         }
         Ok(found)
@@ -277,12 +283,12 @@ impl Dentry {
             directory.forget_absent();
         }
         let pin = pin();
-        Ok(directory.sure(name, generation, &pin).map(Option::<&Arc<Dentry>>::cloned))
+        Ok(directory.sure(&Wanted::of(name), generation, &pin).map(|child| child.map(Counted::hold)))
     }
 
     /// What is known of a name, as long as it is sure: None where the walk has to look closer.
     #[inline]
-    pub(super) fn glance<'a>(&'a self, name: &[u8], pin: &'a Pin) -> Option<Option<&'a Arc<Dentry>>> {
+    pub(super) fn glance<'a>(&'a self, name: &Wanted<'_>, pin: &'a Pin) -> Option<Option<Counted<'a, Dentry>>> {
         let directory = self.directory.as_deref()?;
         directory.sure(name, directory.names_generation(), pin)
     }
@@ -297,12 +303,11 @@ impl Dentry {
 
     fn holds_mounts(&self) -> bool {
         self.is_mountpoint()
-            || self.directory.as_ref().is_some_and(|directory| {
-                directory.children.any(|child| child.as_ref().is_some_and(|child| child.holds_mounts()))
-            })
+            || self.directory.as_ref().is_some_and(|directory| directory.children.any(|child| child.holds_mounts()))
     }
 
-    fn remember(&self, name: Name, found: Option<Arc<Dentry>>) -> Result<()> {
+    /// What a name leads to is known. `own` gives the name as it is to be kept.
+    fn remember(&self, name: &Wanted<'_>, found: Option<Arc<Dentry>>, own: impl FnOnce() -> Name) -> Result<()> {
         let directory = self.directory()?;
         // About as many: the directory's lock is held, but by those who forget absent names.
         let mut absent = directory.absent.load(Ordering::Relaxed);
@@ -313,7 +318,7 @@ impl Dentry {
             }
             absent += 1;
         }
-        if directory.children.insert_and_tell(name, found, Option::is_none) == Some(true) {
+        if directory.children.set(name, found, own) == Before::Nothing {
             absent = absent.saturating_sub(1);
         }
         directory.absent.store(absent, Ordering::Relaxed);
@@ -322,11 +327,10 @@ impl Dentry {
 
     /// A new name for an inode; the caller holds the directory's lock.
     pub(super) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
-        let name = name_of(&*inode, name);
-        let child = Dentry::make(Some(Arc::clone(self)), Name::clone(&name), inode);
+        let child = Dentry::make(Some(Arc::clone(self)), name_of(&*inode, name), inode);
         child.be_sure_in(self.directory()?);
         if self.inode.caching() == Caching::Always {
-            self.remember(name, Some(Arc::clone(&child)))?;
+            self.remember(&Wanted::of(name), Some(Arc::clone(&child)), || child.name())?;
         }
         Ok(child)
     }
@@ -337,18 +341,19 @@ impl Dentry {
     }
 
     /// The name is gone; the caller holds the directory's lock.
-    pub(super) fn remove_child(&self, child: &Dentry) -> Result<()> {
+    pub(super) fn remove_child(&self, child: &Dentry, name: &[u8]) -> Result<()> {
         child.removed.store(true, Ordering::Release);
-        self.remember(child.name(), None)
+        self.remember(&Wanted::of(name), None, || Name::from(name))
     }
 
     /// The child is now `name` in `to`; what was there is gone. The caller holds both directories' locks.
     pub(super) fn move_child(&self, child: &Arc<Dentry>, to: &Arc<Dentry>, name: &[u8]) -> Result<()> {
-        self.remember(child.name(), None)?;
+        let old = child.name();
+        self.remember(&Wanted::of(&old), None, || Name::clone(&old))?;
         let name = Name::from(name);
         *child.place.lock() = Place { parent: Some(Arc::clone(to)), name: Name::clone(&name) };
         child.be_sure_in(to.directory()?);
-        to.remember(name, Some(Arc::clone(child)))
+        to.remember(&Wanted::of(&name), Some(Arc::clone(child)), || Name::clone(&name))
     }
 
     /// Marks what a rename replaced.
@@ -364,18 +369,18 @@ impl Dentry {
         *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
         one.be_sure_in(second_dir.directory()?);
         other.be_sure_in(first_dir.directory()?);
-        first_dir.remember(first.1, Some(Arc::clone(other)))?;
-        second_dir.remember(second.1, Some(Arc::clone(one)))
+        first_dir.remember(&Wanted::of(&first.1), Some(Arc::clone(other)), || Name::clone(&first.1))?;
+        second_dir.remember(&Wanted::of(&second.1), Some(Arc::clone(one)), || Name::clone(&second.1))
     }
 
     /// Drops names below that nobody uses, to give memory back.
     pub fn prune(&self) {
         let Some(directory) = self.directory.as_ref() else { return };
-        let children: Vec<Arc<Dentry>> = directory.children.values().into_iter().flatten().collect();
+        let children: Vec<Arc<Dentry>> = directory.children.values();
         children.iter().for_each(|child| child.prune());
         drop(children);
-        let is_used = |c: &Arc<Dentry>| Arc::strong_count(c) != 1 || c.is_mountpoint() || c.has_children();
-        directory.children.retain(|child| child.as_ref().is_some_and(is_used));
+        let is_used = |c: Counted<'_, Dentry>| c.count() != 1 || c.is_mountpoint() || c.has_children();
+        directory.children.retain(|child| child.is_some_and(is_used));
         directory.absent.store(0, Ordering::Relaxed);
     }
 

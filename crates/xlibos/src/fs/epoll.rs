@@ -154,7 +154,7 @@ impl Epoll {
 
     fn delete(&self, file: &Arc<File>, key: Key) -> Result<()> {
         let item = self.items.lock().remove(&key).ok_or(Errno::ENOENT)?;
-        item.detach(&**file.ops());
+        item.detach(file.ops());
         if let Some(inner) = file.downcast::<Epoll>() {
             let mut parents = inner.parents.lock();
             if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.me)) {
@@ -231,7 +231,7 @@ impl Drop for Epoll {
         let items = core::mem::take(&mut *self.items.lock());
         for item in items.values() {
             if let Some(file) = item.file() {
-                item.detach(&**file.ops());
+                item.detach(file.ops());
             }
         }
         self.shared.clear();

@@ -3,6 +3,7 @@
 use super::fd_table::{Fd, OnExec};
 use super::file::{File, OpenFlags};
 use super::inode::Kind;
+use super::object::Ops;
 use super::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, Follow, access, resolve, text_busy};
 use crate::{Errno, Result, Task};
 use abi::config::{Config, Stdio};
@@ -33,7 +34,7 @@ pub fn open_for_exec(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<
     let claim = text_busy::to_run(&**inode)?;
     let ops = Arc::clone(inode).open(OpenFlags::empty())?;
     // The mappings of the program keep the file, and with it the claim.
-    Ok(File::claimed(ops, OpenFlags::empty(), Some(place), claim))
+    Ok(File::claimed(Ops::Held(ops), OpenFlags::empty(), Some(place), claim))
 }
 
 /// Gives the first process the caller's standard streams.

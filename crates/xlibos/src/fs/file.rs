@@ -4,6 +4,7 @@ use super::fd_table::FdTable;
 use super::inode::{Change, Kind, Stat};
 use super::inotify::{self, mask};
 use super::locks::{self, FileLocks};
+use super::object::{Ops, Seeking};
 use super::sigio::{SigIo, Target};
 use super::size_limit;
 use super::sleep_lock::{SleepGuard, SleepLock};
@@ -295,30 +296,9 @@ pub enum MapObject {
     Zero,
 }
 
-/// What a transfer does with the position: as the object says of itself, whose answer never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seeking {
-    /// There is none, and pread(2) is refused.
-    Stream,
-    /// Nothing.
-    Ignored,
-    /// It begins there, and moves it.
-    Moves,
-}
-
-impl Seeking {
-    fn of(ops: &dyn FileOps) -> Seeking {
-        match (ops.is_seekable(), ops.ignores_seek()) {
-            (false, _) => Seeking::Stream,
-            (true, true) => Seeking::Ignored,
-            (true, false) => Seeking::Moves,
-        }
-    }
-}
-
 /// An open file description.
 pub struct File {
-    ops: Arc<dyn FileOps>,
+    ops: Ops,
     flags: AtomicU32,
     position: AtomicU64,
     seeking: Seeking,
@@ -395,7 +375,7 @@ impl Closed {
     pub(super) fn open(self, flags: OpenFlags) -> Option<Arc<File>> {
         let Closed(mut file) = self;
         let held = Arc::get_mut(&mut file)?;
-        if !held.path.as_ref()?.inode().may_stay_open() || !held.ops.open_again() {
+        if !held.path.as_ref()?.inode().may_stay_open() || !held.ops().open_again() {
             return None;
         }
         *held.flags.get_mut() = flags.intersection(KEPT).bits();
@@ -435,10 +415,10 @@ impl File {
         }
         self.locks = SetOnce::new();
         if let Some(sigio) = self.sigio.get_mut().take() {
-            sigio.unwatch(&*self.ops);
+            sigio.unwatch(self.ops());
         }
         let watchers = core::mem::take(self.watchers.get_mut());
-        watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.file_closed(&*self.ops));
+        watchers.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.file_closed(self.ops()));
     }
 }
 
@@ -472,18 +452,18 @@ impl File {
     /// A description of a named file.
     #[must_use]
     pub fn with_path(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Option<super::path::Path>) -> Arc<File> {
-        File::claimed(ops, flags, path, None)
+        File::claimed(Ops::Held(ops), flags, path, None)
     }
 
     /// The same, with a claim that is held as long as the file is open.
     pub(super) fn claimed(
-        ops: Arc<dyn FileOps>,
+        ops: Ops,
         flags: OpenFlags,
         path: Option<super::path::Path>,
         claim: Option<Claim>,
     ) -> Arc<File> {
         let flags = AtomicU32::new(flags.intersection(KEPT).bits());
-        let seeking = Seeking::of(&*ops);
+        let seeking = Seeking::of(ops.get(path.as_ref()));
         Arc::new(File {
             ops,
             flags,
@@ -515,14 +495,23 @@ impl File {
 
     /// The object.
     #[must_use]
-    pub fn ops(&self) -> &Arc<dyn FileOps> {
-        &self.ops
+    #[inline]
+    pub fn ops(&self) -> &dyn FileOps {
+        self.ops.get(self.path.as_ref())
+    }
+
+    /// The object, to keep, if it is that of a file without a place.
+    pub(super) fn held_ops(&self) -> Option<Arc<dyn FileOps>> {
+        match &self.ops {
+            Ops::Held(ops) => Some(Arc::clone(ops)),
+            Ops::Shared(_) | Ops::OfPlace => None,
+        }
     }
 
     /// The object as its own type.
     #[must_use]
     pub fn downcast<T: FileOps>(&self) -> Option<&T> {
-        self.ops.as_any().downcast_ref()
+        self.ops().as_any().downcast_ref()
     }
 
     /// The name.
@@ -551,12 +540,12 @@ impl File {
         let changeable =
             OpenFlags::APPEND | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME | OpenFlags::NONBLOCK;
         let mut flags = self.flags().difference(changeable) | new.intersection(changeable);
-        if !self.ops.tells_by_signal() {
+        if !self.ops().tells_by_signal() {
             flags.remove(OpenFlags::ASYNC);
         }
-        self.ops.set_flags(self, flags)?;
+        self.ops().set_flags(self, flags)?;
         if flags.contains(OpenFlags::ASYNC) || self.flags().contains(OpenFlags::ASYNC) {
-            self.sigio().set_async(&*self.ops, flags.contains(OpenFlags::ASYNC));
+            self.sigio().set_async(self.ops(), flags.contains(OpenFlags::ASYNC));
         }
         self.flags.store(flags.bits(), Ordering::Relaxed);
         Ok(())
@@ -571,8 +560,8 @@ impl File {
     /// F_SETOWN: who is told of readiness, where O_ASYNC asks for that, and of urgent data.
     pub fn set_owner(&self, target: Target) {
         self.sigio().set_target(target);
-        if self.ops.has_urgent_data() {
-            self.sigio().watch(&*self.ops);
+        if self.ops().has_urgent_data() {
+            self.sigio().watch(self.ops());
         }
     }
 
@@ -590,13 +579,13 @@ impl File {
         if locks::are_any() {
             locks::closed_by_process(self, &task.files());
         }
-        self.ops.on_close(self, task);
+        self.ops().on_close(self, task);
     }
 
     /// A process closed a descriptor of the file in this table: its record locks of the file go.
     pub fn closed_by(&self, task: &Task, files: &FdTable) {
         locks::closed_by_process(self, files);
-        self.ops.on_close(self, task);
+        self.ops().on_close(self, task);
     }
 
     /// Whether transfers must not wait.
@@ -614,7 +603,7 @@ impl File {
     /// What holds now.
     #[must_use]
     pub fn poll(&self) -> Events {
-        self.ops.poll(self)
+        self.ops().poll(self)
     }
 
     /// read(2), readv(2): at the position, waiting as the flags say.
@@ -626,11 +615,11 @@ impl File {
             return Err(Errno::EBADF);
         }
         let count = match self.seeking {
-            Seeking::Stream => return self.transfer(READABLE, self.is_nonblocking(), || self.ops.read(self, to, 0)),
-            Seeking::Ignored => self.ops.read(self, to, 0)?,
+            Seeking::Stream => return self.transfer(READABLE, self.is_nonblocking(), || self.ops().read(self, to, 0)),
+            Seeking::Ignored => self.ops().read(self, to, 0)?,
             Seeking::Moves => {
                 let mut position = self.position();
-                let count = self.ops.read(self, to, *position)?;
+                let count = self.ops().read(self, to, *position)?;
                 *position += count as u64;
                 count
             }
@@ -665,7 +654,7 @@ impl File {
         }
         let count = match self.seeking {
             Seeking::Stream => return self.write_stream(from),
-            Seeking::Ignored => self.ops.write(self, from, 0)?,
+            Seeking::Ignored => self.ops().write(self, from, 0)?,
             Seeking::Moves => self.write_moving(from)?,
         };
         self.notify_transfer(mask::MODIFY, count);
@@ -676,9 +665,9 @@ impl File {
     fn write_moving(&self, from: &mut Source<'_>) -> Result<usize> {
         let mut position = self.position();
         size_limit::cut(self, from, *position)?;
-        let count = self.ops.write(self, from, *position)?;
+        let count = self.ops().write(self, from, *position)?;
         if self.flags().contains(OpenFlags::APPEND) {
-            *position = self.ops.size()?;
+            *position = self.ops().size()?;
         } else {
             *position += count as u64;
         }
@@ -690,7 +679,7 @@ impl File {
     fn write_stream(&self, from: &mut Source<'_>) -> Result<usize> {
         let mut total = 0;
         loop {
-            match self.transfer(WRITABLE, self.is_nonblocking(), || self.ops.write(self, from, 0)) {
+            match self.transfer(WRITABLE, self.is_nonblocking(), || self.ops().write(self, from, 0)) {
                 Ok(count) => total += count,
                 Err(errno) if total == 0 => return Err(errno),
                 Err(_) => return Ok(total),
@@ -707,7 +696,7 @@ impl File {
     /// ESPIPE for streams, EBADF, the object's.
     pub fn read_at(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
         self.check_offset_use(self.flags().is_readable())?;
-        let count = self.ops.read(self, to, offset)?;
+        let count = self.ops().read(self, to, offset)?;
         self.notify_transfer(mask::ACCESS, count);
         Ok(count)
     }
@@ -719,7 +708,7 @@ impl File {
     pub fn write_at(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
         self.check_offset_use(self.flags().is_writable())?;
         size_limit::cut(self, from, offset)?;
-        let count = self.ops.write(self, from, offset)?;
+        let count = self.ops().write(self, from, offset)?;
         self.notify_transfer(mask::MODIFY, count);
         Ok(count)
     }
@@ -737,12 +726,12 @@ impl File {
         }
         // Objects look at the flags of the description that they are given.
         let flags = self.flags() | OpenFlags::APPEND;
-        let appending = File::with_path(Arc::clone(&self.ops), flags, self.path.clone());
+        let appending = File::claimed(self.ops.clone(), flags, self.path.clone(), None);
         let mut position = self.position();
         size_limit::cut(&appending, from, 0)?;
-        let count = self.ops.write(&appending, from, 0)?;
+        let count = self.ops().write(&appending, from, 0)?;
         if moves {
-            *position = self.ops.size()?;
+            *position = self.ops().size()?;
         }
         drop(position);
         self.notify_transfer(mask::MODIFY, count);
@@ -776,8 +765,8 @@ impl File {
         first: Result<T>,
         mut attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        let Some(queue) = self.ops.wait_queue() else { return first };
-        let limit = self.ops.time_limit(events);
+        let Some(queue) = self.ops().wait_queue() else { return first };
+        let limit = self.ops().time_limit(events);
         let waited = wait_at_most(&[queue], limit, || match attempt() {
             Err(Errno::EAGAIN) => None,
             other => Some(other),

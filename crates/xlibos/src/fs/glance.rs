@@ -1,28 +1,28 @@
 //! The path walk over names that are all known: below a pin, without a lock or a count. It stops, and the walk of
 //! [`super::namei`] goes on from there, at everything else: names that are not known, symbolic links, `..`.
 
-use super::access;
+use super::access::{self, Who};
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::inode::{Kind, Stat};
 use super::mount::{self, Mount};
-use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, Walk, name_len, trim_slashes};
+use super::namei::{AT_FDCWD, Follow, NAME_MAX, PATH_MAX, Walk, trim_slashes};
 use super::path::Path;
 use crate::process::creds::{CAP_DAC_OVERRIDE, Creds};
 use crate::{Errno, Result, Task};
-use alloc::sync::Arc;
-use machine::epoch::{Pin, pin};
+use machine::epoch::{Counted, Pin, pin};
+use machine::name_map::Wanted;
 
 /// A place that a glance has come to.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     mount: &'static Mount,
-    dentry: &'a Arc<Dentry>,
+    dentry: Counted<'a, Dentry>,
 }
 
 impl Seen<'_> {
     fn path(&self) -> Path {
-        Path { mount: self.mount, dentry: Arc::clone(self.dentry) }
+        Path { mount: self.mount, dentry: self.dentry.hold() }
     }
 }
 
@@ -61,6 +61,30 @@ pub fn resolve<'p>(task: &Task, dirfd: Fd, path: &'p [u8], follow: Follow) -> Gl
     see(task, dirfd, path, follow, |seen| Some(seen.path()))
 }
 
+/// A directory in which something is to be done.
+pub struct Parent<'t> {
+    /// Where it is.
+    pub at: Path,
+    /// Who does it.
+    pub who: Who<'t>,
+    /// It is a directory that may be searched, for sure.
+    pub may_search: bool,
+}
+
+/// As [`resolve`], for the directory of a last component.
+pub fn parent<'t, 'p>(task: &'t Task, dirfd: Fd, path: &'p [u8]) -> Glance<'p, Parent<'t>> {
+    see(task, dirfd, path, Follow::Yes, |seen| {
+        let who = Who::of(task);
+        let may_search = seen.dentry.is_directory() && may_search(&seen.dentry, task.creds_at(&pin()));
+        Some(Parent { at: seen.path(), who, may_search })
+    })
+}
+
+/// As [`resolve`], with who asks.
+pub fn resolve_as<'t, 'p>(task: &'t Task, dirfd: Fd, path: &'p [u8], follow: Follow) -> Glance<'p, (Path, Who<'t>)> {
+    see(task, dirfd, path, follow, |seen| Some((seen.path(), Who::of(task))))
+}
+
 /// What is told by the attributes of a path's file. The glance stops behind the whole path where they have to be asked for.
 pub fn stat<'p, T>(
     task: &Task,
@@ -93,11 +117,10 @@ pub fn resolve_or_read<'p>(
 ) -> Glance<'p, Sight> {
     see(task, dirfd, path, follow, |seen| {
         let is_there =
-            expected.is_some_and(|e| core::ptr::eq(seen.mount, e.mount) && Arc::ptr_eq(seen.dentry, &e.dentry));
-        let mut stat = Stat::default();
-        let may_read = is_there
-            && seen.dentry.inode().stat_at_hand(&mut stat)
-            && access::check_stat(&stat, task.creds_at(&pin()), access::READ).is_ok();
+            expected.is_some_and(|e| core::ptr::eq(seen.mount, e.mount) && core::ptr::eq(&*seen.dentry, &*e.dentry));
+        let rights = if is_there { seen.dentry.inode().rights_at_hand() } else { None };
+        let may_read =
+            rights.is_some_and(|rights| access::check_rights(rights, task.creds_at(&pin()), access::READ).is_ok());
         Some(if may_read { Sight::Readable } else { Sight::Other(seen.path()) })
     })
 }
@@ -127,7 +150,8 @@ fn see<'p, T>(
         None => Some(task.fs_at(&pin).cwd_at(&pin)),
     };
     let Some(start) = start else { return Glance::Nothing };
-    let mut way = Way { at: Seen { mount: start.mount, dentry: &start.dentry }, rest: trim_slashes(path) };
+    let mut way =
+        Way { at: Seen { mount: start.mount, dentry: Counted::from(&start.dentry) }, rest: trim_slashes(path) };
     match way.walk(task.creds_at(&pin), follow, &pin) {
         Some(Ok(())) => match look(&way.at) {
             Some(seen) => Glance::Seen(Ok(seen)),
@@ -156,11 +180,12 @@ impl<'a, 'p> Way<'a, 'p> {
     /// None where it stops.
     fn walk(&mut self, creds: &Creds, follow: Follow, pin: &'a Pin) -> Option<Result<()>> {
         while !self.rest.is_empty() {
-            let (name, behind) = self.rest.split_at_checked(name_len(self.rest))?;
-            if name.len() > NAME_MAX || matches!(name, b"." | b"..") || !may_search(self.at.dentry, creds) {
+            let (name, behind) = Wanted::first_of(self.rest);
+            let at = self.at.dentry.get();
+            if name.name().len() > NAME_MAX || name.is_dots() || !may_search(at, creds) {
                 return None;
             }
-            let Some(child) = self.at.dentry.glance(name, pin)? else { return Some(Err(Errno::ENOENT)) };
+            let Some(child) = at.glance(&name, pin)? else { return Some(Err(Errno::ENOENT)) };
             let is_last = behind.is_empty();
             if !is_last && !child.is_directory()
                 || is_last && follow == Follow::Yes && child.inode().kind() == Kind::Symlink
@@ -168,8 +193,8 @@ impl<'a, 'p> Way<'a, 'p> {
                 return None;
             }
             self.at.dentry = child;
-            while let Some(mount) = mount::mounted_on(self.at.mount, self.at.dentry, pin) {
-                self.at = Seen { mount, dentry: &mount.root };
+            while let Some(mount) = mount::mounted_on(self.at.mount, &self.at.dentry, pin) {
+                self.at = Seen { mount, dentry: Counted::from(&mount.root) };
             }
             self.rest = trim_slashes(behind);
         }
@@ -179,8 +204,6 @@ impl<'a, 'p> Way<'a, 'p> {
 
 /// Whether the directory may be searched, for sure.
 fn may_search(directory: &Dentry, creds: &Creds) -> bool {
-    creds.has(CAP_DAC_OVERRIDE) || {
-        let mut stat = Stat::default();
-        directory.inode().stat_at_hand(&mut stat) && access::check_stat(&stat, creds, access::EXECUTE).is_ok()
-    }
+    let may = |rights| access::check_rights(rights, creds, access::EXECUTE).is_ok();
+    creds.has(CAP_DAC_OVERRIDE) || directory.inode().rights_at_hand().is_some_and(may)
 }

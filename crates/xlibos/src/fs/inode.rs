@@ -4,11 +4,13 @@
 //! was already allowed. Directories are changed under their dentry's sleeping lock, so an implementation sees one
 //! change of a directory at a time; its own locks are leaves.
 
+use super::access::Who;
 use super::acl::{self, Acl, AclKind};
 use super::dentry::Name;
 use super::file::{FileOps, OpenFlags};
 use super::host_watch::Word;
 use super::path::Path;
+use super::stamp;
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -121,6 +123,23 @@ impl Stat {
     pub fn kind(&self) -> Kind {
         Kind::from_mode(self.mode).unwrap_or(Kind::File)
     }
+
+    /// What permissions are told by.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        Rights { mode: self.mode, uid: self.uid, gid: self.gid }
+    }
+}
+
+/// The attributes that permissions are told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Device number of objects without a file system (pipes, sockets, anonymous inodes).
@@ -135,10 +154,10 @@ pub fn maker() -> (u32, u32) {
     })
 }
 
-/// The current time.
+/// The current time, as files are stamped with it.
 #[must_use]
 pub fn now() -> Time {
-    time_of(machine::clock::realtime_ns())
+    time_of(stamp::coarse_ns())
 }
 
 /// A time on the clock of times.
@@ -217,10 +236,10 @@ pub struct NewMode {
 }
 
 impl NewMode {
-    /// By a task, which has a umask.
+    /// By who makes it.
     #[must_use]
-    pub fn of(task: &Task, bits: u32) -> NewMode {
-        NewMode { bits, umask: task.fs_at(&machine::epoch::pin()).umask() }
+    pub fn by(who: &Who<'_>, bits: u32) -> NewMode {
+        NewMode { bits, umask: who.umask }
     }
 
     /// Without a umask.
@@ -332,6 +351,12 @@ pub trait Inode: Send + Sync + Any {
         false
     }
 
+    /// What permissions are told by, as [`Inode::stat_at_hand`] tells all; None where that is false.
+    fn rights_at_hand(&self) -> Option<Rights> {
+        let mut stat = Stat::default();
+        self.stat_at_hand(&mut stat).then(|| stat.rights())
+    }
+
     /// The file system.
     fn file_system(&self) -> &dyn FileSystem;
 
@@ -351,6 +376,11 @@ pub trait Inode: Send + Sync + Any {
     /// ENXIO, EROFS.
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Err(Errno::ENXIO)
+    }
+
+    /// The inode itself as what is opened, where openings have nothing for themselves and take nothing: [`Inode::open`] is not asked.
+    fn as_file(&self) -> Option<&dyn FileOps> {
+        None
     }
 
     /// Finds a name (never `.` or `..`).

@@ -2,7 +2,7 @@
 
 use super::data::{SEAL_EXEC, SEAL_SEAL};
 use super::file::{File, OpenFlags};
-use super::inode::{Inode, NewKind, NewNode, new_anonymous_dev};
+use super::inode::{Inode, NewKind, NewNode};
 use super::pseudo::detached_path;
 use super::tmpfs::TmpFs;
 use crate::process::creds::Creds;
@@ -17,7 +17,7 @@ const NOEXEC_SEAL: u32 = 8;
 const EXEC: u32 = 16;
 
 /// The file system of all of them, in no tree.
-static FILES: Mutex<Option<Arc<TmpFs>>> = Mutex::new(None);
+static FILES: Mutex<Option<&'static TmpFs>> = Mutex::new(None);
 
 /// Checks the flags of memfd_create(2); huge pages are not to be had.
 ///
@@ -51,7 +51,7 @@ pub fn create_named(creds: &Creds, shown: &[u8]) -> Result<Arc<File>> {
 }
 
 fn make(creds: &Creds, shown: &[u8], mode: u32, seals: u32) -> Result<Arc<File>> {
-    let fs = Arc::clone(FILES.lock().get_or_insert_with(|| TmpFs::named("tmpfs", new_anonymous_dev(), 0)));
+    let fs = *FILES.lock().get_or_insert_with(|| TmpFs::new(0, 0));
     let node = NewNode { kind: NewKind::File, mode, uid: creds.fsuid, gid: creds.fsgid };
     let inode: Arc<dyn Inode> = fs.new_inode_sealed(&node, seals)?;
     let flags = OpenFlags::RDWR | OpenFlags::LARGEFILE;

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod acl;
+mod attributes;
 pub mod broker;
 mod budget;
 pub mod change;
@@ -42,6 +43,7 @@ pub mod locks;
 pub mod memfd;
 pub mod mount;
 pub mod namei;
+mod object;
 pub mod open;
 pub mod overlay;
 mod overlay_names;
@@ -57,6 +59,7 @@ pub mod signalfd;
 pub mod size_limit;
 pub mod sleep_lock;
 pub mod special;
+mod stamp;
 pub mod stdio;
 pub mod sysfs;
 pub mod text_busy;

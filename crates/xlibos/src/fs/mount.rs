@@ -45,8 +45,8 @@ static CHANGING: Mutex<()> = Mutex::new(());
 /// All mounts in the order in which they were made.
 static ALL: Mutex<Vec<&'static Mount>> = Mutex::new(Vec::new());
 
-fn key(mount: &Mount, dentry: &Arc<Dentry>) -> Key {
-    (mount.id, Arc::as_ptr(dentry) as usize)
+fn key(mount: &Mount, dentry: &Dentry) -> Key {
+    (mount.id, core::ptr::from_ref(dentry) as usize)
 }
 
 /// Changes the mount points.
@@ -122,7 +122,7 @@ pub fn attach(mount: &'static Mount, on: &Path) {
 
 /// What is mounted on exactly this place.
 #[must_use]
-pub fn mounted_on(mount: &Mount, dentry: &Arc<Dentry>, pin: &Pin) -> Option<&'static Mount> {
+pub fn mounted_on(mount: &Mount, dentry: &Dentry, pin: &Pin) -> Option<&'static Mount> {
     if !dentry.is_mountpoint() {
         return None;
     }

@@ -1,6 +1,6 @@
 //! The path walk: path_resolution(7), and the RESOLVE_* flags of openat2(2).
 
-use super::access;
+use super::access::{self, Who};
 use super::dentry::Dentry;
 use super::fd_table::Fd;
 use super::glance::{self, Glance};
@@ -11,6 +11,7 @@ use crate::process::creds::Creds;
 use crate::{Errno, Result, Task};
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
+use machine::name_map::{name_len, slashes};
 
 /// Longest name of one component.
 pub const NAME_MAX: usize = 255;
@@ -83,7 +84,7 @@ impl Top<'_> {
 
 /// A walk: where it is, and what binds it.
 pub struct Walk<'t> {
-    creds: Arc<Creds>,
+    who: Who<'t>,
     top: Top<'t>,
     /// With BENEATH: where the walk began.
     start: Option<Path>,
@@ -103,7 +104,17 @@ pub struct Last<'a> {
     pub must_be_directory: bool,
 }
 
-impl Last<'_> {
+impl<'a> Last<'a> {
+    /// With what is written there, and whether a slash follows.
+    fn of(name: &'a [u8], has_slash: bool) -> Last<'a> {
+        let ending = match name {
+            b"." => Ending::Dot,
+            b".." => Ending::DotDot,
+            _ => return Last { name: Cow::Borrowed(name), ending: Ending::Name, must_be_directory: has_slash },
+        };
+        Last { name: Cow::default(), ending, must_be_directory: true }
+    }
+
     /// As itself, without the path that it was found in.
     #[must_use]
     pub fn into_owned(self) -> Last<'static> {
@@ -146,45 +157,54 @@ impl<'t> Walk<'t> {
         let start = start_of(task, dirfd, if scoped { b"" } else { path })?;
         let is_root = flags.contains(Resolve::IN_ROOT) || !scoped && path.first() == Some(&b'/');
         let top = if is_root { Top::At(start.clone()) } else { Top::Of(task) };
-        Ok(Walk::below(task.creds(), top, start, flags))
+        Ok(Walk::below(Who::of(task), top, start, flags))
     }
 
-    /// A walk of a task, and what is left of the path: its last component where a glance comes that far.
+    /// A walk of a task to the directory of a path's last component: by a glance, where that comes so far.
     ///
     /// # Errors
-    /// EBADF.
-    pub fn begin_near<'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, &'a [u8])> {
-        let end = path.iter().rposition(|&b| b != b'/').unwrap_or(0);
+    /// EBADF; those of [`Walk::parent`].
+    pub fn to_parent<'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, Last<'a>)> {
+        let end = path.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
         let slash = path.get(..end).and_then(last_slash).filter(|_| path.len() < PATH_MAX);
         if let Some((above, last)) = slash.and_then(|slash| path.split_at_checked(slash + 1))
-            && let Glance::Seen(Ok(at)) = glance::resolve(task, dirfd, above, Follow::Yes)
+            && let Glance::Seen(Ok(glance::Parent { at, who, may_search })) = glance::parent(task, dirfd, above)
         {
-            return Ok((Walk::of(task, at), last));
+            let mut walk = Walk::below(who, Top::Of(task), at, Resolve::empty());
+            let name = last.get(..end - above.len()).unwrap_or(last);
+            let last = if may_search && name.len() <= NAME_MAX {
+                Last::of(name, end < path.len())
+            } else {
+                walk.parent(last)?
+            };
+            return Ok((walk, last));
         }
-        Ok((Walk::begin(task, dirfd, path, Resolve::empty())?, path))
+        let mut walk = Walk::begin(task, dirfd, path, Resolve::empty())?;
+        let last = walk.parent(path)?;
+        Ok((walk, last))
     }
 
     /// A walk of a task from a place.
     #[must_use]
     pub fn of(task: &'t Task, start: Path) -> Walk<'t> {
-        Walk::below(task.creds(), Top::Of(task), start, Resolve::empty())
+        Walk::below(Who::of(task), Top::Of(task), start, Resolve::empty())
     }
 
     /// A walk of nobody from a place.
     #[must_use]
     pub fn at(creds: Arc<Creds>, root: Path, start: Path) -> Walk<'t> {
-        Walk::below(creds, Top::At(root), start, Resolve::empty())
+        Walk::below(Who::given(creds), Top::At(root), start, Resolve::empty())
     }
 
-    fn below(creds: Arc<Creds>, top: Top<'t>, start: Path, flags: Resolve) -> Walk<'t> {
+    fn below(who: Who<'t>, top: Top<'t>, start: Path, flags: Resolve) -> Walk<'t> {
         let beginning = flags.contains(Resolve::BENEATH).then(|| start.clone());
-        Walk { creds, top, at: start, start: beginning, links: 0, flags }
+        Walk { who, top, at: start, start: beginning, links: 0, flags }
     }
 
-    /// The credentials that the walk is made with.
+    /// Whose rights the walk is made with.
     #[must_use]
-    pub fn creds(&self) -> &Creds {
-        &self.creds
+    pub fn who(&self) -> &Who<'t> {
+        &self.who
     }
 
     /// Where the walk is.
@@ -253,12 +273,7 @@ impl<'t> Walk<'t> {
     /// The walk has come to the last component.
     fn last<'a>(&mut self, name: &'a [u8], has_slash: bool) -> Result<Last<'a>> {
         self.check_search()?;
-        let ending = match name {
-            b"." => Ending::Dot,
-            b".." => Ending::DotDot,
-            _ => return Ok(Last { name: Cow::Borrowed(name), ending: Ending::Name, must_be_directory: has_slash }),
-        };
-        Ok(Last { name: Cow::default(), ending, must_be_directory: true })
+        Ok(Last::of(name, has_slash))
     }
 
     /// Looks the last component up and goes there.
@@ -304,7 +319,7 @@ impl<'t> Walk<'t> {
         if !self.at.dentry.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        access::check(&**self.at.inode(), &self.creds, access::EXECUTE)
+        self.who.check(&**self.at.inode(), access::EXECUTE)
     }
 
     fn look_up(&self, name: &[u8], path: &[u8]) -> Result<Arc<Dentry>> {
@@ -384,39 +399,11 @@ impl<'t> Walk<'t> {
     }
 }
 
-const SLASHES: u64 = 0x2f2f_2f2f_2f2f_2f2f;
-const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-
-/// The highest bit of each byte that is a slash.
-#[inline]
-fn slashes(bytes: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(bytes) ^ SLASHES;
-    !((word & LOW_BITS).wrapping_add(LOW_BITS) | word | LOW_BITS)
-}
-
-/// How long the first name of a path is.
-#[inline]
-pub(super) fn name_len(path: &[u8]) -> usize {
-    let (words, rest) = path.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let found = slashes(*word);
-        if found != 0 {
-            return at * 8 + (found.trailing_zeros() / 8) as usize;
-        }
-    }
-    if let (false, Some(last)) = (rest.is_empty(), path.last_chunk::<8>()) {
-        // Those before the rest, once more, have none.
-        let found = slashes(*last);
-        return if found == 0 { path.len() } else { path.len() - 8 + (found.trailing_zeros() / 8) as usize };
-    }
-    rest.iter().position(|b| *b == b'/').unwrap_or(path.len())
-}
-
 /// Where the last slash of a path is.
 fn last_slash(path: &[u8]) -> Option<usize> {
     let (rest, words) = path.as_rchunks::<8>();
     for (at, word) in words.iter().enumerate().rev() {
-        let found = slashes(*word);
+        let found = slashes(u64::from_le_bytes(*word));
         if found != 0 {
             return Some(rest.len() + at * 8 + 7 - (found.leading_zeros() / 8) as usize);
         }
@@ -424,7 +411,14 @@ fn last_slash(path: &[u8]) -> Option<usize> {
     rest.iter().rposition(|b| *b == b'/')
 }
 
+/// A path without the slashes that it begins with; mostly there is one, or it has ended.
+#[inline]
 pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
+    if let [b'/', rest @ ..] = path
+        && rest.first() != Some(&b'/')
+    {
+        return rest;
+    }
     let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
     path.get(start..).unwrap_or(&[])
 }
@@ -465,9 +459,7 @@ pub fn resolve_at(task: &Task, dirfd: Fd, path: &[u8], flags: u32) -> Result<Pat
 /// # Errors
 /// Those of path_resolution(7).
 pub fn resolve_parent<'t, 'a>(task: &'t Task, dirfd: Fd, path: &'a [u8]) -> Result<(Walk<'t>, Last<'a>)> {
-    let (mut walk, path) = Walk::begin_near(task, dirfd, path)?;
-    let last = walk.parent(path)?;
-    Ok((walk, last))
+    Walk::to_parent(task, dirfd, path)
 }
 
 /// Whether names below a dentry are remembered, for mounts on them.

@@ -1,5 +1,7 @@
 //! Opening files: open(2), openat2(2).
 
+use super::access::{self, Who};
+use super::acl;
 use super::change;
 use super::dentry::Dentry;
 use super::fd_table::Fd;
@@ -8,11 +10,11 @@ use super::glance::{self, Glance, Sight};
 use super::inode::{Change, Kind, NewKind, NewMode};
 use super::inotify;
 use super::namei::{self, Ending, Follow, Last, Resolve, Walk};
+use super::object::Ops;
 use super::path::Path;
 use super::pseudo::detached_path;
 use super::special::open_special;
 use super::text_busy::{self, Claim};
-use super::{access, acl};
 use crate::{Errno, Result, Task};
 use alloc::sync::Arc;
 use core::any::Any;
@@ -74,16 +76,18 @@ fn open_once(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>>
         return match find(task, dirfd, path, flags)? {
             Found::Opened(file) => Ok(file),
             Found::Place(place) => open_place(task, place, flags),
+            Found::Seen(place, who) => open_place_as(task, &who, place, flags),
         };
     }
-    let (mut walk, path) = if resolve.is_empty() {
-        Walk::begin_near(task, dirfd, path)?
+    let (mut walk, last) = if resolve.is_empty() {
+        Walk::to_parent(task, dirfd, path)?
     } else {
-        (Walk::begin(task, dirfd, path, resolve)?, path)
+        let mut walk = Walk::begin(task, dirfd, path, resolve)?;
+        let last = walk.parent(path)?;
+        (walk, last)
     };
-    let last = walk.parent(path)?;
     if flags.contains(OpenFlags::TMPFILE_PART) {
-        return open_unnamed(task, walk, &last, flags, mode);
+        return open_unnamed(walk, &last, flags, mode);
     }
     if flags.contains(OpenFlags::CREAT) {
         return open_or_create(task, walk, last, flags, mode);
@@ -94,17 +98,23 @@ fn open_once(task: &Task, dirfd: Fd, path: &[u8], how: How) -> Result<Arc<File>>
 }
 
 /// What a path leads to.
-enum Found {
+enum Found<'t> {
     /// The file that the task closed last, opened again: nothing was counted that other tasks count too.
     Opened(Arc<File>),
+    /// A place, and who asks.
+    Seen(Path, Who<'t>),
     Place(Path),
 }
 
-fn find(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found> {
+fn find<'t>(task: &'t Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found<'t>> {
     let follow = Follow::unless(flags.contains(OpenFlags::NOFOLLOW));
     let closed = if PLAIN.contains(flags) { task.take_closed() } else { None };
     let Some(closed) = closed else {
-        return namei::resolve(task, dirfd, path, follow).map(Found::Place);
+        return match glance::resolve_as(task, dirfd, path, follow) {
+            Glance::Seen(seen) => seen.map(|(place, who)| Found::Seen(place, who)),
+            Glance::Stopped(stopped) => stopped.walk(task, follow).map(Found::Place),
+            Glance::Nothing => namei::walk(task, dirfd, path, follow).map(Found::Place),
+        };
     };
     match glance::resolve_or_read(task, dirfd, path, follow, closed.path()) {
         Glance::Seen(Ok(Sight::Readable)) => {}
@@ -120,7 +130,7 @@ fn find(task: &Task, dirfd: Fd, path: &[u8], flags: OpenFlags) -> Result<Found> 
 }
 
 /// O_TMPFILE.
-fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
+fn open_unnamed(mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Arc<File>> {
     if !flags.contains(TMPFILE) || !flags.is_writable() || flags.contains(OpenFlags::CREAT) {
         return Err(Errno::EINVAL);
     }
@@ -130,8 +140,8 @@ fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFla
         return Err(Errno::ENOTDIR);
     }
     dir.mount.check_writable()?;
-    access::check(&**dir.inode(), walk.creds(), access::WRITE | access::EXECUTE)?;
-    let node = change::new_node(dir, walk.creds(), NewKind::File, NewMode::of(task, mode))?;
+    walk.who().check(&**dir.inode(), access::WRITE | access::EXECUTE)?;
+    let node = change::new_node(dir, walk.who(), NewKind::File, NewMode::by(walk.who(), mode))?;
     let inode = dir.inode().create_unnamed(&node)?;
     acl::inherit(&**dir.inode(), &inode, node.mode)?;
     let name = alloc::format!("#{} (deleted)", inode.id().ino);
@@ -140,7 +150,7 @@ fn open_unnamed(task: &Task, mut walk: Walk<'_>, last: &Last<'_>, flags: OpenFla
     let mut path = detached_path(name.as_bytes(), inode);
     // The mount is the directory's, so that linkat(2) can give the file a name there.
     path.mount = dir.mount;
-    Ok(File::claimed(ops, flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
+    Ok(File::claimed(Ops::Held(ops), flags.difference(OpenFlags::DIRECTORY), Some(path), claim))
 }
 
 /// What O_CREAT found.
@@ -165,7 +175,7 @@ fn open_or_create(
         if last.ending != Ending::Name || last.must_be_directory {
             return Err(directory_refusal(&mut walk, &last, flags));
         }
-        let dentry = match find_or_create(task, &walk, &last, mode)? {
+        let dentry = match find_or_create(&walk, &last, flags, mode)? {
             Existence::Created(dentry) => {
                 walk.go_to_made(dentry);
                 return open_inode(task, walk.into_place(), flags);
@@ -198,19 +208,21 @@ fn directory_refusal(walk: &mut Walk<'_>, last: &Last<'_>, flags: OpenFlags) -> 
     }
 }
 
-fn find_or_create(task: &Task, walk: &Walk<'_>, last: &Last<'_>, mode: u32) -> Result<Existence> {
+fn find_or_create(walk: &Walk<'_>, last: &Last<'_>, flags: OpenFlags, mode: u32) -> Result<Existence> {
     let dir = walk.place();
-    if let Some(dentry) = dir.dentry.child(&last.name, &last.name)? {
+    // Who wants a new file finds none, as a rule.
+    if !flags.contains(OpenFlags::EXCL)
+        && let Some(dentry) = dir.dentry.child(&last.name, &last.name)?
+    {
         return Ok(Existence::Existing(dentry));
     }
     let _changing = dir.dentry.lock()?;
     if let Some(dentry) = dir.dentry.child_locked(&last.name)? {
         return Ok(Existence::Existing(dentry));
     }
-    let creds = walk.creds();
     dir.mount.check_writable()?;
-    let node = change::new_node(dir, creds, NewKind::File, NewMode::of(task, mode))?;
-    let dentry = change::create_locked(dir, creds, &last.name, &node)?;
+    let node = change::new_node(dir, walk.who(), NewKind::File, NewMode::by(walk.who(), mode))?;
+    let dentry = change::create_locked(dir, walk.who(), &last.name, &node)?;
     Ok(Existence::Created(dentry))
 }
 
@@ -219,12 +231,16 @@ fn find_or_create(task: &Task, walk: &Walk<'_>, last: &Last<'_>, mode: u32) -> R
 /// # Errors
 /// As [`open`].
 pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
+    open_place_as(task, &Who::of(task), path, flags)
+}
+
+fn open_place_as(task: &Task, who: &Who<'_>, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let kind = path.inode().kind();
     if flags.contains(OpenFlags::DIRECTORY) && kind != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
     if flags.contains(OpenFlags::PATH) {
-        return Ok(File::with_path(Arc::new(PathOnly), flags, Some(path)));
+        return Ok(File::claimed(Ops::Shared(&PathOnly), flags, Some(path), None));
     }
     match kind {
         Kind::Symlink => return Err(Errno::ELOOP),
@@ -233,7 +249,7 @@ pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>
         }
         _ => {}
     }
-    check_open(task, &path, flags)?;
+    check_open(who, &path, flags)?;
     if flags.contains(OpenFlags::TRUNC) && kind == Kind::File {
         let _claim = text_busy::to_write(&**path.inode())?;
         path.inode()
@@ -244,8 +260,7 @@ pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>
     open_inode(task, path, flags)
 }
 
-fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
-    let creds = task.creds();
+fn check_open(who: &Who<'_>, path: &Path, flags: OpenFlags) -> Result<()> {
     let truncates = flags.contains(OpenFlags::TRUNC);
     let mut want = 0;
     if flags.is_readable() {
@@ -254,22 +269,23 @@ fn check_open(task: &Task, path: &Path, flags: OpenFlags) -> Result<()> {
     if flags.is_writable() || truncates {
         want |= access::WRITE;
     }
-    access::check(&**path.inode(), &creds, want)?;
+    who.check(&**path.inode(), want)?;
     if want & access::WRITE != 0 && matches!(path.inode().kind(), Kind::File | Kind::Directory) {
         path.mount.check_writable()?;
     }
     if flags.contains(OpenFlags::NOATIME) {
-        access::check_owner(&path.inode().stat()?, &creds)?;
+        access::check_owner(&path.inode().stat()?, &who.creds())?;
     }
     Ok(())
 }
 
 fn open_inode(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let claim = write_claim(&path, flags)?;
-    let ops: Arc<dyn FileOps> = match path.inode().kind() {
-        Kind::Directory => Arc::new(DirectoryFile),
-        Kind::File => Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?,
-        _ => open_special(task, &path, flags)?,
+    let ops = match path.inode().kind() {
+        Kind::Directory => Ops::Shared(&DirectoryFile),
+        Kind::File if path.inode().as_file().is_some() => Ops::OfPlace,
+        Kind::File => Ops::Held(Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?),
+        _ => Ops::Held(open_special(task, &path, flags)?),
     };
     inotify::notify_place(&path, inotify::mask::OPEN);
     Ok(File::claimed(ops, flags, Some(path), claim))

@@ -8,10 +8,10 @@
 
 use super::acl::{Acl, AclKind};
 use super::dentry::{Name, name_of};
-use super::file::{File, FileOps, OpenFlags};
+use super::file::{self, File, OpenFlags};
 use super::host_watch::Word;
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Stat, StatFs, XattrMode,
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, RenameMode, Rights, Stat, XattrMode,
 };
 use super::overlay_names::{Listed, Names};
 use super::sleep_lock::SleepLock;
@@ -35,37 +35,18 @@ const NAME_COST: u64 = 512;
 /// Bytes that copy-up moves at a time.
 const COPY_STEP: usize = 128 * 1024;
 
-/// The layer: where new inodes come from.
-struct OverlayFs {
-    upper: Arc<TmpFs>,
-}
-
-impl FileSystem for OverlayFs {
-    fn name(&self) -> &'static str {
-        "overlay"
-    }
-
-    fn dev(&self) -> u64 {
-        self.upper.dev()
-    }
-
-    fn stat_fs(&self) -> Result<StatFs> {
-        self.upper.stat_fs()
-    }
-}
-
 /// The root of a writable layer in memory above a directory that stays as it is.
 ///
 /// # Errors
 /// The lower directory's.
 pub fn new_root(lower: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
-    let fs = Arc::new(OverlayFs { upper: TmpFs::new(0, 0) });
-    Ok(OverlayDir::over(&fs, lower))
+    Ok(OverlayDir::over(TmpFs::named("overlay"), lower))
 }
 
 /// A directory.
 struct OverlayDir {
-    fs: Arc<OverlayFs>,
+    /// The layer: where new inodes come from. What is made here is an inode of that, without anything of the overlay around it.
+    fs: &'static TmpFs,
     lower: Option<Arc<dyn Inode>>,
     /// Carries the attributes of a directory without lower one, or with changed attributes.
     meta: SetOnce<Arc<TmpInode>>,
@@ -80,10 +61,10 @@ struct OverlayDir {
 }
 
 impl OverlayDir {
-    fn over(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
+    fn over(fs: &'static TmpFs, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
         let id = lower.id();
         Arc::new(OverlayDir {
-            fs: Arc::clone(fs),
+            fs,
             lower: Some(lower),
             meta: SetOnce::new(),
             id,
@@ -94,12 +75,12 @@ impl OverlayDir {
         })
     }
 
-    fn create(fs: &Arc<OverlayFs>, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let meta = fs.upper.new_inode(node)?;
+    fn create(fs: &'static TmpFs, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let meta = fs.new_inode(node)?;
         let id = meta.id();
         let meta = SetOnce::from(meta);
         Ok(Arc::new(OverlayDir {
-            fs: Arc::clone(fs),
+            fs,
             lower: None,
             meta,
             id,
@@ -117,7 +98,7 @@ impl OverlayDir {
         }
         let stat = self.stat()?;
         let node = NewNode { kind: NewKind::Directory, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
-        let fresh = self.fs.upper.new_inode(&node)?;
+        let fresh = self.fs.new_inode(&node)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
         if let Some(lower) = &self.lower {
@@ -132,21 +113,13 @@ impl OverlayDir {
         }
     }
 
-    /// Pays for a name that is to be added.
-    fn pay_for(&self, names: &mut Names, name: &[u8]) -> Result<()> {
-        if names.entries.get(name).is_none_or(|entry| !entry.is_hidden && entry.added.is_none()) {
-            self.fs.upper.budget().charge(NAME_COST)?;
-            names.paid += 1;
+    /// Pays for a name that is to be added, if it is none yet.
+    fn pay(&self, names: &mut Names) -> Result<()> {
+        if names.spare == 0 {
+            self.fs.budget().charge(NAME_COST)?;
+            (names.paid, names.spare) = (names.paid + 1, 1);
         }
         Ok(())
-    }
-
-    /// A name left nothing behind.
-    fn repay(&self, names: &mut Names) {
-        if names.paid > 0 {
-            names.paid -= 1;
-            self.fs.upper.budget().uncharge(NAME_COST);
-        }
     }
 
     /// Puts an inode under a name; whatever had the name is gone.
@@ -159,7 +132,7 @@ impl OverlayDir {
     /// The same with a name that is paid for.
     fn insert_new(&self, name: &[u8], inode: Arc<dyn Inode>) -> Result<()> {
         let mut names = self.names.lock();
-        self.pay_for(&mut names, name)?;
+        self.pay(&mut names)?;
         let old = self.insert_locked(&mut names, name, inode);
         drop(names);
         drop(old);
@@ -192,7 +165,7 @@ impl OverlayDir {
             return false;
         }
         // It is there already, whether there is room or not.
-        let _ = self.pay_for(&mut names, name);
+        let _ = self.pay(&mut names);
         let old = names.add(name, Arc::clone(inode), true);
         drop(names);
         drop(old);
@@ -226,8 +199,8 @@ impl OverlayDir {
             (Err(errno), _) => return Err(errno),
         };
         let inode = match lower.kind() {
-            Kind::Directory => OverlayDir::over(&self.fs, lower),
-            Kind::File => OverlayFile::over(&self.fs, lower),
+            Kind::Directory => OverlayDir::over(self.fs, lower),
+            Kind::File => OverlayFile::over(self.fs, lower),
             _ => lower,
         };
         let own_name = name_of(&*inode, name);
@@ -258,19 +231,10 @@ impl OverlayDir {
 
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        if !self.has_for_itself(name) {
-            self.lookup(name)?;
-        }
-        let hides = self.lower.as_ref().is_some_and(|lower| lower.lookup(name).is_ok());
-        let mut names = self.names.lock();
-        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
-            return Err(Errno::ENOENT);
-        }
-        let inode = names.take(name, hides).ok_or(Errno::ENOENT)?;
-        if !hides {
-            self.repay(&mut names);
-        }
-        drop(names);
+        let inode = match &self.lower {
+            Some(lower) => self.take_above(&**lower, name)?,
+            None => self.take_locked(&mut self.names.lock(), name)?,
+        };
         if self.counts(&inode) {
             self.directories.fetch_sub(1, Ordering::Relaxed);
         }
@@ -278,10 +242,29 @@ impl OverlayDir {
         Ok(inode)
     }
 
+    /// The same above a lower directory.
+    fn take_above(&self, lower: &dyn Inode, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        if !self.has_for_itself(name) {
+            self.lookup(name)?;
+        }
+        let hides = lower.lookup(name).is_ok();
+        let mut names = self.names.lock();
+        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
+            return Err(Errno::ENOENT);
+        }
+        if hides { names.hide(name).ok_or(Errno::ENOENT) } else { self.take_locked(&mut names, name) }
+    }
+
+    fn take_locked(&self, names: &mut Names, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        let taken = names.take(name).ok_or(Errno::ENOENT)?;
+        self.fs.budget().uncharge(NAME_COST * names.take_spare());
+        Ok(taken)
+    }
+
     /// Whether a name is there, whatever the lower directory has.
     fn has_for_itself(&self, name: &[u8]) -> bool {
         let names = self.names.lock();
-        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && (entry.is_hidden || self.lower.is_none()))
+        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && entry.is_hidden)
     }
 
     fn is_empty(&self) -> Result<bool> {
@@ -337,7 +320,7 @@ impl OverlayDir {
 
 impl Drop for OverlayDir {
     fn drop(&mut self) {
-        self.fs.upper.budget().uncharge(NAME_COST * self.names.get_mut().paid);
+        self.fs.budget().uncharge(NAME_COST * self.names.get_mut().paid);
     }
 }
 
@@ -366,8 +349,12 @@ impl Inode for OverlayDir {
         is_known
     }
 
+    fn rights_at_hand(&self) -> Option<Rights> {
+        self.attributes().ok()?.rights_at_hand()
+    }
+
     fn file_system(&self) -> &dyn FileSystem {
-        &*self.fs
+        self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
@@ -398,38 +385,26 @@ impl Inode for OverlayDir {
 
     fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let inode = if node.kind == NewKind::Directory {
-            OverlayDir::create(&self.fs, node)?
+            OverlayDir::create(self.fs, node)?
         } else {
-            OverlayFile::over_upper(&self.fs, self.fs.upper.new_inode(node)?)
+            self.fs.new_inode(node)?
         };
         self.insert_new(name, Arc::clone(&inode))?;
         Ok(inode)
     }
 
     fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let file = OverlayFile::over_upper(&self.fs, self.fs.upper.new_inode(node)?);
-        if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
-            file.links_made.store(-1, Ordering::Relaxed);
-        }
-        Ok(file)
+        self.fs.create_unnamed(node)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
-        let count = |more: i32| {
-            if let Some(file) = target.as_any().downcast_ref::<OverlayFile>() {
-                file.links_made.fetch_add(more, Ordering::Relaxed);
-            }
-        };
         // First: whoever finds the name finds it counted.
-        count(1);
-        self.insert_new(name, Arc::clone(target)).inspect_err(|_| count(-1))
+        linked(target)?;
+        self.insert_new(name, Arc::clone(target)).inspect_err(|_| unlinked(target))
     }
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
-        let inode = self.take(name)?;
-        if let Some(file) = inode.as_any().downcast_ref::<OverlayFile>() {
-            file.links_made.fetch_sub(1, Ordering::Relaxed);
-        }
+        unlinked(&self.take(name)?);
         Ok(())
     }
 
@@ -512,12 +487,32 @@ impl Inode for OverlayDir {
     }
 }
 
+/// A file has another name.
+fn linked(file: &Arc<dyn Inode>) -> Result<()> {
+    if let Some(file) = file.as_any().downcast_ref::<TmpInode>() {
+        return file.linked();
+    }
+    if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
+        file.links_made.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A name of a file is gone.
+fn unlinked(file: &Arc<dyn Inode>) {
+    if let Some(file) = file.as_any().downcast_ref::<TmpInode>() {
+        file.unlinked();
+    } else if let Some(file) = file.as_any().downcast_ref::<OverlayFile>() {
+        file.links_made.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Whether an inode shows this one of the lower directory.
 fn is_over(inode: &Arc<dyn Inode>, lower: &Arc<dyn Inode>) -> bool {
     let is = |one: &Arc<dyn Inode>| core::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(lower));
     let shown = match inode.as_any().downcast_ref::<OverlayDir>() {
         Some(directory) => directory.lower.as_ref(),
-        None => inode.as_any().downcast_ref::<OverlayFile>().map_or(Some(inode), |file| file.lower.as_ref()),
+        None => Some(inode.as_any().downcast_ref::<OverlayFile>().map_or(inode, |file| &file.lower)),
     };
     shown.is_some_and(is)
 }
@@ -527,7 +522,9 @@ fn is_changed(inode: &Arc<dyn Inode>) -> bool {
     if let Some(file) = inode.as_any().downcast_ref::<OverlayFile>() {
         return file.upper.get().is_some();
     }
-    let Some(directory) = inode.as_any().downcast_ref::<OverlayDir>() else { return false };
+    let Some(directory) = inode.as_any().downcast_ref::<OverlayDir>() else {
+        return inode.as_any().is::<TmpInode>();
+    };
     if directory.meta.get().is_some() {
         return true;
     }
@@ -535,10 +532,10 @@ fn is_changed(inode: &Arc<dyn Inode>) -> bool {
     below.iter().any(is_changed)
 }
 
-/// Anything but a directory: of the lower layer, until it is copied, or in memory.
+/// A file of the lower layer, until it is copied to memory.
 struct OverlayFile {
-    fs: Arc<OverlayFs>,
-    lower: Option<Arc<dyn Inode>>,
+    fs: &'static TmpFs,
+    lower: Arc<dyn Inode>,
     upper: SetOnce<Arc<TmpInode>>,
     copying: SetOnce<SleepLock>,
     id: InodeId,
@@ -550,12 +547,12 @@ struct OverlayFile {
 }
 
 impl OverlayFile {
-    fn over(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
+    fn over(fs: &'static TmpFs, lower: Arc<dyn Inode>) -> Arc<dyn Inode> {
         Arc::new(OverlayFile {
-            fs: Arc::clone(fs),
+            fs,
             id: lower.id(),
             kind: lower.kind(),
-            lower: Some(lower),
+            lower,
             upper: SetOnce::new(),
             copying: SetOnce::new(),
             links_at_copy: AtomicU32::new(1),
@@ -563,24 +560,11 @@ impl OverlayFile {
         })
     }
 
-    fn over_upper(fs: &Arc<OverlayFs>, upper: Arc<TmpInode>) -> Arc<dyn Inode> {
-        Arc::new(OverlayFile {
-            fs: Arc::clone(fs),
-            id: upper.id(),
-            kind: upper.kind(),
-            lower: None,
-            upper: SetOnce::from(upper),
-            copying: SetOnce::new(),
-            links_at_copy: AtomicU32::new(1),
-            links_made: AtomicI32::new(0),
-        })
-    }
-
     /// The inode with the current bytes.
-    fn current(&self) -> Result<&dyn Inode> {
+    fn current(&self) -> &dyn Inode {
         match self.upper.get() {
-            Some(upper) => Ok(&**upper),
-            None => self.lower.as_deref().ok_or(Errno::EIO),
+            Some(upper) => &**upper,
+            None => &*self.lower,
         }
     }
 
@@ -602,12 +586,11 @@ impl OverlayFile {
         if let Some(upper) = self.upper.get() {
             return Ok(upper);
         }
-        let lower = self.lower.clone().ok_or(Errno::EIO)?;
-        let stat = lower.stat()?;
+        let stat = self.lower.stat()?;
         let node = NewNode { kind: NewKind::File, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid };
-        let fresh = self.fs.upper.new_inode(&node)?;
-        copy_data(&lower, &fresh, keep.min(stat.size))?;
-        copy_xattrs(&lower, &fresh)?;
+        let fresh = self.fs.new_inode(&node)?;
+        copy_data(&self.lower, &fresh, keep.min(stat.size))?;
+        copy_xattrs(&self.lower, &fresh)?;
         let times = Change { atime: Some(stat.atime), mtime: Some(stat.mtime), ..Change::default() };
         fresh.set_attributes(&times)?;
         self.links_at_copy.store(stat.nlink, Ordering::Relaxed);
@@ -671,50 +654,53 @@ impl Inode for OverlayFile {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let mut stat = self.current()?.stat()?;
+        let mut stat = self.current().stat()?;
         self.make_own(&mut stat);
         Ok(stat)
     }
 
     fn permissions(&self) -> Result<Stat> {
-        self.current()?.permissions()
+        self.current().permissions()
     }
 
     fn stat_at_hand(&self, to: &mut Stat) -> bool {
-        let is_known = self.current().is_ok_and(|inode| inode.stat_at_hand(to));
+        let is_known = self.current().stat_at_hand(to);
         self.make_own(to);
         is_known
     }
 
+    fn rights_at_hand(&self) -> Option<Rights> {
+        self.current().rights_at_hand()
+    }
+
     fn file_system(&self) -> &dyn FileSystem {
-        &*self.fs
+        self.fs
     }
 
     fn name_at_hand(&self) -> Option<Name> {
-        self.lower.as_ref()?.name_at_hand()
+        self.lower.name_at_hand()
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
         self.copy_up(change.size.unwrap_or(u64::MAX))?.set_attributes(change)
     }
 
-    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn file::FileOps>> {
         if flags.is_writable() {
             self.copy_up(u64::MAX)?;
         }
-        match (self.upper.get(), &self.lower) {
-            (Some(upper), _) => Arc::clone(upper).open(flags),
-            (None, Some(lower)) => Arc::clone(lower).open(flags),
-            (None, None) => Err(Errno::EIO),
+        match self.upper.get() {
+            Some(upper) => Arc::clone(upper).open(flags),
+            None => Arc::clone(&self.lower).open(flags),
         }
     }
 
     fn read_link(&self) -> Result<Vec<u8>> {
-        self.current()?.read_link()
+        self.current().read_link()
     }
 
     fn acl(&self, kind: AclKind) -> Result<Option<Acl>> {
-        acl_of(self.current()?, kind)
+        acl_of(self.current(), kind)
     }
 
     fn set_acl(&self, kind: AclKind, acl: Option<Acl>) -> Result<()> {
@@ -722,11 +708,11 @@ impl Inode for OverlayFile {
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
-        self.current()?.xattr(name)
+        self.current().xattr(name)
     }
 
     fn list_xattrs(&self) -> Result<Vec<u8>> {
-        self.current()?.list_xattrs()
+        self.current().list_xattrs()
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
@@ -742,11 +728,11 @@ impl Inode for OverlayFile {
     }
 
     fn host_attributes(&self) -> Option<abi::broker::Attributes> {
-        if self.upper.get().is_some() { None } else { self.lower.as_ref()?.host_attributes() }
+        if self.upper.get().is_some() { None } else { self.lower.host_attributes() }
     }
 
     fn host_name(&self) -> Option<(u16, Vec<u8>)> {
-        if self.upper.get().is_some() { None } else { self.lower.as_ref()?.host_name() }
+        if self.upper.get().is_some() { None } else { self.lower.host_name() }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -807,6 +793,37 @@ mod tests {
         file.set_attributes(&Change { mode: Some(0o600), ..Change::default() }).unwrap();
         lower.names.unlink(b"f").unwrap();
         (lower, root, file)
+    }
+
+    #[test]
+    fn names_that_are_gone_are_paid_for_no_longer() {
+        let fs = TmpFs::named("overlay");
+        let root = OverlayDir::create(fs, &node(NewKind::Directory)).unwrap();
+        let used = || fs.budget().sizes().1;
+        let names: Vec<Vec<u8>> = (0..100_u8).map(|name| vec![b'n', name]).collect();
+        for _ in 0..3 {
+            names.iter().for_each(|name| assert!(root.create(name, &node(NewKind::File)).is_ok()));
+            assert_eq!(used(), 100 * NAME_COST);
+            names.iter().for_each(|name| assert_eq!(root.unlink(name), Ok(())));
+            // A few stay, for those that come next.
+            assert!(used() <= 8 * NAME_COST);
+        }
+        drop(root);
+        assert_eq!(used(), 0);
+    }
+
+    #[test]
+    fn links_of_what_was_made_here_are_counted() {
+        let root = OverlayDir::create(TmpFs::named("overlay"), &node(NewKind::Directory)).unwrap();
+        let file = root.create(b"a", &node(NewKind::File)).unwrap();
+        let links = || file.stat().unwrap().nlink;
+        assert_eq!((root.link(b"b", &file), links()), (Ok(()), 2));
+        assert_eq!(root.rename(b"a", &root, b"b", RenameMode::Replace), Ok(()));
+        assert_eq!(links(), 1);
+        assert_eq!((root.unlink(b"b"), links()), (Ok(()), 0));
+        let unnamed = root.create_unnamed(&node(NewKind::File)).unwrap();
+        assert_eq!(unnamed.stat().unwrap().nlink, 0);
+        assert_eq!((root.link(b"c", &unnamed), unnamed.stat().unwrap().nlink), (Ok(()), 1));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use super::dentry::{Name, name_of};
 use super::inode::{Inode, Kind};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 
 /// What a listing says of an added name.
 pub(super) struct Listed {
-    pub(super) name: Vec<u8>,
+    pub(super) name: Box<[u8]>,
     pub(super) ino: u64,
     pub(super) kind: Kind,
 }
@@ -27,28 +29,42 @@ pub(super) struct Entry {
 /// Names of a directory.
 #[derive(Default)]
 pub(super) struct Names {
-    pub(super) entries: BTreeMap<Name, Entry>,
+    pub(super) entries: HashMap<Name, Entry>,
     /// Those that are not in the lower directory's listing, in the order in which they came.
     pub(super) order: BTreeMap<u64, Listed>,
     /// The next number in that order.
     pub(super) next: u64,
     /// How many names are paid for.
     pub(super) paid: u64,
+    /// How many of those there are not yet: names that come and go are not paid for each time.
+    pub(super) spare: u64,
+}
+
+/// So many that are gone stay paid for.
+const KEPT: u64 = 8;
+
+/// A name's entry, made if there is none; `make` gives the name to keep.
+fn entry_of<'a>(entries: &'a mut HashMap<Name, Entry>, name: &[u8], make: impl FnOnce() -> Name) -> &'a mut Entry {
+    match entries.entry_ref(name) {
+        EntryRef::Occupied(there) => there.into_mut(),
+        EntryRef::Vacant(free) => free.insert_with_key(make(), Entry::default()),
+    }
 }
 
 impl Names {
-    /// Puts an inode under a name, which keeps its place in the listing where it is replaced. Returns what was there.
+    /// Puts an inode under a name, which keeps its place in the listing where it is replaced, and takes one that is paid for where it
+    /// was not. Returns what was there.
     pub(super) fn add(&mut self, name: &[u8], inode: Arc<dyn Inode>, hides: bool) -> Option<Arc<dyn Inode>> {
         let listed = |name| Listed { name, ino: inode.id().ino, kind: inode.kind() };
-        let entry = match self.entries.get_mut(name) {
-            Some(entry) => entry,
-            None => self.entries.entry(name_of(&*inode, name)).or_default(),
-        };
+        let entry = entry_of(&mut self.entries, name, || name_of(&*inode, name));
+        if !entry.is_hidden && entry.added.is_none() {
+            self.spare = self.spare.saturating_sub(1);
+        }
         match entry.added.and_then(|at| self.order.get_mut(&at)) {
             Some(there) => *there = listed(core::mem::take(&mut there.name)),
             None => {
                 entry.added = Some(self.next);
-                self.order.insert(self.next, listed(name.to_vec()));
+                self.order.insert(self.next, listed(name.into()));
                 self.next += 1;
             }
         }
@@ -56,21 +72,34 @@ impl Names {
         entry.own.replace(inode)
     }
 
-    /// Takes a name out: of a lower one it stays that it is hidden. Returns what was there.
-    pub(super) fn take(&mut self, name: &[u8], hides: bool) -> Option<Arc<dyn Inode>> {
-        let entry = self.entries.get_mut(name);
-        let (own, added) = entry.map(|entry| (entry.own.take(), entry.added.take())).unwrap_or_default();
+    /// Takes a name out with all that there is of it. Returns what was there.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<Arc<dyn Inode>> {
+        let Entry { own, added, .. } = self.entries.remove(name)?;
         if let Some(at) = added {
             self.order.remove(&at);
         }
-        if !hides {
-            self.entries.remove(name);
-        } else if let Some(entry) = self.entries.get_mut(name) {
-            entry.is_hidden = true;
-        } else {
-            self.entries.insert(Name::from(name), Entry { is_hidden: true, ..Entry::default() });
+        // One that was paid for.
+        if self.spare < self.paid {
+            self.spare += 1;
         }
         own
+    }
+
+    /// The same of a lower name: it stays that it is hidden.
+    pub(super) fn hide(&mut self, name: &[u8]) -> Option<Arc<dyn Inode>> {
+        let entry = entry_of(&mut self.entries, name, || Name::from(name));
+        entry.is_hidden = true;
+        if let Some(at) = entry.added.take() {
+            self.order.remove(&at);
+        }
+        entry.own.take()
+    }
+
+    /// How many names are paid for in vain: they are not any more.
+    pub(super) fn take_spare(&mut self) -> u64 {
+        let more = self.spare.saturating_sub(KEPT);
+        (self.spare, self.paid) = (self.spare - more, self.paid - more);
+        more
     }
 
     /// Takes out what a name of the lower directory led to.

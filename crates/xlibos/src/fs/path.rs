@@ -59,6 +59,15 @@ impl Path {
         Some(path.with_dentry(parent))
     }
 
+    /// Inode number of what [`Path::above`] finds.
+    #[must_use]
+    pub fn number_above(&self) -> Option<u64> {
+        if Arc::ptr_eq(&self.dentry, &self.mount.root) {
+            return self.above().map(|above| above.inode().id().ino);
+        }
+        self.dentry.parent_id().map(|id| id.ino)
+    }
+
     /// The absolute path as a process with this root sees it, with " (deleted)" behind the name of something removed.
     /// A place that the root does not reach is shown from the top of its tree.
     #[must_use]

@@ -80,7 +80,8 @@ pub fn path_of(file: &File) -> Path {
     if let Some(path) = file.path() {
         return path.clone();
     }
-    let ops = Arc::clone(file.ops());
+    // Without a place it has an object of its own.
+    let ops = file.held_ops().unwrap_or_else(|| Arc::new(NoOps));
     let stat = ops.stat().unwrap_or_default();
     let inode = PseudoInode { kind: stat.kind(), id: InodeId { dev: stat.dev, ino: stat.ino }, ops };
     detached_path(&file.ops().describe(), Arc::new(inode))

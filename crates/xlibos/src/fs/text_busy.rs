@@ -2,13 +2,14 @@
 
 use super::inode::{Inode, Kind};
 use crate::{Errno, Result};
-use alloc::collections::BTreeMap;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use machine::sync::Mutex;
 
 type Key = (u64, u64);
 
 /// How many write (above zero) or run (below) each file. The lock is a leaf.
-static CLAIMS: Mutex<BTreeMap<Key, i32>> = Mutex::new(BTreeMap::new());
+static CLAIMS: Mutex<Option<HashMap<Key, i32>>> = Mutex::new(None);
 
 /// One who writes or runs a file, until dropped.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ fn claim(inode: &dyn Inode, step: i32) -> Result<Claim> {
     let id = inode.id();
     let key = (id.dev, id.ino);
     let mut claims = CLAIMS.lock();
-    let count = claims.entry(key).or_insert(0);
+    let count = claims.get_or_insert_default().entry(key).or_insert(0);
     if count.signum() == -step {
         return Err(Errno::ETXTBSY);
     }
@@ -48,10 +49,11 @@ fn claim(inode: &dyn Inode, step: i32) -> Result<Claim> {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut claims = CLAIMS.lock();
-        if let Some(count) = claims.get_mut(&self.key) {
-            *count -= self.step;
-            if *count == 0 {
-                claims.remove(&self.key);
+        let entry = claims.as_mut().map(|claims| claims.entry(self.key));
+        if let Some(Entry::Occupied(mut entry)) = entry {
+            *entry.get_mut() -= self.step;
+            if *entry.get() == 0 {
+                entry.remove();
             }
         }
     }

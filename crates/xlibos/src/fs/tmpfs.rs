@@ -1,36 +1,36 @@
 //! tmpfs: files in memory. tmpfs(5).
 
 use super::acl::{Acl, AclKind};
+use super::attributes::{Attributes, Meta};
 use super::budget::{self, Budget};
 use super::data::{FileData, SEAL_EXEC, SEAL_SEAL};
 use super::dir_map::DirMap;
 use super::file::{Extent, File, FileOps, MapObject, OpenFlags, Sharing};
 use super::inode::{
-    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Stat, StatFs,
-    Time, XattrMode, new_anonymous_dev, now, time_of,
+    Change, DirEntry, Emit, FileSystem, Inode, InodeId, Kind, NewKind, NewNode, PERMISSIONS, RenameMode, Rights, Stat,
+    StatFs, XattrMode, new_anonymous_dev, now,
 };
 use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use machine::sync::{Mutex, MutexGuard};
+use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const EXECUTE_BITS: u32 = 0o111;
 /// What an inode with a name costs, with what the VFS keeps of it, counted so that empty files end at the limit too.
 const INODE_COST: u64 = 2048;
 
-/// One tmpfs.
+/// One tmpfs. It stays, as mounts do: its files count nothing that all of them share.
 pub struct TmpFs {
-    this: Weak<TmpFs>,
     dev: u64,
     name: &'static str,
-    budget: Arc<Budget>,
+    budget: Budget,
     /// Counts files, and of each its names but the first: nr_inodes of tmpfs(5). None without a limit.
     inodes: Option<Budget>,
     next_ino: AtomicU64,
@@ -39,19 +39,20 @@ pub struct TmpFs {
 impl TmpFs {
     /// An empty file system; `limit` in bytes, `inodes` in names, 0 for no limit of its own.
     #[must_use]
-    pub fn new(limit: u64, inodes: u64) -> Arc<TmpFs> {
-        TmpFs::made("tmpfs", new_anonymous_dev(), limit, inodes)
+    pub fn new(limit: u64, inodes: u64) -> &'static TmpFs {
+        TmpFs::made("tmpfs", limit, inodes)
     }
 
-    /// As [`TmpFs::new`], shown by another name and with a device number (the upper half of an overlay, /dev).
+    /// As [`TmpFs::new`] without limits, shown by another name: the upper half of an overlay.
     #[must_use]
-    pub fn named(name: &'static str, dev: u64, limit: u64) -> Arc<TmpFs> {
-        TmpFs::made(name, dev, limit, 0)
+    pub fn named(name: &'static str) -> &'static TmpFs {
+        TmpFs::made(name, 0, 0)
     }
 
-    fn made(name: &'static str, dev: u64, limit: u64, inodes: u64) -> Arc<TmpFs> {
-        let (budget, inodes) = (Arc::new(Budget::optional(limit)), (inodes != 0).then(|| Budget::new(inodes)));
-        Arc::new_cyclic(|this| TmpFs { this: this.clone(), dev, name, budget, inodes, next_ino: AtomicU64::new(1) })
+    fn made(name: &'static str, limit: u64, inodes: u64) -> &'static TmpFs {
+        let (budget, inodes) = (Budget::optional(limit), (inodes != 0).then(|| Budget::new(inodes)));
+        let (dev, next_ino) = (new_anonymous_dev(), AtomicU64::new(1));
+        Box::leak(Box::new(TmpFs { dev, name, budget, inodes, next_ino }))
     }
 
     /// Counts a file or a further name.
@@ -74,22 +75,31 @@ impl TmpFs {
     ///
     /// # Errors
     /// ENOSPC.
-    pub fn new_inode(&self, node: &NewNode<'_>) -> Result<Arc<TmpInode>> {
+    pub fn new_inode(&'static self, node: &NewNode<'_>) -> Result<Arc<TmpInode>> {
         self.new_inode_sealed(node, SEAL_SEAL)
+    }
+
+    /// A file that never had a name.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    pub(super) fn create_unnamed(&'static self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let file = self.new_inode(node)?;
+        file.unlinked();
+        Ok(file)
     }
 
     /// As [`TmpFs::new_inode`], with the seals that a memfd starts with.
     ///
     /// # Errors
     /// ENOSPC.
-    pub fn new_inode_sealed(&self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
-        let fs = self.this.upgrade().ok_or(Errno::EIO)?;
+    pub fn new_inode_sealed(&'static self, node: &NewNode<'_>, seals: u32) -> Result<Arc<TmpInode>> {
         self.charge_name()?;
         if let NewKind::Symlink(target) = node.kind {
             self.budget.charge(target.len() as u64).inspect_err(|_| self.uncharge_names(1))?;
         }
         let body = match node.kind {
-            NewKind::File => Body::File(FileData::new(Arc::clone(&self.budget), seals)),
+            NewKind::File => Body::File(FileData::new(&self.budget, seals)),
             NewKind::Directory => Body::Directory(Mutex::new(DirMap::default())),
             NewKind::Symlink(target) => Body::Symlink(Box::from(target)),
             _ => Body::Other,
@@ -101,11 +111,10 @@ impl TmpFs {
         let meta = Meta { mode, uid: node.uid, gid: node.gid, nlink, atime: time, mtime: time, ctime: time };
         Ok(Arc::new(TmpInode {
             id: InodeId { dev: self.dev, ino: self.next_ino.fetch_add(1, Ordering::Relaxed) },
-            fs,
+            fs: self,
             kind,
             rdev: node.kind.rdev(),
-            meta: Mutex::new(meta),
-            written_ns: AtomicU64::new(0),
+            attributes: Attributes::new(meta),
             body,
             xattrs: Mutex::new(BTreeMap::new()),
             acls: Mutex::default(),
@@ -138,13 +147,11 @@ impl FileSystem for TmpFs {
 
 /// A file of a tmpfs.
 pub struct TmpInode {
-    fs: Arc<TmpFs>,
+    fs: &'static TmpFs,
     id: InodeId,
     kind: Kind,
     rdev: u64,
-    meta: Mutex<Meta>,
-    /// When the bytes were written last, in nanoseconds: newer than what `meta` says of them. 0 where that is so no longer.
-    written_ns: AtomicU64,
+    attributes: Attributes,
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     acls: Mutex<Option<Box<Acls>>>,
@@ -172,16 +179,6 @@ impl Acls {
     }
 }
 
-struct Meta {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    nlink: u32,
-    atime: Time,
-    mtime: Time,
-    ctime: Time,
-}
-
 enum Body {
     File(FileData),
     Directory(Mutex<DirMap<Arc<TmpInode>>>),
@@ -192,7 +189,8 @@ enum Body {
 impl Drop for TmpInode {
     fn drop(&mut self) {
         let target = if let Body::Symlink(target) = &self.body { target.len() as u64 } else { 0 };
-        let further_names = if self.kind == Kind::Directory { 0 } else { self.meta.get_mut().nlink.saturating_sub(1) };
+        let further_names =
+            if self.kind == Kind::Directory { 0 } else { self.attributes.read().nlink.saturating_sub(1) };
         let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
         let acls = self.acls.get_mut().as_ref().map_or(0, |acls| acls.cost());
         self.fs.budget.uncharge(target + xattrs + acls);
@@ -227,23 +225,19 @@ impl TmpInode {
 
     /// The bytes, or names, changed.
     pub(super) fn touch(&self) {
-        self.written_ns.store(machine::clock::realtime_ns(), Ordering::Relaxed);
+        self.attributes.touch();
     }
 
-    /// The attributes with the time of the last write.
-    fn meta(&self) -> MutexGuard<'_, Meta> {
-        let mut meta = self.meta.lock();
-        if self.written_ns.load(Ordering::Relaxed) != 0 {
-            let time = time_of(self.written_ns.swap(0, Ordering::Relaxed));
-            (meta.mtime, meta.ctime) = (time, time);
-        }
-        meta
+    /// It was changed, and its bytes were not.
+    fn note_change(&self) {
+        self.attributes.change(|meta, now| meta.ctime = now);
     }
 
     fn add_links(&self, count: i32) {
-        let mut meta = self.meta();
-        meta.nlink = meta.nlink.saturating_add_signed(count);
-        meta.ctime = now();
+        self.attributes.change(|meta, now| {
+            meta.nlink = meta.nlink.saturating_add_signed(count);
+            meta.ctime = now;
+        });
     }
 
     fn child(&self, name: &[u8]) -> Result<Arc<TmpInode>> {
@@ -275,27 +269,50 @@ impl TmpInode {
     }
 
     /// The name is gone.
-    fn unlinked(&self) {
+    pub(super) fn unlinked(&self) {
         if self.kind == Kind::Directory {
             return self.add_links(-2);
         }
-        let mut meta = self.meta();
-        meta.nlink = meta.nlink.saturating_sub(1);
-        meta.ctime = now();
-        if meta.nlink > 0 {
+        let left = self.attributes.change(|meta, now| {
+            (meta.nlink, meta.ctime) = (meta.nlink.saturating_sub(1), now);
+            meta.nlink
+        });
+        if left > 0 {
             self.fs.uncharge_names(1);
         }
     }
 
     /// Another name; the first one is paid for with the inode.
-    fn linked(&self) -> Result<()> {
-        let mut meta = self.meta();
-        if meta.nlink > 0 {
-            self.fs.charge_name()?;
-        }
-        meta.nlink += 1;
-        meta.ctime = now();
-        Ok(())
+    pub(super) fn linked(&self) -> Result<()> {
+        self.attributes.change(|meta, now| {
+            if meta.nlink > 0 {
+                self.fs.charge_name()?;
+            }
+            (meta.nlink, meta.ctime) = (meta.nlink + 1, now);
+            Ok(())
+        })
+    }
+
+    /// The attributes, where `meta` is what changes of them.
+    #[inline]
+    fn fill(&self, meta: &Meta, to: &mut Stat) {
+        (to.dev, to.ino, to.rdev, to.blksize) = (self.id.dev, self.id.ino, self.rdev, 4096);
+        (to.mode, to.nlink) = (self.kind.mode_bits() | meta.mode, meta.nlink);
+        (to.uid, to.gid) = (meta.uid, meta.gid);
+        (to.atime, to.mtime, to.ctime) = (meta.atime, meta.mtime, meta.ctime);
+    }
+
+    /// All attributes, to be told.
+    #[inline]
+    fn fill_all(&self, to: &mut Stat) {
+        let (size, bytes) = match &self.body {
+            Body::File(data) => data.sizes(),
+            Body::Directory(entries) => (entries.lock().len() as u64 * 20 + 40, 0),
+            Body::Symlink(target) => (target.len() as u64, 0),
+            Body::Other => (0, 0),
+        };
+        (to.size, to.blocks) = (size, bytes.div_ceil(4096) * 8);
+        self.fill(&self.attributes.tell(), to);
     }
 
     fn exchange(&self, from: &[u8], to_dir: &TmpInode, to: &[u8]) -> Result<()> {
@@ -328,39 +345,35 @@ impl Inode for TmpInode {
     }
 
     fn stat(&self) -> Result<Stat> {
-        let (size, bytes) = match &self.body {
-            Body::File(data) => data.sizes(),
-            Body::Directory(entries) => (entries.lock().len() as u64 * 20 + 40, 0),
-            Body::Symlink(target) => (target.len() as u64, 0),
-            Body::Other => (0, 0),
-        };
-        Ok(Stat { size, blocks: bytes.div_ceil(4096) * 8, ..self.permissions()? })
+        let mut stat = Stat::default();
+        self.fill_all(&mut stat);
+        Ok(stat)
     }
 
     fn permissions(&self) -> Result<Stat> {
-        let meta = self.meta();
-        Ok(Stat {
-            dev: self.id.dev,
-            ino: self.id.ino,
-            mode: self.kind.mode_bits() | meta.mode,
-            nlink: meta.nlink,
-            uid: meta.uid,
-            gid: meta.gid,
-            rdev: self.rdev,
-            blksize: 4096,
-            atime: meta.atime,
-            mtime: meta.mtime,
-            ctime: meta.ctime,
-            ..Stat::default()
-        })
+        let mut stat = Stat::default();
+        self.fill(&self.attributes.read(), &mut stat);
+        Ok(stat)
     }
 
     fn stat_at_hand(&self, to: &mut Stat) -> bool {
-        !self.is_listed(AclKind::Access) && self.stat().map(|stat| *to = stat).is_ok()
+        if self.is_listed(AclKind::Access) {
+            return false;
+        }
+        self.fill_all(to);
+        true
+    }
+
+    fn rights_at_hand(&self) -> Option<Rights> {
+        if self.is_listed(AclKind::Access) {
+            return None;
+        }
+        let rights = self.attributes.rights();
+        Some(Rights { mode: self.kind.mode_bits() | rights.mode, ..rights })
     }
 
     fn file_system(&self) -> &dyn FileSystem {
-        &*self.fs
+        self.fs
     }
 
     fn set_attributes(&self, change: &Change) -> Result<()> {
@@ -368,30 +381,36 @@ impl Inode for TmpInode {
             self.data()?.truncate(size)?;
             self.touch();
         }
-        let mut meta = self.meta();
-        let runs_otherwise = change.mode.is_some_and(|mode| (mode ^ meta.mode) & EXECUTE_BITS != 0);
-        if runs_otherwise && matches!(&self.body, Body::File(data) if data.seals() & SEAL_EXEC != 0) {
-            return Err(Errno::EPERM);
-        }
-        if let Some(mode) = change.mode {
-            meta.mode = mode & PERMISSIONS;
-            if let Some(access) = self.acls.lock().as_mut().and_then(|acls| acls.access.as_mut()) {
-                access.set_mode(mode);
+        self.attributes.change(|meta, now| {
+            let runs_otherwise = change.mode.is_some_and(|mode| (mode ^ meta.mode) & EXECUTE_BITS != 0);
+            if runs_otherwise && matches!(&self.body, Body::File(data) if data.seals() & SEAL_EXEC != 0) {
+                return Err(Errno::EPERM);
             }
-        }
-        meta.uid = change.uid.unwrap_or(meta.uid);
-        meta.gid = change.gid.unwrap_or(meta.gid);
-        meta.atime = change.atime.unwrap_or(meta.atime);
-        meta.mtime = change.mtime.unwrap_or(meta.mtime);
-        meta.ctime = now();
-        Ok(())
+            if let Some(mode) = change.mode {
+                meta.mode = mode & PERMISSIONS;
+                if let Some(access) = self.acls.lock().as_mut().and_then(|acls| acls.access.as_mut()) {
+                    access.set_mode(mode);
+                }
+            }
+            meta.uid = change.uid.unwrap_or(meta.uid);
+            meta.gid = change.gid.unwrap_or(meta.gid);
+            meta.atime = change.atime.unwrap_or(meta.atime);
+            meta.mtime = change.mtime.unwrap_or(meta.mtime);
+            meta.ctime = now;
+            Ok(())
+        })
     }
 
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         match self.kind {
-            Kind::File => Ok(Arc::new(TmpFile { inode: self })),
+            Kind::File => Ok(self),
             _ => Err(Errno::ENXIO),
         }
+    }
+
+    #[inline]
+    fn as_file(&self) -> Option<&dyn FileOps> {
+        if self.kind == Kind::File { Some(self) } else { None }
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
@@ -408,9 +427,7 @@ impl Inode for TmpInode {
     }
 
     fn create_unnamed(&self, node: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let child = self.fs.new_inode(node)?;
-        child.unlinked();
-        Ok(child)
+        self.fs.create_unnamed(node)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -453,7 +470,7 @@ impl Inode for TmpInode {
         }
         self.release(from)?;
         to_dir.adopt(to, &moved)?;
-        moved.meta().ctime = now();
+        moved.note_change();
         Ok(())
     }
 
@@ -507,7 +524,7 @@ impl Inode for TmpInode {
             }
         };
         self.fs.budget.uncharge(old.map_or(0, |old| old.cost()));
-        self.meta().ctime = now();
+        self.note_change();
         Ok(())
     }
 
@@ -526,14 +543,14 @@ impl Inode for TmpInode {
         let old = xattrs.insert(name.to_vec(), value.to_vec());
         drop(xattrs);
         self.fs.budget.uncharge(old.map_or(0, |old| xattr_cost(name, &old)));
-        self.meta().ctime = now();
+        self.note_change();
         Ok(())
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         let removed = self.xattrs.lock().remove(name).ok_or(Errno::ENODATA)?;
         self.fs.budget.uncharge(xattr_cost(name, &removed));
-        self.meta().ctime = now();
+        self.note_change();
         Ok(())
     }
 
@@ -542,20 +559,16 @@ impl Inode for TmpInode {
     }
 }
 
-/// An open regular file of a tmpfs.
-pub(super) struct TmpFile {
-    inode: Arc<TmpInode>,
-}
-
-impl FileOps for TmpFile {
+/// An open regular file is its inode: there is nothing that one opening has for itself.
+impl FileOps for TmpInode {
     fn read(&self, _file: &File, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
-        self.inode.data()?.read(to, offset)
+        self.data()?.read(to, offset)
     }
 
     fn write(&self, file: &File, from: &mut Source<'_>, offset: u64) -> Result<usize> {
         let offset = (!file.flags().contains(OpenFlags::APPEND)).then_some(offset);
-        let count = self.inode.data()?.write(from, offset)?;
-        self.inode.touch();
+        let count = self.data()?.write(from, offset)?;
+        self.touch();
         Ok(count)
     }
 
@@ -564,29 +577,29 @@ impl FileOps for TmpFile {
     }
 
     fn size(&self) -> Result<u64> {
-        Ok(self.inode.data()?.size())
+        Ok(self.data()?.size())
     }
 
     fn map(&self, file: &File, sharing: Sharing) -> Result<MapObject> {
-        self.inode.data()?.map(sharing, file.flags().is_writable())
+        self.data()?.map(sharing, file.flags().is_writable())
     }
 
     fn note_trap(&self) -> bool {
-        self.inode.data().is_ok_and(FileData::note_trap)
+        self.data().is_ok_and(FileData::note_trap)
     }
 
     fn image(&self) -> Option<Arc<Image>> {
-        self.inode.data().ok()?.image()
+        self.data().ok()?.image()
     }
 
     fn allocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
-        self.inode.data()?.allocate(mode, offset, len)?;
-        self.inode.touch();
+        self.data()?.allocate(mode, offset, len)?;
+        self.touch();
         Ok(())
     }
 
     fn seek_extent(&self, what: Extent, offset: u64) -> Result<u64> {
-        self.inode.data()?.seek_extent(what, offset)
+        self.data()?.seek_extent(what, offset)
     }
 
     fn sync(&self) -> Result<()> {
@@ -594,9 +607,9 @@ impl FileOps for TmpFile {
     }
 
     fn seals(&self, add: Option<u32>) -> Result<u32> {
-        let data = self.inode.data()?;
+        let data = self.data()?;
         let Some(add) = add else { return Ok(data.seals()) };
-        let is_program = self.inode.meta().mode & EXECUTE_BITS != 0;
+        let is_program = self.attributes.read().mode & EXECUTE_BITS != 0;
         data.add_seals(add, is_program)
     }
 

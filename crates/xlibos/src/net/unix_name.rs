@@ -81,7 +81,7 @@ pub(super) fn bind(task: &Task, name: Option<Name>, socket: &Weak<UnixSocket>) -
         Some(Name::Abstract(name)) => bind_abstract(name, socket).ok_or(Errno::EADDRINUSE),
         Some(Name::Path(text)) => {
             let (walk, last) = resolve_parent(task, AT_FDCWD, &text)?;
-            let made = change::make(walk.place(), &last, walk.creds(), NewKind::Socket, NewMode::of(task, 0o777));
+            let made = change::make(walk.place(), &last, walk.who(), NewKind::Socket, NewMode::by(walk.who(), 0o777));
             let path = made.map_err(|errno| if errno == Errno::EEXIST { Errno::EADDRINUSE } else { errno })?;
             let mut paths = PATHS.lock();
             paths.get_or_insert_default().insert(path.inode().id(), Weak::clone(socket));

@@ -6,12 +6,15 @@ use crate::fs::fd_table::Fd;
 use crate::fs::inode::{DirEntry, Kind, NewKind, NewMode, RenameMode};
 use crate::fs::namei::PATH_MAX;
 use crate::fs::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Follow, Path, access, resolve, resolve_at, resolve_parent,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, File, Follow, Path, access, resolve, resolve_at, resolve_parent,
 };
 use crate::process::creds::CAP_SYS_CHROOT;
 use crate::{Errno, Result, Task};
 use alloc::vec::Vec;
+use machine::epoch::pin;
 use machine::guest;
+use machine::name_map::first_word;
+use zerocopy::IntoBytes as _;
 
 pub(super) fn getcwd(task: &Task, buffer: u64, size: u64) -> Result<usize> {
     let fs = task.fs();
@@ -65,7 +68,7 @@ pub(super) fn chroot(task: &Task, path: UserPath) -> Result<()> {
 }
 
 pub(super) fn umask(task: &Task, mask: u32) -> Result<u32> {
-    Ok(task.fs_at(&machine::epoch::pin()).set_umask(mask & 0o777))
+    Ok(task.fs_at(&pin()).set_umask(mask & 0o777))
 }
 
 pub(super) fn mkdir(task: &Task, path: UserPath, mode: u32) -> Result<()> {
@@ -79,7 +82,7 @@ pub(super) fn mkdirat(task: &Task, dirfd: Fd, path: UserPath, mode: u32) -> Resu
 fn make(task: &Task, dirfd: Fd, path: UserPath, kind: NewKind<'_>, mode: u32) -> Result<()> {
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
-    change::make(walk.place(), &last, walk.creds(), kind, NewMode::of(task, mode)).map(|_| ())
+    change::make(walk.place(), &last, walk.who(), kind, NewMode::by(walk.who(), mode)).map(|_| ())
 }
 
 pub(super) fn mknod(task: &Task, path: UserPath, mode: u32, rdev: u64) -> Result<()> {
@@ -110,7 +113,7 @@ pub(super) fn symlinkat(task: &Task, target: UserPath, dirfd: Fd, path: UserPath
     }
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
-    change::make(walk.place(), &last, walk.creds(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
+    change::make(walk.place(), &last, walk.who(), NewKind::Symlink(&target), NewMode::exact(0o777)).map(|_| ())
 }
 
 pub(super) fn readlink(task: &Task, path: UserPath, buffer: u64, size: i32) -> Result<usize> {
@@ -147,9 +150,9 @@ pub(super) fn unlinkat(task: &Task, dirfd: Fd, path: UserPath, flags: u32) -> Re
     let mut text = PathText::empty();
     let (walk, last) = resolve_parent(task, dirfd, path.read_to(&mut text)?)?;
     if flags & AT_REMOVEDIR != 0 {
-        change::rmdir(walk.place(), &last, walk.creds())
+        change::rmdir(walk.place(), &last, walk.who())
     } else {
-        change::unlink(walk.place(), &last, walk.creds())
+        change::unlink(walk.place(), &last, walk.who())
     }
 }
 
@@ -170,7 +173,7 @@ pub(super) fn linkat(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new: Us
     };
     let new = new.read()?;
     let (walk, last) = resolve_parent(task, newdir, &new)?;
-    change::link(&target, walk.place(), &last, walk.creds())
+    change::link(&target, walk.place(), &last, walk.who())
 }
 
 pub(super) fn rename(task: &Task, old: UserPath, new: UserPath) -> Result<()> {
@@ -194,7 +197,7 @@ pub(super) fn renameat2(task: &Task, olddir: Fd, old: UserPath, newdir: Fd, new:
     let (to_walk, to_last) = resolve_parent(task, newdir, &new)?;
     let from = Side { dir: from_walk.place(), last: &from_last };
     let to = Side { dir: to_walk.place(), last: &to_last };
-    change::rename(&from, &to, mode, to_walk.creds())
+    change::rename(&from, &to, mode, to_walk.who())
 }
 
 /// Longest listing that one call gives.
@@ -209,37 +212,44 @@ enum Form {
     New,
 }
 
-/// Appends an entry; false where it does not fit.
-fn put_entry(out: &mut Vec<u8>, limit: usize, entry: &DirEntry<'_>, form: Form) -> bool {
+/// What a listing takes of the heap at first, in words: a thread keeps such blocks.
+const FIRST_ROOM: usize = 4096 / 8;
+
+/// Appends an entry with the position behind it; false where it does not fit.
+#[inline]
+fn put_entry(out: &mut Vec<u64>, limit: usize, entry: &DirEntry<'_>, next: u64, form: Form) -> bool {
     // Inode, next position, length and kind; the name ends with a zero.
-    let len = (19 + entry.name.len() + 1).next_multiple_of(8);
-    let end = out.len() + len;
-    if end > limit {
+    let words = (19 + entry.name.len()) / 8 + 1;
+    let (len, end) = (words * 8, out.len() + words);
+    if end > limit / 8 {
         return false;
     }
-    let kind = entry.kind.entry_type();
-    out.extend_from_slice(&entry.ino.to_le_bytes());
-    out.extend_from_slice(&entry.next.to_le_bytes());
-    out.extend_from_slice(&u16::try_from(len).unwrap_or(0).to_le_bytes());
-    if form == Form::New {
-        out.push(kind);
+    if out.capacity() == 0 {
+        out.reserve(FIRST_ROOM);
     }
-    out.extend_from_slice(entry.name);
-    out.resize(end, 0);
-    if form == Form::Old {
-        out.pop();
-        out.push(kind);
+    let kind = u64::from(entry.kind.entry_type());
+    // Three words, of which the last has the first bytes of the name, and words with the rest of that and zeros.
+    let (in_front, shift, begin) = if form == Form::New { (kind << 16, 24, 5) } else { (0, 16, 6) };
+    out.extend_from_slice(&[entry.ino, next, len as u64 | in_front | first_word(entry.name) << shift]);
+    if words > 3 {
+        let pieces = entry.name.get(begin..).unwrap_or(&[]).chunks(8);
+        out.extend(pieces.map(first_word).chain(core::iter::once(0)).take(words - 3));
+    }
+    if form == Form::Old
+        && let Some(last) = out.last_mut()
+    {
+        *last |= kind << 56;
     }
     true
 }
 
 /// `.` or, at position 1, `..`: at the root it is the root itself.
-fn dot_entry(place: &Path, root: &Path, position: u64) -> DirEntry<'static> {
+fn dot_entry(task: &Task, place: &Path, position: u64) -> DirEntry<'static> {
     let own = place.inode().id().ino;
     let (name, ino): (&[u8], u64) = match position {
         0 => (b".", own),
-        _ if place == root => (b"..", own),
-        _ => (b"..", place.above().map_or(own, |above| above.inode().id().ino)),
+        _ if task.fs_at(&pin()).is_root(place) => (b"..", own),
+        _ => (b"..", place.number_above().unwrap_or(own)),
     };
     DirEntry { name, ino, kind: Kind::Directory, next: position + 1 }
 }
@@ -261,9 +271,12 @@ pub(super) fn getdents64(task: &Task, fd: Fd, buffer: u64, size: u32) -> Result<
 }
 
 /// Cookies 0 and 1 are `.` and `..`; the directory's own follow, moved by two.
-fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<usize> {
-    let file = task.file(fd)?;
-    let place = file.path().cloned().ok_or(Errno::ENOTDIR)?;
+fn list(task: &Task, fd: Fd, to: (u64, u32), form: Form) -> Result<usize> {
+    task.with_file(fd, |file| list_file(task, file, to, form))
+}
+
+fn list_file(task: &Task, file: &File, (buffer, size): (u64, u32), form: Form) -> Result<usize> {
+    let place = file.path().ok_or(Errno::ENOTDIR)?;
     let inode = place.inode();
     if inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
@@ -272,19 +285,21 @@ fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<u
         return Err(Errno::ENOENT);
     }
     let limit = usize::try_from(u64::from(size).min(LONGEST)).unwrap_or(0);
-    let mut out = Vec::with_capacity(limit.min(32 * 1024));
-    let mut position = *file.position();
+    let mut out = Vec::new();
+    let mut moving = file.position();
+    let mut position = *moving;
     let mut full = false;
     while position < 2 && !full {
-        let dots = dot_entry(&place, &task.root(), position);
-        full = !put_entry(&mut out, limit, &dots, form);
+        let dots = dot_entry(task, place, position);
+        full = !put_entry(&mut out, limit, &dots, dots.next, form);
         position += u64::from(!full);
     }
     if !full {
         inode.read_dir(position - 2, &mut |entry| {
-            full = !put_entry(&mut out, limit, &DirEntry { next: entry.next + 2, ..*entry }, form);
+            let next = entry.next + 2;
+            full = !put_entry(&mut out, limit, entry, next, form);
             if !full {
-                position = entry.next + 2;
+                position = next;
             }
             !full
         })?;
@@ -292,7 +307,35 @@ fn list(task: &Task, fd: Fd, (buffer, size): (u64, u32), form: Form) -> Result<u
     if out.is_empty() && full {
         return Err(Errno::EINVAL);
     }
-    guest::write(buffer, &out)?;
-    *file.position() = position;
-    Ok(out.len())
+    guest::write(buffer, out.as_bytes())?;
+    *moving = position;
+    Ok(out.len() * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirEntry, Form, Kind, put_entry};
+    use zerocopy::IntoBytes as _;
+
+    #[test]
+    fn an_entry_has_its_name_and_zeros_in_either_form() {
+        for (len, form) in (1..=255_usize).flat_map(|len| [(len, Form::New), (len, Form::Old)]) {
+            let name = vec![0xff; len];
+            let entry = DirEntry { name: &name, ino: 5, kind: Kind::File, next: 0 };
+            let whole = (19 + len + 1).next_multiple_of(8);
+            let mut expected = [5_u64.to_le_bytes(), 7_u64.to_le_bytes()].concat();
+            expected.extend(u16::try_from(whole).unwrap().to_le_bytes());
+            expected.extend((form == Form::New).then_some(8));
+            expected.extend(&name);
+            expected.resize(whole, 0);
+            if form == Form::Old {
+                expected[whole - 1] = 8;
+            }
+            let mut out = Vec::new();
+            assert!(!put_entry(&mut out, whole - 1, &entry, 7, form) && out.is_empty());
+            assert!(put_entry(&mut out, whole + 7, &entry, 7, form));
+            assert_eq!(out.as_bytes(), expected);
+            assert!(!put_entry(&mut out, whole * 2 - 1, &entry, 7, form));
+        }
+    }
 }

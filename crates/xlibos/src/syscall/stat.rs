@@ -16,8 +16,9 @@ const AT_NO_AUTOMOUNT: u32 = 0x800;
 const AT_STATX_SYNC: u32 = 0x6000;
 
 /// `struct stat`.
+#[inline]
 fn stat_words(stat: &Stat) -> [u64; 18] {
-    let [(accessed, accessed_ns), (modified, modified_ns), (changed, changed_ns)] =
+    let [atime, mtime, ctime] =
         [stat.atime, stat.mtime, stat.ctime].map(|time| (time.sec.cast_unsigned(), u64::from(time.nsec)));
     [
         stat.dev,
@@ -29,30 +30,31 @@ fn stat_words(stat: &Stat) -> [u64; 18] {
         stat.size,
         stat.blksize.into(),
         stat.blocks,
-        accessed,
-        accessed_ns,
-        modified,
-        modified_ns,
-        changed,
-        changed_ns,
+        atime.0,
+        atime.1,
+        mtime.0,
+        mtime.1,
+        ctime.0,
+        ctime.1,
         0,
         0,
         0,
     ]
 }
 
-/// Writes the attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as `words` tells them.
+/// Writes the attributes of a path, or of a descriptor where the path is empty and AT_EMPTY_PATH says so, as `words_of` tells them.
 #[inline]
 fn tell<const N: usize>(
     task: &Task,
     (dirfd, path): (Fd, UserPath),
     flags: u32,
     to: u64,
-    words: impl Fn(&Stat) -> [u64; N],
+    words_of: impl Fn(&Stat) -> [u64; N],
 ) -> Result<()> {
-    let mut told = None;
-    lookup(task, dirfd, path, flags, |stat| told = Some(words(stat)))?;
-    guest::write_value(to, &told.ok_or(Errno::EFAULT)?)
+    // Not cleared before: that takes as long as to tell them.
+    let mut words = None;
+    lookup(task, dirfd, path, flags, |stat| words = Some(words_of(stat)))?;
+    guest::write_value(to, &words.ok_or(Errno::EIO)?)
 }
 
 fn lookup(task: &Task, dirfd: Fd, path: UserPath, flags: u32, mut tell: impl FnMut(&Stat)) -> Result<()> {
