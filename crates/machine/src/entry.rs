@@ -12,6 +12,8 @@
 //! `xlibos_leaf_check` to `xlibos_leaf_end` those registers are in the frame that a function need not keep, the others in place.
 //! From `xlibos_answer_check` to `xlibos_answer_end`, and from `xlibos_mask_given` to `xlibos_mask_end`, all are in place but rcx, whose
 //! value is the frame's rip.
+//! Functions run with the direction and alignment-check flags clear: words and masks are answered with the guest's, and nobody is called
+//! from there before they are.
 
 use crate::cpu::{ALIGNMENT_FLAG, Cpu, DIRECTION_FLAG, EXIT_CALL, EXIT_FULL, LIBOS_END, LIBOS_START, USER_END};
 use crate::frame::TrapFrame;
@@ -311,6 +313,13 @@ xlibos_leaf_pending:
     mov [r11 + {rax}], rax
     mov qword ptr [r11 + {orig}], -1
     SAVE_KEPT
+    // The mask was changed with the guest's own flags, with which nothing of ours may run.
+    test ecx, {unwanted}
+    jz xlibos_exit_check
+    and ecx, {wanted}
+    push rcx
+    popfq
+    mov dword ptr [r11 + {exit_kind}], {exit_full}
     jmp xlibos_exit_check
 
     // An attempt would have to wait.

@@ -118,6 +118,7 @@ impl Drop for Sent {
 }
 
 fn done_or_failed(answer: Answer) -> Result<Answer> {
+    super::stamp::host_stamped();
     match answer {
         (Reply::Failed(errno), _) => Err(Errno::from_raw(errno)),
         answer => Ok(answer),

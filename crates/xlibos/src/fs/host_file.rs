@@ -443,6 +443,7 @@ impl FileOps for HostFile {
             (None, None) => Ok(0),
         };
         let count = written?;
+        super::stamp::host_stamped();
         from.advance(count);
         Ok(count)
     }

@@ -1,8 +1,7 @@
 //! Delivery: what a thread does about its pending signals before it returns to guest code.
 
 use super::{
-    Action, Default_, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGSEGV, SIGSTOP, SigInfo, SigSet,
-    default_action, frame, send,
+    Action, Default_, SA_NODEFER, SA_RESTART, SIG_IGN, SIGSEGV, SIGSTOP, SigInfo, SigSet, default_action, frame, send,
 };
 use crate::process::{Task, exit, ptrace};
 use crate::syscall::Restart;
@@ -63,7 +62,7 @@ pub fn deliver_all(task: &Task, done: usize) -> Outcome {
         // Below one pin.
         let (action, registers) = {
             let pin = pin();
-            let action = task.process.actions_at(&pin).get(info.signal);
+            let action = task.process.actions_at(&pin).take(info.signal);
             (action, as_guest_sees(task, machine::cpu::current().frame()))
         };
         match action.handler {
@@ -97,10 +96,6 @@ fn by_default(task: &Task, info: SigInfo) {
 fn run_handler(task: &Task, mut registers: TrapFrame, info: SigInfo, action: Action, done: usize) -> bool {
     if let Some(class) = task.interrupted().filter(|_| done == 0) {
         finish_interrupted(&mut registers, class, action);
-    }
-    if action.flags & SA_RESETHAND != 0 {
-        // Mask and flags stay.
-        task.process.actions().set(info.signal, Action { handler: SIG_DFL, ..action });
     }
     let mask = task.signals.mask_to_restore();
     let Ok(handler) = frame::push(task, &registers, info, &action, mask) else { return false };

@@ -164,6 +164,21 @@ impl Actions {
         self.table.lock().get(index).copied().unwrap_or_default()
     }
 
+    /// The action of a signal that is delivered. A handler that is to run once (SA_RESETHAND) is gone with it; mask and flags stay.
+    #[must_use]
+    pub fn take(&self, signal: i32) -> Action {
+        let index = usize::try_from(signal - 1).unwrap_or(64);
+        let mut table = self.table.lock();
+        let Some(slot) = table.get_mut(index) else { return Action::default() };
+        let action = *slot;
+        if action.handler > SIG_IGN && action.flags & SA_RESETHAND != 0 {
+            slot.handler = SIG_DFL;
+            let others = SigSet(self.caught.load(Ordering::SeqCst));
+            self.caught.store(others.without(SigSet::of(signal)).0, Ordering::SeqCst);
+        }
+        action
+    }
+
     /// Replaces an action.
     pub fn set(&self, signal: i32, action: Action) {
         let index = usize::try_from(signal - 1).unwrap_or(64);
@@ -435,4 +450,24 @@ pub fn with_mask<T>(task: &Task, mask: Option<SigSet>, call: impl FnOnce() -> cr
 /// Sends a signal to the calling task, as the kernel does for SIGPIPE.
 pub fn raise(task: &Task, signal: i32) {
     send_task(task, SigInfo::from_task(task, signal, SI_USER));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Actions, SA_RESETHAND, SIG_DFL};
+
+    #[test]
+    fn a_handler_that_runs_once_is_gone_as_it_is_taken() {
+        const USR1: i32 = 10;
+        let actions = Actions::default();
+        let once = Action { handler: 0x1000, flags: SA_RESETHAND, ..Action::default() };
+        actions.set(USR1, once);
+        assert!(actions.take(USR1).handler == once.handler && !actions.catches(USR1));
+        let left = actions.get(USR1);
+        assert_eq!((left.handler, left.flags), (SIG_DFL, SA_RESETHAND));
+        // One that stays is taken as often as it is wanted.
+        actions.set(USR1, Action { flags: 0, ..once });
+        assert_eq!([actions.take(USR1).handler, actions.take(USR1).handler], [once.handler; 2]);
+        assert!(actions.catches(USR1));
+    }
 }

@@ -233,6 +233,29 @@ cases! { fault;
         signal::ignore(c::SIGUSR1)?;
         sender.end()?;
     }
+    fn flags_survive_changes_of_the_mask_amid_signals() {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        extern "C" fn count(_signal: std::ffi::c_int) {
+            COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        const DIRECTION: u64 = 0x400;
+        const ALIGNMENT: u64 = 0x4_0000;
+        let counted = || COUNT.load(std::sync::atomic::Ordering::Relaxed);
+        signal::handle(c::SIGUSR1, count, 0)?;
+        let me = pid()?;
+        let sender = child(|| loop { sys!(kill, me, c::SIGUSR1)?; })?;
+        while counted() == 0 {}
+        for flag in [DIRECTION, ALIGNMENT] {
+            let end = counted() + 2000;
+            for _ in (0..MOST_ROUNDS).take_while(|_| counted() < end) {
+                for _ in 0..48 {
+                    assert!(fault::mask_with_flag(flag), "{flag:x}");
+                }
+            }
+        }
+        signal::ignore(c::SIGUSR1)?;
+        sender.end()?;
+    }
     fn registers_survive_changes_of_the_mask_amid_signals() {
         signal::record(c::SIGUSR1, 0)?;
         let me = pid()?;

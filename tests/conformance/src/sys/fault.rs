@@ -119,6 +119,22 @@ pub(crate) fn registers_across_mask(how: u64, set: &u64, old: &mut u64) -> bool 
     unsafe { registers_across(libc::SYS_rt_sigprocmask, how, [old, set, 13, 14, 8]) }
 }
 
+/// Blocks no signal by rt_sigprocmask(2) with a flag of the processor set; whether it stays set.
+pub(crate) fn mask_with_flag(flag: u64) -> bool {
+    let (set, mut old, after) = (0u64, 0u64, &mut 0u64);
+    // SAFETY: the call reads and writes those words; the flag is clear again at the end, and no instruction in between depends on it.
+    unsafe {
+        asm!(
+            "pushfq", "or [rsp], {flag}", "popfq", "syscall", "pushfq", "pop {after}",
+            "pushfq", "and [rsp], {clear}", "popfq",
+            flag = in(reg) flag, clear = in(reg) !flag, after = out(reg) *after,
+            inout("rax") libc::SYS_rt_sigprocmask => _, in("rdi") 0, in("rsi") &raw const set, in("rdx") &raw mut old,
+            in("r10") 8, out("rcx") _, out("r11") _,
+        );
+    }
+    *after & flag != 0
+}
+
 /// The same of a call with these in rdi, and in rdx, rsi, r8, r9, and r10.
 ///
 /// # Safety
