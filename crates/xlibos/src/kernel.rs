@@ -708,9 +708,10 @@ fn host_process_died(pid: i32, status: i32) {
             panic!("host process {pid} died (status {status:#x}) while it held a shared lock");
         }
         crate::fs::broker::release_channel_of(area);
+        // First: who gave a spare that died a task has done so by then.
+        spare::forget(area);
         let task = area.task_handle::<Task>();
         area.clear_task::<Task>();
-        spare::forget(area);
         machine::cpu::release(area);
         if let Some(task) = task.filter(|task| core::ptr::eq(task.cpu(), area)) {
             task.process.begin_exit(status & 0x7f);

@@ -391,11 +391,15 @@ impl HostFile {
             return None;
         }
         let process = &Task::current()?.process;
-        let is_mapped = process.mm_at(&pin()).windows.read_mapped(&self.handle, offset, base, len);
+        // The pages may be away: what is read below a pin is short, for nothing that is retired goes meanwhile.
+        let is_mapped = len <= SHORT_READ && process.mm_at(&pin()).windows.read_mapped(&self.handle, offset, base, len);
         let is_read = is_mapped || process.mm().windows.read(&self.handle, offset, base, len);
         is_read.then_some(usize::try_from(len).ok()?)
     }
 }
+
+/// Bytes that are read from a window below a pin.
+const SHORT_READ: u64 = 8192;
 
 /// What O_APPEND, O_DSYNC and O_SYNC are per call.
 fn write_flags(flags: OpenFlags) -> u32 {

@@ -248,10 +248,15 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
 }
 
 /// Whether a forked child's program had better run in a spare process, which has it mapped from the last time. Not that of a process
-/// that had threads: host threads wait in it for others.
+/// that had threads or vfork children: host threads and processes wait in it, or have its memory, for others.
 fn is_better_off_elsewhere(task: &Task, plan: &Plan) -> bool {
     let was_threaded = task.process.was_threaded.load(Ordering::Relaxed);
-    !was_threaded && !crate::kernel::is_straced() && super::spare::is_left_to_itself(task) && super::spare::knows(plan)
+    let has_spares = task.process.has_spares.load(Ordering::Relaxed);
+    !was_threaded
+        && !has_spares
+        && !crate::kernel::is_straced()
+        && super::spare::is_left_to_itself(task)
+        && super::spare::knows(plan)
 }
 
 /// What ends with the old program wherever the new one runs.

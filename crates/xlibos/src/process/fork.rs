@@ -259,6 +259,11 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     if has_thread(area) {
         // Before it has the task: whoever wakes it then lets it begin.
         machine::process::prepare(kind, area, fs_base);
+        // That thread's clock shows what it did for others until it takes the task over.
+        child.cpu_time.leaves(0);
+        if kind == Kind::Vfork {
+            child.process.cpu_time.leaves(0);
+        }
     }
     area.set_task(Arc::clone(child));
     let spawned = if has_thread(area) {

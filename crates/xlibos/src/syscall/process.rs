@@ -155,6 +155,8 @@ pub(super) fn execveat(task: &Task, dirfd: Fd, path: UserPath, argv: u64, env: u
     let argv = exec::read_strings(argv, &mut total)?;
     let env = exec::read_strings(env, &mut total)?;
     let plan = exec::prepare(task, dirfd, &path, flags, argv, env)?;
+    // What goes elsewhere does not return.
+    drop(path);
     // The handler's borrow is the thread's own task, which lives until the thread ends.
     let task = Task::current().ok_or(Errno::ESRCH)?;
     exec::exec(task, plan)

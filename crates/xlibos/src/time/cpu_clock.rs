@@ -31,7 +31,7 @@ impl CpuClock {
             if moves % 2 == 1 {
                 return Ok(carried);
             }
-            let here = clock().map(|now| now.saturating_sub(self.base_ns.load(Ordering::Relaxed)));
+            let here = clock().map(|now| now.saturating_sub(self.base_ns.load(Ordering::Acquire)));
             // Another one's clock, if it has moved meanwhile.
             if self.moves.load(Ordering::SeqCst) == moves {
                 return here.map(|here| here.saturating_add(carried));
