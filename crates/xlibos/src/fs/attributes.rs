@@ -126,13 +126,14 @@ impl Attributes {
 
     /// Changes them; `change` is also told the time of it.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut Meta, Time) -> R) -> R {
-        let now = time_of(self.stamp());
         let _changing = self.changing.lock();
-        let turn = self.turn.load(Ordering::Relaxed);
-        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        let turn = self.turn.load(Ordering::Relaxed) | 1;
+        self.turn.store(turn, Ordering::Relaxed);
         // The words are seen to change no sooner than that.
         fence(Ordering::Release);
         let mut meta = self.load();
+        // Below the lock, and no older than what others have stamped it with.
+        let now = time_of(stamp::no_older(self.stamp(), ns_of(meta.ctime)));
         let written = meta.mtime;
         let result = change(&mut meta, now);
         // The words say all of it, unless the time of the last write stays: an exchange costs as much as all else here.
@@ -142,14 +143,17 @@ impl Attributes {
         for (word, new) in self.words.iter().zip(meta.to_words()) {
             word.store(new, Ordering::Relaxed);
         }
-        self.turn.store(turn.wrapping_add(2), Ordering::Release);
+        self.turn.store(turn.wrapping_add(1), Ordering::Release);
         result
     }
 
     /// The bytes, or names, changed.
     #[inline]
     pub(super) fn touch(&self) {
-        self.written_ns.store(self.stamp(), Ordering::Relaxed);
+        let now = self.stamp();
+        // Another one's may be later. One of this tick is there already, mostly.
+        let later = |last| Some(stamp::no_older(now, last)).filter(|new| *new != last);
+        let _ = self.written_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// The time of a change.
@@ -174,6 +178,11 @@ impl Meta {
         }
         self
     }
+}
+
+/// In nanoseconds; what lies before the clock's beginning is 0.
+fn ns_of(time: Time) -> u64 {
+    u64::try_from(time.sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::from(time.nsec))
 }
 
 #[inline]
@@ -208,6 +217,33 @@ mod tests {
         }
         assert!(writer.join().is_ok());
         assert_eq!(attributes.read(), meta(99_999));
+    }
+
+    #[test]
+    fn times_that_several_change_never_go_back() {
+        let attributes = Arc::new(Attributes::new(meta(0)));
+        let writers: Vec<_> = (0..4)
+            .map(|number| {
+                let attributes = Arc::clone(&attributes);
+                std::thread::spawn(move || {
+                    for _ in 0..100_000 {
+                        match number % 2 {
+                            0 => attributes.touch(),
+                            _ => attributes.change(|meta, now| meta.ctime = now),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut last = attributes.tell();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            let seen = attributes.tell();
+            let times = |meta: &Meta| [meta.mtime, meta.ctime].map(|time| (time.sec, time.nsec));
+            let is_back = times(&seen).iter().zip(times(&last)).any(|(now, before)| *now < before);
+            assert!(!is_back && times(&seen)[0] <= times(&seen)[1], "{last:?} {seen:?}");
+            last = seen;
+        }
+        assert!(writers.into_iter().all(|writer| writer.join().is_ok()));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) struct Names {
 }
 
 /// So many that are gone stay paid for.
-const KEPT: u64 = 8;
+const KEPT: u64 = 2;
 
 /// A name's entry, made if there is none; `make` gives the name to keep.
 fn entry_of<'a>(entries: &'a mut HashMap<Name, Entry>, name: &[u8], make: impl FnOnce() -> Name) -> &'a mut Entry {

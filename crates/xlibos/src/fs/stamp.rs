@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use machine::clock;
 
 const REALTIME_COARSE: u32 = 5;
-/// No tick takes longer, in nanoseconds.
-const TICK: u64 = 20_000_000;
+/// No tick takes longer, in nanoseconds, on a processor that is held up either: what is later by more is of a clock that was set back.
+const TICK: u64 = 1_000_000_000;
 
 /// The last fine stamp.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -29,16 +29,18 @@ pub(super) fn coarse_ns() -> u64 {
         return fine_ns();
     }
     let tick = clock::read_ns(REALTIME_COARSE);
-    let last = LAST.load(Ordering::Relaxed);
-    // Where it is further on than a tick the clock was set back.
-    if last > tick && last - tick < TICK { last } else { tick }
+    no_older(tick, LAST.load(Ordering::Relaxed))
+}
+
+/// A stamp, or the one before where that is later.
+pub(super) fn no_older(stamp: u64, before: u64) -> u64 {
+    if stamp < before && before - stamp < TICK { before } else { stamp }
 }
 
 /// The time as it is now.
 pub(super) fn fine_ns() -> u64 {
     let now = clock::realtime_ns();
-    LAST.fetch_max(now, Ordering::Relaxed);
-    now
+    no_older(now, LAST.fetch_max(now, Ordering::Relaxed))
 }
 
 #[cfg(test)]
