@@ -26,11 +26,6 @@ pub(super) fn open_master(task: &Task) -> Result<Arc<Master>> {
 }
 
 impl Master {
-    fn is_deserted(&self) -> bool {
-        let state = self.tty.state.lock();
-        state.was_opened && state.opens == 0
-    }
-
     /// The byte that packet mode puts before data, or what there is to tell instead of data.
     fn read_packet(&self, to: &mut Sink<'_>) -> Result<Option<usize>> {
         let status = {
@@ -65,22 +60,23 @@ impl FileOps for Master {
         }
         let begin_of_data = to.done();
         let mut buffer = [0; 512];
-        loop {
+        // Looked at together with what is there: who has written goes next.
+        let is_deserted = loop {
             let count = {
                 let mut state = self.tty.state.lock();
                 let front = state.output.front();
                 let count = front.len().min(buffer.len()).min(to.remaining());
+                if count == 0 {
+                    break state.was_opened && state.opens == 0;
+                }
                 buffer.iter_mut().zip(front.iter().take(count)).for_each(|(to, from)| *to = *from);
                 state.output.consume(count);
                 count
             };
-            if count == 0 {
-                break;
-            }
             to.put(buffer.get(..count).unwrap_or(&[]))?;
-        }
+        };
         match to.done() - begin_of_data {
-            0 if self.is_deserted() => Err(Errno::EIO),
+            0 if is_deserted => Err(Errno::EIO),
             0 => Err(Errno::EAGAIN),
             _ => {
                 self.tty.line.wake(WRITABLE);

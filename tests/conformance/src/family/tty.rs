@@ -203,6 +203,39 @@ cases! { tty;
         write(pty.slave, b"y")?;
         while pty.output(1)? != b"y" {}
     }
+    fn master_reads_the_last_words_of_who_goes_meanwhile() {
+        use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+        const NONE: i32 = -1;
+        const OVER: i32 = -2;
+        static SLAVE: AtomicI32 = AtomicI32::new(NONE);
+        let writer = std::thread::spawn(|| loop {
+            match SLAVE.swap(NONE, SeqCst) {
+                NONE => std::hint::spin_loop(),
+                OVER => break,
+                slave => {
+                    write(slave, b"x").ok();
+                    close(slave).ok();
+                }
+            }
+        });
+        let mut lost = 0;
+        for _ in 0..20_000 {
+            let pty = Pty::new()?;
+            sys!(fcntl, pty.master, c::F_SETFL, c::O_NONBLOCK)?;
+            SLAVE.store(pty.slave, SeqCst);
+            let mut byte = 0u8;
+            let end = loop {
+                match sys!(read, pty.master, &mut byte, 1) {
+                    Err(errno) if errno.0 == c::EAGAIN => {}
+                    other => break other,
+                }
+            };
+            lost += i32::from(end.is_err());
+            close(pty.master)?;
+        }
+        SLAVE.store(OVER, SeqCst);
+        assert!(writer.join().is_ok() && lost == 0, "{lost}");
+    }
     fn packet_mode_says_what_happened() {
         let pty = Pty::new()?;
         sys!(ioctl, pty.master, c::TIOCPKT, &1i32)?;
