@@ -31,7 +31,7 @@ pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
 pub use place::{USER_END, for_libraries, for_programs, of_program, reserve_host_page};
 pub use space::{HostRanges, Mm, MmGuard};
 pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
-pub use warm::Warm;
+pub use warm::{Left, Warm};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

@@ -3,7 +3,7 @@
 use super::info::Info;
 use super::mappings::Mappings;
 use super::vma::{Totals, Vma, VmaFlags};
-use super::warm::{Object, Ready, Warm};
+use super::warm::{Left, Object, Ready, Warm};
 use super::windows::Windows;
 use super::{PAGE, charge, place};
 use crate::{Errno, Result, Task};
@@ -217,15 +217,15 @@ impl Mm {
     #[must_use]
     pub fn host_ranges(&self) -> HostRanges {
         let state = self.state.lock();
-        let warm = state.left_warm(&self.images.lock());
+        let warm = state.left_warm(&self.images.lock(), Left::All);
         HostRanges { ranges: state.ranges_to_unmap(&warm), has_windows: self.windows.were_used(), warm }
     }
 
-    /// Unmaps everything: exec in place. Returns what stays on the host for the next program.
-    pub fn unmap_all(&self) -> Vec<Warm> {
+    /// Unmaps everything: exec in place, or the end. Returns what stays on the host for the next program.
+    pub fn unmap_all(&self, left: Left<'_>) -> Vec<Warm> {
         let (removed, warm) = {
             let mut state = self.state();
-            let warm = state.left_warm(&self.images.lock());
+            let warm = state.left_warm(&self.images.lock(), left);
             state.ranges_to_unmap(&warm).iter().for_each(unmap_on_host);
             state.brk_start = 0;
             state.brk = 0;

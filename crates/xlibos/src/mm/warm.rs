@@ -41,6 +41,15 @@ struct Piece {
     form: Form,
 }
 
+/// What is left of a program's objects.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<'a> {
+    /// All: whatever comes next may want them.
+    All,
+    /// For a program of this version, if it is a file of the host's, at once: another program is not wanted, and has tables of its own.
+    For(Option<&'a Attributes>),
+}
+
 /// An object without a program.
 #[derive(Clone, Debug)]
 pub struct Warm {
@@ -155,9 +164,17 @@ impl State {
     }
 
     /// The objects of the program as they are left for the next one.
-    pub(super) fn left_warm(&self, placed: &[Placed]) -> Vec<Warm> {
-        let is_ready = |span: &Range<u64>| self.ready_pieces().any(|piece| touch(&piece.range, span));
-        self.objects.iter().filter(|object| !is_ready(&object.span)).filter_map(|o| self.left_of(o, placed)).collect()
+    pub(super) fn left_warm(&self, placed: &[Placed], left: Left<'_>) -> Vec<Warm> {
+        let is_wanted = |object: &&Object| match left {
+            Left::All => true,
+            Left::For(next) => {
+                let is_same = next.is_some_and(|next| super::image::is_same_version(&object.version, next));
+                is_same || object.span.start >= place::LIBRARIES.start
+            }
+        };
+        let is_ready = |object: &Object| self.ready_pieces().any(|piece| touch(&piece.range, &object.span));
+        let objects = self.objects.iter().filter(is_wanted).filter(|object| !is_ready(object));
+        objects.filter_map(|object| self.left_of(object, placed)).collect()
     }
 
     fn left_of(&self, object: &Object, placed: &[Placed]) -> Option<Warm> {

@@ -9,7 +9,7 @@ use super::fork;
 use super::task::{Start, Task};
 use crate::fs::File;
 use crate::fs::fd_table::{Fd, OnExec};
-use crate::mm::{Backing, MapRequest, Mm, Warm};
+use crate::mm::{Backing, Left, MapRequest, Mm, Warm};
 use crate::uio::Sink;
 use crate::{Errno, Result};
 use alloc::boxed::Box;
@@ -242,7 +242,7 @@ pub fn exec(task: &'static Task, plan: Plan) -> Result<()> {
     if is_better_off_elsewhere(task, &plan) {
         plan = crate::kernel::exec_in_known_spare(task, plan);
     }
-    let warm = task.mm().unmap_all();
+    let warm = task.mm().unmap_all(Left::For(plan.version().as_ref()));
     load_or_die(task, &plan, warm);
     Ok(())
 }

@@ -20,7 +20,7 @@ use super::exec::Plan;
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
-use crate::mm::{HostRanges, Totals, Warm};
+use crate::mm::{HostRanges, Left, Totals, Warm};
 use abi::broker::Attributes;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -245,7 +245,7 @@ pub fn give_memory_back(task: &Task) -> Option<Vec<Warm>> {
         return None;
     }
     crate::syscall::prctl::undo_rseq(task);
-    Some(mm.unmap_all())
+    Some(mm.unmap_all(Left::All))
 }
 
 /// The end of a guest: its host process waits for another program, or ends.

@@ -1,7 +1,7 @@
 //! Objects that are left, taken, and in the way, with the host's own mappings.
 
 use super::super::{MapRequest, Mm, PAGE};
-use super::{Attributes, Backing, File, MapObject, Prot, Wanted, Warm};
+use super::{Attributes, Backing, File, Left, MapObject, Prot, Wanted, Warm};
 use crate::Result;
 use crate::fs::file::{FileOps, OpenFlags, Sharing};
 use machine::guest;
@@ -89,7 +89,7 @@ fn take(mm: &Mm, file: &Arc<File>, inode: u64) -> Option<u64> {
 #[test]
 fn what_nobody_could_write_stays_and_is_mapped_again_without_the_host() {
     let start = AT;
-    let warm = loaded(&file(10), 1, start).unmap_all();
+    let warm = loaded(&file(10), 1, start).unmap_all(Left::All);
     assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), Some(13), None]);
     let mm = Mm::after(warm);
     assert!(!mm.state().tree.is_free(start..start + PAGE) && mm.collect_vmas().is_empty());
@@ -110,7 +110,7 @@ fn what_nobody_could_write_stays_and_is_mapped_again_without_the_host() {
 #[test]
 fn what_is_not_mapped_of_a_taken_object_goes() {
     let start = AT + 0x100_0000;
-    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all(Left::All));
     let again = file(50);
     assert_eq!(take(&mm, &again, 1), Some(start));
     assert!(map(&mm, &again, start, 1..3, TEXT).is_ok());
@@ -118,7 +118,7 @@ fn what_is_not_mapped_of_a_taken_object_goes() {
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     // Once more for the next one, which it is left for as it is.
     mm.state().note_object(&again, version(1), start..start + PAGES * PAGE);
-    let mm = Mm::after(mm.unmap_all());
+    let mm = Mm::after(mm.unmap_all(Left::All));
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     mm.state().cool(&(0..u64::MAX));
     assert_eq!(bytes_at(start), [None; 5]);
@@ -131,7 +131,7 @@ fn text_that_could_be_written_once_does_not_stay() {
     let page = start + PAGE;
     assert!(mm.protect(page, PAGE, DATA).is_ok() && guest::write_value(page, &99_u8).is_ok());
     assert!(mm.protect(page, PAGE, TEXT).is_ok());
-    let warm = mm.unmap_all();
+    let warm = mm.unmap_all(Left::All);
     assert_eq!(bytes_at(start), [Some(10), None, Some(12), Some(13), None]);
     let mm = Mm::after(warm);
     mm.state().cool(&(start..start + 1));
@@ -141,7 +141,7 @@ fn text_that_could_be_written_once_does_not_stay() {
 #[test]
 fn who_wants_the_addresses_of_a_warm_object_gets_them() {
     let start = AT + 0x300_0000;
-    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all(Left::All));
     let flags = PRIVATE | ANONYMOUS | FIXED_NOREPLACE;
     let page = MapRequest { addr: start + 4 * PAGE, len: PAGE, prot: DATA, flags, backing: Backing::Zero };
     assert_eq!(mm.map(page), Ok(start + 4 * PAGE));
@@ -153,7 +153,7 @@ fn who_wants_the_addresses_of_a_warm_object_gets_them() {
 #[test]
 fn a_child_has_no_warm_object() {
     let start = AT + 0x400_0000;
-    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all(Left::All));
     let child = mm.fork_copy(&mut mm.lock());
     assert!(child.is_ok_and(|child| child.state().warm.is_empty() && child.state().tree.kept().is_empty()));
     assert_eq!(bytes_at(start), [None; 5]);
@@ -162,7 +162,7 @@ fn a_child_has_no_warm_object() {
 #[test]
 fn text_that_a_loader_has_not_mapped_yet_gives_way_to_what_the_tree_says() {
     let start = AT + 0x500_0000;
-    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all());
+    let mm = Mm::after(loaded(&file(10), 1, start).unmap_all(Left::All));
     let again = file(50);
     assert_eq!(take(&mm, &again, 1), Some(start));
     {
@@ -183,12 +183,25 @@ fn text_that_a_loader_has_not_mapped_yet_gives_way_to_what_the_tree_says() {
 }
 
 #[test]
+fn a_program_stays_for_itself_and_not_for_another() {
+    // Where programs lie, unlike libraries.
+    let start = 0x5600_1234_0000;
+    let mm = loaded(&file(10), 1, start);
+    let warm = mm.unmap_all(Left::For(Some(&version(2))));
+    assert!(warm.is_empty());
+    assert_eq!(bytes_at(start), [None; 5]);
+    let warm = loaded(&file(10), 1, start).unmap_all(Left::For(Some(&version(1))));
+    assert_eq!((warm.len(), bytes_at(start)[0]), (1, Some(10)));
+    Mm::after(warm).state().cool(&(0..u64::MAX));
+}
+
+#[test]
 fn only_a_file_that_the_program_was_loaded_from_stays() {
     let start = AT + 0x600_0000;
     let (own, other) = (file(10), file(50));
     let mm = loaded(&own, 1, start);
     assert!(mm.unmap(start + 3 * PAGE, PAGE).is_ok() && map(&mm, &other, start, 3..4, READ).is_ok());
-    let warm: Vec<Warm> = mm.unmap_all();
+    let warm: Vec<Warm> = mm.unmap_all(Left::All);
     assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), None, None]);
     Mm::after(warm).state().cool(&(0..u64::MAX));
     assert_eq!(bytes_at(start), [None; 5]);
