@@ -80,8 +80,8 @@ pub struct Cpu {
     pub(crate) frame: UnsafeCell<TrapFrame>,
     /// Host thread id; the host clears and wakes it when a thread (not a process) has ended.
     pub(crate) tid: AtomicU32,
-    /// Host process id.
-    pub(crate) pid: AtomicU32,
+    /// Host thread id of the one that leads its host process; 0 where that is this one.
+    pub(crate) leader: AtomicU32,
     /// Set once the thread's signal stack is its own.
     pub(crate) ready: AtomicU32,
     /// Turn of the [`crate::sync::Gate`] at which the thread stands; 0 for none.
@@ -177,7 +177,10 @@ impl Cpu {
     /// Host process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Acquire)
+        match self.leader.load(Ordering::Acquire) {
+            0 => self.tid(),
+            leader => leader,
+        }
     }
 
     /// Names the thread, as long as it has the area: less than 2^63, and never 0.
@@ -442,7 +445,7 @@ impl Cpu {
             cpuid_interrupted: Cell::new(0),
             frame: UnsafeCell::new(TrapFrame::default()),
             tid: AtomicU32::new(next_test_tid()),
-            pid: AtomicU32::new(0),
+            leader: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             stands_at: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
@@ -653,7 +656,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.this.set(address);
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.pending.store(0, Ordering::Relaxed);
-    cpu.pid.store(0, Ordering::Relaxed);
+    cpu.leader.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
     cpu.outside().wake.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
@@ -730,7 +733,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
     let high = HIGHEST_AREA.load(Ordering::Relaxed);
     for index in 1..=high {
         let cpu = area(index);
-        if cpu.pid.load(Ordering::Acquire) != pid || cpu.tid.load(Ordering::Acquire) == 0 {
+        if cpu.pid() != pid || cpu.tid.load(Ordering::Acquire) == 0 {
             continue;
         }
         let given_back = !cpu.in_use.load(Ordering::Acquire);

@@ -64,9 +64,6 @@ extern "C" fn child_entry(cpu: &'static Cpu) {
     cpu.touch_task();
     crate::trap::set_signal_stack(cpu);
     crate::stack::begin(cpu);
-    if cpu.pid.load(Ordering::Relaxed) == 0 {
-        cpu.pid.store(cpu.tid.load(Ordering::Relaxed), Ordering::Release);
-    }
     crate::process::set_fs_base(cpu.start_fs.get());
     cpu.ready.store(1, Ordering::Release);
     kernel_child(cpu);

@@ -17,12 +17,12 @@ pub enum Kind {
 }
 
 /// Starts a host thread or process that enters the kernel's `start` hook on `area`, and then returns to guest code
-/// with the area's frame and FS base. Returns the host thread id.
+/// with the area's frame and FS base. By the time this returns it may have ended, and the area be another's.
 ///
 /// # Errors
 /// The host's errno (EAGAIN, ENOMEM); the area is then still the caller's.
 #[cfg(target_os = "none")]
-pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
+pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<()> {
     use core::sync::atomic::Ordering;
     let flags = match kind {
         Kind::Thread => abi::hostcall::CLONE_THREAD_FLAGS,
@@ -40,16 +40,11 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<u32> {
         Kind::Fork => crate::stack::new_memory(),
     });
     if kind == Kind::Thread {
-        area.pid.store(crate::cpu::current().pid(), Ordering::Relaxed);
+        area.leader.store(crate::cpu::current().pid(), Ordering::Relaxed);
     }
     crate::cpu::count_host_call(crate::host::nr::CLONE);
     // SAFETY: the area is unused, so its stack is free; the child runs on it alone.
-    let ret = unsafe { crate::entry::host_clone(flags, area) };
-    let tid = u32::try_from(crate::host::check(ret)?).unwrap_or(0);
-    if kind != Kind::Thread {
-        area.pid.store(tid, Ordering::Release);
-    }
-    Ok(tid)
+    crate::host::check(unsafe { crate::entry::host_clone(flags, area) }).map(|_| ())
 }
 
 /// A process was forked, of many in a row perhaps. The caller holds no lock: the host may be asked for a large page, and take long.
@@ -85,7 +80,7 @@ pub fn serve(_kind: Kind, _area: &'static Cpu) {}
 /// # Errors
 /// ENOSYS.
 #[cfg(not(target_os = "none"))]
-pub fn spawn(_kind: Kind, _area: &'static Cpu, _fs_base: u64) -> Result<u32> {
+pub fn spawn(_kind: Kind, _area: &'static Cpu, _fs_base: u64) -> Result<()> {
     Err(Errno::ENOSYS)
 }
 
@@ -190,4 +185,18 @@ pub fn slot_page() -> Option<(i32, u64)> {
     }
     #[cfg(not(target_os = "none"))]
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering;
+
+    #[test]
+    fn a_thread_is_of_its_leaders_host_process_and_a_leader_of_its_own_from_the_start() {
+        let made = || crate::cpu::allocate().expect("an area");
+        let (leader, thread) = (made(), made());
+        assert_eq!(leader.pid(), leader.tid(), "nobody has to note it before it can be kicked");
+        thread.leader.store(leader.pid(), Ordering::Relaxed);
+        assert_eq!((thread.pid(), thread.tid() == thread.pid()), (leader.tid(), false));
+    }
 }

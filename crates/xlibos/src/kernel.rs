@@ -643,7 +643,7 @@ fn start_event_thread() -> Result<()> {
     // Both live as long as the container.
     core::mem::forget((channel, watch));
     let area = machine::cpu::allocate()?;
-    machine::process::spawn(Kind::Thread, area, 0).map(|_| ())
+    machine::process::spawn(Kind::Thread, area, 0)
 }
 
 /// The service's second thread: events from reaper and supervisor, and host descriptors that become ready.

@@ -268,7 +268,7 @@ fn start(task: &Task, child: &Arc<Task>, kind: Kind, area: &'static Cpu, request
     area.set_task(Arc::clone(child));
     let spawned = if has_thread(area) {
         machine::process::serve(kind, area);
-        Ok(0)
+        Ok(())
     } else if kind == Kind::Fork {
         let mm = task.mm();
         let mut guard = mm.lock();
