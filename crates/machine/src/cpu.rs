@@ -11,6 +11,7 @@ use crate::hand_over::HandOver;
 use crate::leaf::{Thread, WORDS};
 use crate::outside::Outside;
 use crate::slots::{COUNTED, counter_slot, slot_number};
+use crate::turns::Turns;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -119,7 +120,7 @@ pub struct Cpu {
     lock_waits: Cell<u64>,
     lock_sleeps: Cell<u64>,
     pub(crate) counts: Cell<CallCounts>,
-    pub(crate) in_use: AtomicBool,
+    turns: Turns,
     /// See [`Cpu::outside`].
     #[cfg(not(target_os = "none"))]
     outside: Outside,
@@ -198,7 +199,7 @@ impl Cpu {
     /// Whether the area was given back: its host thread has ended, or is to end.
     #[must_use]
     pub fn is_given_back(&self) -> bool {
-        !self.in_use.load(Ordering::SeqCst)
+        !self.turns.is_taken()
     }
 
     /// Whether the thread sleeps where it may be interrupted; it may have just been woken.
@@ -466,7 +467,7 @@ impl Cpu {
             lock_waits: Cell::new(0),
             lock_sleeps: Cell::new(0),
             counts: Cell::new(CallCounts::default()),
-            in_use: AtomicBool::new(true),
+            turns: Turns::taken(),
             outside: Outside::new(),
             pin_depth: Cell::new(0),
             looks: Cell::new(0),
@@ -536,7 +537,7 @@ pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
     cpu.this.set(address);
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.identity.store(next_identity(cpu, index), Ordering::Relaxed);
-    cpu.in_use.store(true, Ordering::Relaxed);
+    cpu.turns.take(|| true);
     cpu
 }
 
@@ -559,7 +560,7 @@ pub fn is_alive(identity: u64) -> bool {
         return false;
     }
     let cpu = area(index);
-    cpu.identity() == identity && cpu.in_use.load(Ordering::Acquire)
+    cpu.identity() == identity && cpu.turns.is_taken()
 }
 
 /// Whether a thread is there (build machine: none dies while a test waits for it).
@@ -605,7 +606,7 @@ fn raise_lowest_free(from: u64, taken: u64) {
     if LOWEST_FREE.compare_exchange(from, taken + 1, Ordering::SeqCst, Ordering::Relaxed).is_err() {
         return;
     }
-    if let Some(free) = (from..taken).find(|index| !area(*index).in_use.load(Ordering::SeqCst)) {
+    if let Some(free) = (from..taken).find(|index| area(*index).is_given_back()) {
         LOWEST_FREE.fetch_min(free, Ordering::SeqCst);
     }
 }
@@ -621,22 +622,20 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
     let mut all_in_use = true;
     for index in from..count {
         let cpu = area(index);
-        if cpu.in_use.load(Ordering::Relaxed) {
+        if !cpu.is_given_back() {
             continue;
         }
-        if cpu.tid.load(Ordering::Acquire) != 0 {
-            // Its thread is about to end.
+        // A thread that is about to end has its tid.
+        if !cpu.turns.take(|| cpu.tid() == 0) {
             all_in_use = false;
             continue;
         }
-        if cpu.in_use.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            if all_in_use {
-                raise_lowest_free(from, index);
-            }
-            HIGHEST_AREA.fetch_max(index, Ordering::SeqCst);
-            reset(cpu, index);
-            return Ok(cpu);
+        if all_in_use {
+            raise_lowest_free(from, index);
         }
+        HIGHEST_AREA.fetch_max(index, Ordering::SeqCst);
+        reset(cpu, index);
+        return Ok(cpu);
     }
     Err(crate::Errno::EAGAIN)
 }
@@ -695,7 +694,7 @@ pub fn renew() {}
 /// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:
 /// an area is handed out again only when its tid is 0.
 pub fn release(cpu: &Cpu) {
-    cpu.in_use.store(false, Ordering::SeqCst);
+    cpu.turns.give_back();
     #[cfg(target_os = "none")]
     note_free(cpu);
 }
@@ -736,7 +735,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
         if cpu.pid() != pid || cpu.tid.load(Ordering::Acquire) == 0 {
             continue;
         }
-        let given_back = !cpu.in_use.load(Ordering::Acquire);
+        let given_back = cpu.is_given_back();
         cpu.outside().pinned_at.store(0, Ordering::Release);
         cpu.tid.store(0, Ordering::Release);
         if !given_back {
@@ -749,7 +748,7 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
 #[cfg(target_os = "none")]
 pub fn occupied() -> impl Iterator<Item = &'static Cpu> {
     let all = (1..=HIGHEST_AREA.load(Ordering::SeqCst)).map(area);
-    all.filter(|cpu| cpu.in_use.load(Ordering::SeqCst) || cpu.tid() != 0)
+    all.filter(|cpu| !cpu.is_given_back() || cpu.tid() != 0)
 }
 
 /// Every area that is taken (build machine: nobody asks).
@@ -764,8 +763,7 @@ pub fn occupied() -> impl Iterator<Item = &'static Cpu> {
 pub fn wait_for_siblings() {
     const GLANCE_NS: u64 = 20_000;
     let own = current();
-    let is_sibling =
-        |cpu: &'static Cpu| !core::ptr::eq(cpu, own) && cpu.pid() == own.pid() && cpu.in_use.load(Ordering::SeqCst);
+    let is_sibling = |cpu: &'static Cpu| !core::ptr::eq(cpu, own) && cpu.pid() == own.pid() && !cpu.is_given_back();
     while (1..=HIGHEST_AREA.load(Ordering::SeqCst)).map(area).any(is_sibling) {
         let _ = crate::sync::park_uninterruptible(Some(crate::clock::monotonic_ns() + GLANCE_NS));
     }

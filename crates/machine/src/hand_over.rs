@@ -445,7 +445,7 @@ fn part(own: &Cpu) {
 /// With [`TIES`] locked.
 fn untie(cpu: &Cpu) {
     cpu.hand_over.streak.store(0, Relaxed);
-    if cpu.tid() == 0 && cpu.in_use.load(Relaxed) {
+    if cpu.tid() == 0 && !cpu.is_given_back() {
         // The host is making it, with the tie that it inherits: the next look unties it.
         return;
     }

@@ -26,6 +26,7 @@ mod outside;
 pub mod owned;
 pub mod process;
 pub mod sync;
+mod turns;
 pub mod window;
 pub mod xstate;
 
