@@ -177,7 +177,7 @@ fn lock_down(cpu: &Cpu, boot: &BootBlock) {
     const SECCOMP: u64 = 317;
     // SAFETY: plain queries and settings of the process itself.
     let tid = u32::try_from(unsafe { crate::host::raw(GETTID, [0; 6]) }).unwrap_or(0);
-    cpu.tid.store(tid, Ordering::Relaxed);
+    cpu.outside().tid.store(tid, Ordering::Relaxed);
     // SAFETY: at boot.
     unsafe { trap::install() };
     trap::set_signal_stack(cpu);

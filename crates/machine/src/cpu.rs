@@ -11,7 +11,6 @@ use crate::hand_over::HandOver;
 use crate::leaf::{Thread, WORDS};
 use crate::outside::Outside;
 use crate::slots::{COUNTED, counter_slot, slot_number};
-use crate::turns::Turns;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -79,10 +78,6 @@ pub struct Cpu {
     pub(crate) cpuid_interrupted: Cell<u64>,
     /// Registers of the guest.
     pub(crate) frame: UnsafeCell<TrapFrame>,
-    /// Host thread id; the host clears and wakes it when a thread (not a process) has ended.
-    pub(crate) tid: AtomicU32,
-    /// Host thread id of the one that leads its host process; 0 where that is this one.
-    pub(crate) leader: AtomicU32,
     /// Set once the thread's signal stack is its own.
     pub(crate) ready: AtomicU32,
     /// Turn of the [`crate::sync::Gate`] at which the thread stands; 0 for none.
@@ -120,7 +115,6 @@ pub struct Cpu {
     lock_waits: Cell<u64>,
     lock_sleeps: Cell<u64>,
     pub(crate) counts: Cell<CallCounts>,
-    turns: Turns,
     /// See [`Cpu::outside`].
     #[cfg(not(target_os = "none"))]
     outside: Outside,
@@ -142,7 +136,7 @@ unsafe impl Sync for Cpu {}
 
 impl core::fmt::Debug for Cpu {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Cpu({:#x}, tid {})", self.this.get(), self.tid.load(Ordering::Relaxed))
+        write!(f, "Cpu({:#x}, tid {})", self.this.get(), self.tid())
     }
 }
 
@@ -172,13 +166,13 @@ impl Cpu {
     /// Host thread id in the container's host pid namespace, 0 once it has ended.
     #[must_use]
     pub fn tid(&self) -> u32 {
-        self.tid.load(Ordering::Acquire)
+        self.outside().tid.load(Ordering::Acquire)
     }
 
     /// Host process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        match self.leader.load(Ordering::Acquire) {
+        match self.outside().leader.load(Ordering::Acquire) {
             0 => self.tid(),
             leader => leader,
         }
@@ -199,7 +193,7 @@ impl Cpu {
     /// Whether the area was given back: its host thread has ended, or is to end.
     #[must_use]
     pub fn is_given_back(&self) -> bool {
-        !self.turns.is_taken()
+        !self.outside().turns.is_taken()
     }
 
     /// Whether the thread sleeps where it may be interrupted; it may have just been woken.
@@ -433,6 +427,9 @@ static TEST_THREADS: std::sync::Mutex<Vec<&'static Cpu>> = std::sync::Mutex::new
 #[cfg(not(target_os = "none"))]
 impl Cpu {
     fn new() -> Cpu {
+        let outside = Outside::new();
+        outside.turns.take(|| true);
+        outside.tid.store(next_test_tid(), Ordering::Relaxed);
         Cpu {
             this: Cell::new(0),
             stack_top: Cell::new(0),
@@ -445,8 +442,6 @@ impl Cpu {
             cpuid_flags: Cell::new(0),
             cpuid_interrupted: Cell::new(0),
             frame: UnsafeCell::new(TrapFrame::default()),
-            tid: AtomicU32::new(next_test_tid()),
-            leader: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             stands_at: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
@@ -467,8 +462,7 @@ impl Cpu {
             lock_waits: Cell::new(0),
             lock_sleeps: Cell::new(0),
             counts: Cell::new(CallCounts::default()),
-            turns: Turns::taken(),
-            outside: Outside::new(),
+            outside,
             pin_depth: Cell::new(0),
             looks: Cell::new(0),
             attempts: Cell::new(false),
@@ -537,7 +531,7 @@ pub(crate) unsafe fn init_area(index: u64) -> &'static Cpu {
     cpu.this.set(address);
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.identity.store(next_identity(cpu, index), Ordering::Relaxed);
-    cpu.turns.take(|| true);
+    cpu.outside().turns.take(|| true);
     cpu
 }
 
@@ -560,7 +554,7 @@ pub fn is_alive(identity: u64) -> bool {
         return false;
     }
     let cpu = area(index);
-    cpu.identity() == identity && cpu.turns.is_taken()
+    cpu.identity() == identity && !cpu.is_given_back()
 }
 
 /// Whether a thread is there (build machine: none dies while a test waits for it).
@@ -626,7 +620,7 @@ pub fn allocate() -> crate::Result<&'static Cpu> {
             continue;
         }
         // A thread that is about to end has its tid.
-        if !cpu.turns.take(|| cpu.tid() == 0) {
+        if !cpu.outside().turns.take(|| cpu.tid() == 0) {
             all_in_use = false;
             continue;
         }
@@ -655,7 +649,7 @@ fn reset(cpu: &Cpu, index: u64) {
     cpu.this.set(address);
     cpu.stack_top.set(address - crate::stack::SIGNAL_STACK_LEN - 64);
     cpu.pending.store(0, Ordering::Relaxed);
-    cpu.leader.store(0, Ordering::Relaxed);
+    cpu.outside().leader.store(0, Ordering::Relaxed);
     cpu.ready.store(0, Ordering::Relaxed);
     cpu.outside().wake.store(0, Ordering::Relaxed);
     cpu.asleep.store(false, Ordering::Relaxed);
@@ -694,7 +688,7 @@ pub fn renew() {}
 /// Gives an area back. Its host thread must have ended (its tid is cleared by the host), or be about to:
 /// an area is handed out again only when its tid is 0.
 pub fn release(cpu: &Cpu) {
-    cpu.turns.give_back();
+    cpu.outside().turns.give_back();
     #[cfg(target_os = "none")]
     note_free(cpu);
 }
@@ -732,12 +726,12 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
     let high = HIGHEST_AREA.load(Ordering::Relaxed);
     for index in 1..=high {
         let cpu = area(index);
-        if cpu.pid() != pid || cpu.tid.load(Ordering::Acquire) == 0 {
+        if cpu.pid() != pid || cpu.tid() == 0 {
             continue;
         }
         let given_back = cpu.is_given_back();
         cpu.outside().pinned_at.store(0, Ordering::Release);
-        cpu.tid.store(0, Ordering::Release);
+        cpu.outside().tid.store(0, Ordering::Release);
         if !given_back {
             lost(cpu);
         }

@@ -21,6 +21,7 @@ use crate::guest_access;
 use crate::leaf::{AGAIN, LIMIT, Table};
 use core::arch::global_asm;
 use core::mem::offset_of;
+use core::sync::atomic::AtomicU32;
 
 const FRAME: usize = offset_of!(Cpu, frame);
 /// Interrupts are on, two values were equal, and the bit that is always set.
@@ -415,11 +416,10 @@ xlibos_event_entry:
     call {enter_event}
     jmp xlibos_exit_check
 
-    // rdi = flags, rsi = area.
+    // rdi = flags, rsi = area, rdx = its tid, which the host clears when the thread has ended.
     .global xlibos_host_clone
 xlibos_host_clone:
     mov r9, rsi
-    lea rdx, [rsi + {tid}]
     mov r10, rdx
     mov rsi, [r9 + {stack_top}]
     xor r8d, r8d
@@ -444,7 +444,6 @@ xlibos_restart:
     call {restart_entry}
     jmp xlibos_exit_check
 
-    // The tid word is cleared by the host when the thread has ended.
     .global xlibos_exit_thread
 xlibos_exit_thread:
 1:
@@ -540,7 +539,6 @@ xlibos_initial_xstate:
     exit_kind = const offset_of!(Cpu, exit_kind),
     gs_foreign = const offset_of!(Cpu, gs_foreign),
     guest_gs = const offset_of!(Cpu, guest_gs),
-    tid = const offset_of!(Cpu, tid),
     exit_call = const EXIT_CALL,
     exit_full = const EXIT_FULL,
     unwanted = const UNWANTED,
@@ -562,7 +560,7 @@ pub(crate) static AREAS_END: core::sync::atomic::AtomicU64 = core::sync::atomic:
 
 unsafe extern "C" {
     #[link_name = "xlibos_host_clone"]
-    pub(crate) fn host_clone(flags: u64, area: &'static Cpu) -> u64;
+    pub(crate) fn host_clone(flags: u64, area: &'static Cpu, tid: &'static AtomicU32) -> u64;
     #[link_name = "xlibos_restart"]
     pub(crate) fn restart(area: &'static Cpu) -> !;
     #[link_name = "xlibos_exit_thread"]

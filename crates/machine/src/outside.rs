@@ -1,6 +1,7 @@
 //! What others look at of a thread, or wake it by. Not in the thread's area: that is a page a thread, which a new host process has
 //! not got and would fault for.
 
+use crate::turns::Turns;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// Of one thread. A line of the cache, so that no thread slows another one.
@@ -10,13 +11,27 @@ pub(crate) struct Outside {
     pub(crate) pinned_at: AtomicU64,
     /// Sleep word: see [`crate::sync`].
     pub(crate) wake: AtomicU32,
+    /// Host thread id; the host clears and wakes it when a thread (not a process) has ended.
+    pub(crate) tid: AtomicU32,
+    /// Host thread id of the one that leads its host process; 0 where that is this one.
+    pub(crate) leader: AtomicU32,
+    /// Whose the area is.
+    pub(crate) turns: Turns,
     /// Whether it is a guest's thread, which has a task.
     pub(crate) is_guests: AtomicBool,
 }
 
 impl Outside {
+    /// Of an area that nobody has.
     pub(crate) const fn new() -> Outside {
-        Outside { pinned_at: AtomicU64::new(0), wake: AtomicU32::new(0), is_guests: AtomicBool::new(false) }
+        Outside {
+            pinned_at: AtomicU64::new(0),
+            wake: AtomicU32::new(0),
+            tid: AtomicU32::new(0),
+            leader: AtomicU32::new(0),
+            turns: Turns::new(),
+            is_guests: AtomicBool::new(false),
+        }
     }
 }
 

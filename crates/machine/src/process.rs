@@ -40,11 +40,11 @@ pub fn spawn(kind: Kind, area: &'static Cpu, fs_base: u64) -> Result<()> {
         Kind::Fork => crate::stack::new_memory(),
     });
     if kind == Kind::Thread {
-        area.leader.store(crate::cpu::current().pid(), Ordering::Relaxed);
+        area.outside().leader.store(crate::cpu::current().pid(), Ordering::Relaxed);
     }
     crate::cpu::count_host_call(crate::host::nr::CLONE);
     // SAFETY: the area is unused, so its stack is free; the child runs on it alone.
-    crate::host::check(unsafe { crate::entry::host_clone(flags, area) }).map(|_| ())
+    crate::host::check(unsafe { crate::entry::host_clone(flags, area, &area.outside().tid) }).map(|_| ())
 }
 
 /// A process was forked, of many in a row perhaps. The caller holds no lock: the host may be asked for a large page, and take long.
@@ -196,7 +196,7 @@ mod tests {
         let made = || crate::cpu::allocate().expect("an area");
         let (leader, thread) = (made(), made());
         assert_eq!(leader.pid(), leader.tid(), "nobody has to note it before it can be kicked");
-        thread.leader.store(leader.pid(), Ordering::Relaxed);
+        thread.outside().leader.store(leader.pid(), Ordering::Relaxed);
         assert_eq!((thread.pid(), thread.tid() == thread.pid()), (leader.tid(), false));
     }
 }
