@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,25 @@ static int fork_wait(void) {
     if (pid == 0) _exit(0);
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
+static void *sleep_on(void *unused) {
+    for (;;) pause();
+    return unused;
+}
+// A child that ends beside a thread of its own, where 200 other processes were at once before.
+static int fork_threaded(void) {
+    static int others[200];
+    const int last = sizeof others / sizeof *others - 1;
+    for (int i = 0; i <= last && !others[last]; i++) if ((others[i] = fork()) == 0) sleep_on(NULL);
+    for (int i = 0; i <= last && others[last] > 0; i++) kill(others[i], SIGKILL), waitpid(others[i], NULL, 0);
+    others[last] = -1;
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        _exit(pthread_create(&thread, NULL, sleep_on, NULL) != 0);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
 
 int main(int count, char **words) {
     static const struct {
@@ -66,7 +86,8 @@ int main(int count, char **words) {
         int (*run)(void);
     } things[] = {{"getpid", getpid_}, {"kill", kill_0},           {"stat", stat_},     {"pipe", pipe_},
                   {"pread", pread_},   {"open", open_stat_close}, {"fork", fork_wait}, {"open-read", open_read_close},
-                  {"futex", wake_nobody}, {"semop", semop_}};
+                  {"futex", wake_nobody}, {"semop", semop_},
+                  {"fork-threaded", fork_threaded}};
     if (count != 3 || pipe(ends)) return 2;
     for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
         if (strcmp(words[1], things[i].name)) continue;

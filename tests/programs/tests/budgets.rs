@@ -83,23 +83,32 @@ fn a_fork_is_counted_as_a_clone_and_an_exit() {
     assert!((MORE / 2..=10 + MORE).contains(&count(10 + MORE, "exit")));
 }
 
-/// Page faults of so many forks, the rest of the program included.
-fn faults(program: &Path, forks: u64) -> u64 {
-    let run = || {
+/// Page faults of a fork, of [`MORE`] in a program.
+fn faults(program: &Path, thing: &str) -> u64 {
+    let run = |forks: u64| {
         let mut command = Command::new(xc());
-        command.args(["do", "--stats=json", "--"]).arg(program).args(["fork", &forks.to_string()]);
+        command.args(["do", "--stats=json", "--"]).arg(program).args([thing, &forks.to_string()]);
         report_of(command)["minorFaults"].as_u64().expect("a count")
     };
-    (0..4).map(|_| run()).min().unwrap_or(u64::MAX)
+    let least = |forks| (0..4).map(|_| run(forks)).min().unwrap_or(u64::MAX);
+    (least(10 + MORE) - least(10)) / MORE
 }
 
 #[test]
 fn a_forked_child_finds_what_it_runs_on_few_pages() {
     let directory = tempfile::tempdir().expect("directory");
     let program = program(directory.path());
-    let each = (faults(&program, 10 + MORE) - faults(&program, 10)) / MORE;
+    let each = faults(&program, "fork");
     // 28 to 29, of which the C library's own are most. Where there are more: `cargo xtask order`.
     assert!(each <= 40, "{each} page faults a fork");
+}
+
+#[test]
+fn a_child_with_a_thread_looks_at_no_page_of_threads_that_others_had() {
+    let directory = tempfile::tempdir().expect("directory");
+    let each = faults(&program(directory.path()), "fork-threaded");
+    // 52; 253 where it looks at the area of each.
+    assert!(each <= 80, "{each} page faults a fork");
 }
 
 /// The most of its own memory that a container has had, whose shell starts so many others, one after the other, that sleep.
