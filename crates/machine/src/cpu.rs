@@ -301,7 +301,7 @@ impl Cpu {
         self.mask.store(task.mask().as_ptr(), Ordering::Relaxed);
         self.task_tag.store(tag::<T>(), Ordering::Relaxed);
         self.task.store(alloc::sync::Arc::into_raw(task).cast_mut().cast(), Ordering::Release);
-        self.outside().is_guests.store(true, Ordering::Relaxed);
+        self.outside().is_guests.store(true, Ordering::Release);
     }
 
     /// Reads where it lies. In a new host process a read maps the pages around, the first write one page.
@@ -726,7 +726,10 @@ pub fn host_process_ended(pid: u32, mut lost: impl FnMut(&'static Cpu)) {
     let high = HIGHEST_AREA.load(Ordering::Relaxed);
     for index in 1..=high {
         let cpu = area(index);
-        if cpu.pid() != pid || cpu.tid() == 0 {
+        // First: an area that is just being taken still names the leader that it had, and has no task.
+        let is_guests = cpu.outside().is_guests.load(Ordering::Acquire);
+        // The host has cleared the thread ids of those that were killed together.
+        if cpu.pid() != pid || cpu.tid() == 0 && !is_guests {
             continue;
         }
         let given_back = cpu.is_given_back();

@@ -126,3 +126,24 @@ fn a_caller_that_ignores_the_ends_of_children_hides_none() {
     assert!(comes_true(|| container.xc.try_wait().unwrap().is_some()), "the end of {child} was not heard of");
     assert_eq!(container.xc.wait().unwrap().code(), Some(9));
 }
+
+#[test]
+fn the_end_of_a_process_with_threads_that_the_host_killed_is_told() {
+    let text = "import os, threading, time
+pid = os.fork()
+if pid == 0:
+    for _ in range(3): threading.Thread(target=time.sleep, args=(1000,)).start()
+    print('ready', flush=True)
+    time.sleep(1000)
+os._exit(os.waitpid(pid, 0)[1])";
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "python3", "-c", text]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    let threads = |pid: &u32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let child = container.libos_processes().into_iter().max_by_key(threads).unwrap();
+    assert_eq!(threads(&child), 4);
+    kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    assert!(comes_true(|| container.xc.try_wait().unwrap().is_some()), "the end of {child} was not heard of");
+    assert_eq!(container.xc.wait().unwrap().code(), Some(9));
+}

@@ -114,7 +114,8 @@ pub fn forget_half_done(task: &Task) {
         mm.abandon();
     }
     let making = task.making.lock().take();
-    if let Some(child) = making.filter(|child| child.cpu().tid() == 0) {
+    let is_half_made = |child: &Arc<Task>| child.cpu().tid() == 0 && !child.ended.load(Ordering::SeqCst);
+    if let Some(child) = making.filter(is_half_made) {
         let area = child.cpu();
         child.process.begin_exit(crate::signal::SIGKILL);
         area.clear_task::<Task>();
