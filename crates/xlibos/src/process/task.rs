@@ -385,11 +385,11 @@ impl Task {
         self.with_any_file(fd, |file| if file.is_place() { Err(Errno::EBADF) } else { act(file) })
     }
 
-    /// The same with what [`Task::any_file`] gives.
+    /// The same with what [`Task::any_file`] gives. Inlined: reads and writes lead here.
     ///
     /// # Errors
     /// EBADF; what `act` answers.
-    #[inline]
+    #[inline(always)]
     pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> crate::Result<R>) -> crate::Result<R> {
         if let Some(files) = self.files.look()
             && let Some(own) = files.look_below(&files)
