@@ -127,6 +127,10 @@ xlibos_guest_xsave:
     shr rdx, 32
     .global xlibos_xsave_at
 xlibos_xsave_at:
+    // The header must be clean: XSAVE leaves its reserved bytes as they are.
+    .irp at, 512, 520, 528, 536, 544, 552, 560, 568
+    mov qword ptr [rdi + \at], 0
+    .endr
     xsave64 [rdi]
     .global xlibos_xsave_end
 xlibos_xsave_end:

@@ -72,8 +72,6 @@ pub fn save(addr: u64, mask: u64) -> Result<()> {
     if addr & 63 != 0 || !crate::cpu::is_guest_range(addr, size()) {
         return Err(crate::Errno::EFAULT);
     }
-    // The header must be clean: XSAVE leaves its reserved bytes as they are.
-    crate::guest::zero(addr + 512, 64)?;
     // SAFETY: a fault is reported; the area is guest memory.
     let failed = unsafe { crate::guest_access::guest_xsave(addr, mask) };
     if failed == 0 { Ok(()) } else { Err(crate::Errno::EFAULT) }

@@ -75,6 +75,12 @@ pub fn watches_calls() -> bool {
     COUNTING.load(Ordering::SeqCst) >= TRACEE
 }
 
+/// Whether calls are counted or traced, or any task is.
+#[inline]
+pub(crate) fn is_watched() -> bool {
+    COUNTING.load(Ordering::Relaxed) != 0
+}
+
 /// Whether `--strace` tells.
 pub(crate) fn is_straced() -> bool {
     COUNTING.load(Ordering::Relaxed) & TRACE != 0
@@ -168,7 +174,7 @@ fn go_on_in_image(cpu: &Cpu, task: &Task) {
 }
 
 fn dispatch(cpu: &'static Cpu, task: &'static Task) {
-    let is_plain = COUNTING.load(Ordering::Relaxed) == 0 && !machine::heap::is_short();
+    let is_plain = !is_watched() && !machine::heap::is_short();
     if !is_plain {
         return dispatch_watched(cpu, task);
     }

@@ -6,10 +6,10 @@
 //! Locks: the map of items > nothing; the ready list is a leaf, taken under wait queues' locks. [`NESTING`] is held while an
 //! epoll is put into another, so that no loop can come to be.
 
-use super::epoll_item::{Item, Shared};
+use super::epoll_item::{Item, Next, Shared};
 use super::file::{File, FileOps};
 use crate::wait::{Deadline, Events, READABLE, WaitQueue, wait_exclusive};
-use crate::{Errno, Result};
+use crate::{Errno, Result, Task};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -187,25 +187,41 @@ impl Epoll {
         drop(item);
     }
 
+    /// Hands up to `max` events that are ready to `emit`, without a wait; how many.
+    ///
+    /// # Errors
+    /// What `emit` answered for the first.
+    #[inline]
+    pub fn look(&self, max: usize, mut emit: impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
+        let count = self.collect(max, &mut emit)?;
+        self.pass_on(count);
+        Ok(count)
+    }
+
     /// Waits for events and hands up to `max` of them to `emit`; how many. 0 at the deadline.
     ///
     /// # Errors
     /// INTERRUPTED; what `emit` answered for the first.
     pub fn wait(&self, max: usize, deadline: Deadline, mut emit: impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
-        let count = if deadline == Some(1) {
-            self.collect(max, &mut emit)?
-        } else {
-            let found = wait_exclusive(&self.shared.queue, deadline, || match self.collect(max, &mut emit) {
-                Ok(0) => None,
-                other => Some(other),
-            })?;
-            found.unwrap_or(Ok(0))?
-        };
+        if deadline == Some(1) {
+            return self.look(max, emit);
+        }
+        let found = wait_exclusive(&self.shared.queue, deadline, || match self.collect(max, &mut emit) {
+            Ok(0) => None,
+            other => Some(other),
+        })?;
+        let count = found.unwrap_or(Ok(0))?;
+        self.pass_on(count);
+        Ok(count)
+    }
+
+    /// Another one that waits is told where something is left.
+    #[inline]
+    fn pass_on(&self, count: usize) {
         // Who sleeps has looked at the list before us, and counts since before that. While we waited we were in the queue ourselves.
         if count > 0 && self.shared.queue.has_waiters() && self.shared.has_ready() {
             self.shared.queue.wake_one(READABLE);
         }
-        Ok(count)
     }
 
     fn collect(&self, max: usize, emit: &mut impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
@@ -213,16 +229,37 @@ impl Epoll {
         let mut left = usize::MAX;
         let mut count = 0;
         while left > 0 && count < max {
-            let Some((item, ready)) = self.shared.next() else { break };
+            let Some((next, ready)) = self.next() else { break };
             left = left.min(ready) - 1;
-            let Some(report) = item.take_events() else { continue };
+            let (item, report) = match next {
+                Next::Told(report) => (None, report),
+                Next::Item(item) => match item.take_events() {
+                    Some(report) => (Some(item), report),
+                    None => continue,
+                },
+            };
             if let Err(errno) = emit(report.events, report.data) {
-                item.restore(&report);
+                if let Some(item) = item {
+                    item.restore(&report);
+                }
                 return if count == 0 { Err(errno) } else { Ok(count) };
             }
             count += 1;
         }
         Ok(count)
+    }
+
+    #[inline]
+    fn next(&self) -> Option<(Next, usize)> {
+        match Task::current().and_then(|task| task.with_own_files(|own| self.shared.next(Some(own)))) {
+            Some(next) => next,
+            None => self.next_of_shared_table(),
+        }
+    }
+
+    #[cold]
+    fn next_of_shared_table(&self) -> Option<(Next, usize)> {
+        self.shared.next(None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file in an epoll, and what its items share with the epoll.
 
 use super::epoll::{EDGE, EXCLUSIVE, Epoll, Key, ONESHOT};
+use super::fd_table::{Fd, OwnFiles};
 use super::file::{CloseWatcher, File, FileOps};
 use super::inode::kernel_dev;
 use crate::wait::{Events, Observer, READABLE, WaitQueue};
@@ -26,17 +27,25 @@ pub(super) struct Shared {
 
 impl Shared {
     /// The first ready item, and how many were ready with it. A level-triggered one goes to the end of the list: it most
-    /// often is to be told again. Others go off it, and can be queued from then on.
-    pub(super) fn next(&self) -> Option<(Arc<Item>, usize)> {
+    /// often is to be told again. Others go off it, and can be queued from then on. `own` are the calling thread's descriptors: what one
+    /// of them tells at once needs no count of item and file, and no other lock than the list's.
+    #[inline(always)]
+    pub(super) fn next(&self, own: Option<&OwnFiles<'_>>) -> Option<(Next, usize)> {
         let mut ready = self.ready.lock();
-        let len = ready.len();
+        let (first, len) = (ready.front()?, ready.len());
+        if let Some(report) = own.and_then(|own| first.report_at_hand(own)) {
+            if len > 1 {
+                ready.rotate_left(1);
+            }
+            return Some((Next::Told(report), len));
+        }
         let item = ready.pop_front()?;
         if item.is_level() {
             ready.push_back(Arc::clone(&item));
         } else {
             item.is_queued.store(false, Ordering::SeqCst);
         }
-        Some((item, len))
+        Some((Next::Item(item), len))
     }
 
     /// Takes an item off the list that had nothing to tell, unless it has by now: while it was queued, nobody queued it.
@@ -65,6 +74,14 @@ impl Shared {
         let items = core::mem::take(&mut *self.ready.lock());
         drop(items);
     }
+}
+
+/// What comes next of those that are ready.
+pub(super) enum Next {
+    /// An event of one that stays on the list.
+    Told(Report),
+    /// One to be asked.
+    Item(Arc<Item>),
 }
 
 /// An event to be told.
@@ -191,6 +208,20 @@ impl Item {
             return false;
         }
         self.file.upgrade().is_some_and(|file| file.poll().intersects(self.wanted()))
+    }
+
+    /// What a level-triggered item tells, if it does at once, and the calling thread has its file by the descriptor by which it was added:
+    /// nobody else can take it away, and no count is needed.
+    fn report_at_hand(&self, own: &OwnFiles<'_>) -> Option<Report> {
+        let (data, interest) = (self.data.load(Ordering::SeqCst), self.interest());
+        if interest & (EDGE | ONESHOT) != 0 || self.is_removed.load(Ordering::SeqCst) {
+            return None;
+        }
+        // The item's own weak count keeps the address from another file.
+        let file = own.get(Fd(self.key.1)).ok().filter(|file| core::ptr::from_ref(*file).addr() == self.key.0)?;
+        let wanted = Events::from_bits_truncate(interest & EVENT_BITS);
+        let events = file.ops().poll_at_hand(file)? & wanted;
+        (!events.is_empty()).then_some(Report { events: events.bits(), data, interest })
     }
 
     /// What is to be told, and to whom; disarms a one-shot item. An item without goes off the list.

@@ -95,6 +95,10 @@ impl FileOps for EventFile {
         events
     }
 
+    fn poll_at_hand(&self, file: &File) -> Option<Events> {
+        Some(self.poll(file))
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.queue)
     }

@@ -122,6 +122,11 @@ pub trait FileOps: Send + Sync + Any {
         READABLE | WRITABLE
     }
 
+    /// What holds now, for who holds a lock that is taken as changes are announced: None where to look might wait for another one.
+    fn poll_at_hand(&self, _file: &File) -> Option<Events> {
+        None
+    }
+
     /// How long a blocking transfer waits at most, in nanoseconds: SO_RCVTIMEO and SO_SNDTIMEO.
     fn time_limit(&self, _events: Events) -> Option<u64> {
         None

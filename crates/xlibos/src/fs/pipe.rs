@@ -290,7 +290,10 @@ impl Pipe {
     }
 
     fn poll(&self, end: End) -> Events {
-        let state = self.state.lock();
+        Pipe::events_of(&self.state.lock(), end)
+    }
+
+    fn events_of(state: &State, end: End) -> Events {
         let mut events = Events::empty();
         if end.reads() {
             events.set(READABLE, !state.ring.is_empty());
@@ -351,6 +354,11 @@ impl FileOps for PipeEnd {
 
     fn poll(&self, _file: &File) -> Events {
         self.pipe.poll(self.end)
+    }
+
+    fn poll_at_hand(&self, _file: &File) -> Option<Events> {
+        let state = self.pipe.state.try_lock()?;
+        Some(Pipe::events_of(&state, self.end))
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

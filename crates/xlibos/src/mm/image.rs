@@ -9,7 +9,7 @@ use super::map::MAP_PRIVATE;
 use super::place::{self, HOST_FIXED, HOST_FIXED_NOREPLACE};
 use super::space::{Mm, State};
 use super::vma::{Backing, Form, Prot, Vma};
-use super::{PAGE, page_align};
+use super::{PAGE, page_align, unmoved};
 use crate::fs::File;
 use crate::fs::broker;
 use crate::fs::file::MapObject;
@@ -258,6 +258,11 @@ impl Placed {
         self.image.resume.get(index).map(|(_, copy)| copy.wrapping_add(self.bias))
     }
 
+    /// Whether nothing at `pc` was moved, or comes from elsewhere.
+    pub(super) fn leaves(&self, pc: u64) -> bool {
+        self.original(pc).is_none() && !(self.span.contains(&pc) && self.resume(pc).is_some())
+    }
+
     fn tier(&self, pc: u64) -> Option<u8> {
         let at = self.original(pc).unwrap_or(pc).wrapping_sub(self.bias).wrapping_sub(SYSCALL_LEN);
         let sites = &self.image.layout.sites;
@@ -293,8 +298,13 @@ impl Mm {
         let span = image.span();
         let span = span.start.wrapping_add(bias)..span.end.wrapping_add(bias);
         if let Some(placed) = state.place_image(image, bias, span) {
-            self.images.lock().push(placed);
+            self.add_image(placed);
         }
+    }
+
+    pub(super) fn add_image(&self, placed: Placed) {
+        self.images.lock().push(placed);
+        unmoved::note_change();
     }
 
     /// The image's handle, if it replaces all of a mapping of its file's text.

@@ -73,7 +73,7 @@ impl Mm {
             // Where the host has no room for more mappings, the text stays as it was.
             let _ = state.set_aside(&image, text);
         }
-        self.images.lock().push(placed);
+        self.add_image(placed);
     }
 }
 

@@ -20,6 +20,7 @@ mod mappings;
 mod place;
 mod remap;
 mod space;
+pub mod unmoved;
 mod vma;
 mod warm;
 mod windows;

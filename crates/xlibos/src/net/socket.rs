@@ -157,6 +157,11 @@ pub trait Socket: Send + Sync + Any {
     /// What holds now.
     fn poll(&self) -> Events;
 
+    /// See [`FileOps::poll_at_hand`].
+    fn poll_at_hand(&self) -> Option<Events> {
+        None
+    }
+
     /// bind(2).
     ///
     /// # Errors
@@ -350,6 +355,10 @@ impl FileOps for SocketFile {
 
     fn poll(&self, _file: &File) -> Events {
         self.socket.poll()
+    }
+
+    fn poll_at_hand(&self, _file: &File) -> Option<Events> {
+        self.socket.poll_at_hand()
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

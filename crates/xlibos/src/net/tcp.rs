@@ -500,6 +500,10 @@ impl Socket for TcpSocket {
         }
     }
 
+    fn poll_at_hand(&self) -> Option<Events> {
+        self.first().map(|first| self.poll_connected(first))
+    }
+
     fn bind(&self, _task: &Task, bytes: &[u8]) -> Result<()> {
         let wanted = inet::decode_for_bind(bytes, self.own)?;
         let is_idle = matches!(self.state.lock().role, Role::Idle);

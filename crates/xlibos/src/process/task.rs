@@ -78,6 +78,8 @@ pub struct Task {
     pub cpu_time: CpuClock,
     /// ptrace(2).
     pub trace: super::ptrace::Trace,
+    /// Where it goes on most often.
+    unmoved: crate::mm::unmoved::Unmoved,
 }
 
 impl core::fmt::Debug for Task {
@@ -190,6 +192,7 @@ impl Task {
             ended: AtomicBool::new(false),
             cpu_time: CpuClock::default(),
             trace: super::ptrace::Trace::default(),
+            unmoved: crate::mm::unmoved::Unmoved::default(),
         })
     }
 
@@ -268,6 +271,12 @@ impl Task {
     #[must_use]
     pub fn is_killed(&self) -> bool {
         self.process.pending.set().union(self.signals.pending.set()).has(SIGKILL)
+    }
+
+    /// Whether the guest sees an address of its code as it is, and goes on there. For the task itself.
+    #[inline]
+    pub fn is_unmoved(&self, pc: u64) -> bool {
+        self.unmoved.has(pc, |pin| self.process.mm_at(pin).is_unmoved(pc))
     }
 
     /// Notes that the call was interrupted.
@@ -376,11 +385,11 @@ impl Task {
         self.with_any_file(fd, |file| if file.is_place() { Err(Errno::EBADF) } else { act(file) })
     }
 
-    /// The same with what [`Task::any_file`] gives.
+    /// The same with what [`Task::any_file`] gives. Inlined: reads and writes lead here.
     ///
     /// # Errors
     /// EBADF; what `act` answers.
-    #[inline]
+    #[inline(always)]
     pub fn with_any_file<R>(&self, fd: Fd, act: impl FnOnce(&File) -> crate::Result<R>) -> crate::Result<R> {
         if let Some(files) = self.files.look()
             && let Some(own) = files.look_below(&files)

@@ -305,6 +305,7 @@ impl Process {
     pub fn set_mm(&self, mm: Arc<Mm>) {
         self.past_peak_pages.fetch_max(self.mm().peak_pages(), Ordering::Relaxed);
         self.mm.set(mm);
+        crate::mm::unmoved::note_change();
     }
 
     /// Most pages that it ever had mapped.

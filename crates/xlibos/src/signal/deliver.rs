@@ -1,7 +1,8 @@
 //! Delivery: what a thread does about its pending signals before it returns to guest code.
 
 use super::{
-    Action, Default_, SA_NODEFER, SA_RESTART, SIG_IGN, SIGSEGV, SIGSTOP, SigInfo, SigSet, default_action, frame, send,
+    Action, Default_, SA_NODEFER, SA_RESTART, SI_TKILL, SI_USER, SIG_IGN, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, STOPPING,
+    SigInfo, SigSet, default_action, frame, send,
 };
 use crate::process::{Task, exit, ptrace};
 use crate::syscall::Restart;
@@ -33,6 +34,30 @@ pub fn take(task: &Task, wanted: SigSet) -> Option<SigInfo> {
     let info = task.signals.pending.take(wanted).or_else(|| task.process.pending.take(wanted))?;
     Some(task.process.alarms.taken(info))
 }
+
+/// A call of the calling thread sends it a signal by which it is told no more than who sent it: handled where no other signal is
+/// to come first, and nobody looks on. False where it is to be queued.
+#[must_use]
+pub fn at_once(task: &Task, info: SigInfo) -> bool {
+    let is_plain = !NOT_AT_ONCE.has(info.signal) && matches!(info.code, SI_USER | SI_TKILL);
+    let is_next = !task.signals.mask().has(info.signal) && !has_deliverable(task);
+    if !is_plain || !is_next || crate::kernel::is_watched() || task.is_held() {
+        return false;
+    }
+    let action = task.process.actions_at(&pin()).take(info.signal);
+    if action.handler <= SIG_IGN {
+        return false;
+    }
+    // As the call returns.
+    let registers = TrapFrame { rax: 0, ..as_guest_sees(task, machine::cpu::current().frame()) };
+    if !run_handler(task, registers, info, action, 0) {
+        no_room(task, info);
+    }
+    true
+}
+
+/// What does more at the sending than to come.
+const NOT_AT_ONCE: SigSet = STOPPING.union(SigSet::of(SIGCONT)).union(SigSet::of(SIGKILL));
 
 /// What became of an interrupted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +142,9 @@ fn no_room(task: &Task, info: SigInfo) {
 
 /// Registers of the calling thread, with the guest's own addresses in place of those of stubs.
 pub fn as_guest_sees(task: &Task, registers: &TrapFrame) -> TrapFrame {
+    if registers.rcx == registers.rip && task.is_unmoved(registers.rip) {
+        return *registers;
+    }
     let pin = pin();
     let mm = task.process.mm_at(&pin);
     let rip = mm.original_pc(registers.rip);

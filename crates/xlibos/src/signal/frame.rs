@@ -4,6 +4,7 @@
 use super::{Action, AltStack, SA_ONSTACK, SigInfo, SigSet};
 use crate::process::Task;
 use crate::{Errno, Result};
+use core::mem::offset_of;
 use machine::{SigContext, TrapFrame, guest, xstate};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -50,6 +51,15 @@ fn holds(stack: &AltStack, rsp: u64) -> bool {
     rsp > stack.sp && rsp - stack.sp <= stack.size
 }
 
+/// `struct rt_sigframe`.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable)]
+struct Frame {
+    restorer: u64,
+    context: Context,
+    info: [u64; 16],
+}
+
 /// Where the parts of a frame lie.
 struct Place {
     frame: u64,
@@ -58,11 +68,11 @@ struct Place {
 
 impl Place {
     fn context(&self) -> u64 {
-        self.frame + 8
+        self.frame + offset_of!(Frame, context) as u64
     }
 
     fn info(&self) -> u64 {
-        self.context() + size_of::<Context>() as u64
+        self.frame + offset_of!(Frame, info) as u64
     }
 }
 
@@ -75,8 +85,7 @@ fn place(alt: &AltStack, rsp: u64, action: &Action) -> Result<Place> {
     let enters = action.flags & SA_ONSTACK != 0 && alt.size != 0 && !is_nested;
     let top = if enters { alt.sp.wrapping_add(alt.size) } else { rsp.wrapping_sub(RED_ZONE) };
     let fpstate = top.wrapping_sub(xstate::size() + 4) & !63;
-    let context_len = size_of::<Context>() as u64;
-    let frame = (fpstate.wrapping_sub(context_len + 128 + 8) & !15).wrapping_sub(8);
+    let frame = (fpstate.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
     if (enters || is_nested) && !holds(alt, frame) { Err(Errno::EFAULT) } else { Ok(Place { frame, fpstate }) }
 }
 
@@ -87,14 +96,14 @@ fn place(alt: &AltStack, rsp: u64, action: &Action) -> Result<Place> {
 pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, mask: SigSet) -> Result<TrapFrame> {
     let alt = task.signals.alt_stack();
     let place = place(&alt, registers.rsp, action)?;
-    let mut context = context_of(registers, place.fpstate, mask, &alt);
+    let context = context_of(registers, place.fpstate, mask, &alt);
+    let mut frame = Frame { restorer: action.restorer, context, info: info.to_words() };
     if info.is_trap() {
         let fault = machine::cpu::current().fault();
-        context.registers.err = fault.error;
-        context.registers.trapno = fault.trapno;
-        context.registers.cr2 = fault.cr2;
+        let told = &mut frame.context.registers;
+        (told.err, told.trapno, told.cr2) = (fault.error, fault.trapno, fault.cr2);
     }
-    let write = || write(&place, action.restorer, &context, &info);
+    let write = || write(&place, &frame);
     // The stack may be one that grows.
     write().or_else(|errno| if task.mm().grow(place.frame) { write() } else { Err(errno) })?;
     if alt.flags & SS_AUTODISARM != 0 {
@@ -114,13 +123,12 @@ pub fn push(task: &Task, registers: &TrapFrame, info: SigInfo, action: &Action, 
     })
 }
 
-fn write(place: &Place, restorer: u64, context: &Context, info: &SigInfo) -> Result<()> {
+fn write(place: &Place, frame: &Frame) -> Result<()> {
     save_state(place.fpstate, xstate::size())?;
-    guest::write_value(place.frame, &restorer)?;
-    guest::write_value(place.context(), context)?;
-    guest::write(place.info(), &info.to_bytes())
+    guest::write_value(place.frame, frame)
 }
 
+#[inline]
 fn context_of(registers: &TrapFrame, fpstate: u64, mask: SigSet, alt: &AltStack) -> Context {
     Context {
         flags: UC_FLAGS,
@@ -137,15 +145,8 @@ fn context_of(registers: &TrapFrame, fpstate: u64, mask: SigSet, alt: &AltStack)
 fn save_state(addr: u64, len: u64) -> Result<()> {
     let mask = xstate::mask();
     xstate::save(addr, mask)?;
-    let len32 = u32::try_from(len).map_err(|_| Errno::EFAULT)?;
-    let mut software = [0_u8; 48];
-    let fields: [(usize, u64, usize); 4] =
-        [(0, FP_XSTATE_MAGIC1.into(), 4), (4, u64::from(len32 + 4), 4), (8, mask, 8), (16, len, 4)];
-    for (at, value, width) in fields {
-        let bytes = value.to_le_bytes();
-        software.iter_mut().skip(at).zip(bytes.iter().take(width)).for_each(|(to, from)| *to = *from);
-    }
-    guest::write(addr + 464, &software)?;
+    let software = [u64::from(FP_XSTATE_MAGIC1) | (len + 4) << 32, mask, len, 0, 0, 0];
+    guest::write_value(addr + 464, &software)?;
     guest::write_value(addr + len, &FP_XSTATE_MAGIC2)
 }
 
@@ -167,7 +168,7 @@ pub fn pop(task: &Task, rsp: u64) -> Result<TrapFrame> {
     }
     let registers = &context.registers;
     Ok(TrapFrame {
-        rip: task.process.mm_at(&machine::epoch::pin()).resume_pc(registers.rip),
+        rip: if task.is_unmoved(registers.rip) { registers.rip } else { task.mm().resume_pc(registers.rip) },
         // Only flags that user code may set; interrupts stay on.
         rflags: registers.rflags & 0x4_0dd5 | 0x202,
         ..registers.into()

@@ -45,25 +45,24 @@ impl SigInfo {
         SYNCHRONOUS.has(self.signal) && self.code > 0
     }
 
+    /// As the words of siginfo_t.
+    #[must_use]
+    pub fn to_words(&self) -> [u64; 16] {
+        let mut words = [0; 16];
+        let (first, second) = if self.is_fault() {
+            (self.value, 0)
+        } else {
+            (u64::from(self.pid.cast_unsigned()) | u64::from(self.uid) << 32, self.value)
+        };
+        [words[0], words[1]] = [self.signal, self.code].map(|number| number.cast_unsigned().into());
+        [words[2], words[3]] = [first, second];
+        words
+    }
+
     /// As the 128 bytes of siginfo_t.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 128] {
-        let mut out = [0_u8; 128];
-        let mut put = |at: usize, bytes: &[u8]| {
-            if let Some(slot) = out.get_mut(at..at + bytes.len()) {
-                slot.copy_from_slice(bytes);
-            }
-        };
-        put(0, &self.signal.to_le_bytes());
-        put(8, &self.code.to_le_bytes());
-        if self.is_fault() {
-            put(16, &self.value.to_le_bytes());
-        } else {
-            put(16, &self.pid.to_le_bytes());
-            put(20, &self.uid.to_le_bytes());
-            put(24, &self.value.to_le_bytes());
-        }
-        out
+        zerocopy::transmute!(self.to_words())
     }
 
     /// From a guest's siginfo_t (rt_sigqueueinfo).

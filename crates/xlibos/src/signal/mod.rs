@@ -1,7 +1,8 @@
 //! Signals: signal(7). Sets, actions and queues here; sending in `send`, delivery to guest code in `deliver` and `frame`.
 //!
-//! Locks: a process's pending queue and a task's are leaves; the action table is a leaf.
+//! Locks: a process's pending queue and a task's are leaves; the action table's is a leaf.
 
+mod actions;
 pub mod deliver;
 pub mod frame;
 mod info;
@@ -9,6 +10,7 @@ pub mod send;
 mod set;
 
 use crate::process::Task;
+pub use actions::Actions;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -139,99 +141,6 @@ pub fn default_action(signal: i32) -> Default_ {
         SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Default_::Stop,
         SIGQUIT | SIGILL | SIGTRAP | SIGABRT | SIGBUS | SIGFPE | SIGSEGV | SIGXCPU | SIGXFSZ | SIGSYS => Default_::Core,
         _ => Default_::Terminate,
-    }
-}
-
-/// The action table of a process.
-#[derive(Debug)]
-pub struct Actions {
-    table: Mutex<[Action; 64]>,
-    /// Which have a handler, for who only asks that. Changed with the table locked.
-    caught: AtomicU64,
-}
-
-impl Default for Actions {
-    fn default() -> Self {
-        Actions { table: Mutex::new([Action::default(); 64]), caught: AtomicU64::new(0) }
-    }
-}
-
-impl Actions {
-    /// The action of a signal.
-    #[must_use]
-    pub fn get(&self, signal: i32) -> Action {
-        let index = usize::try_from(signal - 1).unwrap_or(0);
-        self.table.lock().get(index).copied().unwrap_or_default()
-    }
-
-    /// The action of a signal that is delivered. A handler that is to run once (SA_RESETHAND) is gone with it; mask and flags stay.
-    #[must_use]
-    pub fn take(&self, signal: i32) -> Action {
-        let index = usize::try_from(signal - 1).unwrap_or(64);
-        let mut table = self.table.lock();
-        let Some(slot) = table.get_mut(index) else { return Action::default() };
-        let action = *slot;
-        if action.handler > SIG_IGN && action.flags & SA_RESETHAND != 0 {
-            slot.handler = SIG_DFL;
-            let others = SigSet(self.caught.load(Ordering::SeqCst));
-            self.caught.store(others.without(SigSet::of(signal)).0, Ordering::SeqCst);
-        }
-        action
-    }
-
-    /// Replaces an action.
-    pub fn set(&self, signal: i32, action: Action) {
-        let index = usize::try_from(signal - 1).unwrap_or(64);
-        let mut table = self.table.lock();
-        let Some(slot) = table.get_mut(index) else { return };
-        *slot = action;
-        let (own, others) = (SigSet::of(signal), SigSet(self.caught.load(Ordering::SeqCst)));
-        let caught = if action.handler > SIG_IGN { others.union(own) } else { others.without(own) };
-        self.caught.store(caught.0, Ordering::SeqCst);
-    }
-
-    /// Whether a signal has a handler.
-    #[must_use]
-    pub fn catches(&self, signal: i32) -> bool {
-        SigSet(self.caught.load(Ordering::SeqCst)).has(signal)
-    }
-
-    /// A copy: fork.
-    #[must_use]
-    pub fn copy(&self) -> Actions {
-        let table = self.table.lock();
-        Actions { table: Mutex::new(*table), caught: AtomicU64::new(self.caught.load(Ordering::SeqCst)) }
-    }
-
-    /// Caught signals go back to their default; ignored ones stay ignored: exec.
-    pub fn reset_caught(&self) {
-        let mut table = self.table.lock();
-        for action in table.iter_mut() {
-            let handler = if action.handler == SIG_IGN { SIG_IGN } else { 0 };
-            *action = Action { handler, ..Action::default() };
-        }
-        self.caught.store(0, Ordering::SeqCst);
-    }
-
-    /// Whether a signal would be thrown away.
-    #[must_use]
-    pub fn ignores(&self, signal: i32) -> bool {
-        let action = self.get(signal);
-        action.handler == SIG_IGN || (action.handler == 0 && default_action(signal) == Default_::Ignore)
-    }
-
-    /// Sets of ignored and caught signals, for /proc.
-    #[must_use]
-    pub fn summary(&self) -> (SigSet, SigSet) {
-        let (mut ignored, mut caught) = (SigSet(0), SigSet(0));
-        for (signal, action) in (1..).zip(self.table.lock().iter()) {
-            match action.handler {
-                0 => {}
-                SIG_IGN => ignored = ignored.union(SigSet::of(signal)),
-                _ => caught = caught.union(SigSet::of(signal)),
-            }
-        }
-        (ignored, caught)
     }
 }
 
@@ -450,24 +359,4 @@ pub fn with_mask<T>(task: &Task, mask: Option<SigSet>, call: impl FnOnce() -> cr
 /// Sends a signal to the calling task, as the kernel does for SIGPIPE.
 pub fn raise(task: &Task, signal: i32) {
     send_task(task, SigInfo::from_task(task, signal, SI_USER));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Action, Actions, SA_RESETHAND, SIG_DFL};
-
-    #[test]
-    fn a_handler_that_runs_once_is_gone_as_it_is_taken() {
-        const USR1: i32 = 10;
-        let actions = Actions::default();
-        let once = Action { handler: 0x1000, flags: SA_RESETHAND, ..Action::default() };
-        actions.set(USR1, once);
-        assert!(actions.take(USR1).handler == once.handler && !actions.catches(USR1));
-        let left = actions.get(USR1);
-        assert_eq!((left.handler, left.flags), (SIG_DFL, SA_RESETHAND));
-        // One that stays is taken as often as it is wanted.
-        actions.set(USR1, Action { flags: 0, ..once });
-        assert_eq!([actions.take(USR1).handler, actions.take(USR1).handler], [once.handler; 2]);
-        assert!(actions.catches(USR1));
-    }
 }

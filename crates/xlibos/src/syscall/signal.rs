@@ -188,6 +188,11 @@ pub(super) fn check_signal(signal: i32) -> Result<()> {
 pub(super) fn kill(task: &Task, pid: Pid, signal: i32) -> Result<()> {
     check_signal(signal)?;
     let info = SigInfo::from_task(task, signal, SI_USER);
+    // Where there is no other thread that could take it.
+    let is_own = pid == task.process.pid && signal != 0 && task.process.thread_count() == 1;
+    if is_own && deliver::at_once(task, info) {
+        return Ok(());
+    }
     if pid > 0 {
         return send_checked(task, &target_process(pid)?, info);
     }
@@ -270,7 +275,9 @@ fn send_to_thread(task: &Task, pid: Option<Pid>, tid: Pid, info: SigInfo) -> Res
     }
     if info.signal != 0 {
         check_queue(&target.process, &info)?;
-        send_task(target, info);
+        if tid != task.tid() || !deliver::at_once(task, info) {
+            send_task(target, info);
+        }
     }
     Ok(())
 }

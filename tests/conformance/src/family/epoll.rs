@@ -116,6 +116,68 @@ cases! { epoll;
         found.sort_unstable();
         assert_eq!(found, [(IN, 1), (IN, 2)]);
     }
+    fn a_file_outlives_its_number() {
+        let (ep, first, second) = (create()?, pipe(0)?, pipe(0)?);
+        let copy = int(sys!(dup, first[0])?);
+        add(ep, first[0], IN, 1)?;
+        write(first[1], b"x")?;
+        assert_eq!(wait(ep, 0)?, [(IN, 1)]);
+        sys!(dup2, second[0], first[0])?;
+        assert_eq!(wait(ep, 0)?, [(IN, 1)]);
+        write(second[1], b"y")?;
+        read(copy, 1)?;
+        assert_eq!(wait(ep, 0)?, []);
+        // The number stands for two files now.
+        add(ep, first[0], IN, 2)?;
+        assert_eq!(wait(ep, 0)?, [(IN, 2)]);
+        write(first[1], b"x")?;
+        let mut found = wait(ep, 0)?;
+        found.sort_unstable();
+        assert_eq!(found, [(IN, 1), (IN, 2)]);
+    }
+    fn those_that_are_ready_come_together() {
+        let (ep, ends) = (create()?, (0..4).map(|_| pipe(0)).collect::<Result<Vec<_>>>()?);
+        let counter = int(sys!(eventfd2, 1, 0)?);
+        for (number, events) in (0..).zip([IN, IN | EDGE, IN | ONCE, IN]) {
+            let [reader, writer] = ends[number];
+            add(ep, reader, events, number as u64)?;
+            write(writer, b"x")?;
+        }
+        add(ep, counter, IN, 4)?;
+        let sorted = || -> Result<Vec<u64>> {
+            let mut data: Vec<u64> = wait(ep, -1)?.into_iter().map(|(_, data)| data).collect();
+            data.sort_unstable();
+            Ok(data)
+        };
+        assert_eq!(sorted()?, [0, 1, 2, 3, 4]);
+        assert_eq!(sorted()?, [0, 3, 4]);
+        read(ends[0][0], 1)?;
+        assert_eq!(sorted()?, [3, 4]);
+        // Of what cannot be told nothing is lost.
+        assert_errno(sys!(epoll_wait, ep, memory::hole()?, 16, 0), c::EFAULT);
+        assert_eq!(sorted()?, [3, 4]);
+    }
+    fn taken_out_while_another_process_looks() {
+        const ROUNDS: usize = 20_000;
+        let (ep, counter) = (create()?, int(sys!(eventfd2, 1, 0)?));
+        add(ep, counter, IN, 7)?;
+        let changes = child(|| {
+            for _ in 0..ROUNDS {
+                control(ep, c::EPOLL_CTL_DEL, counter, 0, 0)?;
+                add(ep, counter, IN, 7)?;
+            }
+            Ok(())
+        })?;
+        let (mut looks, mut seen) = (0, 0);
+        // It may be out for long, where that process waits for its turn.
+        while looks < ROUNDS || seen == 0 {
+            let found = wait(ep, 0)?;
+            assert!(found.iter().all(|told| *told == (IN, 7)));
+            (looks, seen) = (looks + 1, seen + found.len());
+        }
+        changes.succeeds()?;
+        assert_eq!(wait(ep, 0)?, [(IN, 7)]);
+    }
     fn few_places_take_turns() {
         let ep = create()?;
         let pipes = (0..5).map(|_| pipe(0)).collect::<Result<Vec<_>>>()?;

@@ -91,6 +91,57 @@ cases! { signal;
         let expected = u64::from((flags | c::SA_SIGINFO).cast_unsigned()) | RESTORER;
         assert_eq!(raw()?, [0, expected, before[2], bit(c::SIGHUP)]);
     }
+    fn a_frame_has_the_extended_state() {
+        signal::record(c::SIGUSR1, 0)?;
+        for value in [1, u64::MAX] {
+            assert_eq!(sys::process::xmm_across_a_signal(c::SIGUSR1, value)?, value);
+        }
+        let [first, components, len, end] = [0, 1, 2, 3].map(|at| signal::STATE_MARKS[at].load(SeqCst));
+        assert_eq!((first & 0xffff_ffff, first >> 32, end), (0x4650_5853, len + 4, 0x4650_5845));
+        assert!(components & 3 == 3 && len >= 576);
+        // What the handler leaves there counts.
+        signal::XMM15.store(77, SeqCst);
+        assert_eq!(sys::process::xmm_across_a_signal(c::SIGUSR1, 1)?, 77);
+    }
+    fn a_handler_runs_with_its_own_mask_while_actions_change() {
+        const ROUNDS: usize = 30_000;
+        let done = AtomicBool::new(false);
+        signal::handle_masked(c::SIGUSR1, expects_usr2, bit(c::SIGUSR2))?;
+        std::thread::scope(|scope| {
+            let changer = scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    signal::handle_masked(c::SIGUSR1, expects_hup, bit(c::SIGHUP))?;
+                    signal::handle_masked(c::SIGUSR1, expects_usr2, bit(c::SIGUSR2))?;
+                }
+                Result::Ok(())
+            });
+            let raised = (0..ROUNDS).try_for_each(|_| sys!(tgkill, pid()?, tid()?, c::SIGUSR1).map(drop));
+            done.store(true, SeqCst);
+            let Ok(changed) = changer.join() else { panic!("the thread failed") };
+            raised.and(changed)
+        })?;
+        assert_eq!((HANDLED.load(SeqCst), MASK_SEEN.load(SeqCst)), (ROUNDS, 0));
+    }
+    fn what_one_raises_comes_behind_what_was_let_through() {
+        // Blocked ones that are sent meanwhile wait, and do not come before their time.
+        signal::record_masked(c::SIGUSR1, 0, 0)?;
+        signal::record(c::SIGUSR2, 0)?;
+        signal::mask(c::SIG_BLOCK, bit(c::SIGUSR2))?;
+        let raise = |number| sys!(tgkill, pid()?, tid()?, number).map(drop);
+        raise(c::SIGUSR2)?;
+        raise(c::SIGUSR1)?;
+        raise(c::SIGUSR2)?;
+        assert_eq!(signal::order(), [c::SIGUSR1]);
+        signal::mask(c::SIG_UNBLOCK, bit(c::SIGUSR2))?;
+        assert_eq!(signal::order(), [c::SIGUSR1, c::SIGUSR2]);
+        // Who continues itself takes back that it was to stop.
+        signal::record(c::SIGCONT, 0)?;
+        signal::mask(c::SIG_BLOCK, bit(c::SIGTSTP))?;
+        raise(c::SIGTSTP)?;
+        raise(c::SIGCONT)?;
+        signal::mask(c::SIG_UNBLOCK, bit(c::SIGTSTP))?;
+        assert_eq!(signal::order(), [c::SIGUSR1, c::SIGUSR2, c::SIGCONT]);
+    }
     fn others_reach_who_waits_for_one_signal() {
         /// At each moment of the way back into the wait, many times.
         const ROUNDS: usize = 20_000;
@@ -623,6 +674,21 @@ static ALT_RESULT: AtomicI32 = AtomicI32::new(-1);
 extern "C" fn notes_mask(_: i32) {
     let mask = signal::mask(c::SIG_BLOCK, 0).unwrap_or(0);
     MASK_SEEN.store(usize::try_from(mask).unwrap_or(0), SeqCst);
+}
+
+extern "C" fn expects_usr2(_: i32) {
+    expects(bit(c::SIGUSR2));
+}
+
+extern "C" fn expects_hup(_: i32) {
+    expects(bit(c::SIGHUP));
+}
+
+/// Counts how often it runs, and how often with another mask.
+fn expects(own: u64) {
+    HANDLED.fetch_add(1, SeqCst);
+    let mask = signal::mask(c::SIG_BLOCK, 0).unwrap_or(0) & (bit(c::SIGUSR2) | bit(c::SIGHUP));
+    MASK_SEEN.fetch_add(usize::from(mask != own), SeqCst);
 }
 
 extern "C" fn raises_itself_twice(_: i32) {

@@ -1,5 +1,6 @@
 //! Handlers: one that records all it sees, or one of a case's own.
 
+use super::memory::{peek, poke};
 use super::{Errno, Result, zeroed};
 use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
@@ -77,6 +78,7 @@ extern "C" fn recorder(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // SAFETY: the kernel passes a valid context to a handler with SA_SIGINFO.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     record_info(info);
+    look_at_state(context);
     let regs = &mut context.uc_mcontext.gregs;
     let at = |reg: c_int| usize::try_from(reg).unwrap_or(0);
     LAST.trap.store(regs[at(libc::REG_TRAPNO)].cast_unsigned(), SeqCst);
@@ -101,6 +103,27 @@ extern "C" fn recorder(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     }
     if let Some(place) = ORDER.get(SEEN.fetch_add(1, SeqCst)) {
         place.store(signal, SeqCst);
+    }
+}
+
+/// Low half of xmm15 that the recording handler puts into its frame; 0 to leave it.
+pub(crate) static XMM15: AtomicU64 = AtomicU64::new(0);
+/// What it found behind the state's legacy part, three words, and behind the whole state.
+pub(crate) static STATE_MARKS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// The kernel passes a state of at least 576 bytes, and as many as it says, with a mark of four behind.
+fn look_at_state(context: &ucontext_t) {
+    let state = context.uc_mcontext.fpregs.addr();
+    let marks = [464, 472, 480].map(|at| peek::<u64>(state + at));
+    let len = usize::try_from(marks[2] & 0xffff_ffff).unwrap_or(0);
+    let end = u64::from(peek::<u32>(state + len));
+    for (place, mark) in STATE_MARKS.iter().zip(marks.into_iter().chain([end])) {
+        place.store(mark, SeqCst);
+    }
+    let wanted = XMM15.load(SeqCst);
+    if wanted != 0 {
+        // The registers begin behind 160 bytes, 16 each.
+        poke(state + 160 + 15 * 16, wanted);
     }
 }
 
@@ -185,6 +208,14 @@ pub(crate) fn record_masked(signal: c_int, flags: c_int, mask: u64) -> Result<()
 /// Those of sigaction.
 pub(crate) fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) -> Result<()> {
     install(signal, handler as usize, flags, 0)
+}
+
+/// The same with further signals blocked while it runs.
+///
+/// # Errors
+/// Those of sigaction.
+pub(crate) fn handle_masked(signal: c_int, handler: extern "C" fn(c_int), mask: u64) -> Result<()> {
+    install(signal, handler as usize, 0, mask)
 }
 
 /// Ignores a signal.
