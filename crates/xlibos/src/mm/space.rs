@@ -28,6 +28,8 @@ pub(super) struct State {
     /// Where brk(2) started and where it is.
     pub(super) brk_start: u64,
     pub(super) brk: u64,
+    /// Whether it ever moved back.
+    pub(super) brk_sank: bool,
     /// Mappings are placed below.
     pub(super) base: u64,
     /// Flags that new mappings get: mlockall(MCL_FUTURE).
@@ -36,6 +38,8 @@ pub(super) struct State {
     pub(super) peak: u64,
     /// Pages of text that an image stands for.
     pub(super) aside: Vec<super::live::Aside>,
+    /// Whether it is a copy, whose pages are its parent's until they are written.
+    pub(super) is_forked: bool,
     /// Objects that its program was loaded from: see [`super::warm`].
     pub(super) objects: Arc<Vec<Object>>,
     /// Objects of the program before.
@@ -135,10 +139,12 @@ impl Mm {
             tree: Mappings::default(),
             brk_start: 0,
             brk: 0,
+            brk_sank: false,
             base: place::random_base(),
             default_flags: VmaFlags::empty(),
             peak: 0,
             aside: Vec::new(),
+            is_forked: false,
             objects: Arc::default(),
             warm: Vec::new(),
             ready: Vec::new(),
@@ -198,10 +204,12 @@ impl Mm {
             tree,
             brk_start: old.brk_start,
             brk: old.brk,
+            brk_sank: old.brk_sank,
             base: old.base,
             default_flags: VmaFlags::empty(),
             peak,
             aside: old.aside.clone(),
+            is_forked: true,
             objects: Arc::clone(&old.objects),
             warm: Vec::new(),
             ready: old.ready.clone(),

@@ -1,7 +1,7 @@
 //! Objects that are left, taken, and in the way, with the host's own mappings.
 
 use super::super::{MapRequest, Mm, PAGE};
-use super::{Attributes, Backing, File, Left, MapObject, Prot, Wanted, Warm};
+use super::{Attributes, Backing, File, Left, Loader, MapObject, Prot, Wanted, Warm};
 use crate::Result;
 use crate::fs::file::{FileOps, OpenFlags, Sharing};
 use machine::guest;
@@ -68,7 +68,7 @@ fn loaded(file: &Arc<File>, inode: u64, start: u64) -> Arc<Mm> {
     for (pages, prot) in [(0..1, READ), (1..3, TEXT), (3..4, READ), (4..5, DATA)] {
         assert!(map(&mm, file, start, pages, prot).is_ok());
     }
-    mm.state().note_object(file, version(inode), start..start + PAGES * PAGE);
+    mm.state().note_object(file, version(inode), start..start + PAGES * PAGE, Loader::Guest);
     mm
 }
 
@@ -117,7 +117,7 @@ fn what_is_not_mapped_of_a_taken_object_goes() {
     assert!(mm.state().settle(&(0..u64::MAX)).is_ok());
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     // Once more for the next one, which it is left for as it is.
-    mm.state().note_object(&again, version(1), start..start + PAGES * PAGE);
+    mm.state().note_object(&again, version(1), start..start + PAGES * PAGE, Loader::Guest);
     let mm = Mm::after(mm.unmap_all(Left::All));
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     mm.state().cool(&(0..u64::MAX));
