@@ -90,26 +90,6 @@ pub struct Mm {
     pub(super) traps: AtomicU32,
 }
 
-/// What the host has mapped for an address space that is no more.
-#[derive(Debug)]
-pub struct HostRanges {
-    ranges: Vec<Range<u64>>,
-    has_windows: bool,
-    /// What stays.
-    warm: Vec<Warm>,
-}
-
-impl HostRanges {
-    /// Unmaps it: the calling host process had the space, and has no guest. Returns what stays for the next one.
-    pub fn unmap(self) -> Vec<Warm> {
-        self.ranges.iter().for_each(unmap_on_host);
-        if self.has_windows {
-            machine::window::unmap_all();
-        }
-        self.warm
-    }
-}
-
 /// Holds the address space still: no mapping changes.
 #[derive(Debug)]
 pub struct MmGuard<'a>(StateGuard<'a>);
@@ -219,14 +199,6 @@ impl Mm {
         let copy = Mm::with(state, info, images);
         drop(copy.state());
         Ok(copy)
-    }
-
-    /// What [`Mm::unmap_all`] unmaps, for when the space itself is gone.
-    #[must_use]
-    pub fn host_ranges(&self) -> HostRanges {
-        let state = self.state.lock();
-        let warm = state.left_warm(&self.images.lock(), Left::All);
-        HostRanges { ranges: state.ranges_to_unmap(&warm), has_windows: self.windows.were_used(), warm }
     }
 
     /// Unmaps everything: exec in place, or the end. Returns what stays on the host for the next program.
