@@ -16,9 +16,9 @@ use super::place::{self, HOST_FIXED};
 use super::space::{Mm, State, unmap_on_host};
 use super::vma::{Backing, Form, Prot, Vma, VmaFlags};
 use super::{PAGE, charge};
-use crate::{Errno, Result};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing};
+use crate::{Errno, Result};
 use abi::broker::Attributes;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -127,7 +127,8 @@ impl Piece {
 impl Written {
     /// What the host has of a mapping of `file`'s data: memory of the process's own, and no more than that.
     fn of(vma: &Vma, file: &Weak<File>, span: &Range<u64>) -> Option<Written> {
-        let Backing::File { file: its, offset, form: Form::Handle, sharing: Sharing::Private, .. } = &vma.backing else {
+        let Backing::File { file: its, offset, form: Form::Handle, sharing: Sharing::Private, .. } = &vma.backing
+        else {
             return None;
         };
         let is_within = span.start <= vma.start && vma.end <= span.end;
