@@ -177,7 +177,7 @@ static void on_fault(int signal) {
     siglongjmp(back, 1);
 }
 
-// A small program at the same addresses: nothing is mapped behind its own data.
+// Another program, at the same addresses or elsewhere: it finds nothing there.
 static void look_around(const char *from, const char *to) {
     signal(SIGSEGV, on_fault);
     static uintptr_t at, end;

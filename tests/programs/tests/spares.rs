@@ -46,9 +46,10 @@ fn calls_of_programs_at_the_same_addresses_jump() {
 fn data_that_a_program_wrote_is_fresh_for_the_next_one() {
     let directory = tempfile::tempdir().unwrap();
     let fixed = compile_as("fixed", "data.c", &["-static", "-no-pie", "-pthread"], directory.path());
-    // Less data at the same addresses.
-    let small = compile_as("small", "data.c", &["-static", "-no-pie", "-pthread", "-DSMALL"], directory.path());
-    assert_same(&[&fixed, &small]);
+    // Less data at the same addresses, and elsewhere.
+    for flags in [&["-static", "-no-pie", "-pthread", "-DSMALL"][..], &["-pie", "-fPIE", "-pthread", "-DSMALL"]] {
+        assert_same(&[&fixed, &compile_as("small", "data.c", flags, directory.path())]);
+    }
     for flags in [&["-no-pie", "-pthread"][..], &["-pie", "-fPIE", "-pthread"]] {
         assert_same(&[&compile_as("with", "data.c", flags, directory.path())]);
     }
