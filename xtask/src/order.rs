@@ -52,10 +52,16 @@ fn script(order: &[&str]) -> String {
 }
 
 /// A pattern for a mangled name (v0) that also fits it in other builds: what numbers crates and implementations is left open, and
-/// the places of what is named again, which depend on it.
+/// the places of what is named again, which depend on it; and whose a trait's own method is, for one stands for all that are alike.
 fn lasting(name: &str) -> String {
+    const OWN_METHOD: &str = "_RNvY";
     let mut pattern = String::new();
     let mut rest = name;
+    if let (true, Some(at)) = (name.starts_with(OWN_METHOD), name.rfind("NtNtB")) {
+        pattern.push_str(OWN_METHOD);
+        pattern.push('*');
+        rest = name.get(at..).unwrap_or("");
+    }
     while let Some(first) = rest.chars().next() {
         if let Some((mark, behind)) = numbered(rest) {
             pattern.push_str(mark);
@@ -102,5 +108,7 @@ mod tests {
         assert_eq!(lasting(name), "_RNvMs*_NtCs*_5alloc4syncINtB*_3ArcNtNtCs*_6xlibos3tty3TtyE9drop_slowB*_");
         assert_eq!(lasting("kernel_child"), "kernel_child");
         assert_eq!(lasting("_RNvNtCs1_1m4Base"), "_RNvNtCs*_1m4Base");
+        let own = "_RNvYNtNtNtCsh0eDhTviWF2_6xlibos2fs5epoll5EpollNtNtB6_4file7FileOps8on_closeB8_";
+        assert_eq!(lasting(own), "_RNvY*NtNtB*_4file7FileOps8on_closeB*_");
     }
 }

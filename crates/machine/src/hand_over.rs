@@ -10,7 +10,7 @@
 //! tied by itself, and its children inherit that from the host, without a call.
 //!
 //! The counters are hints: they are read without order, and a wrong one costs time alone. Where the host runs a thread is changed
-//! with [`TIES`] locked, but for one that leaves its parent's processor: it is tied no longer, and nobody's partner.
+//! with [`TIES`] locked.
 
 use crate::cpu::{self, Cpu};
 use crate::errno::{Errno, Result};
@@ -236,8 +236,6 @@ impl HandOver {
 
 /// Guards where threads run. Holds when the keeper looks next, in nanoseconds of CLOCK_MONOTONIC; None while nobody is tied.
 static TIES: Mutex<Option<u64>> = Mutex::new(None);
-/// Processors to which somebody is tied, or was since the last look.
-static TAKEN: [AtomicU64; MASK_WORDS] = [const { AtomicU64::new(0) }; MASK_WORDS];
 /// The keeper's area.
 static KEEPER: AtomicU64 = AtomicU64::new(0);
 
@@ -384,16 +382,9 @@ fn tie_to(cpu: &Cpu, processor: u32) -> Result<()> {
     let mut alone = [0_u64; MASK_WORDS];
     let word = alone.get_mut(processor as usize / 64).ok_or(Errno::EINVAL)?;
     *word = 1 << (processor % 64);
-    take(processor);
     cpu.hand_over.tied_to.store(processor, Relaxed);
     cpu.hand_over.tied();
     crate::host::run_on(cpu.tid(), &alone)
-}
-
-fn take(processor: u32) {
-    if let Some(word) = TAKEN.get(processor as usize / 64) {
-        word.fetch_or(1 << (processor % 64), Relaxed);
-    }
 }
 
 /// Those that are tied, now.
@@ -511,45 +502,6 @@ pub fn passes_on_to(other: &Cpu) {
     }
 }
 
-/// Whether the calling process runs where its parent is tied, and the container has processors to which nobody is.
-#[must_use]
-pub fn has_elsewhere() -> bool {
-    let own = cpu::current();
-    own.hand_over.is_tied.load(Relaxed) && !is_pair(own) && elsewhere(own).iter().any(|word| *word != 0)
-}
-
-/// The container's processors but that to which one is, or was, tied, and those to which others are.
-fn elsewhere(cpu: &Cpu) -> [u64; MASK_WORDS] {
-    let taken = core::array::from_fn(|at| TAKEN[at].load(Relaxed));
-    others(crate::host::processors(), taken, cpu.hand_over.tied_to.load(Relaxed))
-}
-
-fn others(mut given: [u64; MASK_WORDS], taken: [u64; MASK_WORDS], here: u32) -> [u64; MASK_WORDS] {
-    given.iter_mut().zip(taken).for_each(|(word, taken)| *word &= !taken);
-    if let Some(word) = given.get_mut(here as usize / 64) {
-        *word &= !(1 << (here % 64));
-    }
-    given
-}
-
-/// The caller waits to be sent elsewhere. It has told its parent of its end: that is no hand-over.
-pub fn waits_to_leave() {
-    let mine = &cpu::current().hand_over;
-    mine.woke.set(0);
-    mine.is_tied.store(false, Relaxed);
-}
-
-/// One that waits for that, and goes on waiting meanwhile, runs on other processors than its parent's.
-pub fn send_elsewhere(cpu: &Cpu) {
-    // Where the host refuses it stays here.
-    let _ = crate::host::run_on(cpu.tid(), &elsewhere(cpu));
-}
-
-/// The caller, which was sent elsewhere, may run on all of the container's processors again.
-pub fn runs_anywhere() {
-    let _ = crate::host::run_on(cpu::current().tid(), &crate::host::processors());
-}
-
 /// Whether nobody told the calling thread where to run: another one may do its work.
 #[must_use]
 pub fn is_unconfined() -> bool {
@@ -630,14 +582,12 @@ pub fn look(now: u64) -> Option<u64> {
         }
     }
     spread();
-    TAKEN.iter().for_each(|word| word.store(0, Relaxed));
-    all_tied().for_each(|cpu| take(cpu.hand_over.tied_to.load(Relaxed)));
     *next_look
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, Family, HandOver, MASK_WORDS, SHORT_LIFE_NS, STRIKES, WAITS_SOON_NS, others};
+    use super::{FEW, Family, HandOver, SHORT_LIFE_NS, STRIKES, WAITS_SOON_NS};
 
     const OTHER: u64 = 64;
     const THIRD: u64 = 128;
@@ -716,14 +666,6 @@ mod tests {
     fn who_waited_for_each_child_will_wait_for_the_next() {
         assert!(!parent(FEW - 1).makes(0, FEW));
         assert!(parent(FEW).makes(0, FEW));
-    }
-
-    #[test]
-    fn who_leaves_goes_where_nobody_is_tied() {
-        let mask = |words: &[u64]| core::array::from_fn::<_, MASK_WORDS, _>(|at| words.get(at).copied().unwrap_or(0));
-        assert_eq!(others(mask(&[0b1111, 1]), mask(&[0b10]), 0), mask(&[0b1100, 1]));
-        assert_eq!(others(mask(&[0b1111, 1]), mask(&[0b10]), 64), mask(&[0b1101]));
-        assert_eq!(others(mask(&[0b11]), mask(&[0b11]), 1), mask(&[]));
     }
 
     #[test]

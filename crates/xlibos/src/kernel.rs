@@ -582,7 +582,6 @@ pub fn exec_elsewhere(task: &'static Task, plan: Box<exec::Plan>) -> ! {
 pub fn exec_in_known_spare(task: &'static Task, plan: Box<exec::Plan>) -> Box<exec::Plan> {
     let Some(shared) = tree::task(task.tid()) else { return plan };
     let old = machine::cpu::current();
-    let leave = spare::to_leave(task, spare::After::Exec);
     task.carry_cpu_time();
     task.leave_files();
     if let Err(plan) = spare::hand_over(&shared, plan, spare::Choice::Known) {
@@ -593,9 +592,6 @@ pub fn exec_in_known_spare(task: &'static Task, plan: Box<exec::Plan>) -> Box<ex
     drop(shared);
     stats::collect_counters(old);
     old.clear_task::<Task>();
-    if let Some(leave) = leave {
-        spare::leave(old, leave);
-    }
     machine::cpu::release(old);
     machine::host::exit(0)
 }

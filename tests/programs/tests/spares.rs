@@ -41,3 +41,30 @@ fn calls_of_programs_at_the_same_addresses_jump() {
     let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(report["traps"].as_u64(), Some(0), "{report}");
 }
+
+#[test]
+fn data_that_a_program_wrote_is_fresh_for_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixed = compile_as("fixed", "data.c", &["-static", "-no-pie", "-pthread"], directory.path());
+    // Less data at the same addresses, and elsewhere.
+    for flags in [&["-static", "-no-pie", "-pthread", "-DSMALL"][..], &["-pie", "-fPIE", "-pthread", "-DSMALL"]] {
+        assert_same(&[&fixed, &compile_as("small", "data.c", flags, directory.path())]);
+    }
+    for flags in [&["-no-pie", "-pthread"][..], &["-pie", "-fPIE", "-pthread"]] {
+        assert_same(&[&compile_as("with", "data.c", flags, directory.path())]);
+    }
+}
+
+#[test]
+fn data_is_what_the_file_has_when_the_program_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixed = compile_as("fixed", "data.c", &["-static", "-no-pie", "-pthread"], directory.path());
+    let volume = format!("{}:/mnt", directory.path().display());
+    for copy in ["/mnt/copy", "/tmp/copy"] {
+        let mut command = Command::new(xc());
+        let line = format!("cp /mnt/fixed {copy} && {fixed} change {copy}");
+        command.args(["do", "-v", &volume, "--", "bash", "-c", &line]);
+        let output = run(command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "each has what its file had\n", "{output:?}");
+    }
+}

@@ -40,7 +40,7 @@ fn threads_that_have_ended_leave_none_on_the_host() {
 }
 
 #[test]
-fn processes_that_have_left_their_parents_processor_leave_none_on_the_host() {
+fn children_that_have_ended_leave_none_on_the_host() {
     let script = "for ((i = 0; i < 500; i++)); do (exit 3); [ $? = 3 ] || echo lost; done; echo ready; read line";
     let mut command = Command::new(xc());
     command.args(["do", "--", "bash", "-c", script]);

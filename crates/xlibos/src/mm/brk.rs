@@ -1,6 +1,6 @@
 //! The heap's end: brk(2).
 
-use super::map::MAP_ANONYMOUS;
+use super::map::{MAP_ANONYMOUS, MAP_POPULATE};
 use super::place::{self, HOST_FIXED_NOREPLACE};
 use super::space::{LIMIT_DATA, Mm, State, limit};
 use super::vma::{Backing, Prot, Vma};
@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 use machine::host;
 
 const HOST_PRIVATE: u32 = 2;
+/// Most bytes of a heap's growth that are there at once.
+const MOST_AT_ONCE: u64 = 64 * PAGE;
 
 impl Mm {
     /// Sets where the heap starts; it is empty then.
@@ -40,7 +42,11 @@ impl State {
         }
         let old_end = page_align(self.brk).ok_or(Errno::ENOMEM)?;
         let new_end = page_align(wanted).ok_or(Errno::ENOMEM)?;
-        let removed = if new_end < old_end { self.unmap(new_end..old_end)? } else { Vec::new() };
+        let mut removed = Vec::new();
+        if new_end < old_end {
+            removed = self.unmap(new_end..old_end)?;
+            self.brk_sank = true;
+        }
         if new_end > old_end {
             self.grow_brk(old_end, new_end)?;
         }
@@ -57,7 +63,11 @@ impl State {
         }
         self.check_growth(end - start, end - start)?;
         let prot = Prot::READ | Prot::WRITE;
-        let flags = HOST_PRIVATE | MAP_ANONYMOUS | HOST_FIXED_NOREPLACE;
+        // A heap that grew by as much before, and never shrank, was used up: a call takes half of what a fault for each page does.
+        let len = end - start;
+        let is_used_up = !self.brk_sank && len <= start - self.brk_start && len <= MOST_AT_ONCE;
+        let populate = if is_used_up { MAP_POPULATE } else { 0 };
+        let flags = HOST_PRIVATE | MAP_ANONYMOUS | HOST_FIXED_NOREPLACE | populate;
         host::mmap(start, end - start, prot.bits(), flags, -1, 0)?;
         let (backing, flags) = (Backing::Heap, self.default_flags);
         self.tree.insert(Vma { start, end, prot, max_prot: Prot::all(), flags, backing });

@@ -4,7 +4,7 @@ use super::image::{self, Image};
 use super::place::{self, HOST_FIXED};
 use super::space::{self, LIMIT_AS, LIMIT_DATA, LIMIT_MEMLOCK, Mm, State};
 use super::vma::{self, Backing, Form, Prot, Vma, VmaFlags};
-use super::warm::Wanted;
+use super::warm::{Loader, Wanted};
 use super::{PAGE, charge, page_align};
 use crate::fs::File;
 use crate::fs::file::{MapObject, Sharing, WritableMappings};
@@ -33,7 +33,8 @@ const MAP_GROWSDOWN: u32 = 0x100;
 const MAP_DENYWRITE: u32 = 0x800;
 const MAP_LOCKED: u32 = 0x2000;
 const MAP_NORESERVE: u32 = 0x4000;
-const MAP_POPULATE: u32 = 0x8000;
+/// MAP_POPULATE.
+pub(super) const MAP_POPULATE: u32 = 0x8000;
 /// MAP_HUGETLB.
 pub(crate) const MAP_HUGETLB: u32 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
@@ -195,7 +196,7 @@ impl Mm {
             self.bring_image(&mut state, plan, image, &vma)?;
         }
         if let (Some(version), Backing::File { file, .. }) = (&plan.object, &plan.wish.backing) {
-            state.note_object(file, **version, addr..addr + plan.len);
+            state.note_object(file, **version, addr..addr + plan.len, Loader::Guest);
         }
         state.note_peak();
         Ok((addr, removed))
@@ -244,8 +245,12 @@ impl State {
     /// Whether the host has just what is asked for: as part of a warm object, which is claimed, or since it was mapped before.
     fn finds_on_host(&mut self, plan: &Plan, range: &Range<u64>, form: Form) -> bool {
         let Backing::File { file, offset, form: Form::Handle, .. } = &plan.wish.backing else { return false };
-        if plan.prot.contains(Prot::WRITE) || !plan.flags.is_empty() || plan.populate {
+        if !plan.flags.is_empty() || plan.populate {
             return false;
+        }
+        if plan.prot.contains(Prot::WRITE) {
+            let is_data = plan.prot == Prot::READ | Prot::WRITE;
+            return is_data && plan.handle.as_ref().is_some_and(|its| self.claim_written(file, range, *offset, its));
         }
         self.claim(file, range, *offset, plan.prot, form) || self.has_same(plan, range, form)
     }

@@ -30,7 +30,7 @@ pub use info::Info;
 pub use map::MapRequest;
 pub(crate) use map::{MAP_ANONYMOUS, MAP_HUGETLB, is_offset};
 pub use place::{USER_END, for_libraries, for_programs, of_program, reserve_host_page};
-pub use space::{HostRanges, Mm, MmGuard};
+pub use space::{Mm, MmGuard};
 pub use vma::{Backing, Form, Prot, Totals, Vma, VmaFlags};
 pub use warm::{Left, Warm};
 

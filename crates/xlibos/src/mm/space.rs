@@ -28,6 +28,8 @@ pub(super) struct State {
     /// Where brk(2) started and where it is.
     pub(super) brk_start: u64,
     pub(super) brk: u64,
+    /// Whether it ever moved back.
+    pub(super) brk_sank: bool,
     /// Mappings are placed below.
     pub(super) base: u64,
     /// Flags that new mappings get: mlockall(MCL_FUTURE).
@@ -36,6 +38,8 @@ pub(super) struct State {
     pub(super) peak: u64,
     /// Pages of text that an image stands for.
     pub(super) aside: Vec<super::live::Aside>,
+    /// Whether it is a copy, whose pages are its parent's until they are written.
+    pub(super) is_forked: bool,
     /// Objects that its program was loaded from: see [`super::warm`].
     pub(super) objects: Arc<Vec<Object>>,
     /// Objects of the program before.
@@ -86,26 +90,6 @@ pub struct Mm {
     pub(super) traps: AtomicU32,
 }
 
-/// What the host has mapped for an address space that is no more.
-#[derive(Debug)]
-pub struct HostRanges {
-    ranges: Vec<Range<u64>>,
-    has_windows: bool,
-    /// What stays.
-    warm: Vec<Warm>,
-}
-
-impl HostRanges {
-    /// Unmaps it: the calling host process had the space, and has no guest. Returns what stays for the next one.
-    pub fn unmap(self) -> Vec<Warm> {
-        self.ranges.iter().for_each(unmap_on_host);
-        if self.has_windows {
-            machine::window::unmap_all();
-        }
-        self.warm
-    }
-}
-
 /// Holds the address space still: no mapping changes.
 #[derive(Debug)]
 pub struct MmGuard<'a>(StateGuard<'a>);
@@ -135,10 +119,12 @@ impl Mm {
             tree: Mappings::default(),
             brk_start: 0,
             brk: 0,
+            brk_sank: false,
             base: place::random_base(),
             default_flags: VmaFlags::empty(),
             peak: 0,
             aside: Vec::new(),
+            is_forked: false,
             objects: Arc::default(),
             warm: Vec::new(),
             ready: Vec::new(),
@@ -198,10 +184,12 @@ impl Mm {
             tree,
             brk_start: old.brk_start,
             brk: old.brk,
+            brk_sank: old.brk_sank,
             base: old.base,
             default_flags: VmaFlags::empty(),
             peak,
             aside: old.aside.clone(),
+            is_forked: true,
             objects: Arc::clone(&old.objects),
             warm: Vec::new(),
             ready: old.ready.clone(),
@@ -211,14 +199,6 @@ impl Mm {
         let copy = Mm::with(state, info, images);
         drop(copy.state());
         Ok(copy)
-    }
-
-    /// What [`Mm::unmap_all`] unmaps, for when the space itself is gone.
-    #[must_use]
-    pub fn host_ranges(&self) -> HostRanges {
-        let state = self.state.lock();
-        let warm = state.left_warm(&self.images.lock(), Left::All);
-        HostRanges { ranges: state.ranges_to_unmap(&warm), has_windows: self.windows.were_used(), warm }
     }
 
     /// Unmaps everything: exec in place, or the end. Returns what stays on the host for the next program.

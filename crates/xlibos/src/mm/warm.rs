@@ -6,22 +6,31 @@
 //! again it is *taken*: it goes where it lies, and its pieces are *ready*, on the host and not in the tree, until each is mapped.
 //! Whatever else is done to their addresses first makes the host agree with the tree.
 //!
-//! No file is asked here: all of it is part of the address space's state, below its lock.
+//! Data that the program of an exec wrote stays, too, but for the same program alone, and before any of its instructions runs each page
+//! is written over with what the file has.
+//!
+//! All of it is part of the address space's state, below its lock.
 
 use super::image::{Image, Placed};
 use super::place::{self, HOST_FIXED};
 use super::space::{Mm, State, unmap_on_host};
-use super::vma::{Backing, Form, Prot, Vma};
-use crate::Result;
+use super::vma::{Backing, Form, Prot, Vma, VmaFlags};
+use super::{PAGE, charge};
 use crate::fs::File;
-use crate::fs::file::MapObject;
+use crate::fs::file::{MapObject, Sharing};
+use crate::{Errno, Result};
 use abi::broker::Attributes;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ops::Range;
+use machine::guest;
+use machine::host::{self, HostFd, IoVec};
 
 /// Most objects that are noted of a program.
 const MOST_OBJECTS: usize = 64;
+/// Most bytes of data that stay of a program, and of all of them, roughly.
+const MOST_WRITTEN: u64 = 2 << 20;
+const ALL_WRITTEN: u64 = 8 * MOST_WRITTEN;
 
 /// An object of the program as its loader mapped it.
 #[derive(Clone, Debug)]
@@ -30,6 +39,16 @@ pub(super) struct Object {
     file: Weak<File>,
     version: Attributes,
     span: Range<u64>,
+    loader: Loader,
+}
+
+/// Who mapped an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loader {
+    /// exec, before the guest runs.
+    Exec,
+    /// The guest.
+    Guest,
 }
 
 /// A part of an object that the host has mapped.
@@ -39,6 +58,15 @@ struct Piece {
     offset: u64,
     prot: Prot,
     form: Form,
+}
+
+/// Data of an object that the host has mapped, with whatever its program has written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    range: Range<u64>,
+    offset: u64,
+    /// Parts that can no longer be written.
+    protected: Vec<Range<u64>>,
 }
 
 /// What is left of a program's objects.
@@ -57,6 +85,8 @@ pub struct Warm {
     span: Range<u64>,
     /// From low to high.
     pieces: Vec<Piece>,
+    /// Nobody's until it is written over: goes before the guest runs.
+    written: Vec<Written>,
     /// Its image, and where that has slot page and stubs.
     image: Option<(Arc<Image>, Range<u64>)>,
 }
@@ -66,6 +96,7 @@ pub struct Warm {
 pub(super) struct Ready {
     file: Weak<File>,
     pieces: Vec<Piece>,
+    written: Vec<Written>,
     image: Option<(Arc<Image>, Range<u64>)>,
 }
 
@@ -93,6 +124,59 @@ impl Piece {
     }
 }
 
+impl Written {
+    /// What the host has of a mapping of `file`'s data: memory of the process's own, and no more than that.
+    fn of(vma: &Vma, file: &Weak<File>, span: &Range<u64>) -> Option<Written> {
+        let Backing::File { file: its, offset, form: Form::Handle, sharing: Sharing::Private, .. } = &vma.backing
+        else {
+            return None;
+        };
+        let is_within = span.start <= vma.start && vma.end <= span.end;
+        let is_writable = vma.prot == Prot::READ | Prot::WRITE;
+        let is_data = (is_writable || vma.prot == Prot::READ) && vma.flags == VmaFlags::WRITTEN;
+        let range = vma.start..vma.end;
+        let protected = if is_writable { Vec::new() } else { Vec::from([range.clone()]) };
+        (is_within && is_data && is_file(file, its)).then_some(Written { range, offset: *offset, protected })
+    }
+
+    /// Takes what goes on where it ends, as when its beginning was protected after it was relocated.
+    fn extend(&mut self, next: Written) -> Option<Written> {
+        if self.range.end != next.range.start || self.offset + self.len() != next.offset {
+            return Some(next);
+        }
+        self.range.end = next.range.end;
+        self.protected.extend(next.protected);
+        None
+    }
+
+    fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Has there what a fresh mapping of the file would have.
+    ///
+    /// # Errors
+    /// Those of the host; EIO where the file has become shorter.
+    fn reset(&self, handle: &HostFd) -> Result<()> {
+        let Written { range, offset, protected } = self;
+        for part in protected {
+            host::mprotect(part.start, part.end - part.start, (Prot::READ | Prot::WRITE).bits())?;
+        }
+        let mut done = 0;
+        while done < self.len() {
+            let rest = IoVec { base: range.start + done, len: self.len() - done };
+            let count = host::read_file_guest(handle.raw(), &[rest], offset.wrapping_add(done), 0)?;
+            if count == 0 {
+                break;
+            }
+            done += count as u64;
+        }
+        // The last page goes on with zeros behind the file's end; pages behind that are none.
+        let rest = self.len().saturating_sub(done);
+        if rest >= PAGE { Err(Errno::EIO) } else { guest::zero(range.end - rest, rest) }
+    }
+}
+
 impl Warm {
     /// Whether it is of that version of a file.
     #[must_use]
@@ -108,7 +192,8 @@ impl Warm {
 
     /// What the host has mapped of it.
     pub(super) fn ranges(&self) -> impl Iterator<Item = &Range<u64>> {
-        self.pieces.iter().map(|piece| &piece.range).chain(self.image.as_ref().map(|(_, area)| area))
+        let written = self.written.iter().map(|written| &written.range);
+        self.pieces.iter().map(|piece| &piece.range).chain(written).chain(self.image.as_ref().map(|(_, area)| area))
     }
 
     fn has_image(&self, image: Option<&Arc<Image>>) -> bool {
@@ -142,24 +227,31 @@ impl Mm {
         self.state().take_warm(&Wanted { file, version: &version, image, len, at })
     }
 
-    /// Notes an object that a program was loaded from; what was ready of it and is not mapped by now goes.
+    /// Notes an object that exec has loaded; what was ready of it and is not mapped by now goes.
     pub fn note_object(&self, file: &Arc<File>, span: Range<u64>) {
         let version = super::image::host_version(file);
         let mut state = self.state();
         // What the host does not take back stays ready.
         let _ = state.settle(&(0..u64::MAX));
         if let Some(version) = version {
-            state.note_object(file, version, span);
+            state.note_object(file, version, span, Loader::Exec);
         }
+    }
+
+    /// Unmaps what earlier programs have written: exec has taken what it wants of it, and the guest is to run.
+    pub fn forget_written(&self) {
+        let mut state = self.state();
+        let written = state.warm.iter_mut().flat_map(|warm| warm.written.drain(..));
+        written.for_each(|written| unmap_on_host(&written.range));
     }
 }
 
 impl State {
-    pub(super) fn note_object(&mut self, file: &Arc<File>, version: Attributes, span: Range<u64>) {
+    pub(super) fn note_object(&mut self, file: &Arc<File>, version: Attributes, span: Range<u64>, loader: Loader) {
         let objects = Arc::make_mut(&mut self.objects);
         objects.retain(|other| other.file.strong_count() > 0 && !touch(&other.span, &span));
         if objects.len() < MOST_OBJECTS {
-            objects.push(Object { file: Arc::downgrade(file), version, span });
+            objects.push(Object { file: Arc::downgrade(file), version, span, loader });
         }
     }
 
@@ -174,11 +266,37 @@ impl State {
         };
         let is_ready = |object: &Object| self.ready_pieces().any(|piece| touch(&piece.range, &object.span));
         let objects = self.objects.iter().filter(is_wanted).filter(|object| !is_ready(object));
-        objects.filter_map(|object| self.left_of(object, placed)).collect()
+        let mut warm: Vec<_> = objects.filter_map(|object| self.left_of(object, placed)).collect();
+        // Pages that were a parent's are its own and the child's in turn: each would be copied twice.
+        if matches!(left, Left::All) && !self.is_forked && charge::has_room(ALL_WRITTEN) {
+            let mut room = MOST_WRITTEN;
+            warm.iter_mut().for_each(|warm| warm.written = self.written_of(&warm.span, &mut room));
+        }
+        warm
+    }
+
+    /// The data of an object that exec has loaded, as much as there is room for.
+    fn written_of(&self, span: &Range<u64>, room: &mut u64) -> Vec<Written> {
+        let mut all: Vec<Written> = Vec::new();
+        let is_it = |object: &&Object| object.span == *span && object.loader == Loader::Exec;
+        let Some(Object { file, .. }) = self.objects.iter().find(is_it) else { return all };
+        for written in self.tree.overlapping(span.clone()).filter_map(|vma| Written::of(vma, file, span)) {
+            let next = match all.last_mut() {
+                Some(last) => last.extend(written),
+                None => Some(written),
+            };
+            all.extend(next);
+        }
+        all.retain(|written| {
+            let fits = written.len() <= *room;
+            *room -= if fits { written.len() } else { 0 };
+            fits
+        });
+        all
     }
 
     fn left_of(&self, object: &Object, placed: &[Placed]) -> Option<Warm> {
-        let Object { file, version, span } = object;
+        let Object { file, version, span, .. } = object;
         let image = placed.iter().find(|placed| placed.is_at(span)).map(Placed::with_area);
         let vmas = self.tree.overlapping(span.clone());
         let pieces: Vec<_> = vmas.filter_map(|vma| Piece::of(vma, file, span, image.is_some())).collect();
@@ -186,7 +304,7 @@ impl State {
         let mut texts = pieces.iter().filter(|piece| piece.is_text());
         let first = texts.next()?;
         let is_usual = image.is_some() || texts.next().is_none() && first.range.start > span.start;
-        is_usual.then(|| Warm { version: *version, span: span.clone(), pieces, image })
+        is_usual.then(|| Warm { version: *version, span: span.clone(), pieces, written: Vec::new(), image })
     }
 
     /// Has the objects of the host process's program before.
@@ -204,8 +322,8 @@ impl State {
                 && wanted.at.contains(&warm.span.start)
         };
         let at = self.warm.iter().position(fits)?;
-        let Warm { span, pieces, image, .. } = self.give_addresses_back(at);
-        self.ready.push(Ready { file: Arc::downgrade(wanted.file), pieces, image });
+        let Warm { span, pieces, written, image, .. } = self.give_addresses_back(at);
+        self.ready.push(Ready { file: Arc::downgrade(wanted.file), pieces, written, image });
         Some(span.start)
     }
 
@@ -230,7 +348,20 @@ impl State {
     /// What the host has mapped beside the tree.
     pub(super) fn ready_ranges(&self) -> impl Iterator<Item = Range<u64>> {
         let areas = self.ready.iter().filter_map(|ready| ready.image.as_ref().map(|(_, area)| area.clone()));
-        self.ready_pieces().map(|piece| piece.range.clone()).chain(areas)
+        let written = self.ready.iter().flat_map(|ready| &ready.written).map(|written| written.range.clone());
+        self.ready_pieces().map(|piece| piece.range.clone()).chain(written).chain(areas)
+    }
+
+    /// Whether the host has data of `file` there already, which is as the file has it now: what is ready is so no more.
+    pub(super) fn claim_written(&mut self, file: &Arc<File>, range: &Range<u64>, offset: u64, handle: &HostFd) -> bool {
+        let is_it = |written: &mut Written| written.range == *range && written.offset == offset;
+        let mut its = self.ready.iter_mut().filter(|ready| is_file(&ready.file, file));
+        let Some(written) = its.find_map(|ready| ready.written.extract_if(.., is_it).next()) else { return false };
+        let is_reset = written.reset(handle).is_ok();
+        if !is_reset {
+            unmap_on_host(range);
+        }
+        is_reset
     }
 
     /// Whether the host has a mapping of `file` already: what is ready is so no more.
@@ -283,11 +414,15 @@ impl State {
             self.settle_piece(&piece)?;
             self.ready.iter_mut().for_each(|ready| ready.pieces.retain(|other| *other != piece));
         }
+        // Only while exec loads: the tree has nothing there.
+        let is_touched = |written: &mut Written| touch(&written.range, range);
+        let written = self.ready.iter_mut().flat_map(|ready| ready.written.extract_if(.., is_touched));
+        written.for_each(|written| unmap_on_host(&written.range));
         let is_area = |(_, area): &mut (Arc<Image>, Range<u64>)| touch(area, range);
         for (_, area) in self.ready.iter_mut().filter_map(|ready| ready.image.take_if(is_area)) {
             unmap_on_host(&area);
         }
-        self.ready.retain(|ready| !ready.pieces.is_empty() || ready.image.is_some());
+        self.ready.retain(|ready| !ready.pieces.is_empty() || !ready.written.is_empty() || ready.image.is_some());
         Ok(())
     }
 

@@ -333,6 +333,7 @@ fn load(task: &Task, mm: &Arc<Mm>, plan: &Plan) -> Result<TrapFrame> {
         }
         None => (0, base.wrapping_add(plan.elf.entry)),
     };
+    mm.forget_written();
     // The heap starts at a random distance behind the program, as on Linux.
     mm.set_brk_start(brk + (crate::random::next_u64() & 0x1fff) * PAGE);
     let rsp = super::stack::build(task, mm, plan, base, interpreter_base)?;

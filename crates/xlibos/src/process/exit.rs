@@ -78,9 +78,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
         drop(process);
         machine::process::exit_thread();
     }
-    let leave = spare::to_leave(task, spare::After::End);
-    let may_serve = leave.is_none() && spare::may_serve_again(task);
-    let warm = if may_serve { spare::give_memory_back(task) } else { None };
+    let warm = if spare::may_serve_again(task) { spare::give_memory_back(task) } else { None };
     let was_threaded = process.was_threaded.load(Ordering::Relaxed);
     end_process(&process);
     spare::retire_those_of(&process);
@@ -92,9 +90,6 @@ pub fn exit_thread(task: &'static Task) -> ! {
     }
     if let Some(warm) = warm {
         spare::wait_for_program(cpu, warm);
-    }
-    if let Some(leave) = leave {
-        spare::leave(cpu, leave);
     }
     machine::cpu::release(cpu);
     machine::host::exit(0);

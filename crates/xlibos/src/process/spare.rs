@@ -3,10 +3,6 @@
 //! thread of an ended thread waits for the next one of its process, and the host process that a vfork child borrowed memory in for the
 //! next child of its parent.
 //!
-//! A process that ends on the processor on which its parent waits for it does not keep that while the host takes its memory apart: it
-//! waits, too, until the service process sends a few of its kind to another processor, there to give their memory back and become spares,
-//! or to end.
-//!
 //! A spare host process keeps what its last program had mapped of its files and could not write ([`crate::mm::Warm`]): who
 //! executes the same program gets it before others, forked children too.
 //!
@@ -20,7 +16,7 @@ use super::exec::Plan;
 use super::task::{Start, Task};
 use super::thread_group::Process;
 use super::tree;
-use crate::mm::{HostRanges, Left, Totals, Warm};
+use crate::mm::{Left, Warm};
 use abi::broker::Attributes;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -49,42 +45,10 @@ impl Spare {
     }
 }
 
-/// So many wait to leave before the service process is woken for them, unless nothing else would have it look: then the first wakes it. So
-/// many wait at most.
-const LEAVE_TOGETHER: usize = 8;
-const MOST_LEAVING: usize = 16;
-/// Bytes of memory that each keeps at most meanwhile: its parent's pages are copied for as long. Beside the stack, which is mapped as far
-/// as it may grow.
-const MOST_KEPT: u64 = 4 << 20;
-const MOST_STACK: u64 = 8 << 20;
-/// Bytes that all of them keep at most.
-const ALL_KEPT: u64 = MOST_LEAVING as u64 * (MOST_KEPT + MOST_STACK);
-
-/// What a host process leaves after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// Its guest's end: it may serve another program.
-    End,
-    /// An exec that a spare has taken over, which comes back in its stead.
-    Exec,
-}
-
-/// A host process that is to leave.
-#[derive(Debug)]
-pub struct Leave {
-    /// What it gives back, if it is to serve again.
-    gives_back: Option<HostRanges>,
-}
-
 /// What a spare is.
 enum Of {
     /// A host process with memory of its own, and what is mapped there of its last program.
     Nobody(Vec<Warm>),
-    /// A host process that is to leave, with the memory that it has yet.
-    Leaving {
-        /// Whether it will serve again.
-        serves: bool,
-    },
     /// A host thread of a process.
     Threads(Arc<Process>),
     /// A host process in the memory of its children's parent.
@@ -94,7 +58,7 @@ enum Of {
 impl Of {
     fn process(&self) -> Option<&Arc<Process>> {
         match self {
-            Of::Nobody(_) | Of::Leaving { .. } => None,
+            Of::Nobody(_) => None,
             Of::Threads(process) | Of::Children(process) => Some(process),
         }
     }
@@ -119,26 +83,8 @@ impl Pool {
     fn has_room(&self, of: &Of) -> bool {
         match of {
             Of::Nobody(_) => self.for_nobody < MOST,
-            Of::Leaving { .. } => self.leaving().count() < MOST_LEAVING,
             _ => self.spares.iter().filter(|spare| spare.of.is_alike(of)).count() < MOST,
         }
-    }
-
-    /// Whether those that are to leave will serve again.
-    fn leaving(&self) -> impl Iterator<Item = bool> {
-        self.spares.iter().filter_map(|spare| match spare.of {
-            Of::Leaving { serves } => Some(serves),
-            _ => None,
-        })
-    }
-
-    /// Whether there are to be more spares for nobody than there are, and will be.
-    fn wants_more(&self) -> bool {
-        self.for_nobody + self.leaving().filter(|serves| *serves).count() < MOST
-    }
-
-    fn has(&self, cpu: &Cpu) -> bool {
-        self.spares.iter().any(|spare| core::ptr::eq(spare.cpu, cpu))
     }
 
     fn push(&mut self, spare: Spare) {
@@ -172,60 +118,6 @@ pub fn is_left_to_itself(task: &Task) -> bool {
 #[must_use]
 pub fn may_serve_again(task: &Task) -> bool {
     is_left_to_itself(task) && !crate::quiesce::is_asked() && POOL.lock().has_room(&Of::Nobody(Vec::new()))
-}
-
-/// Whether the calling host process, whose guest ends, had better leave: it runs where its parent is to go on. Not where memory is
-/// limited and may be wanted at once; nor one that was a spare: the next program finds it where it is.
-#[must_use]
-pub fn to_leave(task: &Task, after: After) -> Option<Leave> {
-    let process = &task.process;
-    let may_leave = is_left_to_itself(task)
-        && !process.cpu_time.is_after_others()
-        && machine::hand_over::has_elsewhere()
-        && crate::mm::charge::has_room(ALL_KEPT);
-    if !may_leave {
-        return None;
-    }
-    let mm = process.mm();
-    if !keeps_little(&mm.totals()) {
-        return None;
-    }
-    if Arc::strong_count(&mm) > 2 {
-        // Not the process's alone, and ours: a vfork child goes on in it, and the host must not write its rseq area there.
-        return None;
-    }
-    let serves = after == After::End && POOL.lock().wants_more();
-    if serves {
-        crate::syscall::prctl::undo_rseq(task);
-    }
-    Some(Leave { gives_back: serves.then(|| mm.host_ranges()) })
-}
-
-/// Whether who waits to leave may keep so much. Not a file that others see: its memory would stay after they gave it up.
-fn keeps_little(totals: &Totals) -> bool {
-    let kept = totals.data.saturating_add(totals.shared).saturating_add(totals.growing);
-    kept <= MOST_KEPT && totals.stack <= MOST_STACK && totals.shared_files == 0
-}
-
-/// The caller, which has no guest any more, waits until it is sent to another processor. Returns where it is to end, there or here.
-pub fn leave(cpu: &'static Cpu, leave: Leave) {
-    let Leave { gives_back } = leave;
-    machine::hand_over::waits_to_leave();
-    if !enter(cpu, Of::Leaving { serves: gives_back.is_some() }) {
-        return;
-    }
-    while POOL.lock().has(cpu) {
-        let _ = machine::sync::park_uninterruptible(None);
-    }
-    if cpu.is_given_back() {
-        drop(gives_back);
-        machine::process::end_thread();
-    }
-    if let Some(ranges) = gives_back {
-        let warm = ranges.unmap();
-        machine::hand_over::runs_anywhere();
-        wait_for_program(cpu, warm);
-    }
 }
 
 /// Whether the calling host thread, whose guest thread ends, may serve another of the process, which has threads left. Its
@@ -309,8 +201,7 @@ fn wait_for_task(cpu: &'static Cpu) -> &'static Task {
 /// The caller becomes a spare. Not where the container is to stand still, or was and has dismissed the caller, and not where its
 /// process's last thread may have looked for it already.
 fn enter(cpu: &'static Cpu, of: Of) -> bool {
-    // Who is to leave does so at the next look, and a clock would be a page of the vDSO's that it has not got.
-    let now = if matches!(of, Of::Leaving { .. }) { 0 } else { machine::clock::monotonic_ns() };
+    let now = machine::clock::monotonic_ns();
     let wakes_service = {
         let mut pool = POOL.lock();
         // First: a last thread that ends now sees either this or nobody.
@@ -325,7 +216,7 @@ fn enter(cpu: &'static Cpu, of: Of) -> bool {
         pool.push(Spare { since: now, cpu, of });
         let is_first_look = pool.next_look.is_none();
         pool.next_look.get_or_insert(now + LIFE);
-        is_first_look || pool.leaving().count() == LEAVE_TOGETHER
+        is_first_look
     };
     if wakes_service {
         crate::kernel::wake_service();
@@ -425,40 +316,15 @@ fn take_where(is_meant: impl Fn(&Spare) -> bool) -> Vec<Spare> {
     POOL.lock().take_where(is_meant)
 }
 
-/// Ends spares that have waited long enough, and has those leave that are to; when to look again, in nanoseconds of CLOCK_MONOTONIC.
+/// Ends spares that have waited long enough; when to look again, in nanoseconds of CLOCK_MONOTONIC.
 pub fn retire(now: u64) -> Option<u64> {
-    let (leaving, retired, next) = {
+    let (retired, next) = {
         let mut pool = POOL.lock();
         let next = pool.next_look?;
-        // While they are in the pool: who finds that it is not goes on, and what the host is told then would reach a spare.
-        let is_leaving = |spare: &Spare| matches!(spare.of, Of::Leaving { .. });
-        let leaving = pool.spares.iter().filter(|spare| is_leaving(spare));
-        leaving.for_each(|spare| machine::hand_over::send_elsewhere(spare.cpu));
-        let leaving = pool.take_where(is_leaving);
         let retired = if now < next { Vec::new() } else { pool.take_where(|spare| spare.since + LIFE <= now) };
         pool.next_look = pool.spares.first().map(|spare| spare.since + LIFE);
-        (leaving, retired, pool.next_look)
+        (retired, pool.next_look)
     };
-    leaving.iter().for_each(|spare| machine::sync::unpark(spare.cpu));
     retired.iter().for_each(|spare| dismiss(spare.cpu));
     next
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MOST_KEPT, MOST_STACK, Totals, keeps_little};
-
-    #[test]
-    fn who_leaves_keeps_little_of_whatever_kind() {
-        let usual = Totals { mapped: 1 << 30, exec: 1 << 24, data: 1 << 20, stack: MOST_STACK, ..Totals::default() };
-        assert!(keeps_little(&usual));
-        assert!(
-            keeps_little(&Totals { data: MOST_KEPT, ..usual })
-                && !keeps_little(&Totals { data: MOST_KEPT + 1, ..usual })
-        );
-        assert!(!keeps_little(&Totals { shared: MOST_KEPT, ..usual }));
-        assert!(!keeps_little(&Totals { growing: MOST_KEPT, ..usual }));
-        assert!(!keeps_little(&Totals { stack: MOST_STACK + 1, ..usual }));
-        assert!(!keeps_little(&Totals { shared_files: 1, ..usual }));
-    }
 }

@@ -59,12 +59,6 @@ impl CpuClock {
     pub fn is_moving(&self) -> bool {
         self.moves.load(Ordering::Relaxed) % 2 == 1
     }
-
-    /// Whether it runs where others ran before.
-    #[must_use]
-    pub fn is_after_others(&self) -> bool {
-        self.base_ns.load(Ordering::Relaxed) != 0
-    }
 }
 
 #[cfg(test)]
@@ -77,7 +71,7 @@ mod tests {
         let time = CpuClock::default();
         assert_eq!(time.used_ns(|| Ok(7)), Ok(7));
         time.arrives(5);
-        assert_eq!((time.used_ns(|| Ok(7)), time.is_after_others()), (Ok(2), true));
+        assert_eq!(time.used_ns(|| Ok(7)), Ok(2));
         for used in [2, 12, 22] {
             time.leaves(used);
             // No clock is asked meanwhile.

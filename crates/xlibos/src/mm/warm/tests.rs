@@ -1,7 +1,7 @@
 //! Objects that are left, taken, and in the way, with the host's own mappings.
 
 use super::super::{MapRequest, Mm, PAGE};
-use super::{Attributes, Backing, File, Left, MapObject, Prot, Wanted, Warm};
+use super::{Attributes, Backing, File, Left, Loader, MapObject, Prot, Wanted, Warm};
 use crate::Result;
 use crate::fs::file::{FileOps, OpenFlags, Sharing};
 use machine::guest;
@@ -68,7 +68,7 @@ fn loaded(file: &Arc<File>, inode: u64, start: u64) -> Arc<Mm> {
     for (pages, prot) in [(0..1, READ), (1..3, TEXT), (3..4, READ), (4..5, DATA)] {
         assert!(map(&mm, file, start, pages, prot).is_ok());
     }
-    mm.state().note_object(file, version(inode), start..start + PAGES * PAGE);
+    mm.state().note_object(file, version(inode), start..start + PAGES * PAGE, Loader::Guest);
     mm
 }
 
@@ -117,7 +117,7 @@ fn what_is_not_mapped_of_a_taken_object_goes() {
     assert!(mm.state().settle(&(0..u64::MAX)).is_ok());
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     // Once more for the next one, which it is left for as it is.
-    mm.state().note_object(&again, version(1), start..start + PAGES * PAGE);
+    mm.state().note_object(&again, version(1), start..start + PAGES * PAGE, Loader::Guest);
     let mm = Mm::after(mm.unmap_all(Left::All));
     assert_eq!(bytes_at(start), [None, Some(11), Some(12), None, None]);
     mm.state().cool(&(0..u64::MAX));
@@ -204,5 +204,118 @@ fn only_a_file_that_the_program_was_loaded_from_stays() {
     let warm: Vec<Warm> = mm.unmap_all(Left::All);
     assert_eq!(bytes_at(start), [Some(10), Some(11), Some(12), None, None]);
     Mm::after(warm).state().cool(&(0..u64::MAX));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+/// A program of one page of text and three of data behind that, the first of which it has protected.
+fn with_data(file: &Arc<File>, start: u64, loader: Loader) -> Arc<Mm> {
+    let mm = Mm::new();
+    for (pages, prot) in [(0..1, READ), (1..2, TEXT), (2..5, DATA)] {
+        assert!(map(&mm, file, start, pages, prot).is_ok());
+    }
+    mm.state().note_object(file, version(1), start..start + PAGES * PAGE, loader);
+    (2..5).for_each(|page| assert!(guest::write_value(start + page * PAGE, &99_u8).is_ok()));
+    assert!(mm.protect(start + 2 * PAGE, PAGE, READ).is_ok());
+    mm
+}
+
+/// An open file whose pages hold one byte each, but fewer pages or bytes.
+fn shortened(first: u8, len: u64) -> Arc<File> {
+    let file = file(first);
+    let Ok(MapObject::Handle(handle)) = file.ops().map(&file, Sharing::Private) else { panic!("no handle") };
+    let Ok(host) = std::fs::File::options().write(true).open(std::format!("/proc/self/fd/{}", handle.raw())) else {
+        panic!("no file")
+    };
+    assert!(host.set_len(len).is_ok());
+    file
+}
+
+#[test]
+fn data_is_as_the_file_has_it_for_the_next_program() {
+    let start = AT + 0x700_0000;
+    let mm = Mm::after(with_data(&file(10), start, Loader::Exec).unmap_all(Left::All));
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(99), Some(99), Some(99)]);
+    let again = file(50);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert_eq!(map(&mm, &again, start, 2..5, DATA), Ok(start + 2 * PAGE));
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(52), Some(53), Some(54)]);
+    // All of it can be written, and is the program's own.
+    (2..5).for_each(|page| assert!(guest::write_value(start + page * PAGE, &98_u8).is_ok()));
+    let vmas = mm.collect_vmas();
+    assert!(matches!(&vmas[..], [vma] if vma.prot.bits() == DATA && vma.flags == super::VmaFlags::WRITTEN));
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok() && mm.unmap(start, PAGES * PAGE).is_ok());
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn data_goes_before_another_program_runs() {
+    let start = AT + 0x800_0000;
+    let mm = Mm::after(with_data(&file(10), start, Loader::Exec).unmap_all(Left::All));
+    mm.forget_written();
+    assert_eq!(bytes_at(start), [Some(10), Some(11), None, None, None]);
+    // A program of that kind gets it from the file.
+    let again = file(50);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert_eq!(map(&mm, &again, start, 2..5, DATA), Ok(start + 2 * PAGE));
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(52), Some(53), Some(54)]);
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok() && mm.unmap(start, PAGES * PAGE).is_ok());
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn data_that_is_mapped_otherwise_is_mapped_anew() {
+    let start = AT + 0x900_0000;
+    for (pages, prot) in [(2..4, DATA), (3..5, DATA), (2..5, READ), (2..5, 7)] {
+        let mm = Mm::after(with_data(&file(10), start, Loader::Exec).unmap_all(Left::All));
+        let again = file(50);
+        assert_eq!(take(&mm, &again, 1), Some(start));
+        assert_eq!(map(&mm, &again, start, pages.clone(), prot), Ok(start + pages.start * PAGE));
+        let bytes = bytes_at(start).into_iter().skip(2).flatten().collect::<Vec<_>>();
+        assert_eq!(bytes, pages.map(|page| 50 + page as u8).collect::<Vec<_>>());
+        assert!(mm.state().settle(&(0..u64::MAX)).is_ok());
+        assert!(mm.unmap(start, PAGES * PAGE).is_ok());
+    }
+}
+
+#[test]
+fn data_stays_of_what_exec_loaded_in_the_same_memory_alone() {
+    let start = AT + 0xa00_0000;
+    let gone = [Some(10), Some(11), None, None, None];
+    let by_guest = with_data(&file(10), start, Loader::Guest).unmap_all(Left::All);
+    assert_eq!(bytes_at(start), gone);
+    Mm::after(by_guest).state().cool(&(0..u64::MAX));
+    // exec where the process is keeps none, for itself neither.
+    let for_itself = with_data(&file(10), start, Loader::Exec).unmap_all(Left::For(Some(&version(1))));
+    assert_eq!(bytes_at(start), gone);
+    Mm::after(for_itself).state().cool(&(0..u64::MAX));
+    // What a child has are its parent's pages.
+    let parent = with_data(&file(10), start, Loader::Exec);
+    let child = parent.fork_copy(&mut parent.lock());
+    let of_child = child.map(|child| child.unmap_all(Left::All)).unwrap_or_default();
+    assert_eq!((of_child.len(), bytes_at(start)), (1, gone));
+    Mm::after(of_child).state().cool(&(0..u64::MAX));
+    assert_eq!(bytes_at(start), [None; 5]);
+}
+
+#[test]
+fn data_of_a_file_that_became_shorter_is_not_made_up() {
+    let start = AT + 0xb00_0000;
+    // The last page ends amid: zeros follow.
+    let mm = Mm::after(with_data(&file(10), start, Loader::Exec).unmap_all(Left::All));
+    assert!(guest::write_value(start + 5 * PAGE - 1, &99_u8).is_ok());
+    let again = shortened(50, 4 * PAGE + 7);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert!(map(&mm, &again, start, 2..5, DATA).is_ok());
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(52), Some(53), Some(54)]);
+    let ends = [6, 7, PAGE - 1].map(|at| guest::read_value::<u8>(start + 4 * PAGE + at));
+    assert_eq!(ends, [Ok(54), Ok(0), Ok(0)]);
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok() && mm.unmap(start, PAGES * PAGE).is_ok());
+    // A page that the file has no more is none.
+    let mm = Mm::after(with_data(&file(10), start, Loader::Exec).unmap_all(Left::All));
+    let again = shortened(50, 4 * PAGE);
+    assert_eq!(take(&mm, &again, 1), Some(start));
+    assert!(map(&mm, &again, start, 2..5, DATA).is_ok());
+    assert_eq!(bytes_at(start), [Some(10), Some(11), Some(52), Some(53), None]);
+    assert!(mm.state().settle(&(0..u64::MAX)).is_ok() && mm.unmap(start, PAGES * PAGE).is_ok());
     assert_eq!(bytes_at(start), [None; 5]);
 }
