@@ -5,6 +5,7 @@
 
 use crate::epoch::{Counted, Pin, pin, retire};
 use crate::sync::Mutex;
+use abi::name::Name;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,14 +29,14 @@ struct Entry<T> {
     hash: u64,
     /// See [`first_word`].
     word: u64,
-    name: Arc<[u8]>,
+    name: Name,
     /// From `Arc::into_raw`; null for nothing. Changed by the writer.
     value: AtomicPtr<T>,
     next: AtomicPtr<Entry<T>>,
 }
 
 impl<T> Entry<T> {
-    fn new(wanted: &Wanted<'_>, name: Arc<[u8]>, value: Option<Arc<T>>, next: *mut Entry<T>) -> *mut Entry<T> {
+    fn new(wanted: &Wanted<'_>, name: Name, value: Option<Arc<T>>, next: *mut Entry<T>) -> *mut Entry<T> {
         let (value, next) = (AtomicPtr::new(address_of(value)), AtomicPtr::new(next));
         Box::into_raw(Box::new(Entry { hash: wanted.hash, word: wanted.word, name, value, next }))
     }
@@ -280,7 +281,7 @@ impl<T: Send + Sync + 'static> NameMap<T> {
     }
 
     /// Sets what a name stands for. Where it is not there yet `name` gives it as it is kept.
-    pub fn set(&self, wanted: &Wanted<'_>, value: Option<Arc<T>>, name: impl FnOnce() -> Arc<[u8]>) -> Before {
+    pub fn set(&self, wanted: &Wanted<'_>, value: Option<Arc<T>>, name: impl FnOnce() -> Name) -> Before {
         let mut count = self.count.lock();
         let mut at = self.table().and_then(|table| follow(table.chain(wanted.hash)));
         while let Some(entry) = at {
@@ -322,7 +323,7 @@ impl<T: Send + Sync + 'static> NameMap<T> {
             let wanted = Wanted { name: &entry.name, word: entry.word, hash: entry.hash };
             let value = entry.value().map(Counted::hold);
             let first = chain.load(Ordering::Relaxed);
-            chain.store(Entry::new(&wanted, Arc::clone(&entry.name), value, first), Ordering::Relaxed);
+            chain.store(Entry::new(&wanted, Name::clone(&entry.name), value, first), Ordering::Relaxed);
         }
         let old = self.table.swap(Box::into_raw(new), Ordering::SeqCst);
         // SAFETY: from `Box::into_raw`, and not the map's any more.

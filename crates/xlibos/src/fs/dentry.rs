@@ -16,8 +16,7 @@ use machine::epoch::{Counted, Pin, pin};
 use machine::name_map::{Before, NameMap, Wanted};
 use machine::sync::Mutex;
 
-/// A name of a directory entry.
-pub type Name = Arc<[u8]>;
+pub use abi::name::Name;
 
 /// A name by which an inode was found: its own where it is that.
 pub(super) fn name_of(inode: &dyn Inode, name: &[u8]) -> Name {
@@ -27,15 +26,17 @@ pub(super) fn name_of(inode: &dyn Inode, name: &[u8]) -> Name {
 /// How many absent names a directory remembers.
 const MAX_ABSENT: usize = 1024;
 
-/// An entry of a directory (or a root, or a file without a name).
+/// An entry of a directory (or a root, or a file without a name). What a look-up needs comes first: with the counts in front of it that
+/// is a cache line.
+#[repr(C)]
 pub struct Dentry {
     inode: Arc<dyn Inode>,
-    place: Mutex<Place>,
     directory: Option<Box<Directory>>,
-    removed: AtomicBool,
-    mounts: AtomicU32,
     /// Generation of the directory's names for which this one is sure.
     sure_at: AtomicU64,
+    mounts: AtomicU32,
+    removed: AtomicBool,
+    place: Mutex<Place>,
 }
 
 struct Place {
@@ -125,7 +126,7 @@ impl Dentry {
     /// The name; empty for a root.
     #[must_use]
     pub fn name(&self) -> Name {
-        Arc::clone(&self.place.lock().name)
+        Name::clone(&self.place.lock().name)
     }
 
     /// The directory that holds the name.
@@ -142,7 +143,7 @@ impl Dentry {
     /// Parent and name, read together.
     pub(super) fn place(&self) -> (Option<Arc<Dentry>>, Name) {
         let place = self.place.lock();
-        (place.parent.clone(), Arc::clone(&place.name))
+        (place.parent.clone(), Name::clone(&place.name))
     }
 
     /// Whether it is a directory.
@@ -365,8 +366,8 @@ impl Dentry {
     pub(super) fn exchange_children(one: &Arc<Dentry>, other: &Arc<Dentry>) -> Result<()> {
         let (first, second) = (one.place(), other.place());
         let (Some(first_dir), Some(second_dir)) = (first.0, second.0) else { return Err(Errno::EBUSY) };
-        *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Arc::clone(&second.1) };
-        *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
+        *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Name::clone(&second.1) };
+        *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Name::clone(&first.1) };
         one.be_sure_in(second_dir.directory()?);
         other.be_sure_in(first_dir.directory()?);
         first_dir.remember(&Wanted::of(&first.1), Some(Arc::clone(other)), || Name::clone(&first.1))?;
