@@ -26,7 +26,9 @@ struct Table<T> {
 }
 
 struct Entry<T> {
-    hash: u64,
+    hash: u32,
+    /// Of the name.
+    len: u32,
     /// See [`first_word`].
     word: u64,
     name: Name,
@@ -38,7 +40,9 @@ struct Entry<T> {
 impl<T> Entry<T> {
     fn new(wanted: &Wanted<'_>, name: Name, value: Option<Arc<T>>, next: *mut Entry<T>) -> *mut Entry<T> {
         let (value, next) = (AtomicPtr::new(address_of(value)), AtomicPtr::new(next));
-        Box::into_raw(Box::new(Entry { hash: wanted.hash, word: wanted.word, name, value, next }))
+        let Wanted { hash, word, name: looked_for } = *wanted;
+        let len = looked_for.len() as u32;
+        Box::into_raw(Box::new(Entry { hash, len, word, name, value, next }))
     }
 
     /// What the name stands for. The caller has a pin, or is the writer, for all of `'a`.
@@ -79,7 +83,7 @@ impl<T> Table<T> {
     }
 
     #[inline]
-    fn chain(&self, hash: u64) -> &AtomicPtr<Entry<T>> {
+    fn chain(&self, hash: u32) -> &AtomicPtr<Entry<T>> {
         &self.chains[hash as usize & (self.chains.len() - 1)]
     }
 
@@ -94,7 +98,7 @@ impl<T> Table<T> {
 pub struct Wanted<'a> {
     name: &'a [u8],
     word: u64,
-    hash: u64,
+    hash: u32,
 }
 
 const SHORT: usize = 8;
@@ -115,7 +119,7 @@ impl<'a> Wanted<'a> {
             let last = name.last_chunk::<SHORT>();
             hash = words.iter().skip(1).chain(last).fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
         }
-        Wanted { name, word, hash }
+        Wanted { name, word, hash: hash as u32 }
     }
 
     /// Of the first name of a path that begins with one, and what is behind it, slashes too.
@@ -150,7 +154,7 @@ impl<'a> Wanted<'a> {
 
     #[inline]
     fn is<T>(&self, entry: &Entry<T>) -> bool {
-        let is_alike = entry.hash == self.hash && entry.word == self.word && entry.name.len() == self.name.len();
+        let is_alike = entry.hash == self.hash && entry.word == self.word && entry.len as usize == self.name.len();
         is_alike && (self.name.len() <= SHORT || *entry.name == *self.name)
     }
 }
