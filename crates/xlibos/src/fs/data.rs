@@ -125,12 +125,18 @@ fn new_page() -> Result<Page> {
     Ok(page)
 }
 
-/// A range of a page, to be written.
-fn part_of(page: &mut Page, range: Range<usize>) -> Result<&mut [u8]> {
-    if range.end > page.len() {
+/// Writes a range of a page; nothing is cleared that is written right after.
+fn fill(page: &mut Page, range: Range<usize>, from: &mut Source<'_>) -> Result<usize> {
+    if page.len() < range.start {
+        page.resize(range.start, 0);
+    }
+    if page.len() == range.start {
+        return from.take_more(page, range.len());
+    }
+    if page.len() < range.end {
         page.resize(range.end, 0);
     }
-    page.get_mut(range).ok_or(Errno::EIO)
+    from.take(page.get_mut(range).ok_or(Errno::EIO)?)
 }
 
 /// Page number, and the range within the page that `[pos, end)` covers of it.
@@ -337,11 +343,11 @@ impl FileData {
         let (number, range) = page_range(pos, end);
         let Store::Pages(pages) = store else { return Err(Errno::EIO) };
         let taken = match pages.get_mut(number) {
-            Some(page) => from.take(part_of(page, range)?)?,
+            Some(page) => fill(page, range, from)?,
             None => {
                 self.budget.charge(PAGE)?;
                 let page = new_page().and_then(|mut page| {
-                    let taken = from.take(part_of(&mut page, range)?)?;
+                    let taken = fill(&mut page, range, from)?;
                     Ok((page, taken))
                 });
                 let (page, taken) = page.inspect_err(|_| self.budget.uncharge(PAGE))?;
