@@ -36,6 +36,8 @@ pub struct Dentry {
     sure_at: AtomicU64,
     mounts: AtomicU32,
     removed: AtomicBool,
+    /// The inode's.
+    kind: Kind,
     place: Mutex<Place>,
 }
 
@@ -89,19 +91,20 @@ impl core::fmt::Debug for Dentry {
 
 impl Dentry {
     fn make(parent: Option<Arc<Dentry>>, name: Name, inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        let is_directory = inode.kind() == Kind::Directory;
-        let directory = is_directory.then(|| {
+        let kind = inode.kind();
+        let directory = (kind == Kind::Directory).then(|| {
             let word = inode.names_word();
             let generation = AtomicU64::new(word.map_or(0, Word::generation));
             Box::new(Directory { generation, word, ..Directory::default() })
         });
         Arc::new(Dentry {
             inode,
-            place: Mutex::new(Place { parent, name }),
             directory,
-            removed: AtomicBool::new(false),
-            mounts: AtomicU32::new(0),
             sure_at: AtomicU64::new(0),
+            mounts: AtomicU32::new(0),
+            removed: AtomicBool::new(false),
+            kind,
+            place: Mutex::new(Place { parent, name }),
         })
     }
 
@@ -121,6 +124,13 @@ impl Dentry {
     #[must_use]
     pub fn inode(&self) -> &Arc<dyn Inode> {
         &self.inode
+    }
+
+    /// What the file is.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The name; empty for a root.
