@@ -878,6 +878,40 @@ mod tests {
     }
 
     #[test]
+    fn that_a_lower_directory_has_none_of_a_name_is_known_of_one_generation() {
+        let file = TmpFs::named("overlay").new_inode(&node(NewKind::File)).unwrap();
+        let mut names = Names::default();
+        names.note_nothing_below(b"f", Some(6));
+        drop(names.add(b"f", Arc::clone(&file) as Arc<dyn Inode>, true));
+        drop(names.add(b"g", file, true));
+        let known = |name: &[u8], generation| names.is_nothing_below(name, generation);
+        assert!(known(b"f", Some(6)) && !known(b"f", Some(8)) && !known(b"f", None));
+        assert!(!known(b"g", Some(6)) && !known(b"g", None));
+    }
+
+    #[test]
+    fn a_name_that_another_takes_is_there_all_the_time_and_is_left_once() {
+        let fs = TmpFs::named("overlay");
+        let [one, other] = [1, 2].map(|_| OverlayDir::create(fs, &node(NewKind::Directory)).unwrap());
+        for (from_dir, name) in [(&one, b"a"), (&other, b"b")] {
+            let old = one.create(b"name", &node(NewKind::File)).unwrap();
+            let new = from_dir.create(name, &node(NewKind::File)).unwrap();
+            assert_eq!(from_dir.rename(name, &one, b"name", RenameMode::Replace), Ok(()));
+            assert!(Arc::ptr_eq(&one.lookup(b"name").unwrap(), &new));
+            assert_eq!((old.stat().unwrap().nlink, new.stat().unwrap().nlink), (0, 1));
+            assert_eq!(from_dir.lookup(name).err(), Some(Errno::ENOENT));
+            assert_eq!(one.unlink(b"name"), Ok(()));
+        }
+        let [sub, full] = [b"s", b"t"].map(|name| one.create(name, &node(NewKind::Directory)).unwrap());
+        full.create(b"f", &node(NewKind::File)).unwrap();
+        assert_eq!(one.rename(b"s", &one, b"t", RenameMode::Replace), Err(Errno::ENOTEMPTY));
+        assert_eq!(one.rename(b"t", &one, b"s", RenameMode::Replace), Ok(()));
+        assert_eq!((sub.stat().unwrap().nlink, one.stat().unwrap().nlink), (0, 3));
+        assert_eq!(one.rename(b"s", &other, b"d", RenameMode::Replace), Ok(()));
+        assert_eq!((one.stat().unwrap().nlink, other.stat().unwrap().nlink), (2, 3));
+    }
+
+    #[test]
     fn a_name_that_is_removed_while_it_is_looked_up_stays_so() {
         let (lower, root, _) = changed();
         let of_others = Arc::clone(&root);
