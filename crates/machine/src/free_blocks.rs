@@ -21,8 +21,8 @@ const SMALL: usize = 8;
 pub(crate) const KEPT: u32 = 16;
 const KEPT_LARGE: u32 = 4;
 const KEPT_PAGES: u32 = 2;
-/// After so many small blocks of a class for which there was none here, one more is got at a time: who makes many things has them next
-/// to each other, whatever larger ones he makes between them.
+/// After each so many times that there was no small block of a class here, one more is got at a time: who makes many things has them
+/// next to each other, whatever larger ones he makes between them.
 const EACH: u16 = 8;
 /// All blocks begin at one.
 const ALIGN: usize = STEP;
@@ -148,7 +148,7 @@ impl FreeBlocks {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, FreeBlocks, KEPT};
+    use super::{Class, EACH, FreeBlocks, KEPT};
     use std::alloc::Layout;
 
     fn class_of(size: usize) -> Option<Class> {
@@ -184,8 +184,8 @@ mod tests {
         let blocks = FreeBlocks::new();
         let (Some(small), Some(larger)) = (class_of(24), class_of(600)) else { return };
         let wanted = || blocks.count_wanted(small);
-        assert!((0..16).all(|_| wanted() == 1) && wanted() == 2);
-        assert_eq!((0..1000).map(|_| wanted()).last(), Some(KEPT as usize));
+        assert!((0..EACH).all(|_| wanted() == 1) && (0..EACH).all(|_| wanted() == 2) && wanted() == 3);
+        (0..1000).for_each(|_| _ = wanted());
         assert_eq!([small, larger].map(|class| blocks.count_wanted(class)), [KEPT as usize, 1]);
         assert_eq!((blocks.take_larger().count(), wanted()), (0, 1));
     }
