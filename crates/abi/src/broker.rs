@@ -4,9 +4,8 @@
 //! Paths are relative to their export's root, without leading slash, without `.` and `..`; the empty
 //! path is the root. They hold no symbolic link: the LibOS resolves those itself.
 
-use crate::shared_bytes;
+use crate::name::Name;
 use crate::stats::Stats;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -381,8 +380,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name.
-    #[serde(with = "shared_bytes")]
-    pub name: Arc<[u8]>,
+    pub name: Name,
     /// Node.
     pub node: Node,
 }

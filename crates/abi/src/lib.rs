@@ -9,7 +9,7 @@ pub mod broker;
 pub mod config;
 pub mod event;
 pub mod hostcall;
-mod shared_bytes;
+pub mod name;
 pub mod stats;
 pub mod xattr;
 

@@ -18,9 +18,12 @@ const PAGE: usize = 4096;
 /// Classes below have small blocks.
 const SMALL: usize = 8;
 /// How many blocks of a class are kept, of small ones, of others, and of pages.
-const KEPT: u32 = 16;
+pub(crate) const KEPT: u32 = 16;
 const KEPT_LARGE: u32 = 4;
 const KEPT_PAGES: u32 = 2;
+/// After each so many times that there was no small block of a class here, one more is got at a time: who makes many things has them
+/// next to each other, whatever larger ones he makes between them.
+const EACH: u16 = 8;
 /// All blocks begin at one.
 const ALIGN: usize = STEP;
 
@@ -30,6 +33,8 @@ const ALIGN: usize = STEP;
 pub(crate) struct FreeBlocks {
     heads: [AtomicPtr<u8>; CLASSES + 1],
     counts: [Cell<u32>; CLASSES + 1],
+    /// How often there was no small block.
+    misses: [Cell<u16>; SMALL],
 }
 
 /// A size class.
@@ -69,6 +74,7 @@ impl FreeBlocks {
         FreeBlocks {
             heads: [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES + 1],
             counts: [const { Cell::new(0) }; CLASSES + 1],
+            misses: [const { Cell::new(0) }; SMALL],
         }
     }
 
@@ -103,8 +109,16 @@ impl FreeBlocks {
         true
     }
 
-    /// Takes all that are not small.
+    /// Where there is no block of a class: how many are to be got.
+    pub(crate) fn count_wanted(&self, class: Class) -> usize {
+        let Some(misses) = self.misses.get(class.0) else { return 1 };
+        let before = misses.replace(misses.get().saturating_add(1));
+        usize::from(before / EACH + 1).min(KEPT as usize)
+    }
+
+    /// Takes all that are not small, for what begins anew.
     pub(crate) fn take_larger(&self) -> impl Iterator<Item = (Class, *mut u8)> {
+        self.misses.iter().for_each(|misses| misses.set(0));
         (SMALL..=PAGES).map(Class).flat_map(move |class| {
             core::iter::repeat_with(move || self.take(class))
                 .take_while(|block| !block.is_null())
@@ -134,7 +148,7 @@ impl FreeBlocks {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, FreeBlocks, KEPT};
+    use super::{Class, EACH, FreeBlocks, KEPT};
     use std::alloc::Layout;
 
     fn class_of(size: usize) -> Option<Class> {
@@ -163,6 +177,17 @@ mod tests {
         let back: Vec<_> =
             core::iter::repeat_with(|| blocks.take(class)).take_while(|block| !block.is_null()).collect();
         assert!(back.iter().eq(all.iter().take(kept).rev()));
+    }
+
+    #[test]
+    fn who_goes_on_asking_gets_more_at_a_time() {
+        let blocks = FreeBlocks::new();
+        let (Some(small), Some(larger)) = (class_of(24), class_of(600)) else { return };
+        let wanted = || blocks.count_wanted(small);
+        assert!((0..EACH).all(|_| wanted() == 1) && (0..EACH).all(|_| wanted() == 2) && wanted() == 3);
+        (0..1000).for_each(|_| _ = wanted());
+        assert_eq!([small, larger].map(|class| blocks.count_wanted(class)), [KEPT as usize, 1]);
+        assert_eq!((blocks.take_larger().count(), wanted()), (0, 1));
     }
 
     #[test]

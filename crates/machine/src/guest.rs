@@ -54,6 +54,28 @@ pub fn read_some(addr: u64, buffer: &mut [u8]) -> Result<usize> {
     if left == len { Err(Errno::EFAULT) } else { Ok((len - left) as usize) }
 }
 
+/// Reads at most `len` bytes to the end of a vector, no more than it has room for, as far as they can be read; returns how many.
+///
+/// # Errors
+/// EFAULT where none can (and some were asked for).
+#[inline]
+pub fn read_more(addr: u64, to: &mut Vec<u8>, len: usize) -> Result<usize> {
+    let room = to.spare_capacity_mut();
+    let len = len.min(room.len());
+    if len == 0 {
+        return Ok(0);
+    }
+    if !cpu::is_guest_range(addr, len as u64) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: the room is an exclusive borrow of at least that length; the guest side may fault, which is reported.
+    let left = unsafe { guest_copy(room.as_mut_ptr() as u64, addr, len as u64) };
+    let count = len - left as usize;
+    // SAFETY: so many bytes of the room were written just now.
+    unsafe { to.set_len(to.len() + count) };
+    if count == 0 { Err(Errno::EFAULT) } else { Ok(count) }
+}
+
 /// Writes `bytes` to guest memory.
 ///
 /// # Errors

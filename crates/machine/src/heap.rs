@@ -1,7 +1,7 @@
 //! The arena's heap: the global allocator of the LibOS, shared by all processes of the container.
 
 use crate::cpu;
-use crate::free_blocks::{Class, STEP as LINE, WORD};
+use crate::free_blocks::{Class, FreeBlocks, KEPT, STEP as LINE, WORD};
 use crate::sync::RawFutexLock;
 use core::alloc::Layout;
 use core::ops::Range;
@@ -144,6 +144,36 @@ impl Heap {
         block.as_ptr()
     }
 
+    /// Allocates a block of a class from Talc, and further ones for the thread to keep where it wants more.
+    fn obtain_several(&self, class: Class, blocks: &FreeBlocks) -> *mut u8 {
+        let layout = in_lines(class.layout());
+        let wanted = if self.short.0.load(Ordering::Relaxed) { 1 } else { blocks.count_wanted(class) };
+        let mut got = [core::ptr::null_mut(); KEPT as usize];
+        let mut talc = self.talc.lock();
+        let end = talc.source.start;
+        let mut count = 0;
+        for place in got.iter_mut().take(wanted) {
+            // SAFETY: the layout of a class is not empty.
+            let Some(block) = (unsafe { talc.allocate(layout) }) else { break };
+            *place = block.as_ptr();
+            count += 1;
+        }
+        self.grow(cost(layout) * count);
+        let grown = talc.source.start - end;
+        drop(talc);
+        // A page costs a fifth of a fault that way.
+        if grown == STEP {
+            crate::host::populate(end as u64, grown as u64);
+        }
+        let (first, others) = (got[0], &got[1..]);
+        // The one that comes next in memory is taken next.
+        for block in others.iter().rev().filter(|block| !block.is_null()) {
+            // SAFETY: just allocated for the class, and nobody's. There is room: the thread keeps none.
+            let _ = unsafe { blocks.keep(class, *block) };
+        }
+        first
+    }
+
     /// Gives back to Talc.
     ///
     /// # Safety
@@ -181,12 +211,9 @@ unsafe impl core::alloc::GlobalAlloc for Heap {
             // SAFETY: the caller's promise.
             return unsafe { self.obtain(layout) };
         };
-        let kept = cpu::current().free_blocks.take(class);
-        if !kept.is_null() {
-            return kept;
-        }
-        // SAFETY: the layout of a class is not empty.
-        unsafe { self.obtain(class.layout()) }
+        let blocks = &cpu::current().free_blocks;
+        let kept = blocks.take(class);
+        if kept.is_null() { self.obtain_several(class, blocks) } else { kept }
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 
 use crate::epoch::{Counted, Pin, pin, retire};
 use crate::sync::Mutex;
+use abi::name::Name;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,19 +26,23 @@ struct Table<T> {
 }
 
 struct Entry<T> {
-    hash: u64,
+    hash: u32,
+    /// Of the name.
+    len: u32,
     /// See [`first_word`].
     word: u64,
-    name: Arc<[u8]>,
+    name: Name,
     /// From `Arc::into_raw`; null for nothing. Changed by the writer.
     value: AtomicPtr<T>,
     next: AtomicPtr<Entry<T>>,
 }
 
 impl<T> Entry<T> {
-    fn new(wanted: &Wanted<'_>, name: Arc<[u8]>, value: Option<Arc<T>>, next: *mut Entry<T>) -> *mut Entry<T> {
+    fn new(wanted: &Wanted<'_>, name: Name, value: Option<Arc<T>>, next: *mut Entry<T>) -> *mut Entry<T> {
         let (value, next) = (AtomicPtr::new(address_of(value)), AtomicPtr::new(next));
-        Box::into_raw(Box::new(Entry { hash: wanted.hash, word: wanted.word, name, value, next }))
+        let Wanted { hash, word, name: looked_for } = *wanted;
+        let len = looked_for.len() as u32;
+        Box::into_raw(Box::new(Entry { hash, len, word, name, value, next }))
     }
 
     /// What the name stands for. The caller has a pin, or is the writer, for all of `'a`.
@@ -78,7 +83,7 @@ impl<T> Table<T> {
     }
 
     #[inline]
-    fn chain(&self, hash: u64) -> &AtomicPtr<Entry<T>> {
+    fn chain(&self, hash: u32) -> &AtomicPtr<Entry<T>> {
         &self.chains[hash as usize & (self.chains.len() - 1)]
     }
 
@@ -93,7 +98,7 @@ impl<T> Table<T> {
 pub struct Wanted<'a> {
     name: &'a [u8],
     word: u64,
-    hash: u64,
+    hash: u32,
 }
 
 const SHORT: usize = 8;
@@ -114,7 +119,7 @@ impl<'a> Wanted<'a> {
             let last = name.last_chunk::<SHORT>();
             hash = words.iter().skip(1).chain(last).fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
         }
-        Wanted { name, word, hash }
+        Wanted { name, word, hash: hash as u32 }
     }
 
     /// Of the first name of a path that begins with one, and what is behind it, slashes too.
@@ -149,7 +154,7 @@ impl<'a> Wanted<'a> {
 
     #[inline]
     fn is<T>(&self, entry: &Entry<T>) -> bool {
-        let is_alike = entry.hash == self.hash && entry.word == self.word && entry.name.len() == self.name.len();
+        let is_alike = entry.hash == self.hash && entry.word == self.word && entry.len as usize == self.name.len();
         is_alike && (self.name.len() <= SHORT || *entry.name == *self.name)
     }
 }
@@ -280,7 +285,7 @@ impl<T: Send + Sync + 'static> NameMap<T> {
     }
 
     /// Sets what a name stands for. Where it is not there yet `name` gives it as it is kept.
-    pub fn set(&self, wanted: &Wanted<'_>, value: Option<Arc<T>>, name: impl FnOnce() -> Arc<[u8]>) -> Before {
+    pub fn set(&self, wanted: &Wanted<'_>, value: Option<Arc<T>>, name: impl FnOnce() -> Name) -> Before {
         let mut count = self.count.lock();
         let mut at = self.table().and_then(|table| follow(table.chain(wanted.hash)));
         while let Some(entry) = at {
@@ -322,7 +327,7 @@ impl<T: Send + Sync + 'static> NameMap<T> {
             let wanted = Wanted { name: &entry.name, word: entry.word, hash: entry.hash };
             let value = entry.value().map(Counted::hold);
             let first = chain.load(Ordering::Relaxed);
-            chain.store(Entry::new(&wanted, Arc::clone(&entry.name), value, first), Ordering::Relaxed);
+            chain.store(Entry::new(&wanted, Name::clone(&entry.name), value, first), Ordering::Relaxed);
         }
         let old = self.table.swap(Box::into_raw(new), Ordering::SeqCst);
         // SAFETY: from `Box::into_raw`, and not the map's any more.

@@ -354,6 +354,42 @@ impl<'a> Source<'a> {
         taken
     }
 
+    /// Takes up to `count` bytes to the end of a vector, no more than it has room for; returns how many.
+    ///
+    /// # Errors
+    /// EFAULT where none could be read.
+    #[inline]
+    pub fn take_more(&mut self, to: &mut Vec<u8>, count: usize) -> Result<usize> {
+        let mut taken = self.take_more_piece(to, count)?;
+        while taken < count && self.remaining() > 0 {
+            match self.take_more_piece(to, count - taken) {
+                Ok(0) | Err(_) => break,
+                Ok(more) => taken += more,
+            }
+        }
+        Ok(taken)
+    }
+
+    #[inline]
+    fn take_more_piece(&mut self, to: &mut Vec<u8>, count: usize) -> Result<usize> {
+        let count = match &mut self.origin {
+            Origin::Guest(cursor) => {
+                let len = count.min(usize::try_from(cursor.current.len).unwrap_or(usize::MAX));
+                let n = guest::read_more(cursor.current.base, to, len)?;
+                cursor.advance(n as u64);
+                n
+            }
+            Origin::Kernel(bytes) => {
+                let rest = bytes.get(self.done..).ok_or(Errno::EFAULT)?;
+                let n = count.min(rest.len()).min(to.capacity() - to.len());
+                to.extend_from_slice(rest.get(..n).unwrap_or(rest));
+                n
+            }
+        };
+        self.done += count;
+        Ok(count)
+    }
+
     /// The first word, which is not taken.
     ///
     /// # Errors

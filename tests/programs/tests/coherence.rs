@@ -358,6 +358,17 @@ fn what_was_written_in_the_layer_outlives_what_the_host_does_below() {
 }
 
 #[test]
+fn a_name_that_the_container_removes_is_gone_where_the_host_has_made_it_meanwhile() {
+    let mut seen = Seen::root();
+    assert_eq!(seen.ask("for i in 1 2 3; do echo own > @/f; rm @/f; done; echo own > @/f; cat @/f"), "own");
+    seen.write("f", "host");
+    // The supervisor has told of it by then.
+    seen.write("later", "host");
+    seen.becomes("cat @/later", "host");
+    assert_eq!(seen.ask("rm @/f; ls @"), "later");
+}
+
+#[test]
 fn a_working_directory_stays_itself_while_the_host_changes_names_around_it() {
     both(|mut seen| {
         std::fs::create_dir(seen.path("dir")).unwrap();

@@ -9,12 +9,13 @@ use super::bucket::Bucket;
 use super::export::{Export, look_and_open_small};
 use super::watch::Watches;
 use abi::broker::{Attributes, Entry, MAX_REPLY, Node};
+use abi::name::Name;
 use rustix::fs::{FileType, RawDir, RawDirEntry, SeekFrom, seek};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Most directories that stay open between two replies.
 const OPEN_LIMIT: usize = 16;
@@ -184,7 +185,7 @@ impl Listing {
             let Some((node, file)) = opened.or_else(looked) else {
                 continue;
             };
-            let name: Arc<[u8]> = Arc::from(entry.file_name().to_bytes());
+            let name = Name::from(entry.file_name().to_bytes());
             let cost = ENTRY_COST + name.len() + node.target.len();
             if cost > room {
                 // It is looked at again.

@@ -1,6 +1,7 @@
 //! Mode, owner, links and times of a file in memory: they are read without a lock, and changed below one.
 
-use super::inode::{Rights, Time, time_of};
+use super::acl::AclKind;
+use super::inode::{Kind, Rights, Time, time_of};
 use super::stamp;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use machine::sync::Mutex;
@@ -17,28 +18,28 @@ pub(super) struct Meta {
     pub(super) ctime: Time,
 }
 
-const WORDS: usize = 7;
+const WORDS: usize = 6;
 
 impl Meta {
     #[inline]
-    fn to_words(self) -> [u64; WORDS] {
+    fn to_words(self) -> ([u64; WORDS], u32) {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let [atime, mtime, ctime] = [self.atime, self.mtime, self.ctime];
-        [
+        let words = [
             pair(self.mode, self.nlink),
             pair(self.uid, self.gid),
             atime.sec.cast_unsigned(),
             mtime.sec.cast_unsigned(),
             ctime.sec.cast_unsigned(),
             pair(atime.nsec, mtime.nsec),
-            ctime.nsec.into(),
-        ]
+        ];
+        (words, ctime.nsec)
     }
 
     #[inline]
-    fn from_words([modes, owners, atime, mtime, ctime, nsecs, nsec]: [u64; WORDS]) -> Meta {
-        let [[mode, nlink], [uid, gid], [of_atime, of_mtime], [of_ctime, _]] =
-            [modes, owners, nsecs, nsec].map(|word| [low(word), low(word >> 32)]);
+    fn from_words([modes, owners, atime, mtime, ctime, nsecs]: [u64; WORDS], of_ctime: u32) -> Meta {
+        let [[mode, nlink], [uid, gid], [of_atime, of_mtime]] =
+            [modes, owners, nsecs].map(|word| [low(word), low(word >> 32)]);
         let time = |sec: u64, nsec| Time { sec: sec.cast_signed(), nsec };
         let [atime, mtime, ctime] = [time(atime, of_atime), time(mtime, of_mtime), time(ctime, of_ctime)];
         Meta { mode, uid, gid, nlink, atime, mtime, ctime }
@@ -53,27 +54,54 @@ fn low(word: u64) -> u32 {
 /// The attributes of one file. Who reads takes no lock: he looks whether they were being changed meanwhile, and takes it then, so that
 /// he waits for no thread that is not running.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Attributes {
     words: [AtomicU64; WORDS],
+    /// When the bytes were written last, in nanoseconds, as the words do not tell yet. 0 where they do.
+    written_ns: AtomicU64,
+    /// The last of the words.
+    ctime_nsec: AtomicU32,
     /// Odd while the words change.
     turn: AtomicU32,
     /// Held by who changes them. A leaf.
     changing: Mutex<()>,
-    /// When the bytes were written last, in nanoseconds, as the words do not tell yet. 0 where they do.
-    written_ns: AtomicU64,
     /// The times were told since they changed last: the next change is stamped with another one.
     is_told: AtomicBool,
+    kind: Kind,
+    /// Which access control lists there are, by [`AclKind`]: most files have none.
+    listed: [AtomicBool; 2],
 }
 
 impl Attributes {
-    pub(super) fn new(meta: Meta) -> Attributes {
+    pub(super) fn new(kind: Kind, meta: Meta) -> Attributes {
+        let (words, ctime_nsec) = meta.to_words();
         Attributes {
-            words: meta.to_words().map(AtomicU64::new),
+            words: words.map(AtomicU64::new),
+            written_ns: AtomicU64::new(0),
+            ctime_nsec: AtomicU32::new(ctime_nsec),
             turn: AtomicU32::new(0),
             changing: Mutex::new(()),
-            written_ns: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
+            kind,
+            listed: [const { AtomicBool::new(false) }; 2],
         }
+    }
+
+    /// What the file is.
+    #[inline]
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether there is a list.
+    #[inline]
+    pub(super) fn is_listed(&self, kind: AclKind) -> bool {
+        self.listed[kind as usize].load(Ordering::Acquire)
+    }
+
+    /// Notes whether there is a list.
+    pub(super) fn set_listed(&self, kind: AclKind, is_listed: bool) {
+        self.listed[kind as usize].store(is_listed, Ordering::Release);
     }
 
     /// What they are now.
@@ -86,17 +114,17 @@ impl Attributes {
         if turn & 1 == 0 && self.turn.load(Ordering::Relaxed) == turn { meta } else { self.read_locked() }
     }
 
-    /// Mode and owner alone.
+    /// Mode, with what the file is, and owner alone.
     #[inline]
     pub(super) fn rights(&self) -> Rights {
         let turn = self.turn.load(Ordering::Acquire);
         let [modes, owners] = [0, 1].map(|at| self.words[at].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         if turn & 1 == 0 && self.turn.load(Ordering::Relaxed) == turn {
-            Rights { mode: low(modes), uid: low(owners), gid: low(owners >> 32) }
+            Rights { mode: self.kind.mode_bits() | low(modes), uid: low(owners), gid: low(owners >> 32) }
         } else {
             let Meta { mode, uid, gid, .. } = self.read_locked();
-            Rights { mode, uid, gid }
+            Rights { mode: self.kind.mode_bits() | mode, uid, gid }
         }
     }
 
@@ -121,7 +149,8 @@ impl Attributes {
     #[inline]
     fn load(&self) -> Meta {
         let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
-        Meta::from_words(words).written_at(self.written_ns.load(Ordering::Relaxed))
+        let meta = Meta::from_words(words, self.ctime_nsec.load(Ordering::Relaxed));
+        meta.written_at(self.written_ns.load(Ordering::Relaxed))
     }
 
     /// Changes them; `change` is also told the time of it.
@@ -140,9 +169,11 @@ impl Attributes {
         if self.written_ns.load(Ordering::Relaxed) != 0 && (meta.mtime != written || is_later(written, now)) {
             self.written_ns.store(0, Ordering::Relaxed);
         }
-        for (word, new) in self.words.iter().zip(meta.to_words()) {
+        let (words, ctime_nsec) = meta.to_words();
+        for (word, new) in self.words.iter().zip(words) {
             word.store(new, Ordering::Relaxed);
         }
+        self.ctime_nsec.store(ctime_nsec, Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(1), Ordering::Release);
         result
     }
@@ -193,7 +224,7 @@ fn is_later(one: Time, other: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Attributes, Meta};
-    use crate::fs::inode::Time;
+    use crate::fs::inode::{Kind, Time};
     use std::sync::Arc;
 
     fn meta(value: u32) -> Meta {
@@ -203,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_read_is_of_one_moment() {
-        let attributes = Arc::new(Attributes::new(meta(0)));
+        let attributes = Arc::new(Attributes::new(Kind::File, meta(0)));
         let writer = {
             let attributes = Arc::clone(&attributes);
             std::thread::spawn(move || (1..100_000).for_each(|value| attributes.change(|is, _| *is = meta(value))))
@@ -221,7 +252,7 @@ mod tests {
 
     #[test]
     fn times_that_several_change_never_go_back() {
-        let attributes = Arc::new(Attributes::new(meta(0)));
+        let attributes = Arc::new(Attributes::new(Kind::File, meta(0)));
         let writers: Vec<_> = (0..4)
             .map(|number| {
                 let attributes = Arc::clone(&attributes);
@@ -248,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_write_is_newer_than_what_was_told_before() {
-        let attributes = Attributes::new(meta(0));
+        let attributes = Attributes::new(Kind::File, meta(0));
         attributes.touch();
         for _ in 0..1000 {
             let before = attributes.tell().mtime;

@@ -8,12 +8,12 @@
 use super::broker;
 use super::budget::Budget;
 use super::file::{Extent, MapObject, Sharing, WritableMappings};
+use super::pages::{Page, Pages};
 use super::sleep_lock::SleepLock;
 use crate::mm::image::Image;
 use crate::uio::{Sink, Source};
 use crate::{Errno, Result};
 use abi::broker::{Reply, Request};
-use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -42,26 +42,23 @@ const SEAL_ALL: u32 = 63;
 /// Seals against all writing.
 const SEALS_OF_WRITES: u32 = SEAL_WRITE | SEAL_FUTURE_WRITE;
 
-/// Bytes of a page, which has room for all of them; those behind the last are zeros. So what is written is cleared before, and nothing
-/// else.
-type Page = Vec<u8>;
-
-/// The bytes of one file.
+/// The bytes of one file. In the order in which they are looked at: by who tells the size, by who reads, by who writes.
+#[repr(C)]
 pub(super) struct FileData {
-    budget: &'static Budget,
     /// These two change with the store locked. Who only tells them looks without that.
     size: AtomicU64,
     charged: AtomicU64,
     store: Mutex<Store>,
-    writing: SleepLock,
     /// Change with `writing` held.
     seals: AtomicU32,
-    /// Its shared mappings that can write. Their first is made, and they are looked for, with `writing` held.
-    writable: Mutex<Weak<WritableMappings>>,
     /// Calls of its text that trapped.
     traps: AtomicU32,
     /// Counts changes of the bytes. Changes with the store locked.
     changes: AtomicU64,
+    budget: &'static Budget,
+    writing: SleepLock,
+    /// Its shared mappings that can write. Their first is made, and they are looked for, with `writing` held.
+    writable: Mutex<Weak<WritableMappings>>,
     /// It was mapped to be written: from then on changes are not all counted.
     is_written_unseen: AtomicBool,
     /// Its patched image, or that it has none, and the changes by then.
@@ -72,7 +69,7 @@ pub(super) struct FileData {
 const WORTH_IMAGE: u32 = 256;
 
 enum Store {
-    Pages(BTreeMap<u64, Page>),
+    Pages(Pages),
     Memory(Arc<Memory>),
 }
 
@@ -128,12 +125,18 @@ fn new_page() -> Result<Page> {
     Ok(page)
 }
 
-/// A range of a page, to be written.
-fn part_of(page: &mut Page, range: Range<usize>) -> Result<&mut [u8]> {
-    if range.end > page.len() {
+/// Writes a range of a page; nothing is cleared that is written right after.
+fn fill(page: &mut Page, range: Range<usize>, from: &mut Source<'_>) -> Result<usize> {
+    if page.len() < range.start {
+        page.resize(range.start, 0);
+    }
+    if page.len() == range.start {
+        return from.take_more(page, range.len());
+    }
+    if page.len() < range.end {
         page.resize(range.end, 0);
     }
-    page.get_mut(range).ok_or(Errno::EIO)
+    from.take(page.get_mut(range).ok_or(Errno::EIO)?)
 }
 
 /// Page number, and the range within the page that `[pos, end)` covers of it.
@@ -155,12 +158,15 @@ pub(super) fn cut_vectors(mut vectors: Vec<IoVec>, max: u64) -> Vec<IoVec> {
 }
 
 impl FileData {
+    #[cfg(test)]
+    pub(super) const SIZES: usize = core::mem::offset_of!(FileData, store);
+
     pub(super) fn new(budget: &'static Budget, seals: u32) -> FileData {
         FileData {
             budget,
             size: AtomicU64::new(0),
             charged: AtomicU64::new(0),
-            store: Mutex::new(Store::Pages(BTreeMap::new())),
+            store: Mutex::new(Store::Pages(Pages::default())),
             writing: SleepLock::new(),
             seals: AtomicU32::new(seals),
             writable: Mutex::default(),
@@ -246,7 +252,7 @@ impl FileData {
                     drop(store);
                     read_memory(&memory, to, pos, size)
                 }
-                Store::Pages(pages) => match pages.get(&number).and_then(|page| page.get(range.start..)) {
+                Store::Pages(pages) => match pages.get(number).and_then(|page| page.get(range.start..)) {
                     Some(bytes @ [_, ..]) => to.put(bytes.get(..range.len()).unwrap_or(bytes)),
                     _ => to.put_zeros(range.len()),
                 },
@@ -336,12 +342,12 @@ impl FileData {
     fn write_page(&self, store: &mut Store, from: &mut Source<'_>, pos: u64, end: u64) -> Result<usize> {
         let (number, range) = page_range(pos, end);
         let Store::Pages(pages) = store else { return Err(Errno::EIO) };
-        let taken = match pages.get_mut(&number) {
-            Some(page) => from.take(part_of(page, range)?)?,
+        let taken = match pages.get_mut(number) {
+            Some(page) => fill(page, range, from)?,
             None => {
                 self.budget.charge(PAGE)?;
                 let page = new_page().and_then(|mut page| {
-                    let taken = from.take(part_of(&mut page, range)?)?;
+                    let taken = fill(&mut page, range, from)?;
                     Ok((page, taken))
                 });
                 let (page, taken) = page.inspect_err(|_| self.budget.uncharge(PAGE))?;
@@ -384,11 +390,9 @@ impl FileData {
         let Ok(memory) = Memory::make(size.max(self.size())) else { return };
         let mut store = self.store.lock();
         let Store::Pages(pages) = &*store else { return };
-        for (number, page) in pages {
-            if host::write_file(memory.handle.raw(), page, number * PAGE, 0) != Ok(page.len()) {
-                drop(store);
-                return;
-            }
+        let write = |number: u64, page: &Page| host::write_file(memory.handle.raw(), page, number * PAGE, 0);
+        if !pages.iter().all(|(number, page)| write(number, page) == Ok(page.len())) {
+            return;
         }
         let old = core::mem::replace(&mut *store, Store::Memory(Arc::new(memory)));
         drop(store);
@@ -423,9 +427,9 @@ impl FileData {
             memory.resize(size)?;
         }
         let mut store = self.store.lock();
-        let mut released = BTreeMap::new();
+        let mut released = Vec::new();
         let uncharged = if let Store::Pages(pages) = &mut *store {
-            released = pages.split_off(&size.div_ceil(PAGE));
+            released = pages.split_off(size.div_ceil(PAGE));
             clear_tail(pages, size);
             released.len() as u64 * PAGE
         } else {
@@ -488,15 +492,11 @@ impl FileData {
         };
         let first = offset / PAGE;
         if what == Extent::Data {
-            let (number, _) = pages.range(first..).next().ok_or(Errno::ENXIO)?;
+            let number = pages.next_from(first).ok_or(Errno::ENXIO)?;
             let found = (number * PAGE).max(offset);
             return if found < size { Ok(found) } else { Err(Errno::ENXIO) };
         }
-        let mut hole = first;
-        while pages.contains_key(&hole) {
-            hole += 1;
-        }
-        Ok((hole * PAGE).max(offset).min(size))
+        Ok((pages.hole_from(first) * PAGE).max(offset).min(size))
     }
 
     /// fallocate(2): plain, KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE.
@@ -537,8 +537,8 @@ impl FileData {
             let (number, range) = page_range(pos, end);
             pos += range.len() as u64;
             if range.len() == PAGE_LEN {
-                released.extend(pages.remove(&number));
-            } else if let Some(part) = pages.get_mut(&number).and_then(|page| page.get_mut(range.start..)) {
+                released.extend(pages.remove(number));
+            } else if let Some(part) = pages.get_mut(number).and_then(|page| page.get_mut(range.start..)) {
                 part.iter_mut().take(range.len()).for_each(|byte| *byte = 0);
             }
         }
@@ -581,9 +581,9 @@ impl Drop for FileData {
 }
 
 /// Zeros the bytes behind `size` in its last page.
-fn clear_tail(pages: &mut BTreeMap<u64, Page>, size: u64) {
+fn clear_tail(pages: &mut Pages, size: u64) {
     let start = usize::try_from(size % PAGE).unwrap_or(0);
-    if let Some(page) = pages.get_mut(&(size / PAGE)) {
+    if let Some(page) = pages.get_mut(size / PAGE) {
         page.truncate(start);
     }
 }

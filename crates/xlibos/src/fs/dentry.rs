@@ -16,8 +16,7 @@ use machine::epoch::{Counted, Pin, pin};
 use machine::name_map::{Before, NameMap, Wanted};
 use machine::sync::Mutex;
 
-/// A name of a directory entry.
-pub type Name = Arc<[u8]>;
+pub use abi::name::Name;
 
 /// A name by which an inode was found: its own where it is that.
 pub(super) fn name_of(inode: &dyn Inode, name: &[u8]) -> Name {
@@ -27,15 +26,19 @@ pub(super) fn name_of(inode: &dyn Inode, name: &[u8]) -> Name {
 /// How many absent names a directory remembers.
 const MAX_ABSENT: usize = 1024;
 
-/// An entry of a directory (or a root, or a file without a name).
+/// An entry of a directory (or a root, or a file without a name). What a look-up needs comes first: with the counts in front of it that
+/// is a cache line.
+#[repr(C)]
 pub struct Dentry {
     inode: Arc<dyn Inode>,
-    place: Mutex<Place>,
     directory: Option<Box<Directory>>,
-    removed: AtomicBool,
-    mounts: AtomicU32,
     /// Generation of the directory's names for which this one is sure.
     sure_at: AtomicU64,
+    mounts: AtomicU32,
+    removed: AtomicBool,
+    /// The inode's.
+    kind: Kind,
+    place: Mutex<Place>,
 }
 
 struct Place {
@@ -88,19 +91,20 @@ impl core::fmt::Debug for Dentry {
 
 impl Dentry {
     fn make(parent: Option<Arc<Dentry>>, name: Name, inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        let is_directory = inode.kind() == Kind::Directory;
-        let directory = is_directory.then(|| {
+        let kind = inode.kind();
+        let directory = (kind == Kind::Directory).then(|| {
             let word = inode.names_word();
             let generation = AtomicU64::new(word.map_or(0, Word::generation));
             Box::new(Directory { generation, word, ..Directory::default() })
         });
         Arc::new(Dentry {
             inode,
-            place: Mutex::new(Place { parent, name }),
             directory,
-            removed: AtomicBool::new(false),
-            mounts: AtomicU32::new(0),
             sure_at: AtomicU64::new(0),
+            mounts: AtomicU32::new(0),
+            removed: AtomicBool::new(false),
+            kind,
+            place: Mutex::new(Place { parent, name }),
         })
     }
 
@@ -122,10 +126,17 @@ impl Dentry {
         &self.inode
     }
 
+    /// What the file is.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The name; empty for a root.
     #[must_use]
     pub fn name(&self) -> Name {
-        Arc::clone(&self.place.lock().name)
+        Name::clone(&self.place.lock().name)
     }
 
     /// The directory that holds the name.
@@ -142,7 +153,7 @@ impl Dentry {
     /// Parent and name, read together.
     pub(super) fn place(&self) -> (Option<Arc<Dentry>>, Name) {
         let place = self.place.lock();
-        (place.parent.clone(), Arc::clone(&place.name))
+        (place.parent.clone(), Name::clone(&place.name))
     }
 
     /// Whether it is a directory.
@@ -365,8 +376,8 @@ impl Dentry {
     pub(super) fn exchange_children(one: &Arc<Dentry>, other: &Arc<Dentry>) -> Result<()> {
         let (first, second) = (one.place(), other.place());
         let (Some(first_dir), Some(second_dir)) = (first.0, second.0) else { return Err(Errno::EBUSY) };
-        *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Arc::clone(&second.1) };
-        *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Arc::clone(&first.1) };
+        *one.place.lock() = Place { parent: Some(Arc::clone(&second_dir)), name: Name::clone(&second.1) };
+        *other.place.lock() = Place { parent: Some(Arc::clone(&first_dir)), name: Name::clone(&first.1) };
         one.be_sure_in(second_dir.directory()?);
         other.be_sure_in(first_dir.directory()?);
         first_dir.remember(&Wanted::of(&first.1), Some(Arc::clone(other)), || Name::clone(&first.1))?;

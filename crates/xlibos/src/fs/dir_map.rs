@@ -1,7 +1,7 @@
 //! Entries of a directory in memory: by name, and in a stable order for listings that go on from a cookie.
 
 use super::dentry::Name;
-use alloc::collections::BTreeMap;
+use super::order::Order;
 use alloc::vec::Vec;
 use core::ops::Deref;
 use hashbrown::HashMap;
@@ -10,14 +10,13 @@ use hashbrown::HashMap;
 #[derive(Debug)]
 pub(super) struct DirMap<T> {
     by_name: HashMap<Name, (u64, T)>,
-    order: BTreeMap<u64, Name>,
-    next: u64,
+    order: Order<Name>,
 }
 
 impl<T> Default for DirMap<T> {
     fn default() -> DirMap<T> {
         // Cookie 0 means "from the start", so no entry has it.
-        DirMap { by_name: HashMap::new(), order: BTreeMap::new(), next: 1 }
+        DirMap { by_name: HashMap::new(), order: Order::starting_at(1) }
     }
 }
 
@@ -42,20 +41,20 @@ impl<T> DirMap<T> {
             return Some(core::mem::replace(slot, value));
         }
         let name = name.into();
-        self.order.insert(self.next, Name::clone(&name));
-        self.by_name.insert(name, (self.next, value));
-        self.next += 1;
+        let at = self.order.push(Name::clone(&name));
+        self.by_name.insert(name, (at, value));
         None
     }
 
     /// There will be so many more.
     pub(super) fn reserve(&mut self, more: usize) {
         self.by_name.reserve(more);
+        self.order.reserve(more);
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<T> {
         let (at, value) = self.by_name.remove(name)?;
-        self.order.remove(&at);
+        self.order.remove(at);
         Some(value)
     }
 
@@ -77,7 +76,7 @@ impl<T> DirMap<T> {
 
     /// Entries from a cookie on: (cookie of the entry behind, name, value).
     pub(super) fn from(&self, cookie: u64) -> impl Iterator<Item = (u64, &Name, &T)> {
-        self.order.range(cookie..).filter_map(|(at, name)| Some((at + 1, name, self.get(name)?)))
+        self.order.from(cookie).filter_map(|(at, name)| Some((at + 1, name, self.get(name)?)))
     }
 }
 

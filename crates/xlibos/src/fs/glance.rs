@@ -187,9 +187,7 @@ impl<'a, 'p> Way<'a, 'p> {
             }
             let Some(child) = at.glance(&name, pin)? else { return Some(Err(Errno::ENOENT)) };
             let is_last = behind.is_empty();
-            if !is_last && !child.is_directory()
-                || is_last && follow == Follow::Yes && child.inode().kind() == Kind::Symlink
-            {
+            if !is_last && !child.is_directory() || is_last && follow == Follow::Yes && child.kind() == Kind::Symlink {
                 return None;
             }
             self.at.dentry = child;

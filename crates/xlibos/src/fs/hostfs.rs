@@ -412,12 +412,18 @@ impl HostInode {
 
     /// A name of this directory is gone.
     fn name_removed(&self, name: &[u8]) -> Result<()> {
-        let removed = self.listing()?.lock().inode(name);
-        if let Some(inode) = removed {
-            inode.lose_name(self, name);
-        }
+        self.leave_name(name)?;
         self.set_name(name, Child::Absent)?;
         self.changed()
+    }
+
+    /// The file that has a name of this directory has it no longer.
+    fn leave_name(&self, name: &[u8]) -> Result<()> {
+        let left = self.listing()?.lock().inode(name);
+        if let Some(inode) = left {
+            inode.lose_name(self, name);
+        }
+        Ok(())
     }
 
     /// One of the file's names is gone, or its only one.
@@ -620,7 +626,8 @@ impl Inode for HostInode {
         let (old, new) = (self.path_of(from)?, to_dir.path_of(to)?);
         broker::request_done(&Request::Rename { export: self.fs.export, from: &old, to: &new, flags })?;
         if other.is_some() && mode != RenameMode::Exchange {
-            to_dir.name_removed(to)?;
+            // Its name stays in the directory, for who lists that meanwhile.
+            to_dir.leave_name(to)?;
         }
         let this = self.arc()?;
         moved.move_to((&this, from), &to_dir, to)?;

@@ -343,7 +343,7 @@ impl<'t> Walk<'t> {
 
     /// Goes to a child of the current directory: over mounts, and through a symbolic link.
     pub(super) fn enter(&mut self, child: Arc<Dentry>, follow: Follow) -> Result<()> {
-        if follow == Follow::No || child.inode().kind() != Kind::Symlink {
+        if follow == Follow::No || child.kind() != Kind::Symlink {
             if child.is_mountpoint() {
                 let to = self.at.with_dentry(child).descend();
                 return self.cross(to);

@@ -185,7 +185,7 @@ fn open_or_create(
         if flags.contains(OpenFlags::EXCL) {
             return Err(Errno::EEXIST);
         }
-        if dentry.inode().kind() != Kind::Symlink {
+        if dentry.kind() != Kind::Symlink {
             walk.enter(dentry, Follow::No)?;
             return open_place(task, walk.into_place(), flags);
         }
@@ -235,7 +235,7 @@ pub fn open_place(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>
 }
 
 fn open_place_as(task: &Task, who: &Who<'_>, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
-    let kind = path.inode().kind();
+    let kind = path.dentry.kind();
     if flags.contains(OpenFlags::DIRECTORY) && kind != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
@@ -270,7 +270,7 @@ fn check_open(who: &Who<'_>, path: &Path, flags: OpenFlags) -> Result<()> {
         want |= access::WRITE;
     }
     who.check(&**path.inode(), want)?;
-    if want & access::WRITE != 0 && matches!(path.inode().kind(), Kind::File | Kind::Directory) {
+    if want & access::WRITE != 0 && matches!(path.dentry.kind(), Kind::File | Kind::Directory) {
         path.mount.check_writable()?;
     }
     if flags.contains(OpenFlags::NOATIME) {
@@ -281,7 +281,7 @@ fn check_open(who: &Who<'_>, path: &Path, flags: OpenFlags) -> Result<()> {
 
 fn open_inode(task: &Task, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let claim = write_claim(&path, flags)?;
-    let ops = match path.inode().kind() {
+    let ops = match path.dentry.kind() {
         Kind::Directory => Ops::Shared(&DirectoryFile),
         Kind::File if path.inode().as_file().is_some() => Ops::OfPlace,
         Kind::File => Ops::Held(Arc::clone(path.inode()).open(flags).map_err(|errno| is_gone(&path, errno))?),

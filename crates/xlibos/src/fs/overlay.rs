@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use machine::epoch::SetOnce;
-use machine::sync::Mutex;
+use machine::sync::{Mutex, MutexGuard};
 
 /// Cookies of added entries lie from here on, those of the lower directory below: removing entries moves none.
 const ADDED: u64 = 1 << 62;
@@ -179,6 +179,7 @@ impl OverlayDir {
             names.entries.get(name).map(|entry| (entry.own.clone(), entry.is_hidden)).unwrap_or_default()
         };
         let Some(lower) = self.lower.as_ref().filter(|_| !is_hidden) else { return own.ok_or(Errno::ENOENT).map(Some) };
+        let generation = self.names_word().map(Word::generation);
         let lower = match (lower.lookup(name), &own) {
             (Ok(lower), Some(own)) if is_over(own, &lower) => return Ok(Some(Arc::clone(own))),
             (Ok(lower), None) => lower,
@@ -195,6 +196,10 @@ impl OverlayDir {
                 drop(names);
                 drop(old);
                 result?
+            }
+            (Err(Errno::ENOENT), None) => {
+                self.names.lock().note_nothing_below(name, generation);
+                return Err(Errno::ENOENT);
             }
             (Err(errno), _) => return Err(errno),
         };
@@ -231,40 +236,50 @@ impl OverlayDir {
 
     /// Takes a name out.
     fn take(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let inode = match &self.lower {
-            Some(lower) => self.take_above(&**lower, name)?,
-            None => self.take_locked(&mut self.names.lock(), name)?,
-        };
-        if self.counts(&inode) {
-            self.directories.fetch_sub(1, Ordering::Relaxed);
-        }
+        let (mut names, hides) = self.lock_to_take(name)?;
+        let inode = self.take_locked(&mut names, name, hides)?;
+        drop(names);
         self.touch();
         Ok(inode)
     }
 
-    /// The same above a lower directory.
-    fn take_above(&self, lower: &dyn Inode, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        if !self.has_for_itself(name) {
-            self.lookup(name)?;
-        }
-        let hides = lower.lookup(name).is_ok();
+    /// The names, with one that is to be taken out, and whether that has to hide a lower one.
+    fn lock_to_take(&self, name: &[u8]) -> Result<(MutexGuard<'_, Names>, bool)> {
+        let Some(lower) = &self.lower else { return Ok((self.names.lock(), false)) };
+        let generation = self.names_word().map(Word::generation);
         let mut names = self.names.lock();
-        if names.entries.get(name).is_none_or(|entry| entry.own.is_none()) {
-            return Err(Errno::ENOENT);
+        if !names.is_nothing_below(name, generation) {
+            let is_own = names.has_for_itself(name);
+            drop(names);
+            if !is_own {
+                self.lookup(name)?;
+            }
+            let found = lower.lookup(name);
+            names = self.names.lock();
+            if !names.has(name) {
+                return Err(Errno::ENOENT);
+            }
+            if !matches!(found, Err(Errno::ENOENT)) {
+                return Ok((names, found.is_ok()));
+            }
         }
-        if hides { names.hide(name).ok_or(Errno::ENOENT) } else { self.take_locked(&mut names, name) }
+        // It may come again.
+        names.note_nothing_below(name, generation);
+        Ok((names, false))
     }
 
-    fn take_locked(&self, names: &mut Names, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let taken = names.take(name).ok_or(Errno::ENOENT)?;
-        self.fs.budget().uncharge(NAME_COST * names.take_spare());
-        Ok(taken)
-    }
-
-    /// Whether a name is there, whatever the lower directory has.
-    fn has_for_itself(&self, name: &[u8]) -> bool {
-        let names = self.names.lock();
-        names.entries.get(name).is_some_and(|entry| entry.own.is_some() && entry.is_hidden)
+    fn take_locked(&self, names: &mut Names, name: &[u8], hides: bool) -> Result<Arc<dyn Inode>> {
+        let inode = if hides {
+            names.hide(name).ok_or(Errno::ENOENT)?
+        } else {
+            let taken = names.take(name).ok_or(Errno::ENOENT)?;
+            self.fs.budget().uncharge(NAME_COST * names.take_spare());
+            taken
+        };
+        if self.counts(&inode) {
+            self.directories.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(inode)
     }
 
     fn is_empty(&self) -> Result<bool> {
@@ -429,18 +444,33 @@ impl Inode for OverlayDir {
         }
         // Gone on the host meanwhile, perhaps: then the target stays.
         self.lookup(from)?;
-        if let Ok(old) = target.lookup(to) {
-            if mode == RenameMode::NoReplace {
-                return Err(Errno::EEXIST);
-            }
-            if old.kind() == Kind::Directory {
-                target.rmdir(to)?;
-            } else {
-                target.unlink(to)?;
-            }
+        let old = target.lookup(to).ok();
+        if old.is_some() && mode == RenameMode::NoReplace {
+            return Err(Errno::EEXIST);
         }
-        let inode = self.take(from)?;
-        target.insert(to, inode);
+        let old_directory = old.as_ref().and_then(|old| old.as_any().downcast_ref::<OverlayDir>());
+        if let Some(directory) = old_directory
+            && !directory.is_empty()?
+        {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let (mut names, hides) = self.lock_to_take(from)?;
+        let inode = self.take_locked(&mut names, from, hides)?;
+        // Within a directory in one step: who lists it finds one of the names, and what is replaced has the other one all the time.
+        if !core::ptr::eq(self, target) {
+            drop(names);
+            names = target.names.lock();
+        }
+        let replaced = target.insert_locked(&mut names, to, inode);
+        drop(names);
+        drop(replaced);
+        self.touch();
+        target.touch();
+        match (old_directory, &old) {
+            (Some(directory), _) => directory.is_gone.store(true, Ordering::Relaxed),
+            (None, Some(file)) => unlinked(file),
+            (None, None) => {}
+        }
         Ok(())
     }
 
@@ -450,7 +480,7 @@ impl Inode for OverlayDir {
             return Ok(());
         }
         let names = self.names.lock();
-        for (at, Listed { name, ino, kind }) in names.order.range(from.saturating_sub(ADDED)..) {
+        for (at, Listed { name, ino, kind }) in names.order.from(from.saturating_sub(ADDED)) {
             if !emit(&DirEntry { name, ino: *ino, kind: *kind, next: ADDED + at + 1 }) {
                 break;
             }
@@ -845,6 +875,40 @@ mod tests {
         let found = root.lookup(b"f").unwrap();
         assert!(!Arc::ptr_eq(&found, &file));
         assert!(Arc::ptr_eq(&root.lookup(b"f").unwrap(), &found));
+    }
+
+    #[test]
+    fn that_a_lower_directory_has_none_of_a_name_is_known_of_one_generation() {
+        let file = TmpFs::named("overlay").new_inode(&node(NewKind::File)).unwrap();
+        let mut names = Names::default();
+        names.note_nothing_below(b"f", Some(6));
+        drop(names.add(b"f", Arc::clone(&file) as Arc<dyn Inode>, true));
+        drop(names.add(b"g", file, true));
+        let known = |name: &[u8], generation| names.is_nothing_below(name, generation);
+        assert!(known(b"f", Some(6)) && !known(b"f", Some(8)) && !known(b"f", None));
+        assert!(!known(b"g", Some(6)) && !known(b"g", None));
+    }
+
+    #[test]
+    fn a_name_that_another_takes_is_there_all_the_time_and_is_left_once() {
+        let fs = TmpFs::named("overlay");
+        let [one, other] = [1, 2].map(|_| OverlayDir::create(fs, &node(NewKind::Directory)).unwrap());
+        for (from_dir, name) in [(&one, b"a"), (&other, b"b")] {
+            let old = one.create(b"name", &node(NewKind::File)).unwrap();
+            let new = from_dir.create(name, &node(NewKind::File)).unwrap();
+            assert_eq!(from_dir.rename(name, &one, b"name", RenameMode::Replace), Ok(()));
+            assert!(Arc::ptr_eq(&one.lookup(b"name").unwrap(), &new));
+            assert_eq!((old.stat().unwrap().nlink, new.stat().unwrap().nlink), (0, 1));
+            assert_eq!(from_dir.lookup(name).err(), Some(Errno::ENOENT));
+            assert_eq!(one.unlink(b"name"), Ok(()));
+        }
+        let [sub, full] = [b"s", b"t"].map(|name| one.create(name, &node(NewKind::Directory)).unwrap());
+        full.create(b"f", &node(NewKind::File)).unwrap();
+        assert_eq!(one.rename(b"s", &one, b"t", RenameMode::Replace), Err(Errno::ENOTEMPTY));
+        assert_eq!(one.rename(b"t", &one, b"s", RenameMode::Replace), Ok(()));
+        assert_eq!((sub.stat().unwrap().nlink, one.stat().unwrap().nlink), (0, 3));
+        assert_eq!(one.rename(b"s", &other, b"d", RenameMode::Replace), Ok(()));
+        assert_eq!((one.stat().unwrap().nlink, other.stat().unwrap().nlink), (2, 3));
     }
 
     #[test]

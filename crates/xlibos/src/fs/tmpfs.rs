@@ -18,7 +18,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use machine::sync::Mutex;
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -102,7 +102,7 @@ impl TmpFs {
             NewKind::File => Body::File(FileData::new(&self.budget, seals)),
             NewKind::Directory => Body::Directory(Mutex::new(DirMap::default())),
             NewKind::Symlink(target) => Body::Symlink(Box::from(target)),
-            _ => Body::Other,
+            _ => Body::Other { rdev: node.kind.rdev() },
         };
         let kind = node.kind.kind();
         let time = now();
@@ -110,15 +110,12 @@ impl TmpFs {
         let mode = if kind == Kind::Symlink { 0o777 } else { node.mode & PERMISSIONS };
         let meta = Meta { mode, uid: node.uid, gid: node.gid, nlink, atime: time, mtime: time, ctime: time };
         Ok(Arc::new(TmpInode {
-            id: InodeId { dev: self.dev, ino: self.next_ino.fetch_add(1, Ordering::Relaxed) },
+            attributes: Attributes::new(kind, meta),
             fs: self,
-            kind,
-            rdev: node.kind.rdev(),
-            attributes: Attributes::new(meta),
+            ino: self.next_ino.fetch_add(1, Ordering::Relaxed),
             body,
             xattrs: Mutex::new(BTreeMap::new()),
             acls: Mutex::default(),
-            listed: [const { AtomicBool::new(false) }; 2],
         }))
     }
 }
@@ -145,18 +142,15 @@ impl FileSystem for TmpFs {
     }
 }
 
-/// A file of a tmpfs.
+/// A file of a tmpfs. What a stat tells comes first: with the counts in front of it that is two cache lines.
+#[repr(C)]
 pub struct TmpInode {
-    fs: &'static TmpFs,
-    id: InodeId,
-    kind: Kind,
-    rdev: u64,
     attributes: Attributes,
+    fs: &'static TmpFs,
+    ino: u64,
     body: Body,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     acls: Mutex<Option<Box<Acls>>>,
-    /// Which of them there are, by [`AclKind`]: looked at without the lock, since most files have none.
-    listed: [AtomicBool; 2],
 }
 
 /// Access control lists.
@@ -183,14 +177,14 @@ enum Body {
     File(FileData),
     Directory(Mutex<DirMap<Arc<TmpInode>>>),
     Symlink(Box<[u8]>),
-    Other,
+    Other { rdev: u64 },
 }
 
 impl Drop for TmpInode {
     fn drop(&mut self) {
         let target = if let Body::Symlink(target) = &self.body { target.len() as u64 } else { 0 };
         let further_names =
-            if self.kind == Kind::Directory { 0 } else { self.attributes.read().nlink.saturating_sub(1) };
+            if self.kind() == Kind::Directory { 0 } else { self.attributes.read().nlink.saturating_sub(1) };
         let xattrs: u64 = self.xattrs.get_mut().iter().map(|(name, value)| xattr_cost(name, value)).sum();
         let acls = self.acls.get_mut().as_ref().map_or(0, |acls| acls.cost());
         self.fs.budget.uncharge(target + xattrs + acls);
@@ -204,10 +198,6 @@ fn xattr_cost(name: &[u8], value: &[u8]) -> u64 {
 }
 
 impl TmpInode {
-    fn is_listed(&self, kind: AclKind) -> bool {
-        self.listed[kind as usize].load(Ordering::Acquire)
-    }
-
     fn entries(&self) -> Result<&Mutex<DirMap<Arc<TmpInode>>>> {
         match &self.body {
             Body::Directory(entries) => Ok(entries),
@@ -252,17 +242,32 @@ impl TmpInode {
     fn adopt(&self, name: &[u8], child: &Arc<TmpInode>) -> Result<Option<Arc<TmpInode>>> {
         let replaced = self.entries()?.lock().insert(name, Arc::clone(child));
         self.touch();
-        if child.kind == Kind::Directory {
-            self.add_links(1);
+        let counts = |child: &TmpInode| i32::from(child.kind() == Kind::Directory);
+        let links = counts(child) - replaced.as_ref().map_or(0, |replaced| counts(replaced));
+        if links != 0 {
+            self.add_links(links);
         }
         Ok(replaced)
+    }
+
+    /// Gives a child another name in the directory, in one step: who lists it finds one of both.
+    fn give_name(&self, child: &Arc<TmpInode>, from: &[u8], to: &[u8]) -> Result<()> {
+        let mut entries = self.entries()?.lock();
+        entries.remove(from).ok_or(Errno::ENOENT)?;
+        let replaced = entries.insert(to, Arc::clone(child));
+        drop(entries);
+        self.touch();
+        if replaced.is_some_and(|replaced| replaced.kind() == Kind::Directory) {
+            self.add_links(-1);
+        }
+        Ok(())
     }
 
     /// Takes a name out and uncounts its `..`.
     fn release(&self, name: &[u8]) -> Result<Arc<TmpInode>> {
         let child = self.entries()?.lock().remove(name).ok_or(Errno::ENOENT)?;
         self.touch();
-        if child.kind == Kind::Directory {
+        if child.kind() == Kind::Directory {
             self.add_links(-1);
         }
         Ok(child)
@@ -270,7 +275,7 @@ impl TmpInode {
 
     /// The name is gone.
     pub(super) fn unlinked(&self) {
-        if self.kind == Kind::Directory {
+        if self.kind() == Kind::Directory {
             return self.add_links(-2);
         }
         let left = self.attributes.change(|meta, now| {
@@ -296,8 +301,9 @@ impl TmpInode {
     /// The attributes, where `meta` is what changes of them.
     #[inline]
     fn fill(&self, meta: &Meta, to: &mut Stat) {
-        (to.dev, to.ino, to.rdev, to.blksize) = (self.id.dev, self.id.ino, self.rdev, 4096);
-        (to.mode, to.nlink) = (self.kind.mode_bits() | meta.mode, meta.nlink);
+        let rdev = if let Body::Other { rdev } = self.body { rdev } else { 0 };
+        (to.dev, to.ino, to.rdev, to.blksize) = (self.fs.dev, self.ino, rdev, 4096);
+        (to.mode, to.nlink) = (self.kind().mode_bits() | meta.mode, meta.nlink);
         (to.uid, to.gid) = (meta.uid, meta.gid);
         (to.atime, to.mtime, to.ctime) = (meta.atime, meta.mtime, meta.ctime);
     }
@@ -309,16 +315,14 @@ impl TmpInode {
             Body::File(data) => data.sizes(),
             Body::Directory(entries) => (entries.lock().len() as u64 * 20 + 40, 0),
             Body::Symlink(target) => (target.len() as u64, 0),
-            Body::Other => (0, 0),
+            Body::Other { .. } => (0, 0),
         };
         (to.size, to.blocks) = (size, bytes.div_ceil(4096) * 8);
         self.fill(&self.attributes.tell(), to);
     }
 
     fn exchange(&self, from: &[u8], to_dir: &TmpInode, to: &[u8]) -> Result<()> {
-        to_dir.child(to)?;
-        let one = self.release(from)?;
-        let other = to_dir.release(to)?;
+        let (one, other) = (self.child(from)?, to_dir.child(to)?);
         self.adopt(from, &other)?;
         to_dir.adopt(to, &one)?;
         Ok(())
@@ -337,11 +341,11 @@ fn as_tmp(inode: &Arc<dyn Inode>) -> Result<&TmpInode> {
 
 impl Inode for TmpInode {
     fn kind(&self) -> Kind {
-        self.kind
+        self.attributes.kind()
     }
 
     fn id(&self) -> InodeId {
-        self.id
+        InodeId { dev: self.fs.dev, ino: self.ino }
     }
 
     fn stat(&self) -> Result<Stat> {
@@ -357,7 +361,7 @@ impl Inode for TmpInode {
     }
 
     fn stat_at_hand(&self, to: &mut Stat) -> bool {
-        if self.is_listed(AclKind::Access) {
+        if self.attributes.is_listed(AclKind::Access) {
             return false;
         }
         self.fill_all(to);
@@ -365,11 +369,7 @@ impl Inode for TmpInode {
     }
 
     fn rights_at_hand(&self) -> Option<Rights> {
-        if self.is_listed(AclKind::Access) {
-            return None;
-        }
-        let rights = self.attributes.rights();
-        Some(Rights { mode: self.kind.mode_bits() | rights.mode, ..rights })
+        (!self.attributes.is_listed(AclKind::Access)).then(|| self.attributes.rights())
     }
 
     fn file_system(&self) -> &dyn FileSystem {
@@ -402,7 +402,7 @@ impl Inode for TmpInode {
     }
 
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        match self.kind {
+        match self.kind() {
             Kind::File => Ok(self),
             _ => Err(Errno::ENXIO),
         }
@@ -410,7 +410,7 @@ impl Inode for TmpInode {
 
     #[inline]
     fn as_file(&self) -> Option<&dyn FileOps> {
-        if self.kind == Kind::File { Some(self) } else { None }
+        if self.kind() == Kind::File { Some(self) } else { None }
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
@@ -438,7 +438,7 @@ impl Inode for TmpInode {
     }
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
-        if self.child(name)?.kind == Kind::Directory {
+        if self.child(name)?.kind() == Kind::Directory {
             return Err(Errno::EISDIR);
         }
         self.release(name)?.unlinked();
@@ -464,12 +464,16 @@ impl Inode for TmpInode {
         let target = to_dir.child(to).ok();
         match &target {
             Some(_) if mode == RenameMode::NoReplace => return Err(Errno::EEXIST),
-            Some(old) if old.kind == Kind::Directory && !old.is_empty() => return Err(Errno::ENOTEMPTY),
-            Some(_) => to_dir.release(to)?.unlinked(),
-            None => {}
+            Some(old) if old.kind() == Kind::Directory && !old.is_empty() => return Err(Errno::ENOTEMPTY),
+            Some(_) | None => {}
         }
-        self.release(from)?;
-        to_dir.adopt(to, &moved)?;
+        if core::ptr::eq(self, to_dir) {
+            self.give_name(&moved, from, to)?;
+        } else {
+            self.release(from)?;
+            to_dir.adopt(to, &moved)?;
+        }
+        target.inspect(|old| old.unlinked());
         moved.note_change();
         Ok(())
     }
@@ -484,7 +488,7 @@ impl Inode for TmpInode {
     fn read_dir(&self, from: u64, emit: Emit<'_>) -> Result<()> {
         let entries = self.entries()?.lock();
         for (next, name, child) in entries.from(from) {
-            if !emit(&DirEntry { name, ino: child.id.ino, kind: child.kind, next }) {
+            if !emit(&DirEntry { name, ino: child.ino, kind: child.kind(), next }) {
                 break;
             }
         }
@@ -503,10 +507,10 @@ impl Inode for TmpInode {
     }
 
     fn acl(&self, kind: AclKind) -> Result<Option<Acl>> {
-        if self.kind == Kind::Symlink {
+        if self.kind() == Kind::Symlink {
             return Err(Errno::EOPNOTSUPP);
         }
-        if !self.is_listed(kind) {
+        if !self.attributes.is_listed(kind) {
             return Ok(None);
         }
         Ok(self.acls.lock().as_mut().and_then(|acls| acls.of(kind).clone()))
@@ -519,7 +523,7 @@ impl Inode for TmpInode {
             if acl.is_none() && acls.is_none() {
                 None
             } else {
-                self.listed[kind as usize].store(acl.is_some(), Ordering::Release);
+                self.attributes.set_listed(kind, acl.is_some());
                 core::mem::replace(acls.get_or_insert_default().of(kind), acl)
             }
         };
@@ -615,5 +619,18 @@ impl FileOps for TmpInode {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileData, TmpInode};
+    use core::mem::offset_of;
+
+    #[test]
+    fn what_a_stat_tells_is_in_two_cache_lines() {
+        const COUNTS: usize = 16;
+        const TAG: usize = 8;
+        assert_eq!(COUNTS + offset_of!(TmpInode, body) + TAG + FileData::SIZES, 128);
     }
 }

@@ -369,6 +369,28 @@ cases! { dir;
         assert_eq!(text(c"d")?, "1");
         assert_eq!(stat(c"a")?.st_mode & c::S_IFMT, c::S_IFDIR);
     }
+    fn a_name_that_is_replaced_is_in_every_listing() {
+        sys!(mkdir, c"d", 0o755)?;
+        close(file(c"d/name", b"")?)?;
+        std::thread::scope(|scope| {
+            let changer = scope.spawn(|| {
+                for _ in 0..2000 {
+                    close(file(c"d/new", b"")?)?;
+                    sys!(rename, c"d/new", c"d/name")?;
+                }
+                Ok::<(), sys::Errno>(())
+            });
+            while !changer.is_finished() {
+                // One call, which sees the directory as it was at one moment.
+                let fd = open(c"d", c::O_RDONLY | c::O_DIRECTORY, 0)?;
+                let found = entries(fd, 1000)?;
+                close(fd)?;
+                assert_eq!(found.iter().filter(|entry| entry.name == "name").count(), 1);
+            }
+            let Ok(done) = changer.join() else { panic!("the changer failed") };
+            done
+        })?;
+    }
     fn getdents_lists_each_name_once() {
         sys!(mkdir, c"d", 0o755)?;
         sys!(mkdir, c"d/sub", 0o755)?;

@@ -2,6 +2,7 @@
 
 use super::Fixture;
 use abi::broker::{Entry, FileAt, MOST_BESIDE, Reply, Request};
+use abi::name::Name;
 use rustix::fs::inotify;
 use rustix::fs::{FileType, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
@@ -191,7 +192,10 @@ fn small_files_of_a_listing_are_opened_for_reading_as_many_as_are_asked_for() {
         let (Reply::Entries { entries, opened, more, .. }, files) = list(true, most) else { panic!("no entries") };
         assert_eq!((looks(&entries), opened.len(), files.len(), more), (looks(&plain), count, count, false));
         for (at, file) in opened.iter().zip(&files) {
-            assert_eq!(first_byte(file).map(|byte| Arc::from([byte])).as_ref(), Ok(&entries[usize::from(*at)].name));
+            assert_eq!(
+                first_byte(file).map(|byte| Name::from(&[byte][..])).as_ref(),
+                Ok(&entries[usize::from(*at)].name)
+            );
             assert!(!can_write(file));
         }
     }
