@@ -147,3 +147,50 @@ os._exit(os.waitpid(pid, 0)[1])";
     assert!(comes_true(|| container.xc.try_wait().unwrap().is_some()), "the end of {child} was not heard of");
     assert_eq!(container.xc.wait().unwrap().code(), Some(9));
 }
+
+#[test]
+fn who_is_killed_while_its_memory_grows_dies_alone() {
+    let text = "import mmap, os
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:
+        print('ready', flush=True)
+        while True: mmap.mmap(-1, 1 << 27, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+    print(os.waitpid(pid, 0)[1], flush=True)";
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "python3", "-c", text]);
+    let mut container = Container::start(command);
+    for _ in 0..5 {
+        assert_eq!(container.line(), "ready");
+        let children = container.libos_processes().into_iter().max_by_key(|pid| (anonymous_kib(*pid), *pid));
+        kill_process(Pid::from_raw(children.unwrap().cast_signed()).unwrap(), Signal::KILL).unwrap();
+        assert_eq!(container.line(), "9");
+    }
+    assert_eq!(container.xc.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_heap_takes_memory_of_the_host_as_it_is_used() {
+    let text = "import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+for _ in range(2000): libc.memset(ctypes.c_void_p(libc.malloc(100000)), 1, 1)
+print('ready', flush=True)
+input()";
+    let mut command = Command::new(xc());
+    command.args(["do", "--", "python3", "-c", text]);
+    let mut container = Container::start(command);
+    assert_eq!(container.line(), "ready");
+    let most = container.libos_processes().into_iter().map(anonymous_kib).max().unwrap();
+    // A page or two of each block; all of them are 200 MB.
+    assert!(most < 60_000, "{most} KiB");
+    container.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(container.xc.wait().unwrap().code(), Some(0));
+}
+
+/// Memory of its own that a host process has in use.
+fn anonymous_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+    line.and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use machine::host;
 
 const HOST_PRIVATE: u32 = 2;
-/// Most bytes of a heap's growth that are there at once.
-const MOST_AT_ONCE: u64 = 64 * PAGE;
+/// Most bytes of a heap's growth that are there at once: what the C library asks for where it wants a page or less. For more
+/// it asks for as much more, of which nobody knows how much is used.
+const MOST_AT_ONCE: u64 = 33 * PAGE;
 
 impl Mm {
     /// Sets where the heap starts; it is empty then.

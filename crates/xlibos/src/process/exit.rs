@@ -103,7 +103,7 @@ pub fn exit_thread(task: &'static Task) -> ! {
 pub fn forget_half_done(task: &Task) {
     let mm = task.mm();
     if mm.is_left_locked(task.cpu()) {
-        task.process.set_mm(crate::mm::Mm::new());
+        task.process.abandon_mm();
         let is_shared = tree::collect_processes().iter().any(|process| Arc::ptr_eq(&process.mm(), &mm));
         assert!(!is_shared, "process {} died while it changed memory that another one shares", task.process.pid);
         mm.abandon();

@@ -304,6 +304,15 @@ impl Process {
     /// Replaces the address space: exec.
     pub fn set_mm(&self, mm: Arc<Mm>) {
         self.past_peak_pages.fetch_max(self.mm().peak_pages(), Ordering::Relaxed);
+        self.replace_mm(mm);
+    }
+
+    /// Has an empty address space in place of one whose lock is left taken, at which nothing is looked any more.
+    pub fn abandon_mm(&self) {
+        self.replace_mm(Mm::new());
+    }
+
+    fn replace_mm(&self, mm: Arc<Mm>) {
         self.mm.set(mm);
         crate::mm::unmoved::note_change();
     }
