@@ -194,7 +194,9 @@ impl Epoll {
     #[inline]
     pub fn look(&self, max: usize, mut emit: impl FnMut(u32, u64) -> Result<()>) -> Result<usize> {
         let count = self.collect(max, &mut emit)?;
-        self.pass_on(count);
+        if count > 0 {
+            self.pass_on();
+        }
         Ok(count)
     }
 
@@ -209,17 +211,17 @@ impl Epoll {
         let found = wait_exclusive(&self.shared.queue, deadline, || match self.collect(max, &mut emit) {
             Ok(0) => None,
             other => Some(other),
-        })?;
-        let count = found.unwrap_or(Ok(0))?;
-        self.pass_on(count);
-        Ok(count)
+        });
+        // However the wait ended: one that was woken for us alone is passed on.
+        self.pass_on();
+        found?.unwrap_or(Ok(0))
     }
 
     /// Another one that waits is told where something is left.
     #[inline]
-    fn pass_on(&self, count: usize) {
+    fn pass_on(&self) {
         // Who sleeps has looked at the list before us, and counts since before that. While we waited we were in the queue ourselves.
-        if count > 0 && self.shared.queue.has_waiters() && self.shared.has_ready() {
+        if self.shared.queue.has_waiters() && self.shared.has_ready() {
             self.shared.queue.wake_one(READABLE);
         }
     }

@@ -59,6 +59,8 @@ impl Shared {
         drop(ready);
         if item.has_events() {
             item.enqueue();
+            // Who told of it may have found it queued, and woken one that looked too early.
+            self.queue.wake_one(READABLE);
         }
     }
 

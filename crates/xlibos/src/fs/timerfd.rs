@@ -23,17 +23,18 @@ struct State {
 }
 
 impl State {
-    /// Counts what has expired until `now`.
-    fn advance(&mut self, now: u64) {
-        let Some(next) = self.next.filter(|next| *next <= now) else { return };
+    /// Counts what has expired until `now`; whether something has.
+    fn advance(&mut self, now: u64) -> bool {
+        let Some(next) = self.next.filter(|next| *next <= now) else { return false };
         if self.interval == 0 {
             self.next = None;
             self.expirations += 1;
-            return;
+            return true;
         }
         let count = (now - next) / self.interval + 1;
         self.expirations = self.expirations.saturating_add(count);
         self.next = Some(next.saturating_add(count.saturating_mul(self.interval)));
+        true
     }
 
     fn setting(&self, now: u64) -> Setting {
@@ -88,25 +89,32 @@ impl TimerFile {
     #[must_use]
     pub fn setting(&self) -> Setting {
         let now = clock::monotonic_ns();
-        let mut state = self.state.lock();
-        state.advance(now);
-        state.setting(now)
+        self.look(|state| state.setting(now))
     }
 
     /// Takes the number of expiries; None where there is none.
     pub fn take(&self) -> Option<u64> {
-        let expirations = {
+        let expirations = self.look(|state| core::mem::take(&mut state.expirations));
+        (expirations > 0).then_some(expirations)
+    }
+
+    /// Looks at the timer as it is by now. Whoever finds that it has expired tells all that wait: the service process does not any more.
+    fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        let (has_expired, seen) = {
             let mut state = self.state.lock();
-            state.advance(clock::monotonic_ns());
-            core::mem::take(&mut state.expirations)
+            (state.next.is_some() && state.advance(clock::monotonic_ns()), look(&mut state))
         };
         self.arm();
-        (expirations > 0).then_some(expirations)
+        if has_expired {
+            self.queue.wake(READABLE);
+        }
+        seen
     }
 
     /// Has the service process wake those who wait.
     fn arm(&self) {
-        let next = self.state.lock().next.filter(|_| self.queue.has_waiters());
+        let state = self.state.lock();
+        let next = state.next.filter(|_| self.queue.has_waiters());
         if self.timer.deadline() != next {
             self.timer.arm(next);
         }
@@ -135,15 +143,7 @@ impl FileOps for TimerFile {
     }
 
     fn poll(&self, _file: &File) -> Events {
-        let is_expired = {
-            let mut state = self.state.lock();
-            if state.next.is_some() {
-                state.advance(clock::monotonic_ns());
-            }
-            state.expirations > 0
-        };
-        self.arm();
-        if is_expired { READABLE } else { Events::empty() }
+        if self.look(|state| state.expirations > 0) { READABLE } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

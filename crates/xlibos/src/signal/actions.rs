@@ -66,9 +66,18 @@ impl Actions {
         })
     }
 
+    /// Replaces an action; answers the one before, which nobody else has replaced.
+    pub fn replace(&self, signal: i32, action: Action) -> Action {
+        self.change(|table| {
+            let was = table.slot(signal).map(load).unwrap_or_default();
+            table.store(signal, action);
+            was
+        })
+    }
+
     /// Replaces an action.
     pub fn set(&self, signal: i32, action: Action) {
-        self.change(|table| table.store(signal, action));
+        self.replace(signal, action);
     }
 
     /// Changes the table below the lock.
@@ -173,11 +182,30 @@ mod tests {
                 assert_eq!(action, whole(action.handler));
             }
         });
-        // One that died amid a change leaves an odd count.
+        // Amid a change the count is odd.
         actions.turn.store(7, Ordering::SeqCst);
         assert_eq!(actions.get(10), whole(199_999));
         actions.set(10, whole(5));
         assert_eq!((actions.get(10), actions.turn.load(Ordering::SeqCst)), (whole(5), 8));
+    }
+
+    #[test]
+    fn what_threads_replace_goes_from_one_to_another() {
+        let actions = Actions::default();
+        let exchange = |mut own: u64| {
+            for _ in 0..50_000 {
+                own = actions.replace(10, Action { handler: own, ..Action::default() }).handler;
+            }
+            own
+        };
+        let exchange = &exchange;
+        let mut all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (11..14).map(|own| scope.spawn(move || exchange(own))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        all.push(actions.get(10).handler);
+        all.sort_unstable();
+        assert_eq!(all, [0, 11, 12, 13]);
     }
 
     #[test]

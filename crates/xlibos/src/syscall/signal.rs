@@ -33,15 +33,17 @@ pub(super) fn rt_sigaction(
         return Err(Errno::EINVAL);
     }
     let actions = task.process.actions();
-    let was = actions.get(signal);
-    if let Some([handler, flags, restorer, mask]) = wanted {
+    let was = if let Some([handler, flags, restorer, mask]) = wanted {
         let mask = SigSet(mask).without(UNBLOCKABLE);
-        actions.set(signal, Action { handler, flags: flags & SA_KNOWN, restorer, mask });
+        let was = actions.replace(signal, Action { handler, flags: flags & SA_KNOWN, restorer, mask });
         if actions.ignores(signal) {
             task.process.pending.discard(SigSet::of(signal));
             task.process.tasks().iter().for_each(|t| t.signals.pending.discard(SigSet::of(signal)));
         }
-    }
+        was
+    } else {
+        actions.get(signal)
+    };
     old.write_optional(&[was.handler, was.flags, was.restorer, was.mask.0])
 }
 

@@ -3,6 +3,10 @@
 use crate::kit::{assert_errno, assert_interrupted, cases, child, close, file, int, ms, now, open, or_skip, pid, pipe, read, restarted, size, write};
 use crate::sys::{self, Result, memory, signal, sys};
 use libc as c;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+
+/// Expiries that the other thread was told of.
+static TOLD: AtomicI32 = AtomicI32::new(0);
 
 cases! { event;
     fn eventfd_counts() {
@@ -67,6 +71,43 @@ cases! { event;
         let mut left: c::itimerspec = sys::zeroed();
         sys!(timerfd_gettime, fd, &mut left)?;
         assert_eq!((left.it_value.tv_sec, left.it_value.tv_nsec), (0, 0));
+    }
+    fn timerfd_that_another_thread_looks_at_wakes_its_sleeper() {
+        let fd = timer(c::CLOCK_MONOTONIC, c::TFD_NONBLOCK)?;
+        let poll = move |timeout: i32| {
+            let mut wanted = c::pollfd { fd, events: c::POLLIN, revents: 0 };
+            sys!(poll, &mut wanted, 1, timeout)
+        };
+        for _ in 0..20 {
+            set_timer(fd, 0, 1, 0)?;
+            let sleeper = std::thread::spawn(move || poll(-1));
+            while poll(0)? == 0 {}
+            assert_eq!(sleeper.join().ok(), Some(Ok(1)));
+            read(fd, 8)?;
+        }
+    }
+    fn timerfd_that_is_set_while_an_epoll_looks_is_told() {
+        let fd = timer(c::CLOCK_MONOTONIC, c::TFD_NONBLOCK)?;
+        let ep = int(sys!(epoll_create1, 0)?);
+        let interest = c::epoll_event { events: c::EPOLLIN as u32, u64: 7 };
+        sys!(epoll_ctl, ep, c::EPOLL_CTL_ADD, fd, &interest)?;
+        let rounds = 3000;
+        let sleeper = std::thread::spawn(move || {
+            let mut told: c::epoll_event = sys::zeroed();
+            for _ in 0..rounds {
+                while sys!(epoll_wait, ep, &mut told, 1, -1).is_err() || read(fd, 8).is_err() {}
+                TOLD.fetch_add(1, SeqCst);
+            }
+        });
+        for round in 0..rounds {
+            let first = c::timespec { tv_sec: 0, tv_nsec: 1_000 * (1 + i64::from(round) % 50) };
+            let setting = c::itimerspec { it_value: first, it_interval: ms(0) };
+            sys!(timerfd_settime, fd, 0, &setting, 0)?;
+            while TOLD.load(SeqCst) <= round {
+                std::thread::yield_now();
+            }
+        }
+        assert!(sleeper.join().is_ok());
     }
     fn timerfd_repeats_and_counts() {
         let fd = timer(c::CLOCK_MONOTONIC, 0)?;
