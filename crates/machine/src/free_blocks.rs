@@ -1,7 +1,7 @@
 //! Small blocks of the heap that a thread has freed and keeps: it gets them again without the heap's lock.
 //!
 //! They belong to the thread area, and to its next owner after the thread's end. A thread may be killed at any instruction:
-//! a block is then lost at worst, because each list is changed by one store of its head.
+//! the blocks that it is just getting are then lost at worst, because each list is changed by one store of its head.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -87,6 +87,9 @@ impl FreeBlocks {
             let next = unsafe { head.cast::<*mut u8>().read() };
             self.heads[class.0].store(next, Ordering::Release);
             self.counts[class.0].set(self.counts[class.0].get().saturating_sub(1));
+        } else {
+            // Who was killed between the two changes of a list left too many.
+            self.counts[class.0].set(0);
         }
         head
     }

@@ -235,6 +235,10 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, who: &Who<'_>) -
         return Ok(());
     }
     check_rename_access(from, to, (&moved, target.as_deref()), mode, who)?;
+    let goes = |target: &&Arc<Dentry>| target.is_directory() && mode != RenameMode::Exchange;
+    // Nobody may make a name in it meanwhile. Where what is moved comes from there nobody can.
+    let going = target.as_ref().filter(goes).filter(|target| !Arc::ptr_eq(target, &from.dir.dentry));
+    let _going = going.map(|target| target.lock()).transpose()?;
     from.dir.inode().rename(&from.last.name, to.dir.inode(), &to.last.name, mode)?;
     match (&target, mode) {
         (Some(target), RenameMode::Exchange) => Dentry::exchange_children(&moved, target)?,
@@ -244,7 +248,7 @@ pub fn rename(from: &Side<'_>, to: &Side<'_>, mode: RenameMode, who: &Who<'_>) -
         }
     }
     notify_moved(from, to, moved.inode());
-    match (target, mode) {
+    match (&target, mode) {
         (Some(target), RenameMode::Exchange) => notify_moved(to, from, target.inode()),
         (Some(replaced), _) => inotify::notify(replaced.inode().id(), mask::DELETE_SELF, b""),
         (None, _) => {}
@@ -277,11 +281,13 @@ fn notify_removed(dir: &Path, child: &Dentry, name: &[u8]) {
     inotify::notify(dir.inode().id(), mask::DELETE | inotify::directory_bit(inode), name);
 }
 
+/// Locks the two directories of a rename, with [`RENAMING`] held: what is above first, as who removes a directory does.
 fn lock_both<'a>(one: &'a Arc<Dentry>, other: &'a Arc<Dentry>) -> Result<(SleepGuard<'a>, Option<SleepGuard<'a>>)> {
     if Arc::ptr_eq(one, other) {
         return Ok((one.lock()?, None));
     }
-    let (first, second) = if Arc::as_ptr(one) < Arc::as_ptr(other) { (one, other) } else { (other, one) };
+    let is_in_order = !one.is_below(other) && (other.is_below(one) || Arc::as_ptr(one) < Arc::as_ptr(other));
+    let (first, second) = if is_in_order { (one, other) } else { (other, one) };
     Ok((first.lock()?, Some(second.lock()?)))
 }
 

@@ -531,17 +531,19 @@ impl FileData {
         }
         let mut store = self.store.lock();
         let Store::Pages(pages) = &mut *store else { return Ok(()) };
-        let mut pos = offset;
-        let mut released = Vec::new();
-        while pos < end {
+        let whole = offset.div_ceil(PAGE)..end / PAGE;
+        let mut clear_part = |pos: u64, end: u64| {
             let (number, range) = page_range(pos, end);
-            pos += range.len() as u64;
-            if range.len() == PAGE_LEN {
-                released.extend(pages.remove(number));
-            } else if let Some(part) = pages.get_mut(number).and_then(|page| page.get_mut(range.start..)) {
-                part.iter_mut().take(range.len()).for_each(|byte| *byte = 0);
-            }
+            let part = pages.get_mut(number).and_then(|page| page.get_mut(range.start..));
+            part.into_iter().flatten().take(range.len()).for_each(|byte| *byte = 0);
+        };
+        if offset < end && (whole.start > whole.end || offset < whole.start * PAGE) {
+            clear_part(offset, end);
         }
+        if whole.start <= whole.end && whole.end * PAGE < end {
+            clear_part((whole.end * PAGE).max(offset), end);
+        }
+        let released = pages.remove(whole);
         let bytes = released.len() as u64 * PAGE;
         self.set_charged(&store, |charged| charged.saturating_sub(bytes));
         drop(store);

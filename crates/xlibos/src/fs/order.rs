@@ -1,12 +1,12 @@
 //! Things in the order in which they came, for listings that go on from where they stopped.
 
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 
 /// Things with numbers that grow. One that is replaced keeps its number, and none is given twice.
 #[derive(Debug)]
 pub(super) struct Order<T> {
     /// What was taken out leaves its place until there are too many of those.
-    places: Vec<(u64, Option<T>)>,
+    places: VecDeque<(u64, Option<T>)>,
     gone: usize,
     next: u64,
 }
@@ -17,7 +17,7 @@ const MOST_GONE: usize = 16;
 impl<T> Order<T> {
     /// Empty; the first thing has this number.
     pub(super) const fn starting_at(next: u64) -> Order<T> {
-        Order { places: Vec::new(), gone: 0, next }
+        Order { places: VecDeque::new(), gone: 0, next }
     }
 
     /// There will be so many more.
@@ -28,7 +28,7 @@ impl<T> Order<T> {
     /// Puts one behind all others. Returns its number.
     pub(super) fn push(&mut self, thing: T) -> u64 {
         let number = self.next;
-        self.places.push((number, Some(thing)));
+        self.places.push_back((number, Some(thing)));
         self.next += 1;
         number
     }
@@ -48,7 +48,8 @@ impl<T> Order<T> {
         let at = self.position(number)?;
         let taken = self.places.get_mut(at)?.1.take()?;
         self.gone += 1;
-        while self.places.pop_if(|(_, thing)| thing.is_none()).is_some() {
+        let is_gone = |place: &mut (u64, Option<T>)| place.1.is_none();
+        while self.places.pop_back_if(is_gone).or_else(|| self.places.pop_front_if(is_gone)).is_some() {
             self.gone -= 1;
         }
         if self.gone > MOST_GONE && self.gone > self.places.len() / 2 {
@@ -62,8 +63,7 @@ impl<T> Order<T> {
     /// Those from a number on.
     pub(super) fn from(&self, number: u64) -> impl Iterator<Item = (u64, &T)> {
         let start = self.places.partition_point(|(at, _)| *at < number);
-        let places = self.places.get(start..).unwrap_or(&[]);
-        places.iter().filter_map(|(number, thing)| Some((*number, thing.as_ref()?)))
+        self.places.range(start..).filter_map(|(number, thing)| Some((*number, thing.as_ref()?)))
     }
 }
 

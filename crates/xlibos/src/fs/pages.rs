@@ -1,6 +1,7 @@
 //! Pages of a file in memory, by number: most files have the first few, without a hole.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Bytes of a page, which has room for all of them; those behind the last are zeros. So what is written is cleared before, and nothing
 /// else.
@@ -37,8 +38,10 @@ impl Pages {
         }
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Page> {
-        self.find(number).ok().map(|at| self.0.remove(at).1)
+    /// Takes out those in a range.
+    pub(super) fn remove(&mut self, numbers: Range<u64>) -> Vec<(u64, Page)> {
+        let [Ok(start) | Err(start), Ok(end) | Err(end)] = [numbers.start, numbers.end].map(|number| self.find(number));
+        self.0.drain(start..end.max(start)).collect()
     }
 
     /// Takes out those from a number on.
@@ -80,7 +83,7 @@ mod tests {
         assert!(pages.iter().all(|(number, page)| u64::from(page[0]) == number && pages.get(number) == Some(page)));
         assert_eq!([0, 2, 3, 7, 9].map(|number| pages.hole_from(number)), [3, 3, 3, 10, 10]);
         assert_eq!([0, 3, 9, 10].map(|number| pages.next_from(number)), [Some(0), Some(7), Some(9), None]);
-        assert_eq!((pages.remove(1), pages.remove(1)), (Some(vec![1]), None));
+        assert_eq!((pages.remove(1..2), pages.remove(1..1), pages.remove(3..7)), (vec![(1, vec![1])], vec![], vec![]));
         pages.get_mut(2).into_iter().for_each(|page| page.push(3));
         assert_eq!(pages.split_off(3).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [7, 8, 9]);
         assert_eq!((pages.get(2), pages.get(0), pages.get(7)), (Some(&vec![2, 3]), Some(&vec![0]), None));

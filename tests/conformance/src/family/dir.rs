@@ -4,6 +4,7 @@ use crate::kit::{as_nobody, assert_errno, cases, close, file, fstat, int, name, 
 use crate::sys::{self, Result, memory, sys};
 use core::ffi::CStr;
 use libc as c;
+use std::sync::atomic::Ordering::SeqCst;
 
 cases! { dir;
     fn look_ups_beside_changes_find_what_stays() {
@@ -368,6 +369,51 @@ cases! { dir;
         or_skip(sys!(renameat2, -100, c"a", -100, c"d", c::RENAME_EXCHANGE), &[c::EINVAL], "RENAME_EXCHANGE")?;
         assert_eq!(text(c"d")?, "1");
         assert_eq!(stat(c"a")?.st_mode & c::S_IFMT, c::S_IFDIR);
+    }
+    fn a_name_made_in_a_directory_that_is_replaced_is_not_lost() {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        sys!(mkdir, c"t", 0o755)?;
+        let lost = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    sys!(mkdir, c"s", 0o755).ok();
+                    sys!(rename, c"s", c"t").ok();
+                }
+            });
+            let enough = std::time::Instant::now() + std::time::Duration::from_secs(1);
+            let mut lost = 0;
+            while std::time::Instant::now() < enough {
+                let Ok(fd) = open(c"t/f", c::O_CREAT | c::O_EXCL | c::O_RDWR, 0o644) else { continue };
+                close(fd).ok();
+                lost += i32::from(stat(c"t/f").is_err());
+                sys!(unlink, c"t/f").ok();
+            }
+            done.store(true, SeqCst);
+            lost
+        });
+        assert_eq!(lost, 0);
+    }
+    fn a_name_goes_up_while_its_directory_is_removed() {
+        // Who removes locks the upper one first; so must who moves.
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    sys!(mkdir, c"d", 0o755).ok();
+                    sys!(rmdir, c"d").ok();
+                }
+            });
+            let enough = std::time::Instant::now() + std::time::Duration::from_secs(1);
+            while std::time::Instant::now() < enough {
+                if let Ok(fd) = open(c"d/f", c::O_CREAT | c::O_RDWR, 0o644) {
+                    close(fd).ok();
+                    sys!(rename, c"d/f", c"f").ok();
+                    sys!(rename, c"f", c"d/f").ok();
+                    sys!(unlink, c"d/f").ok();
+                }
+            }
+            done.store(true, SeqCst);
+        });
     }
     fn a_name_that_is_replaced_is_in_every_listing() {
         sys!(mkdir, c"d", 0o755)?;
