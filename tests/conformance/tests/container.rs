@@ -33,8 +33,19 @@ fn memory_handles_and_processes_are_what_they_were() {
     command.args(["do", "--", "bash", "-c", ROUNDS, env!("CARGO_BIN_EXE_conformance")]);
     let mut container = Container::start(command);
     // Caches fill in the first.
-    let [_, before, after] = [(); 3].map(|()| round(&mut container));
-    assert!(after.0 < before.0 + NAMES && (after.1, after.2) == (before.1, before.2), "{before:?}, then {after:?}");
+    let mut rounds = Vec::from([(); 2].map(|()| round(&mut container)));
+    // What leaks does so in each round; a handle more for more threads that asked at once than ever before does not come again.
+    let is_as_before = |rounds: &[(u64, usize, usize)]| {
+        let [.., before, after] = rounds else { return false };
+        after.0 < before.0 + NAMES && (after.1, after.2) == (before.1, before.2)
+    };
+    for _ in 0..3 {
+        rounds.push(round(&mut container));
+        if is_as_before(&rounds) {
+            break;
+        }
+    }
+    assert!(is_as_before(&rounds), "{rounds:?}");
     drop(container.stdin.take());
     assert!(container.xc.wait().is_ok());
 }
